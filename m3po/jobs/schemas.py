@@ -1,0 +1,68 @@
+"""Columns of the Parquet files that cross the border between server and worker, one schema a direction.
+
+`messages` is JSON text: a list of `{"role", "content"}`, content a list of `{"type": "image"}` and
+`{"type": "text", "text": ...}` parts, ending with the user turn that is to be answered; `images` are absolute
+paths, in the order of the image parts.
+"""
+
+import pyarrow as pa
+
+_PROMPT = [("instruction_id", pa.int64()), ("images", pa.list_(pa.string())), ("messages", pa.string())]
+
+SAMPLE_INPUT = pa.schema(_PROMPT)
+# One row a distinct answer (see m3po.text.same_answer_key): `votes` of the K samples were this text.
+SAMPLE_OUTPUT = pa.schema(
+    [
+        ("instruction_id", pa.int64()),
+        ("text", pa.string()),
+        ("votes", pa.int32()),
+        ("finish_reason", pa.string()),  # "stop" | "length"
+    ]
+)
+
+# The lists run in parallel, one entry a candidate.
+SCORE_INPUT = pa.schema(
+    [
+        *_PROMPT,
+        ("candidate_ids", pa.list_(pa.int64())),
+        ("texts", pa.list_(pa.string())),
+        ("truncated", pa.list_(pa.bool_())),  # finish_reason = length: scored without an end-of-turn token
+        ("want_logp", pa.list_(pa.bool_())),
+        ("want_mas", pa.list_(pa.bool_())),
+    ]
+)
+# Null where that signal was not asked for.
+SCORE_OUTPUT = pa.schema(
+    [
+        ("instruction_id", pa.int64()),
+        ("candidate_id", pa.int64()),
+        ("logp_sum", pa.float64()),
+        ("n_tokens", pa.int32()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("token_logps", pa.list_(pa.float32())),
+        ("token_offsets", pa.list_(pa.int32())),  # start offset of each token in the text; end-of-turn: len(text)
+        ("mas", pa.float64()),
+    ]
+)
+
+TRAIN_INPUT = pa.schema(
+    [
+        *_PROMPT,
+        ("chosen_id", pa.int64()),
+        ("rejected_id", pa.int64()),
+        ("chosen", pa.string()),
+        ("rejected", pa.string()),
+        ("human", pa.bool_()),
+    ]
+)
+
+EVALUATE_INPUT = pa.schema(
+    [
+        *_PROMPT,
+        ("instruction", pa.string()),
+        ("answer", pa.string()),  # truth, nullable
+        ("objects", pa.list_(pa.string())),  # truth: what is in the image, nullable
+        ("category", pa.string()),  # nullable
+    ]
+)
+EVALUATE_OUTPUT = pa.schema([("instruction_id", pa.int64()), ("text", pa.string())])

@@ -1,0 +1,151 @@
+"""The worker's side of a run: lock, events, shards, stop, and how an exception becomes one clear sentence.
+
+A job module is started as `python -m m3po.jobs.<kind> runs/<id>` and reads
+
+    def run(job: Worker) -> dict | None: ...     # the returned dict is the run's result
+    if __name__ == "__main__":
+        main(run)
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m3po.errors import M3poError, RunStopped
+from m3po.jobs.folder import RunFolder
+
+DISK_FULL = "The disk is full: free some space, then resume this run; what was finished is kept."
+
+
+class Worker:
+    """What a job may do to the outside world: read its input, tell events, write shards."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.config = folder.read_config()
+        self._stop = False
+        folder.shards_path.mkdir(parents=True, exist_ok=True)
+        self._lock = folder.lock_path.open("a+")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+        self._events = folder.events_path.open("ab", buffering=0)
+        if self._events.tell() and not folder.events_path.read_bytes().endswith(b"\n"):
+            self._events.write(b"\n")  # a killed predecessor may have left half a line
+        signal.signal(signal.SIGTERM, self._on_signal)
+        self._last_progress = 0.0
+
+    def _on_signal(self, *_: object) -> None:
+        self._stop = True
+
+    def emit(self, event: str, **values: object) -> None:
+        """Append one event; `t` is the time in seconds since the epoch. nan and inf are written as null."""
+        record = {"t": time.time(), "event": event, **_finite(values)}
+        self._events.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+
+    def progress(self, done: int, total: int, unit: str, *, message: str = "") -> None:
+        """Tell how far it is, at most five times a second (the first and the last always)."""
+        now = time.monotonic()
+        if 0 < done < total and now - self._last_progress < 0.2:
+            return
+        self._last_progress = now
+        self.emit("progress", done=done, total=total, unit=unit, message=message)
+
+    def metrics(self, step: int, **values: float) -> None:
+        """One point of the training curves, e.g. `metrics(10, loss=0.6, **{"rewards/margins": 0.1})`."""
+        self.emit("metrics", step=step, values=values)
+
+    def read_input(self) -> list[dict]:
+        """The frozen input, one dict a row."""
+        return pq.read_table(self.folder.input_path).to_pylist()
+
+    def write_shard(self, rows: list[dict], schema: pa.Schema) -> None:
+        """Write rows whole under a temporary name, rename, announce. Numbering goes on after a resume."""
+        number = len(self.folder.shards()) + 1
+        path = self.folder.shards_path / f"{number:06d}.parquet"
+        part = path.with_suffix(".part")
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.rename(path)
+        self.emit("shard", name=path.name, rows=len(rows))
+
+    def finished_keys(self, column: str) -> set:
+        """Values of `column` in the shards that an earlier attempt of this run finished."""
+        keys: set = set()
+        for path in self.folder.shards():
+            keys.update(pq.read_table(path, columns=[column]).column(column).to_pylist())
+        return keys
+
+    @property
+    def stop_requested(self) -> bool:
+        return self._stop or self.folder.stop_path.exists()
+
+    def check_stop(self) -> None:
+        """Raise RunStopped when the user asked to stop: call it between batches."""
+        if self.stop_requested:
+            raise RunStopped("Stopped by the user; what was finished is kept and the run can be resumed.")
+
+
+def main(run: Callable[[Worker], dict | None]) -> None:
+    """Run a job module's `run` on the folder named on the command line; exit 0 finished, 3 stopped, 1 failed."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python -m m3po.jobs.<kind> RUN_FOLDER (got {sys.argv[1:]})")
+    try:
+        job = Worker(RunFolder(sys.argv[1]))
+    except BlockingIOError:
+        sys.exit("this run already has a worker")
+    job.emit("started", pid=os.getpid())
+    try:
+        result = run(job)
+    except RunStopped as error:
+        job.emit("stopped", message=str(error))
+        sys.exit(3)
+    except BaseException as error:  # noqa: BLE001 - whatever it was, the user is told and the log has the traceback
+        traceback.print_exc()
+        sys.stderr.flush()
+        try:
+            job.emit("failed", message=sentence_for(error))
+        except OSError:
+            pass  # a full disk takes no event either: the server then reads the log
+        sys.exit(1)
+    job.emit("finished", result=result or {})
+
+
+def sentence_for(error: BaseException) -> str:
+    """What happened and what to do, in one sentence; the traceback is in the log."""
+    if isinstance(error, M3poError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DISK_FULL
+    name, text = type(error).__name__, str(error).strip().split("\n")[0][:300]
+    if "OutOfMemory" in name or "out of memory" in text.lower() or isinstance(error, MemoryError):
+        return "The device ran out of memory: lower the batch size, then resume this run."
+    if isinstance(error, KeyboardInterrupt):
+        return "The worker was interrupted; resume this run to go on."
+    return f"Unexpected {name}: {text or 'no message'}; the log has the details."
+
+
+def _finite(value: object) -> object:
+    """JSON has no nan: a metric that is not a number becomes null, and the page says so."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

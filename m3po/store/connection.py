@@ -1,0 +1,130 @@
+"""One DuckDB file, one process, many threads: how the rest of the store gets its connections.
+
+Writers hand in a function that takes the connection and run in one transaction. There are two lanes: decisions
+never wait behind a bulk ingest, because the two touch different tables and DuckDB lets both commit.
+Database errors are translated here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+
+from m3po.errors import StorageError, WorkspaceError
+from m3po.store.migrations import migrate
+
+T = TypeVar("T")
+Connection = duckdb.DuckDBPyConnection
+
+DISK_FULL = "The disk is full: free some space and try again; everything stored until now is kept."
+
+
+class Database:
+    """The workspace's database, open read-write in this process alone."""
+
+    def __init__(self, path: Path, *, memory_limit: str = "2GB", threads: int | None = None) -> None:
+        config: dict[str, str | int] = {"memory_limit": memory_limit}
+        if threads:
+            config["threads"] = threads
+        with translated(path):
+            self._root = duckdb.connect(str(path), config=config)
+        self.path = path
+        self._lanes = {"bulk": threading.RLock(), "decision": threading.RLock()}
+        self._local = threading.local()
+        with translated(path):
+            migrate(self._root)
+
+    def _cursor(self) -> Connection:
+        if not hasattr(self._local, "cursor"):
+            self._local.cursor = self._root.cursor()
+        return self._local.cursor
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Run `query` on this thread's own cursor."""
+        with translated(self.path):
+            return query(self._cursor())
+
+    def write(self, change: Callable[[Connection], T], *, lane: str = "bulk") -> T:
+        """Run `change` in one transaction; it is on disk when this returns, or nothing of it is."""
+        with self._lanes[lane], translated(self.path):
+            cursor = self._cursor()
+            cursor.execute("BEGIN")
+            try:
+                result = change(cursor)
+            except BaseException:
+                _rollback(cursor)
+                raise
+            try:
+                cursor.execute("COMMIT")
+            except duckdb.Error:
+                _rollback(cursor)
+                raise
+            return result
+
+    def close(self) -> None:
+        self._root.close()
+
+
+def _rollback(cursor: Connection) -> None:
+    try:
+        cursor.execute("ROLLBACK")
+    except duckdb.Error:
+        pass  # the failed statement already ended the transaction
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what DuckDB says about disk and lock into one sentence for the user; bugs pass as they are."""
+    try:
+        yield
+    except duckdb.IOException as error:
+        text = str(error)
+        if "lock" in text.lower():
+            raise WorkspaceError(
+                f"{path} is open in another program: close that program, or use its page or command line."
+            ) from error
+        if "No space left" in text or "disk full" in text.lower():
+            raise StorageError(DISK_FULL) from error
+        raise StorageError(f"{path} cannot be read or written: {text.splitlines()[0]}") from error
+    except (duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+        text = str(error)
+        if "No space left" in text or "max_temp_directory_size" in text:
+            raise StorageError(DISK_FULL) from error
+        first = text.splitlines()[0]
+        raise StorageError(f"The database gave up ({first}); restart the app, nothing stored is lost.") from error
+    except duckdb.SerializationException as error:
+        raise StorageError(f"{path} is damaged or not a workspace database; restore it from a copy.") from error
+
+
+def rows(con: Connection, sql: str, parameters: object = None) -> list[dict]:
+    """The result as one dict a row."""
+    cursor = con.execute(sql, parameters) if parameters is not None else con.execute(sql)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+
+def one(con: Connection, sql: str, parameters: object = None) -> dict | None:
+    """The first row as a dict, or None."""
+    found = rows(con, sql, parameters)
+    return found[0] if found else None
+
+
+def scalar(con: Connection, sql: str, parameters: object = None):
+    """The first value of the first row, or None."""
+    found = (con.execute(sql, parameters) if parameters is not None else con.execute(sql)).fetchone()
+    return found[0] if found else None
+
+
+@contextmanager
+def registered(con: Connection, name: str, table: object) -> Iterator[None]:
+    """An Arrow table under a name, for one statement or two."""
+    con.register(name, table)
+    try:
+        yield
+    finally:
+        con.unregister(name)

@@ -1,0 +1,117 @@
+"""The schema, as numbered migrations and a ledger of those that ran. A migration that has landed never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import duckdb
+
+from m3po.errors import WorkspaceError
+
+_FIRST = """
+-- Keys: integer surrogates inside; no index on text (8 million SHA keys would need over 1 GB).
+CREATE SEQUENCE image_ids; CREATE SEQUENCE instruction_ids; CREATE SEQUENCE candidate_ids;
+CREATE SEQUENCE sampler_ids; CREATE SEQUENCE scorer_ids; CREATE SEQUENCE selection_ids;
+CREATE SEQUENCE decision_ids; CREATE SEQUENCE run_ids;
+
+CREATE TABLE sources (source VARCHAR, path VARCHAR, imported_at TIMESTAMP);
+CREATE TABLE images (
+    image_id BIGINT DEFAULT nextval('image_ids'), sha256 VARCHAR, suffix VARCHAR,
+    width INTEGER, height INTEGER, n_bytes BIGINT, split VARCHAR);
+CREATE TABLE instructions (
+    instruction_id BIGINT DEFAULT nextval('instruction_ids'), source VARCHAR, external_id VARCHAR,
+    split VARCHAR, image_ids BIGINT[], system VARCHAR, turns VARCHAR, instruction VARCHAR, content_hash VARCHAR);
+-- Truth is read by evaluation alone: no policy, scorer, selection or page joins this table.
+CREATE TABLE truth (instruction_id BIGINT, answer VARCHAR, objects VARCHAR[], category VARCHAR);
+
+CREATE TABLE samplers (
+    sampler_id BIGINT DEFAULT nextval('sampler_ids'), fingerprint VARCHAR, config VARCHAR, created_at TIMESTAMP);
+CREATE TABLE sampled (sampler_id BIGINT, instruction_id BIGINT, run_id BIGINT);
+CREATE TABLE candidates (
+    candidate_id BIGINT DEFAULT nextval('candidate_ids'), instruction_id BIGINT, text VARCHAR, same_key VARCHAR,
+    origin VARCHAR, finish_reason VARCHAR, annotator VARCHAR, created_at TIMESTAMP);
+CREATE TABLE votes (candidate_id BIGINT, sampler_id BIGINT, votes INTEGER);
+
+-- A computed score is never overwritten: another model or other settings make another scorer.
+CREATE TABLE scorers (
+    scorer_id BIGINT DEFAULT nextval('scorer_ids'), kind VARCHAR, name VARCHAR, fingerprint VARCHAR,
+    range_low DOUBLE, range_high DOUBLE, created_at TIMESTAMP);
+CREATE TABLE logprobs (
+    candidate_id BIGINT, scorer_id BIGINT, run_id BIGINT, logp_sum DOUBLE, n_tokens INTEGER,
+    token_ids INTEGER[], token_logps FLOAT[], token_offsets INTEGER[], created_at TIMESTAMP);
+CREATE TABLE mas_scores (candidate_id BIGINT, scorer_id BIGINT, run_id BIGINT, mas DOUBLE, created_at TIMESTAMP);
+CREATE TABLE active_scorers (kind VARCHAR, scorer_id BIGINT, since TIMESTAMP);
+
+CREATE TABLE selections (
+    selection_id BIGINT DEFAULT nextval('selection_ids'), config VARCHAR, logp_scorer BIGINT, mas_scorer BIGINT,
+    pairs BIGINT, content_hash VARCHAR, created_at TIMESTAMP);
+CREATE TABLE selection_values (
+    selection_id BIGINT, instruction_id BIGINT, candidate_id BIGINT, a DOUBLE, b DOUBLE, good DOUBLE, hard DOUBLE);
+CREATE TABLE selection_pairs (
+    selection_id BIGINT, instruction_id BIGINT, chosen BIGINT, rejected BIGINT,
+    m3p_score DOUBLE, logp_margin DOUBLE, mas_gap DOUBLE, no_pair_reason VARCHAR);
+
+-- Append-only. An undo is a row that revokes; what is current is a view.
+CREATE TABLE decisions (
+    decision_id BIGINT DEFAULT nextval('decision_ids'), instruction_id BIGINT, verdict VARCHAR, chosen BIGINT,
+    rejected BIGINT, annotator VARCHAR, at TIMESTAMP, seconds DOUBLE, reason VARCHAR, note VARCHAR,
+    selection_id BIGINT, shown VARCHAR, revokes BIGINT);
+CREATE VIEW standing_decisions AS
+    SELECT * FROM decisions d
+    WHERE revokes IS NULL
+      AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)
+    QUALIFY row_number() OVER (PARTITION BY instruction_id, annotator ORDER BY decision_id DESC) = 1;
+-- Where several decided, the majority counts; `agreed` is false where there is none, and the pair stays out.
+CREATE VIEW current_decisions AS
+    WITH outcomes AS (
+        SELECT *, CASE WHEN verdict IN ('accept', 'override') THEN chosen || '>' || rejected ELSE 'out' END AS outcome
+        FROM standing_decisions),
+    counted AS (
+        SELECT *, count(*) OVER (PARTITION BY instruction_id, outcome) AS same,
+               count(*) OVER (PARTITION BY instruction_id) AS voters
+        FROM outcomes)
+    SELECT * EXCLUDE (same, voters, outcome), same * 2 > voters AS agreed FROM counted
+    QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY same DESC, decision_id DESC) = 1;
+
+CREATE TABLE runs (
+    run_id BIGINT DEFAULT nextval('run_ids'), kind VARCHAR, state VARCHAR, config VARCHAR, command VARCHAR,
+    parent_id BIGINT, after_id BIGINT, created_at TIMESTAMP, started_at TIMESTAMP, ended_at TIMESTAMP,
+    done BIGINT, total BIGINT, unit VARCHAR, rate DOUBLE, message VARCHAR, result VARCHAR, event_offset BIGINT);
+CREATE TABLE run_metrics (run_id BIGINT, step BIGINT, name VARCHAR, value DOUBLE);
+CREATE TABLE ingested_shards (run_id BIGINT, name VARCHAR);
+CREATE TABLE run_pairs (
+    run_id BIGINT, instruction_id BIGINT, chosen BIGINT, rejected BIGINT, human BOOLEAN, decision_id BIGINT);
+CREATE TABLE answers (run_id BIGINT, instruction_id BIGINT, text VARCHAR);
+"""
+
+
+def _m001_first(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_FIRST)
+
+
+MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [_m001_first]
+
+
+def migrate(con: duckdb.DuckDBPyConnection) -> None:
+    """Bring the database to the newest schema, each migration in a transaction of its own.
+
+    Raises WorkspaceError when the database was written by a newer version of the product.
+    """
+    con.execute("CREATE TABLE IF NOT EXISTS migrations (number INTEGER, name VARCHAR, applied_at TIMESTAMP)")
+    applied = con.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()[0]
+    if applied > len(MIGRATIONS):
+        raise WorkspaceError(
+            f"This workspace was written by a newer M3PO Studio (schema {applied}, this one knows "
+            f"{len(MIGRATIONS)}); update the app."
+        )
+    for number, migration in enumerate(MIGRATIONS, start=1):
+        if number <= applied:
+            continue
+        con.execute("BEGIN")
+        try:
+            migration(con)
+            con.execute("INSERT INTO migrations VALUES (?, ?, now()::TIMESTAMP)", [number, migration.__name__])
+        except BaseException:
+            con.execute("ROLLBACK")
+            raise
+        con.execute("COMMIT")

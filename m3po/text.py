@@ -1,0 +1,33 @@
+"""When two answers are the same answer, and how a conversation is written for a chat template."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from m3po.types import Turn
+
+
+def same_answer_key(text: str) -> str:
+    """Answers with equal keys are one candidate: NFC, white space folded to single blanks, ends stripped."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def build_messages(instruction: str, n_images: int, *, system: str = "", turns: Sequence[Turn] = ()) -> list[dict]:
+    """The prompt as chat messages with content parts; the images go first into the first user turn.
+
+    The answer is not part of it: samplers, scorers and trainers append it in one and the same way.
+    """
+    messages: list[dict] = []
+    if system:
+        messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
+    user_and_assistant = [*turns, Turn("user", instruction)]
+    images_left = n_images
+    for turn in user_and_assistant:
+        content: list[dict] = []
+        if turn.role == "user" and images_left:
+            content += [{"type": "image"}] * images_left
+            images_left = 0
+        content.append({"type": "text", "text": turn.text})
+        messages.append({"role": turn.role, "content": content})
+    return messages

@@ -1,0 +1,228 @@
+"""The nouns that every floor of the house shares, as frozen dataclasses.
+
+Ids are integer surrogates inside; outside, an instruction is known by `(source, external_id)`.
+Log-probs are in nats, MAS has the scorer's own range, all other scores lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SPLITS = ("train", "tune", "heldout")
+ORIGINS = ("sampled", "imported", "human")
+VERDICTS = ("accept", "override", "tie", "all_wrong", "all_right", "bad_question", "skip", "flag")
+TRAINING_VERDICTS = ("accept", "override")  # the others keep the pair out of training
+RUN_KINDS = ("sample", "score", "select", "train", "evaluate")
+RUN_STATES = ("queued", "running", "finished", "failed", "stopped", "interrupted")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One earlier turn of the conversation; `role` is `user` or `assistant`."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ImportedRow:
+    """One instruction as a file brings it, checked but not stored yet.
+
+    `row` names it for people ("line 3"); `id` is unique in its source; `images` are absolute paths that were
+    opened and decoded once. `answer`, `objects` and `category` are truth: evaluation alone reads them.
+    """
+
+    row: str
+    id: str
+    images: tuple[Path, ...]
+    instruction: str
+    system: str = ""
+    turns: tuple[Turn, ...] = ()
+    split: str | None = None
+    answer: str | None = None
+    objects: tuple[str, ...] | None = None
+    category: str | None = None
+    candidates: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RefusedRow:
+    """A row that does not go in, and why, in one sentence."""
+
+    row: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did: rows that were new, already there, refused; warnings about rows that went in."""
+
+    source: str
+    added: int
+    already_there: int
+    refused: tuple[RefusedRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    splits: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """A stored image: `path` is absolute, sizes are in pixels after EXIF orientation."""
+
+    sha256: str
+    path: Path
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An answer with its scores under the active policy and scorer; `None` means not scored yet.
+
+    `a`, `b`, `good`, `hard` are the normalised values frozen in the selection (see m3po.scoring).
+    """
+
+    id: int
+    text: str
+    origin: str
+    votes: int = 0
+    finish_reason: str | None = None
+    mas: float | None = None
+    logp_sum: float | None = None
+    n_tokens: int | None = None
+    logp_mean: float | None = None
+    confidence: float | None = None
+    a: float | None = None
+    b: float | None = None
+    good: float | None = None
+    hard: float | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Chosen against rejected, by candidate id. `logp_margin` < 0: the model prefers the rejected one."""
+
+    chosen: int
+    rejected: int
+    m3p_score: float | None = None
+    logp_margin: float | None = None
+    mas_gap: float | None = None
+
+
+@dataclass(frozen=True)
+class PickRule:
+    """A pick rule as data: the key that the chosen and the rejected candidate maximise (see m3po.selection).
+
+    `random_two`: the rule sees only two candidates an instruction, drawn by seed.
+    """
+
+    name: str
+    chosen: str
+    rejected: str
+    random_two: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A human verdict. `chosen` and `rejected` are candidate ids, `seconds` the time spent on the item.
+
+    `stale`: made on an earlier state (candidates, scores or the machine's pick changed since).
+    """
+
+    id: int
+    instruction_id: int
+    verdict: str
+    chosen: int | None
+    rejected: int | None
+    annotator: str
+    at: dt.datetime
+    seconds: float | None = None
+    note: str = ""
+    reason: str = ""
+    stale: bool = False
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One or more images and a conversation whose last user turn the candidates answer."""
+
+    id: int
+    source: str
+    external_id: str
+    split: str
+    images: tuple[ImageRef, ...]
+    instruction: str
+    system: str = ""
+    turns: tuple[Turn, ...] = ()
+
+
+REVIEW_FILTERS = ("all", "unreviewed", "reviewed", "flagged", "no_pair")
+REVIEW_ORDERS = ("m3p_score", "logp_margin", "mas_gap", "id")
+
+
+@dataclass(frozen=True)
+class ReviewView:
+    """What the review page walks through: which items, in which order. Scores go from the most to the least
+    worth a look (M3P-Score and MAS gap falling, log-prob margin rising), ids rise; items without a pair come last."""
+
+    filter: str = "all"
+    order: str = "m3p_score"
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """All that the review page shows of one instruction.
+
+    `pair` is what stands now: the human's where one decided, else the machine's (`machine_pair`).
+    `position` counts from 1 within the view; 0 when the item is outside it. `total` is the view's size;
+    `reviewed` of `reviewable` counts the whole workspace.
+    """
+
+    instruction: Instruction
+    candidates: tuple[Candidate, ...]
+    pair: Pair | None
+    machine_pair: Pair | None
+    no_pair_reason: str | None
+    decision: Decision | None
+    selection_id: int | None
+    position: int
+    total: int
+    reviewed: int
+    reviewable: int
+    previous_id: int | None = None
+    next_id: int | None = None
+
+    def role(self, candidate_id: int) -> str:
+        """`chosen`, `rejected` or `none`."""
+        if self.pair is None:
+            return "none"
+        return {self.pair.chosen: "chosen", self.pair.rejected: "rejected"}.get(candidate_id, "none")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A job on the workspace. `done` of `total` in `unit`s; `rate` per second; `eta` in seconds; times are UTC."""
+
+    id: int
+    kind: str
+    state: str
+    config: dict
+    created_at: dt.datetime
+    started_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    rate: float | None = None
+    eta: float | None = None
+    message: str = ""
+    result: dict | None = None
+    parent_id: int | None = None
+    command: str = ""
+
+    @property
+    def active(self) -> bool:
+        return self.state in ("queued", "running")
