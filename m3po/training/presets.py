@@ -1,0 +1,153 @@
+"""Named starting points for a run, as data that the page shows and the command line takes; no torch in here."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from m3po.errors import BadInputError
+from m3po.settings import TrainConfig
+
+# What TRL 1.16 computes without further settings. (`exo_pair` needs label smoothing, so it is not offered.)
+LOSS_TYPES = (
+    "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+    "apo_zero", "apo_down", "discopop", "sft",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Preset:
+    """`values` are TrainConfig fields that differ from its defaults."""
+
+    name: str
+    label: str
+    description: str
+    values: Mapping[str, object]
+    gradient_checkpointing: bool = False
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in [
+        Preset(
+            "demo",
+            "Demo (CPU)",
+            "A model of a few million parameters and a few hundred pairs on two CPU cores: at most three minutes.",
+            {"learning_rate": 2e-4, "epochs": 2.0, "batch_size": 8, "lora_r": 16, "lora_alpha": 32},
+        ),
+        Preset(
+            "gpu24",
+            "One GPU, 24 GB",
+            "A model of up to 7 billion parameters in bfloat16: one pair at a time, sixteen a step, "
+            "gradient checkpointing.",
+            {
+                "learning_rate": 2e-5, "epochs": 1.0, "batch_size": 1, "gradient_accumulation": 16,
+                "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.05,
+            },
+            gradient_checkpointing=True,
+        ),
+        Preset(
+            "gpu80",
+            "One GPU, 80 GB",
+            "A model of up to 13 billion parameters in bfloat16: four pairs at a time, thirty-two a step, "
+            "gradient checkpointing.",
+            {
+                "learning_rate": 2e-5, "epochs": 1.0, "batch_size": 4, "gradient_accumulation": 8,
+                "lora_r": 64, "lora_alpha": 128, "lora_dropout": 0.05,
+            },
+            gradient_checkpointing=True,
+        ),
+    ]
+}  # fmt: skip
+
+
+def find_preset(name: str) -> Preset:
+    """Raises BadInputError with the names that exist."""
+    if name not in PRESETS:
+        raise BadInputError(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def build_train_config(
+    policy: str, preset: str = "demo", overrides: Mapping[str, str] | None = None
+) -> TrainConfig:
+    """The preset's values for `policy`, with `overrides` as text (`--set key=value`) laid over them.
+
+    Raises BadInputError naming the key: unknown, not a number, out of range, or a loss that does not exist.
+    """
+    values = {"policy": policy, "preset": preset, **find_preset(preset).values}
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    settable = [name for name in fields if name not in ("policy", "preset")]
+    for key, text in (overrides or {}).items():
+        if key not in settable:
+            raise BadInputError(
+                f"{key!r} is no setting of a training run: choose among {', '.join(settable)}."
+            )
+        values[key] = _parse(key, str(text).strip(), fields[key].type)
+    config = TrainConfig(**values)
+    parse_losses(config)
+    return config
+
+
+def parse_overrides(assignments: list[str]) -> dict[str, str]:
+    """`["beta=0.2", "epochs=1"]` as a dict; raises BadInputError for one without `=` or without a name."""
+    overrides = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key.strip():
+            raise BadInputError(
+                f"--set {assignment!r} cannot be read: write it as key=value, e.g. --set beta=0.2."
+            )
+        overrides[key.strip()] = value.strip()
+    return overrides
+
+
+def parse_losses(config: TrainConfig) -> tuple[list[str], list[float]]:
+    """Loss types and their weights; for `method` sft the supervised loss on the chosen answers alone.
+
+    Raises BadInputError for an unknown loss, or weights that are not one number each.
+    """
+    types = ["sft"] if config.method == "sft" else [name.strip() for name in config.loss_type.split("+")]
+    for name in types:
+        if name not in LOSS_TYPES:
+            raise BadInputError(f"loss_type {name!r} does not exist: choose among {', '.join(LOSS_TYPES)}.")
+    if config.method == "sft" or not config.loss_weights.strip():
+        return types, [1.0] * len(types)
+    weights = [_parse("loss_weights", text.strip(), "float") for text in config.loss_weights.split("+")]
+    if len(weights) != len(types):
+        raise BadInputError(
+            f"loss_weights {config.loss_weights!r} has {len(weights)} numbers for {len(types)} losses: give one each."
+        )
+    if any(not 0 <= weight < float("inf") for weight in weights) or not any(weights):
+        raise BadInputError(
+            f"loss_weights {config.loss_weights!r} cannot be used: give numbers from 0, one above 0."
+        )
+    return types, weights
+
+
+def train_command(workspace: str, config: TrainConfig) -> str:
+    """The command line that starts the same run: only what differs from the preset is written out."""
+    base = dataclasses.asdict(build_train_config(config.policy, config.preset))
+    changed = {key: value for key, value in dataclasses.asdict(config).items() if value != base[key]}
+    words = ["python", "-m", "m3po", "train", shlex.quote(workspace), "--policy", shlex.quote(config.policy)]
+    words += ["--method", changed.pop("method")] if "method" in changed else []
+    words += ["--preset", config.preset]
+    for key, value in changed.items():
+        words += ["--set", shlex.quote(f"{key}={value}")]
+    return " ".join(words)
+
+
+def _parse(key: str, text: str, kind: str) -> object:
+    if kind == "str":
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        raise BadInputError(f"{key} = {text!r} cannot be used: give a number.") from None
+    if kind == "int":
+        if not number.is_integer():  # also false for inf and nan
+            raise BadInputError(f"{key} = {text!r} cannot be used: give a whole number.")
+        return int(number)
+    return number
