@@ -1,0 +1,72 @@
+"""How the product writes a file: whole under a temporary name, then renamed, so that a crash or a full disk
+never leaves half a file nor takes the old one away."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from m3po.errors import StorageError
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.EDQUOT: "your disk quota is used up; free some space and try again",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EACCES: "you may not write there; choose another place or change its permissions",
+    errno.EPERM: "you may not write there; choose another place or change its permissions",
+    errno.EFBIG: "the file system cannot hold a file that large; choose another place",
+    errno.ENOTDIR: "part of its path is a file, not a folder; choose another place",
+    errno.EISDIR: "it is a folder; give a file name",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+@contextmanager
+def replace_file(out: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `out`; on success it is synced and takes `out`'s place in one step.
+
+    On any exception the temporary file is removed and the old `out` stays as it was. Operating-system errors
+    (disk full, read-only, no permission) become StorageError, one sentence. Missing parent folders are made.
+    """
+    out = Path(out)
+    part: Path | None = None
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(out))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # The short prefix keeps the temporary name legal where `out` itself just fits the limit of 255 bytes.
+        handle, name = tempfile.mkstemp(prefix=".m3po-", suffix=".part", dir=out.parent)
+        os.close(handle)
+        part = Path(name)
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o666 & ~_umask())  # mkstemp makes a private file; a result is an ordinary one
+        part.replace(out)
+        part = None
+    except OSError as error:
+        raise storage_error(out, error) from error
+    finally:
+        if part is not None:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """The sentence for an operating-system error met while writing `path`."""
+    remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; choose another place or try again")
+    kept = " (the old file is kept)" if path.is_file() else ""
+    return StorageError(f"{path} cannot be written{kept}: {remedy}.")
+
+
+def _umask() -> int:
+    # The only way to read the mask without setting it, which other threads would notice, is Linux' own.
+    with suppress(OSError, StopIteration, ValueError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022
