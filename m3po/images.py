@@ -1,7 +1,8 @@
-"""One way to look at an image file, so that what was checked, what is shown and what a model sees are the same.
+"""One way to look at an image file: what was checked, what is shown and what a model sees are the same.
 
-Images are stored as they came. Shown and fed to models they are RGB with EXIF orientation applied: CMYK converted,
-palette and alpha on white, 16 and 32 bit scaled to 8, the first frame of an animation. PIL alone, no torch.
+Images are stored as they came. Shown and fed to models they are RGB with EXIF orientation applied: CMYK
+converted, palette and alpha on white, 16 and 32 bit scaled to 8, the first frame of an animation. PIL alone,
+no torch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from m3po.errors import BadImageError
 from m3po.files import replace_file
 
 MAX_PIXELS = 100_000_000
-# What PIL may try on a file. Raster formats only: EPS would start Ghostscript, and others decode what nobody sends.
+# What PIL may try on a file. Raster formats only: EPS would start Ghostscript.
 SUFFIXES = {
     "PNG": ".png",
     "JPEG": ".jpg",
@@ -49,8 +50,8 @@ _TRANSPOSE = {
 class ImageInfo:
     """What one full decode of an image file found out.
 
-    `sha256` is of the file's bytes; `width` and `height` are pixels after EXIF orientation; `format` is PIL's name
-    and `suffix` the usual one for it (".jpg"), whatever the file is called; `warnings` are whole sentences.
+    `sha256` is of the file's bytes; `width` and `height` are pixels after EXIF orientation; `format` is PIL's
+    name and `suffix` the usual one for it (".jpg"), whatever the file is called; `warnings` are sentences.
     """
 
     sha256: str
@@ -91,7 +92,7 @@ def inspect_image(path: Path | str, *, name: str | None = None) -> ImageInfo:
 
 
 def load_rgb(path: Path | str, max_side: int | None = None, *, name: str | None = None) -> Image.Image:
-    """The image as shown and as fed to models: mode RGB, upright, at most `max_side` pixels on its longer side.
+    """The image as shown and as fed to models: RGB, upright, at most `max_side` pixels on its longer side.
 
     Without `max_side` the pixels are exactly the file's. Raises BadImageError as `inspect_image` does.
     """
@@ -227,8 +228,9 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
     """Grey values of 16 or 32 bits, whole or real numbers, as mode L.
 
-    16 bits are scaled by their full range (65535 is white). 32-bit images do not tell their range: [0, 1] and
-    [0, 255] of real numbers and [0, 65535] of whole ones are taken as such, anything else from least to greatest.
+    16 bits are scaled by their full range (65535 is white). 32-bit images do not tell their range: real numbers
+    within [0, 1] or [0, 255] and whole ones within [0, 65535] are taken as such, anything else is stretched from
+    its least to its greatest value.
     """
     if image.mode.startswith("I;16"):
         low, high = 0.0, 65535.0
