@@ -1,0 +1,60 @@
+"""Which weights gave a score: a short name for a model's content that is cheap enough to compute at every
+run.
+
+A folder's path says nothing after it was trained anew in place, and hashing gigabytes would delay every
+start. So the small files count whole and the weights by size, first and last MiB: the first holds the
+safetensors header (names, shapes), and training moves practically every byte of the rest. Imports no torch:
+the server calls it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+_MIB = 1024 * 1024
+_WHOLE = (".json", ".jinja", ".txt", ".model")  # config, tokenizer, processor, chat template
+_WEIGHTS = (".safetensors",)
+
+
+def model_fingerprint(
+    name: str | Path, adapter: str | Path | None = None, *, revision: str | None = None
+) -> str:
+    """A name for what a model (and its adapter) computes: equal content gives equal text, wherever it lies.
+
+    A local folder gives `sha256:` and 16 hex digits; a hub id gives `hub:<id>@<revision>`, as its content is
+    not here to be read. With an adapter both are joined by `+`. A folder that is not there is named like a
+    hub id: loading it is what fails, with a sentence.
+    """
+    base = _fingerprint(name, revision)
+    return base if adapter is None else f"{base}+{_fingerprint(adapter, None)}"
+
+
+def _fingerprint(name: str | Path, revision: str | None) -> str:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return f"hub:{name}@{revision or 'main'}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if not path.is_file():
+            continue
+        if path.suffix in _WHOLE:
+            content = path.read_bytes()
+        elif path.suffix in _WEIGHTS:
+            content = _ends(path)
+        else:
+            continue  # a README or an optimiser state changes nothing that is computed
+        for part in (path.name.encode(), str(path.stat().st_size).encode(), content):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _ends(path: Path) -> bytes:
+    with path.open("rb") as file:
+        first = file.read(_MIB)
+        size = path.stat().st_size
+        if size <= _MIB:
+            return first
+        file.seek(max(_MIB, size - _MIB))
+        return first + file.read(_MIB)
