@@ -228,9 +228,9 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
     """Grey values of 16 or 32 bits, whole or real numbers, as mode L.
 
-    16 bits are scaled by their full range (65535 is white). 32-bit images do not tell their range: real numbers
-    within [0, 1] or [0, 255] and whole ones within [0, 65535] are taken as such, anything else is stretched from
-    its least to its greatest value.
+    16 bits are scaled by their full range (65535 is white). 32-bit images do not tell their range: real
+    numbers within [0, 1] or [0, 255] and whole ones within [0, 65535] are taken as such, anything else is
+    stretched from its least to its greatest value.
     """
     if image.mode.startswith("I;16"):
         low, high = 0.0, 65535.0
