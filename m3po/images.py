@@ -7,8 +7,11 @@ no torch.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import math
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +73,13 @@ def inspect_image(path: Path | str, *, name: str | None = None) -> ImageInfo:
     missing, empty, a folder, no image, corrupt, truncated, or over 100 megapixels (refused from the header).
     """
     path, name = Path(path), name or str(path)
-    n_bytes = _check_file(path, name)
+    status = _check_file(path, name)
+    return _inspect(path, name, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+# Rows share images: a picture that many questions are about is decoded once, as long as its file is the same.
+@functools.lru_cache(maxsize=50_000)
+def _inspect(path: Path, name: str, n_bytes: int, mtime_ns: int, inode: int) -> ImageInfo:
     image = _open(path, name)
     frames = _count_frames(image)
     kind = image.format or ""
@@ -117,6 +126,26 @@ def load_rgb(path: Path | str, max_side: int | None = None, *, name: str | None 
     return image
 
 
+def encode_rgb(path: Path | str, *, name: str | None = None) -> tuple[bytes, str]:
+    """An image file's bytes whose plain decode is `load_rgb`'s result, and a file name for them.
+
+    The file's own bytes where they are that already, else a PNG. For exports that other tools decode as they
+    like, knowing nothing of orientation, CMYK or alpha. Raises BadImageError.
+    """
+    path, name = Path(path), name or str(path)
+    _check_file(path, name)
+    image = _open(path, name)
+    frames, mode, kind = _count_frames(image), image.mode, image.format
+    _decode(image, name)
+    upright = _transpose(image) is image
+    plain = mode == "RGB" and frames == 1 and upright and not image.has_transparency_data
+    if plain and kind in ("PNG", "JPEG", "WEBP"):
+        return path.read_bytes(), path.stem + SUFFIXES[kind]
+    out = io.BytesIO()
+    _to_rgb(_transpose(image), name).save(out, "PNG")
+    return out.getvalue(), path.stem + ".png"
+
+
 def write_thumbnail(
     path: Path | str, out: Path, side: int = 768, *, name: str | None = None
 ) -> tuple[int, int]:
@@ -131,8 +160,8 @@ def write_thumbnail(
     return image.size
 
 
-def _check_file(path: Path, name: str) -> int:
-    """Size in bytes of a regular, non-empty file."""
+def _check_file(path: Path, name: str) -> os.stat_result:
+    """The status of a regular, non-empty file."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -145,7 +174,7 @@ def _check_file(path: Path, name: str) -> int:
         raise BadImageError(f"Image {name} is not a regular file: copy the image into one.")
     if status.st_size == 0:
         raise BadImageError(f"Image {name} is empty (0 bytes): {_REPLACE}.")
-    return status.st_size
+    return status
 
 
 def _open(path: Path, name: str) -> Image.Image:

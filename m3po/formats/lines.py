@@ -1,0 +1,106 @@
+"""JSON Lines as files really bring them: BOM, CRLF, blank and broken lines, wrong encodings, endless ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from m3po.errors import BadInputError
+
+MAX_LINE_BYTES = 64_000_000
+_BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def check_file(path: Path) -> None:
+    """Raise BadInputError, one sentence, unless `path` is a readable regular file with something in it."""
+    try:
+        if not path.exists():
+            raise BadInputError(f"{path} does not exist: correct the path.")
+        if path.is_dir():
+            raise BadInputError(f"{path} is a folder where a file is expected: name the file in it.")
+        if not path.is_file():
+            raise BadInputError(f"{path} is not a regular file: copy its content into one.")
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInputError(
+            f"{str(path)!r} cannot be read ({reason}): check its path and permissions."
+        ) from error
+    if head.startswith(_UTF16_BOMS):
+        raise BadInputError(f"{path} is UTF-16: save it as UTF-8 and import it again.")
+    if not head.removeprefix(_BOM).strip() and path.stat().st_size <= len(head):
+        raise BadInputError(f"{path} is empty: there is nothing to import, choose another file.")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (line number from 1, bytes without line end) of lines that are not blank; None if over 64 MB.
+
+    One line is in memory at a time, whatever the file's size.
+    """
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES):
+            number += 1
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            if len(line) >= MAX_LINE_BYTES and not line.endswith(b"\n"):
+                while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+                    pass
+                yield number, None
+            elif line := line.strip(b" \t\r\n"):
+                yield number, line
+
+
+def read_records(path: Path) -> Iterator[tuple[str, dict | BadInputError]]:
+    """Yield (row name, JSON object) of each line, or the BadInputError that says why it is none."""
+    for number, line in read_lines(path):
+        try:
+            yield f"line {number}", parse_object(line)
+        except BadInputError as error:
+            yield f"line {number}", error
+
+
+def parse_object(line: bytes | None) -> dict:
+    """One JSON object. Raises BadInputError."""
+    if line is None:
+        raise BadInputError(
+            f"it is longer than {MAX_LINE_BYTES // 1_000_000} MB; put one object on each line"
+        )
+    value = parse_json(line)
+    if not isinstance(value, dict):
+        raise BadInputError(
+            f"it holds {type_name(value)} where a JSON object is expected; write {{...}} on each line"
+        )
+    return value
+
+
+def parse_json(data: bytes) -> object:
+    """Any JSON value from UTF-8 bytes. Raises BadInputError with what is wrong and where."""
+    if b"\0" in data:
+        raise BadInputError("it holds NUL bytes; save the file as UTF-8 text")
+    try:
+        return json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"it is not valid UTF-8 (at byte {error.start + 1}); save the file as UTF-8"
+        ) from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise BadInputError(f"it is not valid JSON ({error.msg} at {where}); correct it") from error
+    except ValueError as error:  # a number of more digits than Python converts
+        raise BadInputError("it holds a number with too many digits; correct it") from error
+    except RecursionError as error:
+        raise BadInputError("it is nested too deeply; write a flat object") from error
+
+
+def type_name(value: object) -> str:
+    """A JSON value's type as people call it, with its article."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,115 @@
+"""TRL's preference format: Parquet of `images, prompt, chosen, rejected` that DPOTrainer takes as it is.
+
+`images` is a list of Hugging Face Image features with the bytes inside; the other columns are chat messages
+with content parts, as m3po.text builds them. An image part's `text` is null, as a struct column must have it;
+TRL and chat templates go by `type`. Written by row group: memory does not grow with the number of pairs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m3po.errors import BadInputError
+from m3po.files import replace_file
+from m3po.images import encode_rgb
+from m3po.text import build_messages
+from m3po.types import TRAINING_VERDICTS, Turn
+
+GROUP_BYTES = 32_000_000
+GROUP_ROWS = 256
+_PART = pa.struct([("type", pa.string()), ("text", pa.string())])
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(_PART))]))
+_IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+
+
+def _feature_of(kind: pa.DataType) -> dict:
+    if pa.types.is_list(kind):
+        return {"feature": _feature_of(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {kind.field(i).name: _feature_of(kind.field(i).type) for i in range(kind.num_fields)}
+    return {"dtype": str(kind), "_type": "Value"}
+
+
+def _build_schema() -> pa.Schema:
+    """Arrow columns with the metadata by which `datasets` knows that the structs of bytes are images."""
+    features = {"images": {"feature": {"_type": "Image"}, "_type": "List"}}
+    features |= {name: _feature_of(_MESSAGES) for name in ("prompt", "chosen", "rejected")}
+    columns = [("images", _IMAGES), ("prompt", _MESSAGES), ("chosen", _MESSAGES), ("rejected", _MESSAGES)]
+    return pa.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+
+
+SCHEMA = _build_schema()
+
+
+def write_trl(rows: Iterable[dict], out: Path) -> int:
+    """Write the pairs among `rows` to the Parquet file `out` and return how many there were.
+
+    A row has `images` (paths), `instruction`, perhaps `system` and `turns`, and either the texts `chosen` and
+    `rejected`, or `candidates` with `pair` and `decision` as in the m3po format: then the human decision
+    counts, and a row without a pair to train on is left out. Images are embedded so that they decode to what
+    `m3po.images.load_rgb` gives. Raises StorageError, and BadImageError for an image that has gone bad.
+    """
+    count = 0
+    with replace_file(out) as part, pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+        group: list[dict] = []
+        size = 0
+        for row in rows:
+            texts = pair_texts(row)
+            if texts is None:
+                continue
+            record = _record(row, *texts)
+            group.append(record)
+            size += sum(len(image["bytes"]) for image in record["images"])
+            count += 1
+            if len(group) >= GROUP_ROWS or size >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
+                group, size = [], 0
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
+    return count
+
+
+def pair_texts(row: Mapping) -> tuple[str, str] | None:
+    """(chosen, rejected) of a row as it stands after the human decision; None when not to be trained on."""
+    if isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str):
+        return row["chosen"], row["rejected"]
+    decision, pair = row.get("decision"), row.get("pair")
+    if decision is not None:
+        if decision["verdict"] not in TRAINING_VERDICTS:
+            return None
+        if decision.get("chosen") is not None and decision.get("rejected") is not None:
+            pair = decision
+    if pair is None:
+        return None
+    texts = {candidate["id"]: candidate["text"] for candidate in row["candidates"]}
+    try:
+        return texts[pair["chosen"]], texts[pair["rejected"]]
+    except KeyError as error:
+        raise BadInputError(
+            f"Row {row.get('id')!r} has a pair with the unknown candidate {error}."
+        ) from error
+
+
+def _record(row: Mapping, chosen: str, rejected: str) -> dict:
+    turns = [
+        turn if isinstance(turn, Turn) else Turn(turn["role"], turn["text"])
+        for turn in row.get("turns") or ()
+    ]
+    system = row.get("system") or ""
+    images = [encode_rgb(path) for path in row["images"]]
+    prompt = build_messages(row["instruction"], len(images), system=system, turns=turns)
+    return {
+        "images": [{"bytes": data, "path": name} for data, name in images],
+        "prompt": prompt,
+        "chosen": [_answer(chosen)],
+        "rejected": [_answer(rejected)],
+    }
+
+
+def _answer(text: str) -> dict:
+    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
