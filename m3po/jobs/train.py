@@ -1,0 +1,25 @@
+"""Worker of a training run: `python -m m3po.jobs.train runs/<id>`; input TRAIN_INPUT, config TrainConfig.
+
+Result: `adapter` (folder inside the run's), `pairs`, `human_pairs`, `left_out`, `seconds`, `steps`, `final` (last
+metrics), `packages` (versions), `trainable_parameters`. After a resume the steps since the last checkpoint are
+told again: of two metrics events for one step the later counts.
+"""
+
+from __future__ import annotations
+
+import os
+
+from m3po.jobs.worker import Worker, main
+from m3po.settings import TrainConfig
+
+
+def run(job: Worker) -> dict:
+    # The trainer wants a single GPU per process; read when torch first looks for GPUs, hence before its import.
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    from m3po.training.dpo import train_pairs
+
+    return train_pairs(TrainConfig(**job.config), job.read_input(), job.folder.path, job)
+
+
+if __name__ == "__main__":
+    main(run)

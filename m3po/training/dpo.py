@@ -1,0 +1,421 @@
+"""A fine-tuning run: curated pairs in, a LoRA adapter out (DPO and its kin, or SFT on the chosen answers).
+
+The reference is the policy without the adapter. Everything that must survive a kill lies in the run's folder:
+`checkpoints/` (the last one is gone on from), `reference.parquet` (log-probs of the reference), and at the end
+`adapter/` and `margins.parquet` (each pair before and after).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import DPOConfig
+from trl.trainer.utils import disable_dropout_in_model
+
+from m3po.errors import BadImageError, BadInputError, JobError, RunStopped
+from m3po.models.policy import Policy
+from m3po.settings import TrainConfig
+from m3po.training.adapters import build_lora_config, check_trainable, find_language_model
+from m3po.training.batches import EncodedPair, PairCollator
+from m3po.training.presets import find_preset, parse_losses
+from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
+
+MIN_PAIRS = 2
+MARGIN_PAIRS = 5000  # beyond, the pass over all pairs after the training is left out
+REPORTED = (
+    "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
+    "logps/rejected", "learning_rate", "grad_norm", "entropy", "mean_token_accuracy", "epoch",
+)  # fmt: skip
+PACKAGES = ("torch", "transformers", "trl", "peft")
+MARGINS = pa.schema(
+    [
+        ("instruction_id", pa.int64()),
+        ("chosen_id", pa.int64()),
+        ("rejected_id", pa.int64()),
+        ("ref_chosen_logp", pa.float64()),
+        ("ref_rejected_logp", pa.float64()),
+        ("chosen_logp", pa.float64()),
+        ("rejected_logp", pa.float64()),
+        ("logp_margin_before", pa.float64()),  # nats; below 0: the model preferred the rejected answer
+        ("logp_margin_after", pa.float64()),
+        ("reward_margin", pa.float64()),  # beta * (after - before); 0 before the training by definition
+    ]
+)
+_REFERENCE = pa.schema(list(MARGINS)[:5])
+
+
+class Reporter(Protocol):
+    """Whoever wants to know how the run goes; m3po.jobs.worker.Worker is one."""
+
+    @property
+    def stop_requested(self) -> bool: ...
+    def emit(self, event: str, **values: object) -> None: ...
+    def progress(self, done: int, total: int, unit: str, *, message: str = "") -> None: ...
+    def metrics(self, step: int, **values: float) -> None: ...
+
+
+def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter) -> dict:
+    """Train an adapter on `rows` (columns of TRAIN_INPUT) in the run's `folder`, going on from its last checkpoint.
+
+    Returns what m3po.jobs.train promises. Rows that cannot be used are told as warnings and left out. Raises
+    JobError (too few pairs, a loss that is not a number), ModelError, and RunStopped after a checkpoint.
+    """
+    if not rows:
+        raise JobError(
+            "There is no pair to train on: make pairs with select, or accept some in the review, then train."
+        )
+    started = time.time()
+    policy = Policy.load(config.policy)
+    model = policy.model
+    prefix = find_language_model(model)
+    pairs = encode_pairs(rows, policy, reporter)
+    _check_enough(len(pairs), len(rows))
+    # The base's own dropout is off in policy and reference alike; the adapter's is as configured.
+    disable_dropout_in_model(model)
+    encode_images = image_encoder(model) if can_reuse_features(model) else None
+    collator = PairCollator(policy.chat, pairs, encode_images=encode_images)
+    trainer = build_trainer(config, policy, pairs, collator, folder)
+    n_trainable = check_trainable(trainer.model, prefix)
+
+    kept = add_reference_logps(trainer, collator, pairs, folder / "reference.parquet", policy, reporter)
+    _check_enough(len(kept), len(rows))
+    trainer.train_dataset = _as_dataset(pairs, kept)
+    trainer.precompute_ref_logps = True
+    total = count_steps(config, len(kept))
+    trainer.args.save_steps = checkpoint_interval(total)
+    report = _Report(reporter, total)
+    trainer.add_callback(report)
+    reporter.progress(0, total, "steps", message="training")
+    trainer.train(resume_from_checkpoint=find_checkpoint(folder / "checkpoints"))
+    save_adapter(trainer, folder / "adapter", config, len(kept))
+    if report.stopped:
+        raise RunStopped(
+            f"Stopped by the user after step {trainer.state.global_step} of {total}; "
+            "the adapter as it was then is kept and the run can be resumed."
+        )
+    if len(kept) <= MARGIN_PAIRS:
+        write_margins(trainer, collator, pairs, kept, folder / "margins.parquet", reporter)
+    return {
+        "adapter": "adapter",
+        "pairs": len(kept),
+        "human_pairs": sum(pairs[row].human for row in kept),
+        "left_out": len(rows) - len(kept),
+        "seconds": round(time.time() - started, 2),
+        "steps": trainer.state.global_step,
+        "final": _last_metrics(trainer),
+        "packages": {name: version(name) for name in PACKAGES},
+        "trainable_parameters": n_trainable,
+    }
+
+
+def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[EncodedPair]:
+    """Render and tokenise every row; one without anything to learn from is told and left out."""
+    image_token = getattr(policy.model.config, "image_token_id", None)
+    pairs = []
+    for row in rows:
+        try:
+            prompt = policy.chat.render_prompt(json.loads(row["messages"]))
+            answers = policy.chat.encode_answers(prompt, [row["chosen"], row["rejected"]], [False, False])
+        except BadInputError as error:
+            _warn_left_out(reporter, row["instruction_id"], str(error))
+            continue
+        chosen, rejected = (list(answer.ids) for answer in answers)
+        if not row["chosen"].strip() or not row["rejected"].strip():
+            problem = "one of its answers is empty"
+        elif chosen == rejected:
+            problem = "chosen and rejected are the same answer"
+        elif image_token in (*chosen, *rejected):
+            problem = "an answer contains the model's own image token"
+        else:
+            pairs.append(
+                EncodedPair(
+                    instruction_id=row["instruction_id"],
+                    chosen_id=row.get("chosen_id"),
+                    rejected_id=row.get("rejected_id"),
+                    human=bool(row.get("human")),
+                    images=tuple(row["images"] or ()),
+                    prompt=prompt,
+                    chosen_ids=chosen,
+                    rejected_ids=rejected,
+                )
+            )
+            continue
+        _warn_left_out(reporter, row["instruction_id"], problem)
+    return pairs
+
+
+def build_trainer(
+    config: TrainConfig, policy: Policy, pairs: list[EncodedPair], collator: PairCollator, folder: Path
+) -> PairTrainer:
+    """The trainer with a fresh adapter on the policy's model, seeded; nothing is computed yet."""
+    model = policy.model
+    losses, weights = parse_losses(config)
+    on_cpu = model.device.type == "cpu"
+    bf16 = model.dtype == torch.bfloat16
+    total = count_steps(config, len(pairs))
+    args = DPOConfig(
+        output_dir=str(folder / "checkpoints"),
+        loss_type=losses,
+        loss_weights=weights,
+        beta=config.beta,
+        learning_rate=config.learning_rate,
+        num_train_epochs=config.epochs,
+        max_steps=int(config.max_steps) or -1,
+        per_device_train_batch_size=int(config.batch_size),
+        gradient_accumulation_steps=int(config.gradient_accumulation),
+        warmup_steps=config.warmup_ratio,  # below 1 it is a share of all steps
+        lr_scheduler_type="linear",
+        max_length=None,  # cutting would silently drop image or answer tokens
+        disable_dropout=False,
+        gradient_checkpointing=find_preset(config.preset).gradient_checkpointing,
+        bf16=bf16,
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
+        dataloader_num_workers=0,
+        remove_unused_columns=False,  # the collator wants the row number, which no model knows
+        seed=int(config.seed),
+        data_seed=int(config.seed),
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a nan is to be seen, not smoothed away
+        save_strategy="steps",
+        save_steps=checkpoint_interval(total),
+        save_total_limit=2,  # the one before the last too: a kill may tear the last
+        report_to="none",
+        disable_tqdm=True,
+        eval_strategy="no",
+    )
+    trainer = PairTrainer(
+        model=model,
+        args=args,
+        data_collator=collator,
+        train_dataset=_as_dataset(pairs, range(len(pairs))),
+        processing_class=policy.chat.processor,
+        peft_config=build_lora_config(model, config),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def count_steps(config: TrainConfig, n_pairs: int) -> int:
+    """Optimiser steps of a run over `n_pairs`, as the Trainer counts them."""
+    if config.max_steps:
+        return int(config.max_steps)
+    batches = math.ceil(n_pairs / config.batch_size)
+    return math.ceil(config.epochs * math.ceil(batches / config.gradient_accumulation))
+
+
+def checkpoint_interval(total_steps: int) -> int:
+    """Steps between two checkpoints: about ten a run, at most 200 steps of work lost by a kill."""
+    return max(2, min(200, math.ceil(total_steps / 10)))
+
+
+def find_checkpoint(folder: Path) -> str | None:
+    """The latest checkpoint that is whole: its trainer_state.json is written last, so one that parses closes it."""
+    steps = {}
+    for path in folder.glob("checkpoint-*"):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            steps[int(path.name.rpartition("-")[2])] = path
+        except (OSError, ValueError):
+            continue
+    return str(steps[max(steps)]) if steps else None
+
+
+def add_reference_logps(
+    trainer: PairTrainer,
+    collator: PairCollator,
+    pairs: list[EncodedPair],
+    path: Path,
+    policy: Policy,
+    reporter: Reporter,
+) -> list[int]:
+    """Fill in the reference's log-probs, from `path` where an earlier attempt left them, and return the rows
+    that can be used: a pair whose image cannot be read, or that is too long for the model, is told and left out.
+    """
+    if path.exists():
+        return _read_reference(path, pairs)
+    readable = []
+    for row, pair in enumerate(pairs):
+        try:
+            collator.read_images(row)
+            readable.append(row)
+        except BadImageError as error:
+            _warn_left_out(reporter, pair.instruction_id, str(error))
+    kept: list[int] = []
+    size = 2 * trainer.args.per_device_train_batch_size
+    for done, rows, batch in _batches(collator, readable, size, reporter):
+        lengths = batch["attention_mask"].sum(1).view(2, -1).amax(0).tolist()
+        fits = [n for n, length in enumerate(lengths) if length <= (policy.max_positions or math.inf)]
+        for n in set(range(len(rows))) - set(fits):
+            problem = f"its {lengths[n]} tokens are more than the {policy.max_positions} that the model reads"
+            _warn_left_out(reporter, pairs[rows[n]].instruction_id, problem)
+        rows = [rows[n] for n in fits]
+        if not rows:
+            continue
+        if len(fits) < len(lengths):
+            batch = collator([{"row": row} for row in rows])
+        chosen, rejected = trainer.reference_logps(batch)
+        for row, *logps in zip(rows, chosen.tolist(), rejected.tolist(), strict=True):
+            pairs[row].ref_chosen_logp, pairs[row].ref_rejected_logp = logps
+        kept += rows
+        reporter.progress(done, len(readable), "pairs", message="reference log-probs")
+    _write_table(path, [_reference_row(pairs[row]) for row in kept], _REFERENCE)
+    return kept
+
+
+def write_margins(
+    trainer: PairTrainer,
+    collator: PairCollator,
+    pairs: list[EncodedPair],
+    rows: list[int],
+    path: Path,
+    reporter: Reporter,
+) -> None:
+    """Every trained pair's log-probs before and after, and the reward margin that the training gave it."""
+    table = []
+    for done, batch_rows, batch in _batches(
+        collator, rows, 2 * trainer.args.per_device_train_batch_size, reporter
+    ):
+        chosen, rejected = trainer.sum_logps(batch)
+        for row, chosen_logp, rejected_logp in zip(
+            batch_rows, chosen.tolist(), rejected.tolist(), strict=True
+        ):
+            pair = pairs[row]
+            before = pair.ref_chosen_logp - pair.ref_rejected_logp
+            after = chosen_logp - rejected_logp
+            table.append(
+                {
+                    **_reference_row(pair),
+                    "chosen_logp": chosen_logp,
+                    "rejected_logp": rejected_logp,
+                    "logp_margin_before": before,
+                    "logp_margin_after": after,
+                    "reward_margin": trainer.beta * (after - before),
+                }
+            )
+        reporter.progress(done, len(rows), "pairs", message="margins after the training")
+    _write_table(path, table, MARGINS)
+
+
+def save_adapter(trainer: PairTrainer, folder: Path, config: TrainConfig, n_pairs: int) -> None:
+    """Save the adapter as peft does (safetensors), with a card that says what it is and nothing else."""
+    trainer.model.save_pretrained(str(folder))
+    what = (
+        "the chosen answers (SFT)"
+        if config.method == "sft"
+        else f"preference pairs ({config.loss_type} loss)"
+    )
+    (folder / "README.md").write_text(
+        f"""---
+library_name: peft
+base_model: {config.policy}
+---
+LoRA adapter for `{config.policy}`, trained by M3PO Studio on {n_pairs} {what}.
+
+Steps: {trainer.state.global_step}. Settings: `{json.dumps(dataclasses.asdict(config))}`.
+""",
+        encoding="utf-8",
+    )
+
+
+class _Report(TrainerCallback):
+    """Tells every step, and ends the run behind a checkpoint when it is asked to stop."""
+
+    def __init__(self, reporter: Reporter, total: int) -> None:
+        self._reporter = reporter
+        self._total = total
+        self.stopped = False
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._reporter.progress(state.global_step, self._total, "steps", message="training")
+        if self._reporter.stop_requested and state.global_step < state.max_steps:
+            self.stopped = True
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        values = reported_metrics(logs or {})
+        if "loss" in values:
+            self._reporter.metrics(state.global_step, **values)
+            text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"step {state.global_step}/{self._total}  {text}", flush=True)
+
+
+def reported_metrics(logs: dict) -> dict[str, float]:
+    """What of TRL's log entry goes into the curves; `num_tokens` is called `tokens` (all so far)."""
+    values = {name: float(logs[name]) for name in REPORTED if name in logs}
+    if "num_tokens" in logs:
+        values["tokens"] = float(logs["num_tokens"])
+    return values
+
+
+def _batches(collator: PairCollator, rows: list[int], size: int, reporter: Reporter):
+    """(rows done after it, its rows, batch), in order; RunStopped between two when asked to stop."""
+    for start in range(0, len(rows), size):
+        if reporter.stop_requested:
+            raise RunStopped("Stopped by the user; what was finished is kept and the run can be resumed.")
+        part = rows[start : start + size]
+        yield start + len(part), part, collator([{"row": row} for row in part])
+
+
+def _as_dataset(pairs: list[EncodedPair], rows: Iterable[int]) -> Dataset:
+    """Row numbers, and the image paths: TRL goes by their column to know that this is vision data."""
+    rows = list(rows)
+    return Dataset.from_dict({"row": rows, "images": [list(pairs[row].images) for row in rows]})
+
+
+def _read_reference(path: Path, pairs: list[EncodedPair]) -> list[int]:
+    stored = {
+        (row["instruction_id"], row["chosen_id"], row["rejected_id"]): row
+        for row in pq.read_table(path).to_pylist()
+    }
+    kept = []
+    for number, pair in enumerate(pairs):
+        row = stored.get((pair.instruction_id, pair.chosen_id, pair.rejected_id))
+        if row is not None:
+            pair.ref_chosen_logp, pair.ref_rejected_logp = row["ref_chosen_logp"], row["ref_rejected_logp"]
+            kept.append(number)
+    return kept
+
+
+def _reference_row(pair: EncodedPair) -> dict:
+    return {name: getattr(pair, name) for name in _REFERENCE.names}
+
+
+def _write_table(path: Path, rows: list[dict], schema: pa.Schema) -> None:
+    """Whole or not at all: a kill must not leave half a file that a resumed run would trust."""
+    part = path.with_suffix(".part")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
+    part.rename(path)
+
+
+def _last_metrics(trainer: PairTrainer) -> dict[str, float]:
+    logged = [reported_metrics(entry) for entry in trainer.state.log_history if "loss" in entry]
+    return logged[-1] if logged else {}
+
+
+def _warn_left_out(reporter: Reporter, instruction_id: int, problem: str) -> None:
+    reporter.emit("warning", message=f"Instruction {instruction_id} is left out: {problem.rstrip('.')}.")
+
+
+def _check_enough(usable: int, given: int) -> None:
+    if usable < MIN_PAIRS:
+        raise JobError(
+            f"Only {usable} of {given} pairs can be trained on, and a run needs at least {MIN_PAIRS}: "
+            "the warnings above name what is wrong with the others; make or accept more pairs."
+        )
