@@ -13,7 +13,7 @@ import io
 import math
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -74,12 +74,19 @@ def inspect_image(path: Path | str, *, name: str | None = None) -> ImageInfo:
     """
     path, name = Path(path), name or str(path)
     status = _check_file(path, name)
-    return _inspect(path, name, status.st_size, status.st_mtime_ns, status.st_ino)
+    try:
+        info = _inspect(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    except BadImageError as error:
+        raise BadImageError(str(error).replace(str(path), name)) from error
+    if name == str(path) or not info.warnings:
+        return info
+    return replace(info, warnings=tuple(warning.replace(str(path), name) for warning in info.warnings))
 
 
 # Rows share images: a picture that many questions are about is decoded once, as long as its file is the same.
 @functools.lru_cache(maxsize=50_000)
-def _inspect(path: Path, name: str, n_bytes: int, mtime_ns: int, inode: int) -> ImageInfo:
+def _inspect(path: Path, n_bytes: int, mtime_ns: int, inode: int) -> ImageInfo:
+    name = str(path)
     image = _open(path, name)
     frames = _count_frames(image)
     kind = image.format or ""

@@ -51,7 +51,7 @@ def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
             category=record.get("category"),
         )
 
-    return read_rows(metadata.name, read_records(metadata), parse)
+    return read_rows(read_records(metadata), parse)
 
 
 def recognises(record: dict) -> bool:

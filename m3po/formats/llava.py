@@ -51,7 +51,7 @@ def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
             warnings=warnings,
         )
 
-    return read_rows(path.name, _records(path), parse)
+    return read_rows(_records(path), parse)
 
 
 def recognises(record: dict) -> bool:

@@ -53,7 +53,7 @@ def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
             candidates=_read_candidates(record.get("candidates")),
         )
 
-    return read_rows(path.name, read_records(path), parse)
+    return read_rows(read_records(path), parse)
 
 
 def recognises(record: dict) -> bool:

@@ -21,13 +21,12 @@ _PLACEHOLDER = re.compile(r"\s*<image>\s*")
 
 
 def read_rows(
-    file_name: str,
-    records: Iterator[tuple[str, Any]],
-    parse: Callable[[Any, str], ImportedRow],
+    records: Iterator[tuple[str, Any]], parse: Callable[[Any, str], ImportedRow]
 ) -> Iterator[ImportedRow | RefusedRow]:
     """Turn each (row name, record) into an ImportedRow by `parse(record, row name)`, or into a RefusedRow.
 
-    A record that is an exception, and a BadInputError from `parse`, become the refused row's sentence.
+    A record that is an exception, and a BadInputError from `parse`, become the refused row's reason: one sentence
+    that reads on after the row's name ("line 3: the instruction is empty; ...").
     """
     for row, record in records:
         try:
@@ -35,10 +34,8 @@ def read_rows(
                 raise record
             yield parse(record, row)
         except BadInputError as error:
-            # One sentence: the row, the file, what is wrong, the remedy.
             reason = str(error).rstrip(".")
-            reason = reason[:1].lower() + reason[1:]
-            yield RefusedRow(row, f"{row[:1].upper()}{row[1:]} of {file_name}: {reason}.")
+            yield RefusedRow(row, f"{reason[:1].lower()}{reason[1:]}.")
 
 
 class RowChecker:
