@@ -9,6 +9,7 @@ A job module is started as `python -m m3po.jobs.<kind> runs/<id>` and reads
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -19,11 +20,15 @@ import time
 import traceback
 from collections.abc import Callable
 
+# Threads that wait by spinning take the cores from the server and from other workers: beside one busy process a
+# small model's step took 40 times as long. Read when the first OpenMP library is loaded, hence before the imports.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m3po.errors import M3poError, RunStopped
-from m3po.jobs.folder import RunFolder
+from m3po.jobs.folder import LOCK_FD, RunFolder
 
 DISK_FULL = "The disk is full: free some space, then resume this run; what was finished is kept."
 
@@ -36,11 +41,7 @@ class Worker:
         self.config = folder.read_config()
         self._stop = False
         folder.shards_path.mkdir(parents=True, exist_ok=True)
-        self._lock = folder.lock_path.open("a+")
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        self._lock = _take_lock(folder)
         self._events = folder.events_path.open("ab", buffering=0)
         if self._events.tell() and not folder.events_path.read_bytes().endswith(b"\n"):
             self._events.write(b"\n")  # a killed predecessor may have left half a line
@@ -99,10 +100,24 @@ class Worker:
             raise RunStopped("Stopped by the user; what was finished is kept and the run can be resumed.")
 
 
+def _take_lock(folder: RunFolder) -> int:
+    """The run's lock: handed down by the runner, who took it before the start, or taken here."""
+    handed_down = os.environ.pop(LOCK_FD, None)
+    lock = int(handed_down) if handed_down else os.open(folder.lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(lock, False)
+    if not handed_down:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
+
+
 def main(run: Callable[[Worker], dict | None]) -> None:
     """Run a job module's `run` on the folder named on the command line; exit 0 finished, 3 stopped, 1 failed."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with contextlib.suppress(OSError):
+        os.nice(5)  # the page and its decisions come first
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m m3po.jobs.<kind> RUN_FOLDER (got {sys.argv[1:]})")
     try:
