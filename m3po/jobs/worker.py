@@ -20,8 +20,8 @@ import time
 import traceback
 from collections.abc import Callable
 
-# Threads that wait by spinning take the cores from the server and from other workers: beside one busy process a
-# small model's step took 40 times as long. Read when the first OpenMP library is loaded, hence before the imports.
+# Threads that wait by spinning take the cores from the server and from other workers: beside one busy
+# process a small model's step took 40 times as long. Read when OpenMP is loaded, hence before the imports.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pyarrow as pa
