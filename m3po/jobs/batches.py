@@ -1,0 +1,190 @@
+"""Walking through a job's instructions in batches, so that one bad item or a full memory never ends the job.
+
+An image that cannot be read, or a prompt that the model cannot take, costs that instruction and a warning
+that names it; out of memory costs half of the batch size. What is done is written to a shard every few
+seconds.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+from PIL import Image
+
+from m3po.errors import BadInputError
+from m3po.images import load_rgb
+from m3po.jobs.worker import Worker
+
+SHARD_SECONDS = 2.5
+SHARD_INSTRUCTIONS = 64
+
+
+@dataclass(frozen=True)
+class Item:
+    """One instruction of the input: its `row`, chat `messages`, and `images` as RGB."""
+
+    row: dict
+    messages: list[dict]
+    images: list[Image.Image]
+
+    @property
+    def id(self) -> int:
+        return self.row["instruction_id"]
+
+    @property
+    def instruction(self) -> str:
+        """The text of the last user turn."""
+        content = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
+        if isinstance(content, str):
+            return content
+        return " ".join(part["text"] for part in content if part["type"] == "text")
+
+
+Work = Callable[[list[Item]], Sequence[list[dict]]]
+
+
+def run_batches(
+    job: Worker, rows: list[dict], work: Work, schema: pa.Schema, *, batch_size: int, done: int, total: int
+) -> tuple[int, int]:
+    """Give `rows` to `work` in batches; it returns output rows for each item. Returns (finished, skipped)
+    instructions.
+
+    `done` of `total` were finished by an earlier attempt. Raises RunStopped when asked to stop, after writing
+    what was done; a batch of one that does not fit into memory raises what the device raised.
+    """
+    shards = _Shards(job, schema)
+    skipped = 0
+    queue: deque[list[dict]] = deque([rows])
+    job.progress(done, total, "instructions")
+    with ThreadPoolExecutor(2) as pool, _warnings_told(job), shards:
+        loading: dict[int, list[Future]] = {}
+        while queue:
+            job.check_stop()
+            pending = queue.popleft()
+            batch, rest = pending[:batch_size], pending[batch_size:]
+            if rest:
+                queue.appendleft(rest)
+            items = []
+            for row in batch:
+                futures = loading.pop(row["instruction_id"], None) or _load(pool, row)
+                try:
+                    images = [future.result() for future in futures]
+                except BadInputError as error:
+                    skipped += _skip(job, row["instruction_id"], error)
+                    continue
+                items.append(Item(row, json.loads(row["messages"]), images))
+            for row in queue[0][:batch_size] if queue else []:  # decoded while the model works
+                if row["instruction_id"] not in loading:
+                    loading[row["instruction_id"]] = _load(pool, row)
+            if not items:
+                job.progress(done + shards.finished + skipped, total, "instructions")
+                continue
+            try:
+                results = work(items)
+            except BadInputError as error:
+                if len(items) == 1:
+                    skipped += _skip(job, items[0].id, error)
+                    continue
+                queue.extendleft(reversed(_halves([item.row for item in items])))
+                continue
+            except Exception as error:
+                if not _is_out_of_memory(error) or len(items) == 1:
+                    raise
+                batch_size = max(1, len(items) // 2)
+                queue.extendleft(reversed(_halves([item.row for item in items])))
+            else:
+                shards.add(results)
+                job.progress(done + shards.finished + skipped, total, "instructions")
+                continue
+            _free_memory()  # after the except clause: its traceback holds the tensors
+            job.emit("warning", message=f"Out of memory: going on with {batch_size} instructions at a time.")
+    return shards.finished, skipped
+
+
+class _Shards:
+    """Results waiting to be written; closing writes the rest, also when the job stops or fails."""
+
+    def __init__(self, job: Worker, schema: pa.Schema) -> None:
+        self.finished = 0
+        self._job, self._schema = job, schema
+        self._rows: list[dict] = []
+        self._waiting = 0
+        self._since = time.monotonic()
+
+    def add(self, results: Sequence[list[dict]]) -> None:
+        for rows in results:
+            self._rows += rows
+        self.finished += len(results)
+        self._waiting += len(results)
+        if self._waiting >= SHARD_INSTRUCTIONS or time.monotonic() - self._since >= SHARD_SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        if self._rows:
+            self._job.write_shard(self._rows, self._schema)
+        self._rows, self._waiting, self._since = [], 0, time.monotonic()
+
+    def __enter__(self) -> _Shards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+
+def _load(pool: ThreadPoolExecutor, row: dict) -> list[Future]:
+    return [pool.submit(load_rgb, path) for path in row["images"] or []]
+
+
+def _skip(job: Worker, instruction_id: int, error: Exception) -> int:
+    job.emit("warning", message=f"Instruction {instruction_id} is skipped: {error}")
+    return 1
+
+
+def _halves(rows: list[dict]) -> list[list[dict]]:
+    middle = (len(rows) + 1) // 2
+    return [part for part in (rows[:middle], rows[middle:]) if part]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return (
+        isinstance(error, MemoryError)
+        or "OutOfMemory" in type(error).__name__
+        or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())
+    )
+
+
+def _free_memory() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _warnings_told(job: Worker) -> Iterator[None]:
+    """What our own models warn of reaches the page, each sentence once; other libraries' warnings go to the
+    log.
+    """
+    told: set[str] = set()
+    show = warnings.showwarning
+
+    def tell(message, category, filename, lineno, file=None, line=None) -> None:
+        text = str(message)
+        if "m3po" in str(filename) and text not in told:
+            told.add(text)
+            job.emit("warning", message=text)
+        show(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        yield

@@ -1,0 +1,164 @@
+"""Worker of a scoring run: `python -m m3po.jobs.score runs/<id>`; input SCORE_INPUT, config ScoreConfig.
+
+Computes what each candidate asks for: log-probs by the policy (`want_logp`), MAS by the scorer (`want_mas`).
+Tells the scorer's range once (event `scorer`: low, high). Result: `policy_fingerprint`, `mas_fingerprint`
+(null where not used), `scored` (instructions), `candidates` (scored by this attempt), `skipped`
+(instructions).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from m3po.errors import BadInputError
+from m3po.jobs.batches import Item, run_batches
+from m3po.jobs.schemas import SCORE_OUTPUT
+from m3po.jobs.worker import Worker, main
+from m3po.models.fingerprint import model_fingerprint
+from m3po.settings import ScoreConfig
+
+if TYPE_CHECKING:
+    from m3po.models.alignment import AlignmentScorer
+    from m3po.models.policy import Policy, TokenScores
+
+
+def run(job: Worker) -> dict:
+    known = {field.name for field in dataclasses.fields(ScoreConfig)}
+    config = ScoreConfig(**{key: value for key, value in job.config.items() if key in known})
+    rows = job.read_input()
+    finished = job.finished_keys("instruction_id")
+    todo = [row for row in rows if row["instruction_id"] not in finished]
+    job.progress(0, len(rows), "instructions", message="Loading the models")
+    result = {
+        "policy_fingerprint": model_fingerprint(config.policy, config.adapter) if config.policy else None,
+        "mas_fingerprint": model_fingerprint(config.mas.removeprefix("clip:")) if config.mas else None,
+    }
+    done = skipped = candidates = 0
+    if todo:
+        scoring = _Scoring(job, config, todo)
+        done, skipped = run_batches(
+            job,
+            todo,
+            scoring.work,
+            SCORE_OUTPUT,
+            batch_size=config.batch_size,
+            done=len(rows) - len(todo),
+            total=len(rows),
+        )
+        candidates = scoring.candidates
+    job.progress(len(rows), len(rows), "instructions")
+    return {**result, "scored": len(rows) - len(todo) + done, "candidates": candidates, "skipped": skipped}
+
+
+class _Scoring:
+    """The two models, loaded only if any candidate needs them, and what they say about a batch."""
+
+    def __init__(self, job: Worker, config: ScoreConfig, rows: list[dict]) -> None:
+        self.job = job
+        self.candidates = 0
+        self.policy: Policy | None = None
+        self.scorer: AlignmentScorer | None = None
+        if config.policy and any(any(row["want_logp"]) for row in rows):
+            from m3po.models.policy import Policy  # torch: seconds, after the first sign of life
+
+            self.policy = Policy.load(config.policy, config.adapter)
+        if config.mas and any(any(row["want_mas"]) for row in rows):
+            from m3po.models.alignment import load_scorer
+
+            self.scorer = load_scorer(config.mas)
+            low, high = self.scorer.scorer_range
+            job.emit("scorer", low=low, high=high)
+
+    def work(self, items: list[Item]) -> list[list[dict]]:
+        logps, masses = self._log_probs(items), self._mas(items)
+        out = []
+        for n, item in enumerate(items):
+            rows = []
+            for place, candidate in enumerate(item.row["candidate_ids"]):
+                scores, mas = logps.get((n, place)), masses.get((n, place))
+                if scores is None and mas is None:
+                    continue  # nothing was asked for, or nothing could be told
+                rows.append(_output_row(item.id, candidate, scores, mas))
+            self.candidates += len(rows)
+            out.append(rows)
+        return out
+
+    def _log_probs(self, items: list[Item]) -> dict[tuple[int, int], TokenScores]:
+        """Token scores by (item, place of the candidate)."""
+        wanted = [_places(item, "want_logp") if self.policy else [] for item in items]
+        asked = [n for n, places in enumerate(wanted) if places]
+        if not asked:
+            return {}
+        try:
+            scores = self._score_answers(items, asked, wanted)
+        except BadInputError as error:
+            if len(items) > 1:
+                raise  # the batch is halved until the culprit is alone
+            if len(wanted[0]) == 1:
+                candidate = items[0].row["candidate_ids"][wanted[0][0]]
+                self.job.emit("warning", message=f"Candidate {candidate} has no log-prob: {error}")
+                return {}
+            scores = {}
+            for place in wanted[0]:
+                try:
+                    scores.update(self._score_answers(items, [0], [[place]]))
+                except BadInputError as alone:
+                    candidate = items[0].row["candidate_ids"][place]
+                    self.job.emit("warning", message=f"Candidate {candidate} has no log-prob: {alone}")
+        return scores
+
+    def _score_answers(
+        self, items: list[Item], asked: list[int], wanted: list[list[int]]
+    ) -> dict[tuple[int, int], TokenScores]:
+        rows = self.policy.log_probs(
+            [items[n].messages for n in asked],
+            [items[n].images for n in asked],
+            [[items[n].row["texts"][place] for place in wanted[n]] for n in asked],
+            [[bool(items[n].row["truncated"][place]) for place in wanted[n]] for n in asked],
+        )
+        return {
+            (n, place): score
+            for n, row in zip(asked, rows, strict=True)
+            for place, score in zip(wanted[n], row, strict=True)
+        }
+
+    def _mas(self, items: list[Item]) -> dict[tuple[int, int], float]:
+        """MAS by (item, place of the candidate); instructions without an image have none."""
+        wanted = [_places(item, "want_mas") if self.scorer and item.images else [] for item in items]
+        asked = [n for n, places in enumerate(wanted) if places]
+        if not asked:
+            return {}
+        rows = self.scorer.score(
+            [items[n].instruction for n in asked],
+            [items[n].images for n in asked],
+            [[items[n].row["texts"][place] for place in wanted[n]] for n in asked],
+        )
+        return {
+            (n, place): mas
+            for n, row in zip(asked, rows, strict=True)
+            for place, mas in zip(wanted[n], row, strict=True)
+        }
+
+
+def _places(item: Item, want: str) -> list[int]:
+    return [place for place, wanted in enumerate(item.row[want]) if wanted]
+
+
+def _output_row(
+    instruction_id: int, candidate_id: int, scores: TokenScores | None, mas: float | None
+) -> dict:
+    row = {"instruction_id": instruction_id, "candidate_id": candidate_id, "mas": mas}
+    if scores is not None:
+        row |= {
+            "logp_sum": scores.logp_sum,
+            "n_tokens": scores.n_tokens,
+            "token_ids": scores.token_ids,
+            "token_logps": scores.log_probs,
+            "token_offsets": scores.offsets,
+        }
+    return row
+
+
+if __name__ == "__main__":
+    main(run)
