@@ -97,9 +97,7 @@ def _inspect(path: Path, n_bytes: int, mtime_ns: int, inode: int) -> ImageInfo:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BadImageError(
-            f"Image {name} cannot be read ({error.strerror}): check its permissions."
-        ) from error
+        raise BadImageError(f"Image {name} cannot be read ({error.strerror}): check its permissions.") from error
     warnings = ()
     if frames > 1 and kind != "MPO":
         what = "pages" if kind == "TIFF" else "frames of an animation"
@@ -116,9 +114,8 @@ def load_rgb(path: Path | str, max_side: int | None = None, *, name: str | None 
     _check_file(path, name)
     image = _open(path, name)
     if max_side is not None and max(image.size) > max_side:
-        image.draft(
-            None, (max_side, max_side)
-        )  # a JPEG decodes at half, a quarter ... for a fraction of the time
+        # A JPEG decodes at half, a quarter ... of its size in a fraction of the time.
+        image.draft(None, (max_side, max_side))
     _decode(image, name)
     try:
         image = _to_rgb(_transpose(image), name)
@@ -127,9 +124,7 @@ def load_rgb(path: Path | str, max_side: int | None = None, *, name: str | None 
             size = tuple(max(1, round(side * scale)) for side in image.size)
             image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     except (ValueError, OSError, MemoryError) as error:
-        raise BadImageError(
-            f"Image {name} cannot be turned into RGB ({_words(error)}): {_REPLACE}."
-        ) from error
+        raise BadImageError(f"Image {name} cannot be turned into RGB ({_words(error)}): {_REPLACE}.") from error
     return image
 
 
@@ -153,9 +148,7 @@ def encode_rgb(path: Path | str, *, name: str | None = None) -> tuple[bytes, str
     return out.getvalue(), path.stem + ".png"
 
 
-def write_thumbnail(
-    path: Path | str, out: Path, side: int = 768, *, name: str | None = None
-) -> tuple[int, int]:
+def write_thumbnail(path: Path | str, out: Path, side: int = 768, *, name: str | None = None) -> tuple[int, int]:
     """Write a WebP of at most `side` pixels to `out` (whole, then renamed) and return its width and height.
 
     Raises BadImageError for the image, StorageError for the disk.

@@ -26,9 +26,7 @@ def check_file(path: Path) -> None:
             head = file.read(4096)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         reason = getattr(error, "strerror", None) or str(error)
-        raise BadInputError(
-            f"{str(path)!r} cannot be read ({reason}): check its path and permissions."
-        ) from error
+        raise BadInputError(f"{str(path)!r} cannot be read ({reason}): check its path and permissions.") from error
     if head.startswith(_UTF16_BOMS):
         raise BadInputError(f"{path} is UTF-16: save it as UTF-8 and import it again.")
     if not head.removeprefix(_BOM).strip() and path.stat().st_size <= len(head):
@@ -66,14 +64,10 @@ def read_records(path: Path) -> Iterator[tuple[str, dict | BadInputError]]:
 def parse_object(line: bytes | None) -> dict:
     """One JSON object. Raises BadInputError."""
     if line is None:
-        raise BadInputError(
-            f"it is longer than {MAX_LINE_BYTES // 1_000_000} MB; put one object on each line"
-        )
+        raise BadInputError(f"it is longer than {MAX_LINE_BYTES // 1_000_000} MB; put one object on each line")
     value = parse_json(line)
     if not isinstance(value, dict):
-        raise BadInputError(
-            f"it holds {type_name(value)} where a JSON object is expected; write {{...}} on each line"
-        )
+        raise BadInputError(f"it holds {type_name(value)} where a JSON object is expected; write {{...}} on each line")
     return value
 
 
@@ -84,9 +78,7 @@ def parse_json(data: bytes) -> object:
     try:
         return json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise BadInputError(
-            f"it is not valid UTF-8 (at byte {error.start + 1}); save the file as UTF-8"
-        ) from error
+        raise BadInputError(f"it is not valid UTF-8 (at byte {error.start + 1}); save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
         raise BadInputError(f"it is not valid JSON ({error.msg} at {where}); correct it") from error

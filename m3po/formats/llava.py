@@ -35,9 +35,7 @@ def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
             raise BadInputError(f"it is {type_name(record)} where an object is expected; write {{...}}")
         images = [_locate(root, value) for value in image_list(record, ("image", "images"))]
         system, turns, instruction, answer = _split_conversation(record.get("conversations"))
-        warnings = _check_placeholders(
-            [*(turn.text for turn in turns if turn.role == "user"), instruction], images
-        )
+        warnings = _check_placeholders([*(turn.text for turn in turns if turn.role == "user"), instruction], images)
         id = record.get("id")
         return checker.build(
             row,
@@ -116,9 +114,7 @@ def _check_placeholders(texts: list[str], images: list[object]) -> list[str]:
     counts = [text.count(PLACEHOLDER) for text in texts]
     total = sum(counts)
     if total > len(images):
-        raise BadInputError(
-            f"its text has {total} {PLACEHOLDER} but it names {len(images)} images; make them as many"
-        )
+        raise BadInputError(f"its text has {total} {PLACEHOLDER} but it names {len(images)} images; make them as many")
     if sum(counts[1:]):
         return [f"{PLACEHOLDER} in a later turn: all images are shown in the first one."]
     return []

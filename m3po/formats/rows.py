@@ -25,8 +25,8 @@ def read_rows(
 ) -> Iterator[ImportedRow | RefusedRow]:
     """Turn each (row name, record) into an ImportedRow by `parse(record, row name)`, or into a RefusedRow.
 
-    A record that is an exception, and a BadInputError from `parse`, become the refused row's reason: one sentence
-    that reads on after the row's name ("line 3: the instruction is empty; ...").
+    A record that is an exception, and a BadInputError from `parse`, become the refused row's reason: one
+    sentence that reads on after the row's name ("line 3: the instruction is empty; ...").
     """
     for row, record in records:
         try:
@@ -114,9 +114,7 @@ class RowChecker:
             raise BadInputError(f"image {shown} cannot be found ({error}); correct the path") from error
         if path.is_relative_to(self._real_root):
             return path, inspect_image(path, name=shown)
-        refusal = BadImageError(
-            f"image {shown} lies outside {self.root.name or self.root}; copy it into that folder"
-        )
+        refusal = BadImageError(f"image {shown} lies outside {self.root.name or self.root}; copy it into that folder")
         try:
             info = inspect_image(path, name=shown)
         except BadImageError:
@@ -128,13 +126,9 @@ class RowChecker:
     def _check_repeated(self, row: ImportedRow, shas: Sequence[str]) -> None:
         """The same id with the same content may come again; with other content it is refused."""
         key = _digest(row.id)
-        content = _digest(
-            [shas, row.system, [[t.role, t.text] for t in row.turns], row.instruction, row.split]
-        )
+        content = _digest([shas, row.system, [[t.role, t.text] for t in row.turns], row.instruction, row.split])
         if self._seen.setdefault(key, content) != content:
-            raise BadInputError(
-                f"id {row.id[:100]!r} was already used with other content; give the row a new id"
-            )
+            raise BadInputError(f"id {row.id[:100]!r} was already used with other content; give the row a new id")
 
 
 def check_text(value: object, what: str) -> str:
@@ -196,9 +190,7 @@ def image_list(record: Mapping[str, object], keys: Sequence[str]) -> list[object
         if isinstance(value, str):
             return [value]
         if not isinstance(value, list):
-            raise BadInputError(
-                f"{key} must be a path or a list of paths, not {type_name(value)}; correct it"
-            )
+            raise BadInputError(f"{key} must be a path or a list of paths, not {type_name(value)}; correct it")
         return value
     return []
 

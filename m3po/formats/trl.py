@@ -90,16 +90,11 @@ def pair_texts(row: Mapping) -> tuple[str, str] | None:
     try:
         return texts[pair["chosen"]], texts[pair["rejected"]]
     except KeyError as error:
-        raise BadInputError(
-            f"Row {row.get('id')!r} has a pair with the unknown candidate {error}."
-        ) from error
+        raise BadInputError(f"Row {row.get('id')!r} has a pair with the unknown candidate {error}.") from error
 
 
 def _record(row: Mapping, chosen: str, rejected: str) -> dict:
-    turns = [
-        turn if isinstance(turn, Turn) else Turn(turn["role"], turn["text"])
-        for turn in row.get("turns") or ()
-    ]
+    turns = [turn if isinstance(turn, Turn) else Turn(turn["role"], turn["text"]) for turn in row.get("turns") or ()]
     system = row.get("system") or ""
     images = [encode_rgb(path) for path in row["images"]]
     prompt = build_messages(row["instruction"], len(images), system=system, turns=turns)
