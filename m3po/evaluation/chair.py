@@ -78,9 +78,7 @@ class Vocabulary:
         # Sorted, so that what is canonical does not depend on the order in which rows come.
         for name in sorted({_fold(name) for name in names} - {""}, key=lambda n: (len(n), n)):
             forms = word_forms(name)
-            canonical = next(
-                (self._canonical[form] for form in sorted(forms) if form in self._canonical), name
-            )
+            canonical = next((self._canonical[form] for form in sorted(forms) if form in self._canonical), name)
             for form in forms:
                 self._canonical.setdefault(form, canonical)
         # The longest name wins: a "teddy bear" is not a bear.

@@ -18,7 +18,8 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float] | None:
     p, z2 = successes / total, Z * Z
     centre = (p + z2 / (2 * total)) / (1 + z2 / total)
     half = Z * math.sqrt(p * (1 - p) / total + z2 / (4 * total * total)) / (1 + z2 / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the formula gives exactly 0 and 1; floating point only nearly.
+    return 0.0 if successes == 0 else centre - half, 1.0 if successes == total else centre + half
 
 
 def bootstrap_interval(
@@ -33,9 +34,7 @@ def bootstrap_interval(
     if not len(rows):
         return None
     # Multinomial weights instead of index lists: one matrix product, no (resamples, n, c) array.
-    weights = np.random.default_rng(seed).multinomial(
-        len(rows), np.full(len(rows), 1 / len(rows)), size=RESAMPLES
-    )
+    weights = np.random.default_rng(seed).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=RESAMPLES)
     values = statistic(weights @ rows)
     values = values[np.isfinite(values)]
     if not len(values):

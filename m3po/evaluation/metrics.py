@@ -3,9 +3,9 @@
 Which rows feed which figure is decided by the truth's category:
 
 * `describe`, or a row with `objects` but neither answer nor category: CHAIR and object recall.
-* `exist_present` and `exist_random`: yes/no on random objects (POPE's random split).
-* `exist_partner_absent`: yes/no on an object that usually comes along but is absent; for precision, recall and F1
-  set against as many rows of `exist_present` (POPE's adversarial split: half yes, half no).
+* `exist_random` (any absent object) and `exist_partner_absent` (absent, but it usually comes along): yes/no, each
+  against as many rows of `exist_present`, so that half of the right answers are yes: POPE's random and
+  adversarial splits.
 * `color`, `count`, `where`, `easy_vqa`: the right answer, and nothing else, after normalisation.
 * any other category with an answer: the same, all together.
 """
@@ -76,8 +76,8 @@ METRICS: dict[str, Metric] = {
             "partner_absent_yes_rate", "Partner absent: says yes", "fraction", False,
             "Questions after an absent object that usually comes along, answered yes: a confident hallucination.",
         ),
-        *_yes_no_metrics("yes_no_partner", "Yes/no, partner", "on absent partners against as many present objects"),
-        *_yes_no_metrics("yes_no_random", "Yes/no, random", "on present and on random absent objects"),
+        *_yes_no_metrics("yes_no_partner", "Yes/no, partner", "on absent partners against as many present ones"),
+        *_yes_no_metrics("yes_no_random", "Yes/no, random", "on random absent objects against as many present ones"),
         Metric("easy_vqa_accuracy", "easy-VQA accuracy", "fraction", True, "easy-VQA questions answered exactly right."),
         Metric("color_accuracy", "Colour accuracy", "fraction", True, "Colour questions answered exactly right."),
         Metric("count_accuracy", "Count accuracy", "fraction", True, "Count questions answered exactly right."),
@@ -175,20 +175,19 @@ def _add_chair(summary: Summary, rows: list[Mapping], vocabulary: Vocabulary) ->
 
 
 def _add_yes_no(summary: Summary, groups: Mapping[str, list[Mapping]]) -> None:
-    """The random set whole; the partner set with as many present rows as it has absent ones, spread evenly by id."""
-    present, partner = _labels_and_answers(groups[PRESENT]), _labels_and_answers(groups[PARTNER_ABSENT])
-    random = present + _labels_and_answers(groups[RANDOM])
-    if groups[RANDOM]:
-        _add_set(summary, "yes_no_random", random)
-    if not partner:
-        return
-    says_yes = [answer for _, answer in partner]
-    _add_rate(summary, "partner_absent_accuracy", [not yes for yes in says_yes])
-    _add_rate(summary, "partner_absent_yes_rate", says_yes)
-    n = min(len(partner), len(present))
-    if n:
-        _add_set(summary, "yes_no_partner", partner + [present[i * len(present) // n] for i in range(n)])
-        summary.counts["yes_no_partner_rows"] = len(partner) + n
+    """Absent objects, random and partner, each against as many present ones: half yes, half no, as POPE asks."""
+    present = _labels_and_answers(groups[PRESENT])
+    random, partner = _labels_and_answers(groups[RANDOM]), _labels_and_answers(groups[PARTNER_ABSENT])
+    if partner:
+        says_yes = [answer for _, answer in partner]
+        _add_rate(summary, "partner_absent_accuracy", [not yes for yes in says_yes])
+        _add_rate(summary, "partner_absent_yes_rate", says_yes)
+    for prefix, absent in (("yes_no_partner", partner), ("yes_no_random", random)):
+        n = min(len(absent), len(present))
+        if n:
+            # Spread evenly by id rather than drawn: the same rows before and after a training.
+            _add_set(summary, prefix, absent + [present[i * len(present) // n] for i in range(n)])
+            summary.counts[f"{prefix}_rows"] = len(absent) + n
 
 
 def _labels_and_answers(rows: list[Mapping]) -> list[tuple[bool, bool]]:
