@@ -25,6 +25,7 @@ RULES = {
 
 # Why an instruction has no pair, in the words that the page shows.
 NO_PAIR_REASONS = {
+    "not_selected": "imported or scored since the last selection: press Select",
     "not_train": "not in the train split: only train makes pairs",
     "no_candidates": "no candidate yet: sample first",
     "no_mas": "no candidate has a MAS yet: score first",
@@ -89,7 +90,10 @@ def normalise(candidates: Sequence[Scored], config: SelectConfig) -> dict[int, V
                     target[index] = value
     return {
         c.id: Values(
-            a_i, b_i, scoring.good(a_i, b_i, config.weight_chosen), scoring.hard(a_i, b_i, config.weight_rejected)
+            a_i,
+            b_i,
+            scoring.good(a_i, b_i, config.weight_chosen),
+            scoring.hard(a_i, b_i, config.weight_rejected),
         )
         for c, a_i, b_i in zip(pool, a, b, strict=True)
     }

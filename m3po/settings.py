@@ -13,6 +13,7 @@ from m3po.errors import BadInputError, WorkspaceError
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd")
 NORMALISATIONS = ("percentile", "raw", "minmax")
 TRAIN_METHODS = ("dpo", "sft")
+IMPORT_FORMATS = ("imagefolder", "llava", "m3po")
 EXPORT_FORMATS = ("m3po", "trl")
 EXPORT_ONLY = ("all", "reviewed", "accepted")
 
@@ -92,7 +93,12 @@ class SelectConfig:
         _check(self.normalise in NORMALISATIONS, "normalise", self.normalise, f"choose one of {choices}")
         for name in ("weight_chosen", "weight_rejected", "delta"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "give a value from 0 to 1")
-        _check(self.length_ratio == 0 or self.length_ratio >= 1, "length_ratio", self.length_ratio, "give 0 or >= 1")
+        _check(
+            self.length_ratio == 0 or self.length_ratio >= 1,
+            "length_ratio",
+            self.length_ratio,
+            "give 0 or >= 1",
+        )
 
 
 @dataclass(frozen=True)
@@ -185,7 +191,10 @@ def read_workspace_config(path: Path) -> WorkspaceConfig:
 def write_workspace_config(path: Path, config: WorkspaceConfig) -> None:
     """Write config.toml with a line of explanation a key."""
     lines = ["# M3PO Studio workspace. Models: a Hugging Face hub id or a local folder."]
-    for key, comment in (("policy", "the model that answers and is fine-tuned"), ("mas", "the alignment scorer")):
+    for key, comment in (
+        ("policy", "the model that answers and is fine-tuned"),
+        ("mas", "the alignment scorer"),
+    ):
         value = getattr(config, key)
         text = f"{key} = {_toml_string(value)}" if value else f'# {key} = ""'
         lines.append(f"{text}  # {comment}")

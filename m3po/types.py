@@ -14,7 +14,7 @@ SPLITS = ("train", "tune", "heldout")
 ORIGINS = ("sampled", "imported", "human")
 VERDICTS = ("accept", "override", "tie", "all_wrong", "all_right", "bad_question", "skip", "flag")
 TRAINING_VERDICTS = ("accept", "override")  # the others keep the pair out of training
-RUN_KINDS = ("sample", "score", "select", "train", "evaluate")
+RUN_KINDS = ("import", "sample", "score", "select", "train", "evaluate")
 RUN_STATES = ("queued", "running", "finished", "failed", "stopped", "interrupted")
 
 

@@ -1,12 +1,12 @@
 """A run's folder: what the server and a worker process say to each other, as files that outlive both.
 
-    config.json     frozen by the server before the start
-    input.parquet   frozen likewise: everything the worker may know (it never opens the database)
-    events.jsonl    appended by the worker, tailed by the server by offset
-    shards/N.parquet  results, written whole and then renamed, each announced by an event
-    log.txt         the worker's stdout and stderr (a file: a pipe that nobody drains would hang the run)
-    lock            held by the worker as long as it lives: liveness is this lock, not a process id
-    stop            its existence asks the worker to stop
+config.json     frozen by the server before the start
+input.parquet   frozen likewise: everything the worker may know (it never opens the database)
+events.jsonl    appended by the worker, tailed by the server by offset
+shards/N.parquet  results, written whole and then renamed, each announced by an event
+log.txt         the worker's stdout and stderr (a file: a pipe that nobody drains would hang the run)
+lock            held by the worker as long as it lives: liveness is this lock, not a process id
+stop            its existence asks the worker to stop
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 TAIL_BYTES = 16_384
+LOCK_FD = "M3PO_LOCK_FD"  # environment: the descriptor of the lock that the runner hands down to the worker
 
 
 class RunFolder:
@@ -100,6 +100,3 @@ class RunFolder:
 
     def clear_stop(self) -> None:
         self.stop_path.unlink(missing_ok=True)
-
-    def iter_all_events(self) -> Iterator[dict]:
-        yield from self.read_events(0)[0]

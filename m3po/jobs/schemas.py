@@ -40,7 +40,10 @@ SCORE_OUTPUT = pa.schema(
         ("n_tokens", pa.int32()),
         ("token_ids", pa.list_(pa.int32())),
         ("token_logps", pa.list_(pa.float32())),
-        ("token_offsets", pa.list_(pa.int32())),  # start offset of each token in the text; end-of-turn: len(text)
+        (
+            "token_offsets",
+            pa.list_(pa.int32()),
+        ),  # start offset of each token in the text; end-of-turn: len(text)
         ("mas", pa.float64()),
     ]
 )

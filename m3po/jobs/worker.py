@@ -130,13 +130,11 @@ def main(run: Callable[[Worker], dict | None]) -> None:
     except RunStopped as error:
         job.emit("stopped", message=str(error))
         sys.exit(3)
-    except BaseException as error:  # noqa: BLE001 - whatever it was, the user is told and the log has the traceback
+    except BaseException as error:
         traceback.print_exc()
         sys.stderr.flush()
-        try:
+        with contextlib.suppress(OSError):  # a full disk takes no event either: the server then reads the log
             job.emit("failed", message=sentence_for(error))
-        except OSError:
-            pass  # a full disk takes no event either: the server then reads the log
         sys.exit(1)
     job.emit("finished", result=result or {})
 

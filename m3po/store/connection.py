@@ -7,6 +7,7 @@ Database errors are translated here and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,10 +72,8 @@ class Database:
 
 
 def _rollback(cursor: Connection) -> None:
-    try:
+    with contextlib.suppress(duckdb.Error):  # the failed statement may have ended the transaction
         cursor.execute("ROLLBACK")
-    except duckdb.Error:
-        pass  # the failed statement already ended the transaction
 
 
 @contextmanager

@@ -54,7 +54,7 @@ CREATE TABLE selection_pairs (
 -- Append-only. An undo is a row that revokes; what is current is a view.
 CREATE TABLE decisions (
     decision_id BIGINT DEFAULT nextval('decision_ids'), instruction_id BIGINT, verdict VARCHAR, chosen BIGINT,
-    rejected BIGINT, annotator VARCHAR, at TIMESTAMP, seconds DOUBLE, reason VARCHAR, note VARCHAR,
+    rejected BIGINT, annotator VARCHAR, decided_at TIMESTAMP, seconds DOUBLE, reason VARCHAR, note VARCHAR,
     selection_id BIGINT, shown VARCHAR, revokes BIGINT);
 CREATE VIEW standing_decisions AS
     SELECT * FROM decisions d
@@ -78,6 +78,7 @@ CREATE TABLE runs (
     parent_id BIGINT, after_id BIGINT, created_at TIMESTAMP, started_at TIMESTAMP, ended_at TIMESTAMP,
     done BIGINT, total BIGINT, unit VARCHAR, rate DOUBLE, message VARCHAR, result VARCHAR, event_offset BIGINT);
 CREATE TABLE run_metrics (run_id BIGINT, step BIGINT, name VARCHAR, value DOUBLE);
+CREATE TABLE run_warnings (run_id BIGINT, message VARCHAR);
 CREATE TABLE ingested_shards (run_id BIGINT, name VARCHAR);
 CREATE TABLE run_pairs (
     run_id BIGINT, instruction_id BIGINT, chosen BIGINT, rejected BIGINT, human BOOLEAN, decision_id BIGINT);

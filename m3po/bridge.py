@@ -1,0 +1,185 @@
+"""How the command line finds the process that has a workspace open, and asks it instead of opening the database.
+
+The opener listens on a Unix socket that only its user may reach and names it in the workspace's server.json. A request
+is one JSON line `{"method", "arguments"}`, the answer one JSON line `{"result"}` or `{"error"}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import logging
+import os
+import shutil
+import socket
+import socketserver
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from m3po.errors import M3poError, WorkspaceError
+from m3po.jobs.importing import describe
+from m3po.jobs.worker import sentence_for
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
+from m3po.store.workspace import is_open_elsewhere, is_workspace, read_server
+from m3po.studio import Studio
+
+log = logging.getLogger("m3po.bridge")
+
+CONNECT_SECONDS = 10.0  # an app that is just starting needs a moment until it listens
+
+# What may be asked. Each takes a Studio and plain values, and returns plain values or dataclasses.
+METHODS: dict[str, Callable[..., object]] = {
+    "status": lambda studio: studio.status(),
+    "import": lambda studio, source, **options: describe(studio.import_source(source, **options)),
+    "sample": lambda studio, **options: studio.start_sample(_merge(SampleConfig, studio.default_sample, options)),
+    "score": lambda studio, **options: studio.start_score(_merge(ScoreConfig, studio.default_score, options)),
+    "select": lambda studio, **options: studio.select(SelectConfig(**options)),
+    "train": lambda studio, config, evaluate: studio.start_train(TrainConfig(**config), evaluate=evaluate),
+    "evaluate": lambda studio, **options: studio.start_evaluate(
+        _merge(EvaluateConfig, lambda: EvaluateConfig(policy=studio.default_sample().policy), options)
+    ),
+    "config": lambda studio: studio.config,
+    "run": lambda studio, run_id: studio.run(run_id),
+    "runs": lambda studio: studio.runs(),
+    "warnings": lambda studio, run_id: studio.run_warnings(run_id),
+    "stop": lambda studio, run_id: studio.stop_run(run_id),
+    "resume": lambda studio, run_id: studio.resume_run(run_id),
+    "results": lambda studio: studio.results(),
+    "export": lambda studio, out, **options: studio.export(out, **options),
+}
+
+
+def _merge(kind: type, default: Callable[[], object], options: dict) -> object:
+    """A config from options, its models taken from the workspace where the options name none."""
+    if options.get("policy") or (kind is ScoreConfig and options.get("mas")):
+        if kind is ScoreConfig:
+            workspace = default()
+            options = {"policy": workspace.policy, "mas": workspace.mas} | {k: v for k, v in options.items() if v}
+        return kind(**options)
+    return dataclasses.replace(default(), **{key: value for key, value in options.items() if value is not None})
+
+
+def call(studio: Studio, method: str, arguments: dict) -> object:
+    """Run one of METHODS; the result as it comes back from JSON, so that both ways in look alike."""
+    return json.loads(json.dumps(METHODS[method](studio, **arguments), default=_plain))
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, dt.datetime):
+        return value.isoformat() + "Z"
+    return str(value)
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        for line in self.rfile:
+            try:
+                request = json.loads(line)
+                answer = {"result": call(self.server.studio, request["method"], request["arguments"])}
+            except M3poError as error:
+                answer = {"error": str(error)}
+            except Exception as error:
+                log.exception("a request of the command line failed")
+                answer = {"error": sentence_for(error)}
+            with contextlib.suppress(BrokenPipeError):
+                self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+class Listener:
+    """Answers the command line as long as a Studio is open in this process."""
+
+    def __init__(self, studio: Studio, address: str = "") -> None:
+        # Not in the workspace: a socket's path may have 107 bytes at most. The folder is for its owner alone.
+        self._folder = tempfile.mkdtemp(prefix="m3po-")
+        self.path = str(Path(self._folder) / "socket")
+        self._server = socketserver.ThreadingUnixStreamServer(self.path, _Handler)
+        self._server.daemon_threads = True
+        self._server.studio = studio
+        threading.Thread(target=self._server.serve_forever, name="bridge", daemon=True).start()
+        studio.workspace.announce(address, self.path)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Client:
+    """The workspace of another process, over its socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(str(path))
+        self._file = self._socket.makefile("rwb")
+
+    def call(self, method: str, **arguments: object) -> object:
+        """The result, or the other side's sentence raised as M3poError."""
+        try:
+            self._file.write(json.dumps({"method": method, "arguments": arguments}).encode() + b"\n")
+            self._file.flush()
+            line = self._file.readline()
+        except OSError as error:
+            raise WorkspaceError("The app that has the workspace open went away: call the command again.") from error
+        if not line:
+            raise WorkspaceError("The app that has the workspace open went away: call the command again.")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise M3poError(answer["error"])
+        return answer["result"]
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+class Local:
+    """The same, with the workspace open in this process; it listens too, so that a second command can ask."""
+
+    def __init__(self, path: Path) -> None:
+        self.studio = Studio.open(path)
+        self.listener = Listener(self.studio)
+
+    def call(self, method: str, **arguments: object) -> object:
+        return call(self.studio, method, arguments)
+
+    def close(self) -> None:
+        self.listener.close()
+        self.studio.close()
+
+
+@contextmanager
+def connect(path: Path) -> Iterator[Client | Local]:
+    """The workspace, wherever it is open; opened here when it is open nowhere.
+
+    Raises WorkspaceError when it is none, or when its opener does not answer.
+    """
+    path = Path(path).expanduser().resolve()
+    client = _find(path) if is_workspace(path) else Local(path)  # Local says what is wrong with the folder
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _find(path: Path) -> Client | Local:
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while is_open_elsewhere(path):
+        where = read_server(path)
+        try:
+            return Client(where.get("socket") or os.devnull)
+        except OSError:
+            if time.monotonic() > deadline:
+                who = where.get("address") or f"process {where.get('pid', '?')}"
+                raise WorkspaceError(
+                    f"{path} is open in another app ({who}) that does not answer: stop it, then call this again."
+                ) from None
+            time.sleep(0.2)
+    return Local(path)

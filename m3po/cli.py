@@ -1,0 +1,303 @@
+"""Everything the page does by button, headless and with the same code: `python -m m3po COMMAND WORKSPACE`.
+
+Exit code 0 done, 1 failed with one sentence on stderr, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3po.bridge import Client, Local, connect
+from m3po.demo.models import demo_models
+from m3po.demo.workspace import write_demo_source
+from m3po.errors import M3poError
+from m3po.jobs.worker import sentence_for
+from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.studio import Studio
+from m3po.training.presets import build_train_config, parse_overrides
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
+
+Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+Policy = Annotated[str, typer.Option(help="hub id or folder; default: the workspace's own")]
+POLL_SECONDS = 0.3
+
+
+def main() -> None:
+    """Run the command line; a user's mistake gives one sentence, never a traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        app(standalone_mode=True)
+    except M3poError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("Interrupted.")
+    except BrokenPipeError:  # `... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        log_path = Path(tempfile.gettempdir()) / f"m3po-error-{os.getpid()}.log"
+        logging.basicConfig(filename=log_path, force=True)
+        logging.exception("unexpected error of the command line")
+        fail(f"{sentence_for(error).removesuffix('; the log has the details.')}; the details are in {log_path}.")
+
+
+def fail(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+    sys.exit(1)
+
+
+def say(result: dict, sentence: str, as_json: bool) -> None:
+    print(json.dumps(result, ensure_ascii=False) if as_json else sentence)
+
+
+@app.command()
+def init(
+    workspace: Annotated[Path, typer.Argument(metavar="DIR", help="a new or empty folder")],
+    demo: Annotated[bool, typer.Option("--demo", help="with the demo's images, instructions and models")] = False,
+    policy: Annotated[str, typer.Option(help="the model that answers, hub id or folder")] = "",
+    mas: Annotated[str, typer.Option(help="the alignment scorer, hub id or folder")] = "",
+) -> None:
+    """Make a workspace."""
+    if demo:
+        own_policy, own_mas = demo_models()
+        target = workspace.expanduser().resolve()
+        policy = policy or os.path.relpath(own_policy, target)  # the checkout may be moved as a whole
+        mas = mas or os.path.relpath(own_mas, target)
+    path = Studio.create(workspace, WorkspaceConfig(policy or None, mas or None, demo))
+    if demo:
+        with connect(path) as client:
+            source = path / "demo"  # a fixed place: an interrupted init goes on instead of importing twice
+            if source.exists() or not any(client.call("status")["instructions"].values()):
+                client.call("import", source=str(write_demo_source(source)))
+                shutil.rmtree(source)
+    print(f"Workspace {path} is ready.")
+
+
+@app.command(name="import")
+def import_(
+    workspace: Workspace,
+    source: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER")],
+    format: Annotated[str, typer.Option(help="auto, imagefolder, llava or m3po")] = "auto",
+    split: Annotated[str, typer.Option(help="train, tune or heldout for rows that name none; default: by image")] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="one refused row refuses all")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import images and instructions; says how many rows went in and why each other was refused."""
+    with connect(workspace) as client:
+        result = client.call(
+            "import", source=str(source.expanduser().resolve()), format=format, split=split or None, strict=strict
+        )
+    for row, reason in result["refused"]:
+        print(f"{row}: {reason}", file=sys.stderr)
+    if result["n_refused"] > len(result["refused"]):
+        print(f"... and {result['n_refused'] - len(result['refused'])} more", file=sys.stderr)
+    for warning in result["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    say(result, result["message"], as_json)
+    if not result["added"] and not result["already_there"]:
+        fail(f"Nothing of {source} went in: mend the rows named above and import it again.")
+
+
+@app.command()
+def sample(
+    workspace: Workspace,
+    policy: Policy = "",
+    adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
+    k: Annotated[int, typer.Option(help="answers an instruction")] = 8,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    max_new_tokens: int = 128,
+    limit: Annotated[int, typer.Option(help="the first N instructions; 0 = all")] = 0,
+    seed: int = 0,
+    batch_size: int = 16,
+    as_json: Json = False,
+) -> None:
+    """Sample K candidate answers for every instruction of the train split."""
+    with connect(workspace) as client:
+        options = {"policy": _model(policy), "adapter": _model(adapter), "k": k, "temperature": temperature}
+        options |= {"top_p": top_p, "max_new_tokens": max_new_tokens, "limit": limit, "seed": seed}
+        run = follow(client, client.call("sample", **options, batch_size=batch_size))
+        say(run, run["message"] or f"{run['done']} instructions sampled.", as_json)
+
+
+@app.command()
+def score(
+    workspace: Workspace,
+    policy: Policy = "",
+    mas: Annotated[str, typer.Option(help="alignment scorer; default: the workspace's own")] = "",
+    batch_size: int = 16,
+    as_json: Json = False,
+) -> None:
+    """Compute log-probs by the policy and MAS by the scorer for every candidate that lacks them."""
+    with connect(workspace) as client:
+        started = client.call("score", policy=_model(policy), mas=_model(mas), batch_size=batch_size)
+        run = follow(client, started)
+        say(run, run["message"] or f"The candidates of {run['done']} instructions are scored.", as_json)
+
+
+@app.command()
+def select(
+    workspace: Workspace,
+    rule: Annotated[str, typer.Option(help="m3po, rm_dpo, vanilla_dpo, confident or mean_2sd")] = "m3po",
+    weight_chosen: float = SelectConfig.weight_chosen,
+    weight_rejected: float = SelectConfig.weight_rejected,
+    delta: Annotated[float, typer.Option(help="least gap of normalised MAS")] = SelectConfig.delta,
+    length_ratio: Annotated[float, typer.Option(help="longest token-length ratio; 0 = any")] = 3.0,
+    normalise: Annotated[str, typer.Option(help="percentile, raw or minmax")] = "percentile",
+    allow_truncated: Annotated[bool, typer.Option("--allow-truncated")] = False,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Pick chosen and hard negative for every instruction, with a reason where there is no pair."""
+    options = {"rule": rule, "weight_chosen": weight_chosen, "weight_rejected": weight_rejected, "delta": delta}
+    options |= {"length_ratio": length_ratio, "normalise": normalise, "allow_truncated": allow_truncated, "seed": seed}
+    with connect(workspace) as client:
+        result = client.call("select", **options)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in result["no_pair"].items())
+    say(result, f"{result['message']}" + (f"; without a pair: {reasons}" if reasons else "") + ".", as_json)
+
+
+@app.command()
+def export(
+    workspace: Workspace,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="the file to write")],
+    format: Annotated[str, typer.Option(help="m3po (JSON Lines, everything) or trl (Parquet, the pairs)")] = "m3po",
+    only: Annotated[str, typer.Option(help="all, reviewed or accepted")] = "all",
+    as_json: Json = False,
+) -> None:
+    """Write the workspace or its curated pairs to a file, human decisions applied."""
+    with connect(workspace) as client:
+        result = client.call("export", out=str(out.expanduser().resolve()), format=format, only=only)
+    say(result, f"{result['rows']} rows written to {result['path']}.", as_json)
+
+
+@app.command()
+def train(
+    workspace: Workspace,
+    policy: Policy = "",
+    method: Annotated[str, typer.Option(help="dpo or sft")] = "dpo",
+    preset: Annotated[str, typer.Option(help="demo, gpu24 or gpu80")] = "demo",
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="any setting; repeatable")] = [],  # noqa: B006
+    evaluate: Annotated[bool, typer.Option(help="held-out answers before and after")] = True,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a LoRA adapter on the curated pairs and measure it on the held-out split."""
+    with connect(workspace) as client:
+        name = _model(policy) or client.call("config")["policy"] or ""
+        if not name:
+            fail("No policy is named: give --policy, or write it into the workspace's config.toml.")
+        config = build_train_config(name, preset, {"method": method} | parse_overrides(set_))
+        started = client.call("train", config=dataclasses.asdict(config), evaluate=evaluate)
+        run = follow(client, started)
+        result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
+        if result["after_run"]:
+            follow(client, result["after_run"])
+            result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
+        say(result, _before_after(result), as_json)
+
+
+@app.command()
+def evaluate(
+    workspace: Workspace,
+    policy: Policy = "",
+    adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
+    split: Annotated[str, typer.Option(help="heldout or tune")] = "heldout",
+    max_new_tokens: int = 128,
+    limit: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Answer the held-out split greedily and print its figures."""
+    with connect(workspace) as client:
+        options = {"policy": _model(policy), "adapter": _model(adapter), "split": split}
+        run = follow(client, client.call("evaluate", **options, max_new_tokens=max_new_tokens, limit=limit))
+        figures = {"before": run["result"]["metrics"], "after": None}
+        say(run, _before_after(figures), as_json)
+
+
+@app.command()
+def status(workspace: Workspace, as_json: Json = False) -> None:
+    """What the workspace holds and what is running."""
+    with connect(workspace) as client:
+        found = client.call("status")
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    splits = ", ".join(f"{count} {split}" for split, count in found["instructions"].items())
+    print(f"{found['workspace']}: {splits} instructions, {found['images']} images")
+    print(f"{found['candidates']} candidates, {found['scored_candidates']} scored; {found['pairs']} pairs")
+    for reason, count in found["no_pair"].items():
+        print(f"  {count} without a pair: {reason}")
+    print(f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden")
+    for run in found["runs"]:
+        print(f"  run {run['id']} {run['kind']}: {run['state']} {run['done']}/{run['total']} {run['message']}")
+
+
+def _model(name: str) -> str | None:
+    """A folder as an absolute path (the app may run elsewhere), a hub id as it is."""
+    if not name:
+        return None
+    prefix, _, rest = name.rpartition(":")
+    folder = Path(rest).expanduser()
+    return (
+        f"{prefix}:{folder.resolve()}"
+        if prefix and folder.is_dir()
+        else str(folder.resolve())
+        if folder.is_dir()
+        else name
+    )
+
+
+def follow(client: Client | Local, run: dict) -> dict:
+    """Show a run's progress on stderr until it ends; Ctrl-C stops it. Raises M3poError unless it finished."""
+    live = sys.stderr.isatty()
+    try:
+        while run["state"] in ("queued", "running"):
+            time.sleep(POLL_SECONDS)
+            run = client.call("run", run_id=run["id"])
+            if live:
+                print(f"\r\x1b[K{_progress(run)}", end="", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        client.call("stop", run_id=run["id"])
+        while run["state"] in ("queued", "running"):
+            time.sleep(POLL_SECONDS)
+            run = client.call("run", run_id=run["id"])
+    if live:
+        print(file=sys.stderr)
+    for warning in client.call("warnings", run_id=run["id"]):
+        print(f"warning: {warning}", file=sys.stderr)
+    if run["state"] != "finished":
+        raise M3poError(run["message"] or f"Run {run['id']} was {run['state']}.")
+    return run
+
+
+def _progress(run: dict) -> str:
+    text = f"{run['kind']}: {run['state']}"
+    if run["total"]:
+        text += f" {run['done']}/{run['total']} {run['unit']}"
+    if run["rate"]:
+        text += f", {run['rate']:.1f}/s"
+    if run["eta"]:
+        text += f", {run['eta']:.0f} s left"
+    return f"{text} {run['message']}".rstrip()
+
+
+def _before_after(result: dict) -> str:
+    before, after = result["before"] or {}, result["after"] or {}
+    lines = [f"{'':36}{'before':>10}{'after':>10}"]
+    for key in before | after:
+        values = [f"{side[key]:10.3f}" if side.get(key) is not None else f"{'-':>10}" for side in (before, after)]
+        lines.append(f"{key:36}{''.join(values)}")
+    return "\n".join(lines) if before or after else "Trained; the held-out split is empty, so nothing was measured."

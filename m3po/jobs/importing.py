@@ -1,0 +1,131 @@
+"""Bringing files in: read, copy the images content-addressed, store in small transactions beside the annotators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from m3po.errors import BadImageError, BadInputError
+from m3po.formats.registry import read_source
+from m3po.images import inspect_image
+from m3po.settings import IMPORT_FORMATS
+from m3po.store import instructions
+from m3po.store.connection import Connection
+from m3po.store.instructions import StoredImage
+from m3po.store.workspace import Workspace
+from m3po.types import SPLITS, ImportReport, RefusedRow
+
+BATCH = 200  # rows a transaction: a decision never waits longer than one of these
+REFUSED_SHOWN = 1000
+
+T = TypeVar("T")
+Progress = Callable[[int], None]  # rows seen so far
+
+
+def import_source(
+    workspace: Workspace,
+    path: Path,
+    *,
+    format: str = "auto",
+    split: str | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import a file or folder; the same import twice adds nothing.
+
+    `strict`: one refused row refuses all. Raises BadInputError for a file that is unusable as a whole, and, when
+    strict, for its first bad row.
+    """
+    path = Path(path).expanduser().resolve()
+    if split is not None and split not in SPLITS:
+        raise BadInputError(f"split = {split!r} cannot be used: choose one of {', '.join(SPLITS)}.")
+    if format not in ("auto", *IMPORT_FORMATS):
+        raise BadInputError(f"format = {format!r} is not known: choose auto, {', '.join(IMPORT_FORMATS)}.")
+    if not strict:
+        return _import(workspace, path, format, split, workspace.db.write, progress)
+
+    def all_or_nothing(con: Connection) -> ImportReport:
+        report = _import(workspace, path, format, split, lambda change: change(con), progress)
+        if report.refused:
+            first = report.refused[0]
+            raise BadInputError(f"{path}, {first.row}: {first.reason} Nothing was imported, because of --strict.")
+        return report
+
+    return workspace.db.write(all_or_nothing)
+
+
+def _import(
+    workspace: Workspace,
+    path: Path,
+    format: str,
+    split: str | None,
+    write: Callable[[Callable[[Connection], T]], T],
+    progress: Progress | None,
+) -> ImportReport:
+    """Batch by batch, each handed to `write`."""
+    name, rows = read_source(path, format)
+    source = write(lambda con: instructions.source_name(con, path, name))
+    added = there = seen = 0
+    refused: list[RefusedRow] = []
+    warnings: list[str] = []
+    splits: dict[str, int] = {}
+    known: dict[Path, StoredImage] = {}
+    while batch := list(islice(rows, BATCH)):
+        ready = []
+        for row in batch:
+            if isinstance(row, RefusedRow):
+                refused.append(row)
+                continue
+            try:
+                ready.append((row, [_stored(workspace, image, known, warnings) for image in row.images]))
+            except BadImageError as error:  # it changed under our hands since the reader looked
+                refused.append(RefusedRow(row.row, str(error)))
+            warnings += row.warnings
+        result = write(lambda con, ready=ready: instructions.add_rows(con, source, ready, split=split))
+        added += result.added
+        there += result.already_there
+        refused += result.refused
+        for key, count in result.splits.items():
+            splits[key] = splits.get(key, 0) + count
+        seen += len(batch)
+        if progress:
+            progress(seen)
+    return ImportReport(source, added, there, tuple(refused), tuple(dict.fromkeys(warnings)), splits)
+
+
+def _stored(workspace: Workspace, path: Path, known: dict[Path, StoredImage], warnings: list[str]) -> StoredImage:
+    if path not in known:
+        if len(known) > 100_000:
+            known.clear()  # bounded; an image that comes again is only looked at again
+        info = inspect_image(path)
+        warnings += info.warnings
+        known[path] = workspace.store_image(path, info)
+    return known[path]
+
+
+def describe(report: ImportReport) -> dict:
+    """The report as the run's result: counts, and the first refused rows with their reasons."""
+    return {
+        "source": report.source,
+        "added": report.added,
+        "already_there": report.already_there,
+        "refused": [[row.row, row.reason] for row in report.refused[:REFUSED_SHOWN]],
+        "n_refused": len(report.refused),
+        "warnings": list(report.warnings[:REFUSED_SHOWN]),
+        "splits": report.splits,
+        "message": summary(report),
+    }
+
+
+def summary(report: ImportReport) -> str:
+    """One sentence: how many went in, were there already, were refused."""
+    parts = [f"{report.added} rows went in"]
+    if report.splits:
+        parts[0] += " (" + ", ".join(f"{n} {split}" for split, n in sorted(report.splits.items())) + ")"
+    if report.already_there:
+        parts.append(f"{report.already_there} were there already")
+    if report.refused:
+        parts.append(f"{len(report.refused)} were refused")
+    return ", ".join(parts) + "."

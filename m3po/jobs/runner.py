@@ -1,0 +1,268 @@
+"""Starts workers one after another, tails what they tell, and finds them again after a restart of the server.
+
+A run lives in its folder and its own process: closing every tab or killing the server changes nothing for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m3po.errors import JobError, M3poError
+from m3po.files import replace_file, storage_error
+from m3po.jobs import schemas
+from m3po.jobs.folder import LOCK_FD, RunFolder
+from m3po.jobs.ingest import Tail, ingest_events
+from m3po.jobs.worker import sentence_for
+from m3po.store import runs
+from m3po.store.connection import Connection, Database
+from m3po.store.instructions import now
+from m3po.types import Run
+
+log = logging.getLogger("m3po.jobs")
+
+POLL_SECONDS = 0.25
+STOP_GRACE_SECONDS = 30.0  # time to finish a batch or write a checkpoint before the signal
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+INPUT_SCHEMAS = {
+    "sample": schemas.SAMPLE_INPUT,
+    "score": schemas.SCORE_INPUT,
+    "train": schemas.TRAIN_INPUT,
+    "evaluate": schemas.EVALUATE_INPUT,
+}
+
+# Freezes a run's input when its turn comes: the worker's config and input table, or the result itself where the
+# server does the work (select) or there is nothing to do.
+Prepare = Callable[[Run], "tuple[dict, pa.Table] | dict"]
+
+
+class JobRunner:
+    """One worker at a time, in the order queued."""
+
+    def __init__(
+        self, db: Database, root: Path, *, prepare: Prepare, on_end: Callable[[Run], None] | None = None
+    ) -> None:
+        self.db = db
+        self.root = root
+        self.prepare = prepare
+        self.on_end = on_end
+        self._tails: dict[int, Tail] = {}
+        self._processes: dict[int, subprocess.Popen] = {}
+        self._stops: dict[int, float] = {}
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._loop, name="job-runner", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking; a running worker goes on and is found again at the next start."""
+        self._closed = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def folder(self, run_id: int) -> RunFolder:
+        return RunFolder(self.root / f"{run_id:06d}")
+
+    def queue(self, con: Connection, kind: str, config: dict, command: str, **links: int | None) -> int:
+        """Add a run to the queue, inside the caller's transaction; returns its id."""
+        run_id = runs.add_run(con, kind, config, command, **links)
+        self._wake.set()
+        return run_id
+
+    def freeze(self, run_id: int, kind: str, config: dict, table: pa.Table) -> None:
+        """Write what the worker will read; a run that has its input already keeps it."""
+        folder = self.folder(run_id)
+        if folder.input_path.exists():
+            return
+        try:
+            folder.write_config(config)
+            schema = INPUT_SCHEMAS[kind]
+            with replace_file(folder.input_path) as part:
+                pq.write_table(table.select(schema.names).cast(schema), part)
+        except OSError as error:
+            raise storage_error(folder.path, error) from error
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def stop(self, run_id: int) -> None:
+        """Ask a run to stop: a queued one at once, a running one after its present batch, by signal if it lingers."""
+        run = self._get(run_id)
+        if run.state == "queued":
+            self._end(run_id, "stopped", "Stopped before it started.")
+        elif run.state == "running":
+            self.folder(run_id).request_stop()
+            self._stops.setdefault(run_id, time.monotonic())
+            self.db.write(lambda con: runs.update_run(con, run_id, message="Stopping after the present batch ..."))
+
+    def resume(self, run_id: int) -> Run:
+        """Queue an ended run again: its worker skips what its shards or checkpoints already hold."""
+        run = self._get(run_id)
+        if run.state not in ("stopped", "failed", "interrupted"):
+            raise JobError(f"Run {run_id} is {run.state}: only a stopped, failed or interrupted run can be resumed.")
+        self.folder(run_id).clear_stop()
+        self._stops.pop(run_id, None)
+        self.db.write(lambda con: runs.update_run(con, run_id, state="queued", message="", ended_at=None, rate=None))
+        self._wake.set()
+        return self._get(run_id)
+
+    def _get(self, run_id: int) -> Run:
+        run = self.db.read(lambda con: runs.read_run(con, run_id))
+        if run is None:
+            raise JobError(f"There is no run {run_id}: see the list of runs for those there are.")
+        return run
+
+    def _loop(self) -> None:
+        while not self._closed:
+            try:
+                self.tick()
+            except Exception:  # the loop must outlive one bad look; what went wrong is in the server's log
+                log.exception("the job runner stumbled; it goes on")
+                time.sleep(1)
+            self._wake.wait(POLL_SECONDS)
+            self._wake.clear()
+
+    def tick(self) -> None:
+        """One look at every active run; starts the next one when none is running."""
+        for run in self._active():
+            if run.state == "running":
+                self._look_after(run)
+        active = self._active()
+        if not any(run.state == "running" for run in active):
+            for run in active:  # oldest first
+                if self._start_if_ready(run):
+                    break
+
+    def _active(self) -> list[Run]:
+        """Runs with a worker of their own, oldest first; an import is the server's own thread."""
+        return [run for run in self.db.read(runs.read_active) if run.kind != "import"]
+
+    def _look_after(self, run: Run) -> None:
+        folder, tail = self.folder(run.id), self._tails.setdefault(run.id, Tail())
+        alive = self._alive(run.id, folder)  # before reading: what a dead worker wrote is then all there
+        config = folder.read_config()
+        ending = self.db.write(lambda con: ingest_events(con, run.id, run.kind, config, folder, tail))
+        if ending:
+            self._finish(run.id)
+        elif not alive:
+            tail_lines = folder.log_tail(3)
+            if run.id in self._stops:
+                self._end(run.id, "stopped", "Stopped; what was finished is kept and the run can be resumed.")
+            elif tail_lines and self._exit_code(run.id) not in (None, 0) and self._exit_code(run.id) > 0:
+                self._end(
+                    run.id,
+                    "failed",
+                    f"The worker ended before it could say why: {tail_lines.splitlines()[-1]}",
+                )
+            else:
+                self._end(run.id, "interrupted", "The worker was killed; resume to go on where it was.")
+        elif run.id in self._stops or folder.stop_path.exists():
+            self._press(run.id, folder)
+
+    def _alive(self, run_id: int, folder: RunFolder) -> bool:
+        process = self._processes.get(run_id)
+        if process is not None and process.poll() is None:
+            return True
+        return folder.worker_alive()
+
+    def _exit_code(self, run_id: int) -> int | None:
+        process = self._processes.get(run_id)
+        return process.poll() if process else None
+
+    def _press(self, run_id: int, folder: RunFolder) -> None:
+        """A worker that was asked to stop and lingers gets a signal, then a harder one."""
+        waited = time.monotonic() - self._stops.setdefault(run_id, time.monotonic())
+        pid = folder.worker_pid()
+        if pid is None or waited < STOP_GRACE_SECONDS:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM if waited < 2 * STOP_GRACE_SECONDS else signal.SIGKILL)
+
+    def _start_if_ready(self, run: Run) -> bool:
+        after = self.db.read(lambda con: runs.after_id(con, run.id))
+        if after is not None:
+            before = self._get(after)
+            if before.active:
+                return False
+            if before.state != "finished":
+                self._end(run.id, "stopped", f"Not started, because run {after} ({before.kind}) was {before.state}.")
+                return False
+        try:
+            if self.folder(run.id).input_path.exists():  # frozen at launch, or resumed
+                self._spawn(run)
+                return True
+            prepared = self.prepare(run)
+            if isinstance(prepared, dict):  # done inside the server
+                self.db.write(
+                    lambda con: runs.update_run(con, run.id, result=prepared, started_at=now(), done=1, total=1)
+                )
+                self._end(run.id, "finished", prepared.get("message", ""))
+                return False
+            self.freeze(run.id, run.kind, *prepared)
+            self._spawn(run)
+            return True
+        except M3poError as error:
+            self._end(run.id, "failed", str(error))
+        except Exception as error:
+            log.exception("run %s could not be started", run.id)
+            self._end(run.id, "failed", sentence_for(error))
+        return False
+
+    def _spawn(self, run: Run) -> None:
+        folder = self.folder(run.id)
+        lock = os.open(folder.lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            environment = os.environ | {
+                LOCK_FD: str(lock),
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")])),
+                "PYTHONUNBUFFERED": "1",
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+            }
+            self.db.write(
+                lambda con: runs.update_run(con, run.id, state="running", started_at=now(), message="Starting ...")
+            )
+            with folder.log_path.open("ab") as output:
+                self._processes[run.id] = subprocess.Popen(
+                    [sys.executable, "-m", f"m3po.jobs.{run.kind}", str(folder.path)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(lock,),
+                    env=environment,
+                    start_new_session=True,  # a signal to the server's terminal is not one to the worker
+                )
+        finally:
+            os.close(lock)  # the worker's copy keeps the lock for as long as it lives
+
+    def _end(self, run_id: int, state: str, message: str) -> None:
+        self.db.write(lambda con: runs.update_run(con, run_id, state=state, message=message, ended_at=now(), rate=None))
+        self._finish(run_id)
+
+    def _finish(self, run_id: int) -> None:
+        self._tails.pop(run_id, None)
+        self._stops.pop(run_id, None)
+        process = self._processes.pop(run_id, None)
+        if process is not None:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                log.warning("worker of run %s told its end but lingers", run_id)
+        if self.on_end:
+            self.on_end(self._get(run_id))
+        self._wake.set()

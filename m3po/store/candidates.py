@@ -1,0 +1,235 @@
+"""Candidates, votes and scores: what jobs compute, appended with where it came from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m3po.store.connection import Connection, one, registered, rows, scalar
+from m3po.store.instructions import Images, now, prompts
+from m3po.text import same_answer_key
+
+
+def sampler_id(con: Connection, fingerprint: str, config: dict) -> int:
+    """The sampler with this model and these settings; made when there is none yet."""
+    text = json.dumps(config, sort_keys=True)
+    found = scalar(con, "SELECT sampler_id FROM samplers WHERE fingerprint = ? AND config = ?", [fingerprint, text])
+    if found is not None:
+        return found
+    return scalar(
+        con,
+        "INSERT INTO samplers (fingerprint, config, created_at) VALUES (?, ?, ?) RETURNING sampler_id",
+        [fingerprint, text, now()],
+    )
+
+
+def unsampled(con: Connection, sampler: int, limit: int, images: Images) -> pa.Table:
+    """Prompts of the train split that this sampler has not answered yet, at most `limit` (0 = all) in all.
+
+    The limit counts those it answered before: `limit 100` twice samples 100, not 200.
+    """
+    ids = con.execute(
+        "SELECT instruction_id FROM instructions WHERE split = 'train' ORDER BY instruction_id"
+        + (f" LIMIT {int(limit)}" if limit else "")
+    ).fetchall()
+    done = con.execute("SELECT instruction_id FROM sampled WHERE sampler_id = ?", [sampler]).fetchall()
+    done_ids = {row[0] for row in done}
+    return prompts(con, [row[0] for row in ids if row[0] not in done_ids], images)
+
+
+def ingest_samples(con: Connection, shard: Path, sampler: int, run_id: int) -> int:
+    """Merge a shard of answers: a new text is a new candidate, a known one gets this sampler's votes."""
+    table = pq.read_table(shard)
+    keys = [same_answer_key(text) for text in table.column("text").to_pylist()]
+    table = table.append_column("same_key", pa.array(keys, pa.string()))
+    with registered(con, "shard", table):
+        con.execute(
+            """
+            INSERT INTO candidates (instruction_id, text, same_key, origin, finish_reason, created_at)
+            SELECT instruction_id, arg_min(text, rank), same_key, 'sampled',
+                   -- one complete sample of a text is enough to know that it ends there
+                   CASE WHEN bool_or(finish_reason = 'stop') THEN 'stop' ELSE 'length' END, $now
+            FROM (SELECT *, row_number() OVER () AS rank FROM shard) s
+            WHERE NOT EXISTS (SELECT 1 FROM candidates c
+                              WHERE c.instruction_id = s.instruction_id AND c.same_key = s.same_key)
+            GROUP BY instruction_id, same_key ORDER BY instruction_id, min(rank)
+            """,
+            {"now": now()},
+        )
+        con.execute(
+            """
+            INSERT INTO votes
+            SELECT c.candidate_id, $sampler, sum(s.votes)
+            FROM shard s JOIN candidates c USING (instruction_id, same_key)
+            GROUP BY c.candidate_id
+            """,
+            {"sampler": sampler},
+        )
+        con.execute(
+            "INSERT INTO sampled SELECT DISTINCT $s, instruction_id, $r FROM shard",
+            {"s": sampler, "r": run_id},
+        )
+    return table.num_rows
+
+
+def add_human(con: Connection, instruction_id: int, text: str, annotator: str) -> int:
+    """An answer written by a human; a text that is already a candidate is that candidate. Returns its id."""
+    key = same_answer_key(text)
+    known = scalar(
+        con,
+        "SELECT candidate_id FROM candidates WHERE instruction_id = ? AND same_key = ?",
+        [instruction_id, key],
+    )
+    if known is not None:
+        return known
+    return scalar(
+        con,
+        "INSERT INTO candidates (instruction_id, text, same_key, origin, annotator, created_at)"
+        " VALUES (?, ?, ?, 'human', ?, ?) RETURNING candidate_id",
+        [instruction_id, text, key, annotator, now()],
+    )
+
+
+def scorer_id(con: Connection, kind: str, name: str, fingerprint: str) -> int:
+    """The scorer of `kind` (logp, mas) with this content; made when there is none yet."""
+    found = scalar(con, "SELECT scorer_id FROM scorers WHERE kind = ? AND fingerprint = ?", [kind, fingerprint])
+    if found is not None:
+        return found
+    return scalar(
+        con,
+        "INSERT INTO scorers (kind, name, fingerprint, created_at) VALUES (?, ?, ?, ?) RETURNING scorer_id",
+        [kind, name, fingerprint, now()],
+    )
+
+
+def set_scorer_range(con: Connection, scorer: int, low: float | None, high: float | None) -> None:
+    con.execute("UPDATE scorers SET range_low = ?, range_high = ? WHERE scorer_id = ?", [low, high, scorer])
+
+
+def activate(con: Connection, kind: str, scorer: int) -> None:
+    """Make this the scorer whose values are shown and selected by; earlier ones stay stored."""
+    if active_scorer(con, kind) != scorer:
+        con.execute("INSERT INTO active_scorers VALUES (?, ?, ?)", [kind, scorer, now()])
+
+
+def active_scorer(con: Connection, kind: str) -> int | None:
+    return scalar(con, "SELECT scorer_id FROM active_scorers WHERE kind = ? ORDER BY since DESC LIMIT 1", [kind])
+
+
+def scorer_info(con: Connection, scorer: int | None) -> dict | None:
+    return one(con, "SELECT * FROM scorers WHERE scorer_id = ?", [scorer]) if scorer is not None else None
+
+
+def unscored(con: Connection, logp: int | None, mas: int | None, images: Images) -> pa.Table:
+    """Prompts with their candidates that lack the log-prob by scorer `logp` or the MAS by `mas` (None: not wanted)."""
+    table = con.sql(
+        """
+        WITH missing AS (
+            SELECT c.instruction_id, c.candidate_id, c.text, coalesce(c.finish_reason = 'length', false) AS truncated,
+                   $logp IS NOT NULL AND l.candidate_id IS NULL AS want_logp,
+                   $mas IS NOT NULL AND m.candidate_id IS NULL AS want_mas
+            FROM candidates c
+            LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
+            LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas)
+        SELECT instruction_id, list(candidate_id ORDER BY candidate_id) AS candidate_ids,
+               list(text ORDER BY candidate_id) AS texts, list(truncated ORDER BY candidate_id) AS truncated,
+               list(want_logp ORDER BY candidate_id) AS want_logp, list(want_mas ORDER BY candidate_id) AS want_mas
+        FROM missing WHERE want_logp OR want_mas GROUP BY instruction_id ORDER BY instruction_id
+        """,
+        params={"logp": logp, "mas": mas},
+    ).to_arrow_table()
+    inputs = prompts(con, table.column("instruction_id").to_pylist(), images)
+    for name in ("candidate_ids", "texts", "truncated", "want_logp", "want_mas"):
+        inputs = inputs.append_column(name, table.column(name))
+    return inputs
+
+
+def ingest_scores(con: Connection, shard: Path, logp: int | None, mas: int | None, run_id: int) -> int:
+    """Append a shard of scores; a candidate that another run scored meanwhile keeps its first value."""
+    table = pq.read_table(shard)
+    with registered(con, "shard", table):
+        if logp is not None:
+            con.execute(
+                """
+                INSERT INTO logprobs
+                SELECT candidate_id, $scorer, $run, logp_sum, n_tokens, token_ids, token_logps, token_offsets, $now
+                FROM shard WHERE logp_sum IS NOT NULL AND candidate_id NOT IN
+                    (SELECT candidate_id FROM logprobs WHERE scorer_id = $scorer)
+                """,
+                {"scorer": logp, "run": run_id, "now": now()},
+            )
+        if mas is not None:
+            con.execute(
+                """
+                INSERT INTO mas_scores
+                SELECT candidate_id, $scorer, $run, mas, $now
+                FROM shard WHERE mas IS NOT NULL AND candidate_id NOT IN
+                    (SELECT candidate_id FROM mas_scores WHERE scorer_id = $scorer)
+                """,
+                {"scorer": mas, "run": run_id, "now": now()},
+            )
+    return table.num_rows
+
+
+# Every candidate with its scores by the scorers $logp and $mas; the one place that says how they are joined.
+SCORED_CANDIDATES = """
+    SELECT c.candidate_id, c.instruction_id, c.text, c.origin, c.finish_reason, c.annotator,
+           coalesce(v.votes, 0)::INTEGER AS votes, m.mas, l.logp_sum, l.n_tokens,
+           l.logp_sum / l.n_tokens AS logp_mean, exp(l.logp_sum / l.n_tokens) AS confidence
+    FROM candidates c
+    LEFT JOIN (SELECT candidate_id, sum(votes) AS votes FROM votes GROUP BY candidate_id) v
+           ON v.candidate_id = c.candidate_id
+    LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
+    LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
+"""
+
+
+def candidates_of(con: Connection, instruction_ids: list[int], selection: int | None) -> dict[int, list[dict]]:
+    """The candidates of each instruction under the active scorers, in id order, with the selection's values."""
+    parameters = {
+        "logp": active_scorer(con, "logp"),
+        "mas": active_scorer(con, "mas"),
+        "ids": instruction_ids,
+        "selection": selection,
+    }
+    # The id filter stands inside each branch, so that no aggregate runs over the whole workspace.
+    found = rows(
+        con,
+        """
+        WITH c AS (SELECT * FROM candidates WHERE instruction_id IN (SELECT unnest($ids::BIGINT[]))),
+        v AS (SELECT candidate_id, sum(votes)::INTEGER AS votes FROM votes SEMI JOIN c USING (candidate_id)
+              GROUP BY candidate_id)
+        SELECT c.candidate_id, c.instruction_id, c.text, c.origin, c.finish_reason, coalesce(v.votes, 0) AS votes,
+               m.mas, l.logp_sum, l.n_tokens, l.logp_sum / l.n_tokens AS logp_mean,
+               exp(l.logp_sum / l.n_tokens) AS confidence, s.a, s.b, s.good, s.hard
+        FROM c
+        LEFT JOIN v USING (candidate_id)
+        LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
+        LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
+        LEFT JOIN selection_values s ON s.candidate_id = c.candidate_id AND s.selection_id = $selection
+        ORDER BY c.instruction_id, c.candidate_id
+        """,
+        parameters,
+    )
+    grouped: dict[int, list[dict]] = {instruction_id: [] for instruction_id in instruction_ids}
+    for row in found:
+        grouped[row["instruction_id"]].append(row)
+    return grouped
+
+
+def counts(con: Connection) -> dict[str, int]:
+    """How many candidates there are, how many instructions were sampled, how many candidates have both signals."""
+    logp, mas = active_scorer(con, "logp"), active_scorer(con, "mas")
+    return {
+        "candidates": scalar(con, "SELECT count(*) FROM candidates"),
+        "sampled_instructions": scalar(con, "SELECT count(DISTINCT instruction_id) FROM sampled"),
+        "scored_candidates": scalar(
+            con,
+            "SELECT count(*) FROM (SELECT candidate_id FROM logprobs WHERE scorer_id = $logp"
+            " INTERSECT SELECT candidate_id FROM mas_scores WHERE scorer_id = $mas)",
+            {"logp": logp, "mas": mas},
+        ),
+    }

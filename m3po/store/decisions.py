@@ -1,0 +1,139 @@
+"""Human decisions: append-only rows, their undo, and the curated pairs that follow from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from m3po.store.connection import Connection, one, rows, scalar
+from m3po.store.instructions import now
+from m3po.types import Decision
+
+
+@dataclass(frozen=True)
+class NewDecision:
+    """A verdict to store, with what was shown when it was made."""
+
+    instruction_id: int
+    verdict: str
+    chosen: int | None
+    rejected: int | None
+    annotator: str
+    seconds: float | None
+    note: str
+    reason: str
+    selection_id: int | None
+    shown: dict
+
+
+def add_decision(con: Connection, new: NewDecision) -> int:
+    """Append; returns the decision's id."""
+    return scalar(
+        con,
+        "INSERT INTO decisions (instruction_id, verdict, chosen, rejected, annotator, decided_at, seconds, reason,"
+        " note, selection_id, shown) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING decision_id",
+        [
+            new.instruction_id,
+            new.verdict,
+            new.chosen,
+            new.rejected,
+            new.annotator,
+            now(),
+            new.seconds,
+            new.reason,
+            new.note,
+            new.selection_id,
+            json.dumps(new.shown),
+        ],
+    )
+
+
+def latest_unrevoked(con: Connection, annotator: str) -> dict | None:
+    """The annotator's newest decision that no undo has revoked."""
+    return one(
+        con,
+        "SELECT * FROM decisions d WHERE annotator = ? AND revokes IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
+        " ORDER BY decision_id DESC LIMIT 1",
+        [annotator],
+    )
+
+
+def revoke(con: Connection, decision: dict) -> None:
+    """Undo by appending: the revoked row stays in the history."""
+    con.execute(
+        "INSERT INTO decisions (instruction_id, verdict, annotator, decided_at, revokes) VALUES (?, 'undo', ?, ?, ?)",
+        [decision["instruction_id"], decision["annotator"], now(), decision["decision_id"]],
+    )
+
+
+def read_decision(con: Connection, decision_id: int) -> dict:
+    return one(con, "SELECT * FROM decisions WHERE decision_id = ?", [decision_id])
+
+
+def history(con: Connection, instruction_id: int) -> list[Decision]:
+    """Every row on an instruction, newest first; a revoked one stays, an undo shows as verdict `undo`."""
+    sql = "SELECT * FROM decisions WHERE instruction_id = ? ORDER BY decision_id DESC"
+    return [as_decision(row) for row in rows(con, sql, [instruction_id])]
+
+
+def current_decision(con: Connection, instruction_id: int) -> dict | None:
+    return one(con, "SELECT * FROM current_decisions WHERE instruction_id = ?", [instruction_id])
+
+
+def as_decision(row: dict, *, stale: bool = False) -> Decision:
+    return Decision(
+        id=row["decision_id"],
+        instruction_id=row["instruction_id"],
+        verdict=row["verdict"],
+        chosen=row["chosen"],
+        rejected=row["rejected"],
+        annotator=row["annotator"],
+        at=row["decided_at"],
+        seconds=row["seconds"],
+        note=row["note"] or "",
+        reason=row["reason"] or "",
+        stale=stale,
+    )
+
+
+# The pairs that train: humans' where the current decision is accept or override, else the machine's where nobody
+# decided. $humans_only leaves the machine's out.
+CURATED_PAIRS = """
+    SELECT i.instruction_id,
+           CASE WHEN d.decision_id IS NULL THEN p.chosen ELSE d.chosen END AS chosen,
+           CASE WHEN d.decision_id IS NULL THEN p.rejected ELSE d.rejected END AS rejected,
+           d.decision_id IS NOT NULL AS human, d.decision_id, d.verdict
+    FROM instructions i
+    LEFT JOIN current_decisions d USING (instruction_id)
+    LEFT JOIN selection_pairs p ON p.instruction_id = i.instruction_id AND p.selection_id = $selection
+    WHERE i.split = 'train'
+      AND CASE WHEN d.decision_id IS NULL THEN p.chosen IS NOT NULL AND NOT $humans_only
+               ELSE d.agreed AND d.verdict IN ('accept', 'override') END
+"""
+
+
+def curated_pairs(con: Connection, selection: int | None, only: str) -> list[dict]:
+    """The curated set in instruction order, with both texts; `only` as in settings.EXPORT_ONLY."""
+    return rows(
+        con,
+        f"SELECT p.*, c.text AS chosen_text, r.text AS rejected_text FROM ({CURATED_PAIRS}) p"
+        " JOIN candidates c ON c.candidate_id = p.chosen JOIN candidates r ON r.candidate_id = p.rejected"
+        " ORDER BY p.instruction_id",
+        {"selection": selection, "humans_only": only != "all"},
+    )
+
+
+def pair_counts(con: Connection, selection: int | None, only: str = "all") -> dict[str, int]:
+    """How many curated pairs there are, and how many of them a human accepted or overrode."""
+    row = one(
+        con,
+        "SELECT count(*) AS pairs, count(*) FILTER (human) AS human,"
+        f" count(*) FILTER (verdict = 'override') AS overridden FROM ({CURATED_PAIRS})",
+        {"selection": selection, "humans_only": only != "all"},
+    )
+    return row
+
+
+def verdict_counts(con: Connection) -> dict[str, int]:
+    return dict(con.execute("SELECT verdict, count(*) FROM current_decisions GROUP BY 1 ORDER BY 2 DESC").fetchall())

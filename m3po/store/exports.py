@@ -1,0 +1,131 @@
+"""The workspace as rows for export: everything known of an instruction, or the curated pairs, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from m3po.store.candidates import candidates_of
+from m3po.store.connection import Connection, rows
+from m3po.store.decisions import curated_pairs
+from m3po.store.instructions import Images, read_turns
+
+BATCH = 500
+
+
+def instruction_ids(con: Connection, only: str) -> list[int]:
+    """In id order; `reviewed`: with a current decision; `accepted`: with one that trains."""
+    conditions = {
+        "all": "true",
+        "reviewed": "d.decision_id IS NOT NULL",
+        "accepted": "d.agreed AND d.verdict IN ('accept', 'override')",
+    }
+    sql = (
+        "SELECT i.instruction_id FROM instructions i LEFT JOIN current_decisions d USING (instruction_id)"
+        f" WHERE coalesce({conditions[only]}, false) ORDER BY 1"
+    )
+    return [row[0] for row in con.execute(sql).fetchall()]
+
+
+def iter_rows(
+    read: Callable[[Callable[[Connection], object]], object],
+    ids: list[int],
+    selection: int | None,
+    images: Images,
+) -> Iterator[dict]:
+    """The `m3po` export rows (the contract of `export --format m3po`), a batch of instructions at a time."""
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        yield from read(lambda con, batch=batch: _batch_rows(con, batch, selection, images))
+
+
+def _batch_rows(con: Connection, batch: list[int], selection: int | None, images: Images) -> list[dict]:
+    by_instruction = candidates_of(con, batch, selection)
+    found = rows(
+        con,
+        """
+        SELECT i.*, p.chosen, p.rejected, p.m3p_score, p.logp_margin, p.no_pair_reason,
+               d.verdict, d.chosen AS d_chosen, d.rejected AS d_rejected, d.annotator, d.note, d.decided_at
+        FROM instructions i
+        LEFT JOIN selection_pairs p ON p.instruction_id = i.instruction_id AND p.selection_id = $selection
+        LEFT JOIN current_decisions d ON d.instruction_id = i.instruction_id
+        WHERE i.instruction_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY i.instruction_id
+        """,
+        {"ids": batch, "selection": selection},
+    )
+    paths = image_paths(con, [image_id for row in found for image_id in row["image_ids"]], images)
+    return [_row(row, by_instruction[row["instruction_id"]], paths) for row in found]
+
+
+def image_paths(con: Connection, image_ids: list[int], images: Images) -> dict[int, str]:
+    wanted = list(set(image_ids))
+    sql = "SELECT image_id, sha256, suffix FROM images WHERE image_id IN (SELECT unnest(?::BIGINT[]))"
+    return {row["image_id"]: str(images.path(row["sha256"], row["suffix"])) for row in rows(con, sql, [wanted])}
+
+
+def _row(row: dict, candidates: list[dict], paths: dict[int, str]) -> dict:
+    pair = None
+    if row["chosen"] is not None:
+        pair = {name: row[name] for name in ("chosen", "rejected", "m3p_score", "logp_margin")}
+    decision = None
+    if row["verdict"] is not None:
+        decision = {
+            "verdict": row["verdict"],
+            "chosen": row["d_chosen"],
+            "rejected": row["d_rejected"],
+            "annotator": row["annotator"],
+            "note": row["note"] or "",
+            "at": row["decided_at"].isoformat() + "Z",
+        }
+    out = {
+        "id": row["external_id"],
+        "images": [paths[image_id] for image_id in row["image_ids"]],
+        "instruction": row["instruction"],
+        "split": row["split"],
+        "candidates": [
+            {"id": c["candidate_id"], "text": c["text"], "source": c["origin"]}
+            | {name: c[name] for name in ("votes", "mas", "logp_sum", "n_tokens", "logp_mean", "confidence")}
+            | {name: c[name] for name in ("good", "hard")}
+            for c in candidates
+        ],
+        "pair": pair,
+        "no_pair_reason": (row["no_pair_reason"] or _not_selected(row)) if pair is None else None,
+        "decision": decision,
+    }
+    if row["system"]:
+        out["system"] = row["system"]
+    turns = read_turns(row["turns"])
+    if turns:
+        out["turns"] = [{"role": turn.role, "text": turn.text} for turn in turns]
+    return out
+
+
+def _not_selected(row: dict) -> str:
+    return "not_selected" if row["split"] == "train" else "not_train"
+
+
+def iter_pairs(
+    read: Callable[[Callable[[Connection], object]], object], selection: int | None, only: str, images: Images
+) -> Iterator[dict]:
+    """The curated pairs with prompt parts, human decisions applied, for the preference formats."""
+    pairs = read(lambda con: curated_pairs(con, selection, only))
+    for start in range(0, len(pairs), BATCH):
+        batch = pairs[start : start + BATCH]
+        by_id, paths = read(lambda con, batch=batch: _prompt_parts(con, [p["instruction_id"] for p in batch], images))
+        for pair in batch:
+            row = by_id[pair["instruction_id"]]
+            yield {
+                "id": row["external_id"],
+                "images": [paths[image_id] for image_id in row["image_ids"]],
+                "system": row["system"] or "",
+                "turns": read_turns(row["turns"]),
+                "instruction": row["instruction"],
+                "chosen": pair["chosen_text"],
+                "rejected": pair["rejected_text"],
+                "human": pair["human"],
+            }
+
+
+def _prompt_parts(con: Connection, ids: list[int], images: Images) -> tuple[dict[int, dict], dict[int, str]]:
+    found = rows(con, "SELECT * FROM instructions WHERE instruction_id IN (SELECT unnest(?::BIGINT[]))", [ids])
+    paths = image_paths(con, [image_id for row in found for image_id in row["image_ids"]], images)
+    return {row["instruction_id"]: row for row in found}, paths

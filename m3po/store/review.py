@@ -1,0 +1,191 @@
+"""What the review page walks through: the order of a view, and one item of it, drawn in a few milliseconds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from m3po.store.candidates import candidates_of
+from m3po.store.connection import Connection, one
+from m3po.store.decisions import as_decision, current_decision
+from m3po.store.instructions import Images, read_instruction
+from m3po.store.selections import latest_selection, pair_of
+from m3po.types import Candidate, Decision, Pair, ReviewItem, ReviewView
+
+_ORDERS = {
+    "m3p_score": "p.m3p_score DESC NULLS LAST",
+    "logp_margin": "p.logp_margin ASC NULLS LAST",
+    "mas_gap": "p.mas_gap DESC NULLS LAST",
+    "id": "i.instruction_id",
+}
+_FILTERS = {
+    "all": "true",
+    "unreviewed": "d.decision_id IS NULL",
+    "reviewed": "d.decision_id IS NOT NULL",
+    "flagged": "coalesce(d.verdict = 'flag', false)",
+    "no_pair": "p.chosen IS NULL AND coalesce(d.verdict NOT IN ('accept', 'override'), true)",
+}
+
+
+@dataclass(frozen=True)
+class BareItem:
+    """An item's candidates and what stands: the machine's pair and the human's."""
+
+    selection_id: int | None
+    candidates: tuple[Candidate, ...]
+    machine_pair: Pair | None
+    machine_row: dict | None
+    decision: Decision | None
+    pair: Pair | None
+
+
+def walk(con: Connection, view: ReviewView, selection: int | None) -> tuple[list[int], list[bool]]:
+    """Every train instruction in the view's order, and whether it is in the view.
+
+    The order is that of the machine's pairs: a decision never moves an item under one's hands.
+    """
+    found = con.execute(
+        f"SELECT i.instruction_id, {_FILTERS[view.filter]} AS shown FROM instructions i"
+        " LEFT JOIN selection_pairs p ON p.instruction_id = i.instruction_id AND p.selection_id = $selection"
+        " LEFT JOIN current_decisions d ON d.instruction_id = i.instruction_id"
+        f" WHERE i.split = 'train' ORDER BY {_ORDERS[view.order]}, i.instruction_id",
+        {"selection": selection},
+    ).fetchall()
+    return [row[0] for row in found], [row[1] for row in found]
+
+
+def read_item(
+    con: Connection, view: ReviewView, instruction_id: int | None, move: int, images: Images
+) -> ReviewItem | None:
+    """The item `move` places after `instruction_id` in the view (None: the first); at an end, the last one that way.
+
+    An item that has left the view (a decision took it out of "unreviewed") still knows its neighbours.
+    """
+    selection = latest_selection(con)
+    ids, shown = walk(con, view, selection)
+    target = _step(ids, shown, instruction_id, move)
+    if target is None:
+        return None
+    instruction = read_instruction(con, target, images)
+    if instruction is None:
+        return None
+    bare = read_bare_item(con, target)
+    counts = one(
+        con,
+        "SELECT count(*) AS reviewable, count(d.decision_id) AS reviewed FROM instructions i"
+        " LEFT JOIN current_decisions d USING (instruction_id) WHERE i.split = 'train'",
+    )
+    in_view = [i for i, is_shown in zip(ids, shown, strict=True) if is_shown]
+    return ReviewItem(
+        instruction=instruction,
+        candidates=bare.candidates,
+        pair=bare.pair,
+        machine_pair=bare.machine_pair,
+        no_pair_reason=_reason(bare.machine_row, bare.candidates, instruction.split) if not bare.machine_pair else None,
+        decision=bare.decision,
+        selection_id=selection,
+        position=in_view.index(target) + 1 if target in in_view else 0,
+        total=len(in_view),
+        reviewed=counts["reviewed"],
+        reviewable=counts["reviewable"],
+        previous_id=_neighbour(ids, shown, target, -1),
+        next_id=_neighbour(ids, shown, target, +1),
+    )
+
+
+def read_bare_item(con: Connection, instruction_id: int) -> BareItem | None:
+    """What a decision needs to know of an item: no view, no neighbours."""
+    selection = latest_selection(con)
+    found = candidates_of(con, [instruction_id], selection)[instruction_id]
+    if not found and one(con, "SELECT 1 FROM instructions WHERE instruction_id = ?", [instruction_id]) is None:
+        return None
+    candidates = tuple(as_candidate(row) for row in found)
+    machine_row = pair_of(con, selection, instruction_id)
+    machine = _machine_pair(machine_row)
+    decision_row = current_decision(con, instruction_id)
+    decision, pair = None, machine
+    if decision_row:
+        decision = as_decision(decision_row, stale=_stale(decision_row, machine, candidates))
+        if decision.chosen is not None and decision.rejected is not None:
+            pair = pair_between({c.id: c for c in candidates}, decision.chosen, decision.rejected)
+    return BareItem(selection, candidates, machine, machine_row, decision, pair)
+
+
+def _step(ids: list[int], shown: list[bool], current: int | None, move: int) -> int | None:
+    if current is None or (move and current not in ids):
+        return next((i for i, is_shown in zip(ids, shown, strict=True) if is_shown), None)
+    for _ in range(abs(move)):
+        following = _neighbour(ids, shown, current, 1 if move > 0 else -1)
+        if following is None:
+            break
+        current = following
+    return current
+
+
+def _neighbour(ids: list[int], shown: list[bool], current: int, direction: int) -> int | None:
+    if current not in ids:
+        return None
+    index = ids.index(current) + direction
+    while 0 <= index < len(ids):
+        if shown[index]:
+            return ids[index]
+        index += direction
+    return None
+
+
+def as_candidate(row: dict) -> Candidate:
+    return Candidate(
+        id=row["candidate_id"],
+        **{name: row[name] for name in ("text", "origin", "votes", "finish_reason", "mas", "logp_sum", "n_tokens")},
+        **{name: row[name] for name in ("logp_mean", "confidence", "a", "b", "good", "hard")},
+    )
+
+
+def _machine_pair(row: dict | None) -> Pair | None:
+    if row is None or row["chosen"] is None:
+        return None
+    return Pair(row["chosen"], row["rejected"], row["m3p_score"], row["logp_margin"], row["mas_gap"])
+
+
+def pair_between(by_id: dict[int, Candidate], chosen: int, rejected: int) -> Pair:
+    """The pair of two candidates with whatever scores both have."""
+    c, r = by_id.get(chosen), by_id.get(rejected)
+    score = margin = gap = None
+    if c and r:
+        if c.good is not None and r.hard is not None:
+            score = (c.good + r.hard) / 2.0
+        if c.logp_mean is not None and r.logp_mean is not None:
+            margin = c.logp_mean - r.logp_mean
+        if c.mas is not None and r.mas is not None:
+            gap = c.mas - r.mas
+    return Pair(chosen, rejected, score, margin, gap)
+
+
+def _reason(row: dict | None, candidates: tuple[Candidate, ...], split: str) -> str:
+    if row is not None and row["no_pair_reason"] not in ("no_candidates", "no_mas", "no_logprob"):
+        return row["no_pair_reason"]
+    # Sampled or scored since the last selection, or never selected: say what is missing now.
+    if split != "train":
+        return "not_train"
+    if not candidates:
+        return "no_candidates"
+    if all(c.mas is None for c in candidates):
+        return "no_mas"
+    return "no_logprob" if all(c.logp_sum is None for c in candidates) else "not_selected"
+
+
+def shown_state(machine: Pair | None, candidates: tuple[Candidate, ...]) -> dict:
+    """What a decision was made on: the machine's pick and every scored answer. Human edits are left out, because
+    they are part of deciding."""
+    return {
+        "machine": [machine.chosen, machine.rejected] if machine else None,
+        "candidates": {str(c.id): [_rounded(c.mas), _rounded(c.logp_mean)] for c in candidates if c.origin != "human"},
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _stale(decision: dict, machine: Pair | None, candidates: tuple[Candidate, ...]) -> bool:
+    return json.loads(decision["shown"] or "{}") != shown_state(machine, candidates)

@@ -1,0 +1,177 @@
+"""Runs: their state, progress, curves, answers and the pairs they were trained on."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+
+from m3po.store.connection import Connection, registered, rows, scalar
+from m3po.store.instructions import now
+from m3po.types import Run
+
+
+def add_run(
+    con: Connection,
+    kind: str,
+    config: dict,
+    command: str,
+    *,
+    parent: int | None = None,
+    after: int | None = None,
+) -> int:
+    """Queue a run. `parent`: the run it belongs to; `after`: the run that must have finished before it starts."""
+    return scalar(
+        con,
+        "INSERT INTO runs (kind, state, config, command, parent_id, after_id, created_at, done, total, unit, message,"
+        " event_offset) VALUES (?, 'queued', ?, ?, ?, ?, ?, 0, 0, '', '', 0) RETURNING run_id",
+        [kind, json.dumps(config), command, parent, after, now()],
+    )
+
+
+def update_run(con: Connection, run_id: int, **values: object) -> None:
+    """Set columns of a run; dicts are stored as JSON."""
+    for name in ("config", "result"):
+        if isinstance(values.get(name), dict):
+            values[name] = json.dumps(values[name])
+    names = ", ".join(f"{name} = ?" for name in values)
+    con.execute(f"UPDATE runs SET {names} WHERE run_id = ?", [*values.values(), run_id])
+
+
+def read_runs(con: Connection, kinds: tuple[str, ...] | None = None, limit: int = 50) -> list[Run]:
+    """Newest first."""
+    where = "WHERE kind IN (SELECT unnest(?::VARCHAR[]))" if kinds else ""
+    parameters = [list(kinds)] if kinds else []
+    return [
+        as_run(row) for row in rows(con, f"SELECT * FROM runs {where} ORDER BY run_id DESC LIMIT {limit}", parameters)
+    ]
+
+
+def read_active(con: Connection) -> list[Run]:
+    """Queued and running ones, oldest first."""
+    return [as_run(row) for row in rows(con, "SELECT * FROM runs WHERE state IN ('queued', 'running') ORDER BY run_id")]
+
+
+def add_warnings(con: Connection, run_id: int, messages: list[str]) -> None:
+    """What a worker left out and why, one sentence an item."""
+    if messages:
+        con.executemany("INSERT INTO run_warnings VALUES (?, ?)", [[run_id, message] for message in messages])
+
+
+def read_warnings(con: Connection, run_id: int, limit: int = 100) -> list[str]:
+    sql = "SELECT message FROM run_warnings WHERE run_id = ? ORDER BY rowid LIMIT ?"
+    return [row[0] for row in con.execute(sql, [run_id, limit]).fetchall()]
+
+
+def read_run(con: Connection, run_id: int) -> Run | None:
+    found = rows(con, "SELECT * FROM runs WHERE run_id = ?", [run_id])
+    return as_run(found[0]) if found else None
+
+
+def after_id(con: Connection, run_id: int) -> int | None:
+    return scalar(con, "SELECT after_id FROM runs WHERE run_id = ?", [run_id])
+
+
+def event_offset(con: Connection, run_id: int) -> int:
+    return scalar(con, "SELECT event_offset FROM runs WHERE run_id = ?", [run_id]) or 0
+
+
+def as_run(row: dict) -> Run:
+    left = max(0, (row["total"] or 0) - (row["done"] or 0))
+    rate = row["rate"]
+    running = row["state"] == "running"
+    return Run(
+        id=row["run_id"],
+        kind=row["kind"],
+        state=row["state"],
+        config=json.loads(row["config"]),
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        done=row["done"] or 0,
+        total=row["total"] or 0,
+        unit=row["unit"] or "",
+        rate=rate if running else None,
+        eta=left / rate if running and rate and left else None,
+        message=row["message"] or "",
+        result=json.loads(row["result"]) if row["result"] else None,
+        parent_id=row["parent_id"],
+        command=row["command"] or "",
+    )
+
+
+def add_metrics(con: Connection, run_id: int, points: list[tuple[int, str, float | None]]) -> None:
+    """Append (step, name, value) points of the training curves."""
+    if not points:
+        return
+    steps, names, values = zip(*points, strict=True)
+    table = pa.table(
+        {
+            "step": pa.array(steps, pa.int64()),
+            "name": pa.array(names, pa.string()),
+            "value": pa.array(values, pa.float64()),
+        }
+    )
+    with registered(con, "points", table):
+        con.execute("INSERT INTO run_metrics SELECT ?, step, name, value FROM points", [run_id])
+
+
+def read_metrics(con: Connection, run_id: int) -> dict[str, list[tuple[int, float | None]]]:
+    """Each curve as (step, value) points in step order; a resumed run's later value of a step counts."""
+    curves: dict[str, dict[int, float | None]] = {}
+    sql = "SELECT name, step, value FROM run_metrics WHERE run_id = ? ORDER BY rowid"
+    for name, step, value in con.execute(sql, [run_id]).fetchall():
+        curves.setdefault(name, {})[step] = value
+    return {name: sorted(points.items()) for name, points in curves.items()}
+
+
+def shard_is_new(con: Connection, run_id: int, name: str) -> bool:
+    """Note a shard as ingested; False when it was before (a kill between commit and offset)."""
+    if scalar(con, "SELECT count(*) FROM ingested_shards WHERE run_id = ? AND name = ?", [run_id, name]):
+        return False
+    con.execute("INSERT INTO ingested_shards VALUES (?, ?)", [run_id, name])
+    return True
+
+
+def add_answers(con: Connection, run_id: int, table: pa.Table) -> None:
+    """Append the greedy answers of an evaluation."""
+    with registered(con, "shard", table):
+        con.execute("INSERT INTO answers SELECT ?, instruction_id, text FROM shard", [run_id])
+
+
+def read_answers(con: Connection, before: int, after: int, limit: int, changed_only: bool) -> list[dict]:
+    """Answers of two evaluations side by side, those that changed first, in instruction order."""
+    return rows(
+        con,
+        """
+        SELECT instruction_id, i.instruction, i.image_ids, t.category, b.text AS before, a.text AS after
+        FROM (SELECT * FROM answers WHERE run_id = $before) b
+        JOIN (SELECT * FROM answers WHERE run_id = $after) a USING (instruction_id)
+        JOIN instructions i USING (instruction_id)
+        LEFT JOIN truth t USING (instruction_id)
+        WHERE NOT $changed OR b.text <> a.text
+        ORDER BY b.text = a.text, instruction_id LIMIT $limit
+        """,
+        {"before": before, "after": after, "limit": limit, "changed": changed_only},
+    )
+
+
+def add_run_pairs(con: Connection, run_id: int, pairs: list[dict]) -> None:
+    """Freeze the curated set that a run trains on."""
+    table = pa.Table.from_pylist(
+        [
+            {name: pair[name] for name in ("instruction_id", "chosen", "rejected", "human", "decision_id")}
+            for pair in pairs
+        ],
+        schema=pa.schema(
+            [
+                ("instruction_id", pa.int64()),
+                ("chosen", pa.int64()),
+                ("rejected", pa.int64()),
+                ("human", pa.bool_()),
+                ("decision_id", pa.int64()),
+            ]
+        ),
+    )
+    with registered(con, "pairs", table):
+        con.execute("INSERT INTO run_pairs SELECT ?, * FROM pairs", [run_id])
