@@ -20,6 +20,7 @@ _REMEDIES = {
     errno.EPERM: "you may not write there; choose another place or change its permissions",
     errno.EFBIG: "the file system cannot hold a file that large; choose another place",
     errno.ENOTDIR: "part of its path is a file, not a folder; choose another place",
+    errno.EEXIST: "part of its path is a file, not a folder; choose another place",
     errno.EISDIR: "it is a folder; give a file name",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }

@@ -16,6 +16,8 @@ _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 def check_file(path: Path) -> None:
     """Raise BadInputError, one sentence, unless `path` is a readable regular file with something in it."""
     try:
+        if "\0" in str(path):  # Path.exists() would call it missing and the message could not show it
+            raise ValueError("a NUL character in its name")
         if not path.exists():
             raise BadInputError(f"{path} does not exist: correct the path.")
         if path.is_dir():

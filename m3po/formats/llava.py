@@ -98,7 +98,9 @@ def _split_conversation(value: object) -> tuple[str | None, list[Turn], str, obj
     turns: list[Turn] = []
     for number, turn in enumerate(value, 1):
         if not isinstance(turn, dict):
-            raise BadInputError(f"turn {number} must be an object with from and value, not {type_name(turn)}")
+            raise BadInputError(
+                f"turn {number} must be an object with from and value, not {type_name(turn)}; correct it"
+            )
         speaker = turn.get("from")
         if not isinstance(speaker, str) or speaker not in ROLES:
             raise BadInputError(f"turn {number} is from {speaker!r:.60}; write human or gpt")

@@ -78,6 +78,8 @@ class RowChecker:
         if not text.strip():
             raise BadInputError("the instruction is empty; write the question or task")
         checked_turns = tuple(_check_turn(turn, number) for number, turn in enumerate(turns, 1))
+        if checked_turns and checked_turns[-1].role == "user":
+            raise BadInputError("an earlier turn of the user has no answer before the instruction; add it")
         name = check_id(id)
         found = [self._look_at(value) for value in images]
         for _, info in found:
@@ -102,7 +104,8 @@ class RowChecker:
     def _look_at(self, value: object) -> tuple[Path, ImageInfo]:
         if not isinstance(value, str):
             raise BadInputError(f"an image must be a path in quotes, not {type_name(value)}; name the file")
-        shown = value if len(value) <= 200 else value[:200] + "..."
+        shown = value if value.isprintable() else ascii(value)  # no line break or terminal code in a message
+        shown = shown if len(shown) <= 200 else shown[:200] + "..."
         check_characters(value, "the image path")
         if not value.strip():
             raise BadInputError("an image path is empty; name the file")
