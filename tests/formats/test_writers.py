@@ -239,7 +239,7 @@ def test_dpo_trainer_takes_it_as_it_is(tmp_path: Path, tiny_policy: Path) -> Non
     assert any(not torch.equal(before[name], value.detach()) for name, value in model.named_parameters())
 
 
-# --- the disk ----------------------------------------------------------------------------------------------------------
+# --- the disk ------------------------------------------------------------------------------------------------------
 
 
 def write_one(out: Path, rows: list[dict] | Iterator[dict]) -> int:
