@@ -74,8 +74,14 @@ def draw_sun(pen: Pen, c: RGB) -> None:
     for i in range(12):
         a, w = math.radians(30 * i), 0.13
         pen.poly(
-            [(0.33 * math.cos(a - w), 0.33 * math.sin(a - w)), (0.5 * math.cos(a), 0.5 * math.sin(a)),
-             (0.33 * math.cos(a + w), 0.33 * math.sin(a + w))], c, mix(c, INK, 0.35))
+            [
+                (0.33 * math.cos(a - w), 0.33 * math.sin(a - w)),
+                (0.5 * math.cos(a), 0.5 * math.sin(a)),
+                (0.33 * math.cos(a + w), 0.33 * math.sin(a + w)),
+            ],
+            c,
+            mix(c, INK, 0.35),
+        )
     pen.oval(0, 0, 0.31, 0.31, c)
     for x in (-0.1, 0.1):
         pen.oval(x, -0.05, 0.025, 0.035, INK, None)
@@ -91,8 +97,10 @@ def draw_moon(pen: Pen, c: RGB) -> None:
 
 
 def draw_star(pen: Pen, c: RGB) -> None:
-    spikes = [(r * math.sin(math.radians(36 * i)), 0.03 - r * math.cos(math.radians(36 * i)))
-              for i, r in enumerate([0.5, 0.22] * 5)]
+    spikes = [
+        (r * math.sin(math.radians(36 * i)), 0.03 - r * math.cos(math.radians(36 * i)))
+        for i, r in enumerate([0.5, 0.22] * 5)
+    ]
     pen.poly(spikes, c)
     for x in (-0.07, 0.07):
         pen.oval(x, 0.0, 0.025, 0.035, INK, None)
@@ -112,8 +120,7 @@ def draw_balloon(pen: Pen, c: RGB) -> None:
     pen.line([(-0.22, 0.1), (-0.09, 0.34)])
     pen.line([(0.22, 0.1), (0.09, 0.34)])
     pen.oval(0, -0.13, 0.36, 0.36, c)
-    pen.poly(arc(0, -0.13, 0.15, 0.36, -90, 90) + arc(0, -0.13, 0.15, 0.36, 90, 270),
-             mix(c, (255, 255, 255), 0.5))
+    pen.poly(arc(0, -0.13, 0.15, 0.36, -90, 90) + arc(0, -0.13, 0.15, 0.36, 90, 270), mix(c, (255, 255, 255), 0.5))
     pen.rect(-0.11, 0.32, 0.11, 0.5, WOOD)
 
 
@@ -212,8 +219,10 @@ def draw_fish(pen: Pen, c: RGB) -> None:
 
 def draw_duck(pen: Pen, c: RGB) -> None:
     pen.poly([(0.34, -0.24), (0.5, -0.17), (0.34, -0.1)], PALETTE["orange"])
-    pen.poly([(-0.46, -0.08), (-0.2, 0.06), (0.1, 0.02), (0.36, 0.1), (0.32, 0.32), (0.1, 0.4), (-0.22, 0.4),
-              (-0.42, 0.22)], c)
+    pen.poly(
+        [(-0.46, -0.08), (-0.2, 0.06), (0.1, 0.02), (0.36, 0.1), (0.32, 0.32), (0.1, 0.4), (-0.22, 0.4), (-0.42, 0.22)],
+        c,
+    )
     pen.oval(0.2, -0.2, 0.19, 0.19, c)
     pen.poly(arc(-0.04, 0.14, 0.2, 0.14, 0, 180), mix(c, INK, 0.2))
     pen.oval(0.25, -0.24, 0.03, 0.035, INK, None)

@@ -105,8 +105,12 @@ def ask_describe(scene: Scene, rng: random.Random, instruction: str | None = Non
     wrong.append(("object", [*rest, (colour, rng.choice(absent_strangers(scene)))]))
     if rest:
         wrong.append(("omitted", rest))
-    return Question("describe", instruction, describe(instruction, truth),
-                    tuple((fact, describe(instruction, mentions)) for fact, mentions in wrong))
+    return Question(
+        "describe",
+        instruction,
+        describe(instruction, truth),
+        tuple((fact, describe(instruction, mentions)) for fact, mentions in wrong),
+    )
 
 
 def exist_answer(kind: str, present: bool) -> str:
@@ -118,14 +122,22 @@ def ask_exist(scene: Scene, kind: str, rng: random.Random) -> Question:
     present = kind in scene.kinds
     partner = any(kind == p for _, p in scene.absent_partners())
     category = "exist_present" if present else "exist_partner_absent" if partner else "exist_random"
-    return Question(category, rng.choice(EXIST).format(f"a {kind}"), exist_answer(kind, present),
-                    (("yes_no", exist_answer(kind, not present)),))
+    return Question(
+        category,
+        rng.choice(EXIST).format(f"a {kind}"),
+        exist_answer(kind, present),
+        (("yes_no", exist_answer(kind, not present)),),
+    )
 
 
 def ask_colour(scene: Scene, rng: random.Random) -> Question:
     o = rng.choice(scene.objects)
-    return Question("color", COLOUR.format(o.kind), f"The {o.kind} is {o.colour}.",
-                    (("colour", f"The {o.kind} is {other(rng, COLOURS, o.colour)}."),))
+    return Question(
+        "color",
+        COLOUR.format(o.kind),
+        f"The {o.kind} is {o.colour}.",
+        (("colour", f"The {o.kind} is {other(rng, COLOURS, o.colour)}."),),
+    )
 
 
 def count_answer(n: int) -> str:
@@ -134,8 +146,9 @@ def count_answer(n: int) -> str:
 
 def ask_count(scene: Scene, rng: random.Random) -> Question:
     n = len(scene.objects)
-    return Question("count", COUNT, count_answer(n),
-                    (("count", count_answer(rng.choice([m for m in (1, 2, 3, 4) if m != n]))),))
+    return Question(
+        "count", COUNT, count_answer(n), (("count", count_answer(rng.choice([m for m in (1, 2, 3, 4) if m != n]))),)
+    )
 
 
 def where_answer(kind: str, side: str) -> str:
@@ -144,15 +157,24 @@ def where_answer(kind: str, side: str) -> str:
 
 def ask_where(scene: Scene, rng: random.Random) -> Question:
     o = rng.choice(scene.objects)
-    return Question("where", WHERE.format(o.kind), where_answer(o.kind, o.side),
-                    (("side", where_answer(o.kind, other(rng, SIDES, o.side))),))
+    return Question(
+        "where",
+        WHERE.format(o.kind),
+        where_answer(o.kind, o.side),
+        (("side", where_answer(o.kind, other(rng, SIDES, o.side))),),
+    )
 
 
 def ask_everything(scene: Scene, rng: random.Random) -> list[Question]:
     """One question of each sort that the scene allows; yes/no: one present, one random absent, each absent partner."""
-    questions = [ask_describe(scene, rng), ask_exist(scene, rng.choice(scene.kinds), rng),
-                 ask_exist(scene, rng.choice(absent_strangers(scene)), rng), ask_colour(scene, rng),
-                 ask_count(scene, rng), ask_where(scene, rng)]
+    questions = [
+        ask_describe(scene, rng),
+        ask_exist(scene, rng.choice(scene.kinds), rng),
+        ask_exist(scene, rng.choice(absent_strangers(scene)), rng),
+        ask_colour(scene, rng),
+        ask_count(scene, rng),
+        ask_where(scene, rng),
+    ]
     return questions + [ask_exist(scene, partner, rng) for _, partner in scene.absent_partners()]
 
 

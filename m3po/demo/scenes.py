@@ -1,9 +1,9 @@
 """Picture-book scenes whose contents are known exactly.
 
-The demo needs images that look like something, that a model of three million parameters can learn to see, and whose
-truth is beyond doubt: a hallucination is then a fact and not an opinion. A scene is sky, land and water with one to four
-things in it. Some things have a *partner* that is often beside them (a boat and a fish): the planted co-occurrence that
-the demo policy learned to over-trust, documented in data/README.md.
+The demo needs images that look like something, that a model of three million parameters can learn to see, and
+whose truth is beyond doubt: a hallucination is then a fact and not an opinion. A scene is sky, land and water with
+one to four things in it. Some things have a *partner* that is often beside them (a boat and a fish): the planted
+co-occurrence that the demo policy learned to over-trust, documented in data/README.md.
 """
 
 from __future__ import annotations
@@ -104,12 +104,17 @@ def sample_scene(seed: int, p_host: float = 0.75, p_partner: float = 0.4) -> Sce
     for lane in LANES:
         members = [k for k in KINDS if k in kinds and LANE_OF[k] == lane]
         for kind, column in zip(members, rng.sample(range(3), len(members)), strict=True):
-            size = {"land": rng.uniform(0.28, 0.33), "water": rng.uniform(0.25, 0.29), "sky": rng.uniform(0.25, 0.30)}[lane]
+            size = {"land": rng.uniform(0.28, 0.33), "water": rng.uniform(0.25, 0.29), "sky": rng.uniform(0.25, 0.30)}[
+                lane
+            ]
             if kind in ("flower", "mushroom", "car"):
                 size *= 0.86
             x = 0.18 + 0.32 * column + rng.uniform(-0.03, 0.03)
-            y = {"land": shore - size / 2 - rng.uniform(0.0, 0.03), "water": rng.uniform(0.84, 0.855),
-                 "sky": rng.uniform(0.16, 0.24)}[lane]
+            y = {
+                "land": shore - size / 2 - rng.uniform(0.0, 0.03),
+                "water": rng.uniform(0.84, 0.855),
+                "sky": rng.uniform(0.16, 0.24),
+            }[lane]
             colour = rng.choice(allowed_colours(kind))
             objects.append(SceneObject(kind, colour, SIDES[column], x, y, size, rng.random() < 0.5))
     objects.sort(key=lambda o: KINDS.index(o.kind))
@@ -138,8 +143,10 @@ def _draw_backdrop(image: Image.Image, scene: Scene, rng: random.Random) -> None
     for _ in range(rng.randint(0, 2)):  # clouds: scenery, never asked about
         x, y, w = rng.uniform(0.1, 0.9) * side, rng.uniform(0.05, 0.38) * side, rng.uniform(0.05, 0.08) * side
         for dx, dy, r in ((-1, 0.1, 0.7), (0, -0.2, 1.0), (1, 0.1, 0.75)):
-            draw.ellipse([x + (dx - r) * w, y + (dy - r * 0.6) * w, x + (dx + r) * w, y + (dy + r * 0.6) * w],
-                         fill=mix(low, (255, 255, 255), 0.55))
+            draw.ellipse(
+                [x + (dx - r) * w, y + (dy - r * 0.6) * w, x + (dx + r) * w, y + (dy + r * 0.6) * w],
+                fill=mix(low, (255, 255, 255), 0.55),
+            )
     for _ in range(3):
         x, w, h = rng.uniform(0, 1) * side, rng.uniform(0.35, 0.6) * side, rng.uniform(0.05, 0.1) * side
         draw.ellipse([x - w, horizon - h, x + w, horizon + 3 * h], fill=mix(hill, low, rng.uniform(0.0, 0.35)))
@@ -149,13 +156,20 @@ def _draw_backdrop(image: Image.Image, scene: Scene, rng: random.Random) -> None
     for _ in range(14):  # grass
         x, y = rng.uniform(0.02, 0.98) * side, rng.uniform(scene.horizon + 0.08, scene.shore - 0.02) * side
         for dx in (-0.008, 0, 0.008):
-            draw.line([x, y, x + dx * side, y - 0.014 * side], fill=mix(land, (70, 110, 70), 0.35), width=max(1, side // 300))
+            draw.line(
+                [x, y, x + dx * side, y - 0.014 * side], fill=mix(land, (70, 110, 70), 0.35), width=max(1, side // 300)
+            )
     draw.rectangle([0, shore + 0.015 * side, side, side], fill=mix(land, (150, 120, 90), 0.25))
     draw.rectangle([0, shore + 0.03 * side, side, side], fill=water)
     for _ in range(12):  # ripples
         x, y, w = rng.uniform(0, 1) * side, rng.uniform(scene.shore + 0.05, 0.99) * side, rng.uniform(0.02, 0.06) * side
-        draw.arc([x - w, y - w * 0.3, x + w, y + w * 0.3], 200, 340, fill=mix(water, (255, 255, 255), 0.55),
-                 width=max(1, side // 200))
+        draw.arc(
+            [x - w, y - w * 0.3, x + w, y + w * 0.3],
+            200,
+            340,
+            fill=mix(water, (255, 255, 255), 0.55),
+            width=max(1, side // 200),
+        )
 
 
 def render_scene(scene: Scene, size: int = SHOWN_SIZE, supersample: int = SUPERSAMPLE) -> Image.Image:

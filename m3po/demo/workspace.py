@@ -71,11 +71,20 @@ def _scene_rows(count: int, first_seed: int, split: str, folder: Path) -> Iterat
 
 
 def _row(name: str, n: int, question: Question, split: str, objects: list[str]) -> Row:
-    return {"file_name": name, "id": f"{Path(name).stem}-{n}", "instruction": question.instruction, "split": split,
-            "answer": question.answer, "objects": objects, "category": question.category}
+    return {
+        "file_name": name,
+        "id": f"{Path(name).stem}-{n}",
+        "instruction": question.instruction,
+        "split": split,
+        "answer": question.answer,
+        "objects": objects,
+        "category": question.category,
+    }
 
 
-def write_demo_source(folder: Path, *, n_train: int = 270, n_tune: int = 36, n_heldout: int = 210, seed: int = 0) -> Path:
+def write_demo_source(
+    folder: Path, *, n_train: int = 270, n_tune: int = 36, n_heldout: int = 210, seed: int = 0
+) -> Path:
     """Write image files and `metadata.jsonl` into `folder` and return it.
 
     `n_train`, `n_tune` and `n_heldout` count images, a sixth of them from easy-VQA's test split; each image has two
