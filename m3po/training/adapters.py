@@ -42,17 +42,11 @@ def build_lora_config(model: torch.nn.Module, config: TrainConfig) -> LoraConfig
     prefix = find_language_model(model)
     language_model = model.get_submodule(prefix)
     leaves = sorted(
-        {
-            name.rpartition(".")[2]
-            for name, m in language_model.named_modules()
-            if isinstance(m, torch.nn.Linear)
-        }
+        {name.rpartition(".")[2] for name, m in language_model.named_modules() if isinstance(m, torch.nn.Linear)}
         - {"lm_head"}
     )
     if not leaves:
-        raise JobError(
-            f"{type(model).__name__} has no linear layer in its language model to lay an adapter on."
-        )
+        raise JobError(f"{type(model).__name__} has no linear layer in its language model to lay an adapter on.")
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=int(config.lora_r),

@@ -96,9 +96,7 @@ class PairCollator:
         rows = [int(example["row"]) for example in examples]
         batch = self._process_prompts(rows) if self._encode_images is None else self._cached_prompts(rows)
         pairs = [self._pairs[row] for row in rows]
-        self._append_answers(
-            batch, [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
-        )
+        self._append_answers(batch, [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs])
         if all(pair.ref_chosen_logp is not None for pair in pairs):
             batch["ref_chosen_logps"] = torch.tensor([pair.ref_chosen_logp for pair in pairs])
             batch["ref_rejected_logps"] = torch.tensor([pair.ref_rejected_logp for pair in pairs])
@@ -132,9 +130,7 @@ class PairCollator:
         prompts = [torch.tensor(self._prompt_ids[row]) for row in rows] * 2
         batch = {
             "input_ids": pad(prompts, padding_value=self._pad_id, padding_side="left"),
-            "attention_mask": pad(
-                [torch.ones_like(ids) for ids in prompts], padding_value=0, padding_side="left"
-            ),
+            "attention_mask": pad([torch.ones_like(ids) for ids in prompts], padding_value=0, padding_side="left"),
         }
         if features:
             batch["image_features"] = torch.stack(features * 2)

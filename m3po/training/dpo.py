@@ -11,6 +11,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -110,6 +111,7 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
         )
     if len(kept) <= MARGIN_PAIRS:
         write_margins(trainer, collator, pairs, kept, folder / "margins.parquet", reporter)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # optimiser states: nothing is left to resume
     return {
         "adapter": "adapter",
         "pairs": len(kept),
@@ -288,13 +290,9 @@ def write_margins(
 ) -> None:
     """Every trained pair's log-probs before and after, and the reward margin that the training gave it."""
     table = []
-    for done, batch_rows, batch in _batches(
-        collator, rows, 2 * trainer.args.per_device_train_batch_size, reporter
-    ):
+    for done, batch_rows, batch in _batches(collator, rows, 2 * trainer.args.per_device_train_batch_size, reporter):
         chosen, rejected = trainer.sum_logps(batch)
-        for row, chosen_logp, rejected_logp in zip(
-            batch_rows, chosen.tolist(), rejected.tolist(), strict=True
-        ):
+        for row, chosen_logp, rejected_logp in zip(batch_rows, chosen.tolist(), rejected.tolist(), strict=True):
             pair = pairs[row]
             before = pair.ref_chosen_logp - pair.ref_rejected_logp
             after = chosen_logp - rejected_logp
@@ -315,11 +313,7 @@ def write_margins(
 def save_adapter(trainer: PairTrainer, folder: Path, config: TrainConfig, n_pairs: int) -> None:
     """Save the adapter as peft does (safetensors), with a card that says what it is and nothing else."""
     trainer.model.save_pretrained(str(folder))
-    what = (
-        "the chosen answers (SFT)"
-        if config.method == "sft"
-        else f"preference pairs ({config.loss_type} loss)"
-    )
+    what = "the chosen answers (SFT)" if config.method == "sft" else f"preference pairs ({config.loss_type} loss)"
     (folder / "README.md").write_text(
         f"""---
 library_name: peft
@@ -381,8 +375,7 @@ def _as_dataset(pairs: list[EncodedPair], rows: Iterable[int]) -> Dataset:
 
 def _read_reference(path: Path, pairs: list[EncodedPair]) -> list[int]:
     stored = {
-        (row["instruction_id"], row["chosen_id"], row["rejected_id"]): row
-        for row in pq.read_table(path).to_pylist()
+        (row["instruction_id"], row["chosen_id"], row["rejected_id"]): row for row in pq.read_table(path).to_pylist()
     }
     kept = []
     for number, pair in enumerate(pairs):

@@ -70,9 +70,7 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def build_train_config(
-    policy: str, preset: str = "demo", overrides: Mapping[str, str] | None = None
-) -> TrainConfig:
+def build_train_config(policy: str, preset: str = "demo", overrides: Mapping[str, str] | None = None) -> TrainConfig:
     """The preset's values for `policy`, with `overrides` as text (`--set key=value`) laid over them.
 
     Raises BadInputError naming the key: unknown, not a number, out of range, or a loss that does not exist.
@@ -82,9 +80,7 @@ def build_train_config(
     settable = [name for name in fields if name not in ("policy", "preset")]
     for key, text in (overrides or {}).items():
         if key not in settable:
-            raise BadInputError(
-                f"{key!r} is no setting of a training run: choose among {', '.join(settable)}."
-            )
+            raise BadInputError(f"{key!r} is no setting of a training run: choose among {', '.join(settable)}.")
         values[key] = _parse(key, str(text).strip(), fields[key].type)
     config = TrainConfig(**values)
     parse_losses(config)
@@ -97,9 +93,7 @@ def parse_overrides(assignments: list[str]) -> dict[str, str]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
-            raise BadInputError(
-                f"--set {assignment!r} cannot be read: write it as key=value, e.g. --set beta=0.2."
-            )
+            raise BadInputError(f"--set {assignment!r} cannot be read: write it as key=value, e.g. --set beta=0.2.")
         overrides[key.strip()] = value.strip()
     return overrides
 
@@ -121,9 +115,7 @@ def parse_losses(config: TrainConfig) -> tuple[list[str], list[float]]:
             f"loss_weights {config.loss_weights!r} has {len(weights)} numbers for {len(types)} losses: give one each."
         )
     if any(not 0 <= weight < float("inf") for weight in weights) or not any(weights):
-        raise BadInputError(
-            f"loss_weights {config.loss_weights!r} cannot be used: give numbers from 0, one above 0."
-        )
+        raise BadInputError(f"loss_weights {config.loss_weights!r} cannot be used: give numbers from 0, one above 0.")
     return types, weights
 
 

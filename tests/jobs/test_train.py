@@ -1,0 +1,111 @@
+"""The training worker as the server starts it: a process of its own, told by files, killed and gone on with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+
+from m3po.jobs.folder import RunFolder
+from m3po.jobs.schemas import TRAIN_INPUT
+from m3po.text import build_messages
+from m3po.training.presets import build_train_config
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_run(folder: Path, policy: Path, n_pairs: int, **overrides) -> RunFolder:
+    run = RunFolder(folder)
+    settings = {"batch_size": "2", "learning_rate": "0.003", "lora_r": "4"}
+    config = build_train_config(str(policy), "demo", {**settings, **{k: str(v) for k, v in overrides.items()}})
+    run.write_config(dataclasses.asdict(config))
+    rows = []
+    for n in range(n_pairs):
+        path = run.path / f"{n}.png"
+        tiny.build_image(n).save(path)
+        rows.append(
+            {
+                "instruction_id": n,
+                "images": [str(path)],
+                "messages": json.dumps(build_messages("Describe the picture.", 1)),
+                "chosen_id": 2 * n,
+                "rejected_id": 2 * n + 1,
+                "chosen": f"A red boat and {n} trees.",
+                "rejected": "A blue fish.",
+                "human": n == 0,
+            }
+        )
+    pq.write_table(pa.Table.from_pylist(rows, schema=TRAIN_INPUT), run.input_path)
+    return run
+
+
+def start(run: RunFolder) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with run.log_path.open("ab") as log:
+        command = [sys.executable, "-m", "m3po.jobs.train", str(run.path)]
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
+
+
+def steps_told(run: RunFolder) -> list[int]:
+    return [event["step"] for event in run.read_events()[0] if event["event"] == "metrics"]
+
+
+def wait_for_step(run: RunFolder, process: subprocess.Popen, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while step not in steps_told(run):
+        assert process.poll() is None, run.log_tail()
+        assert time.monotonic() < deadline, run.log_tail()
+        time.sleep(0.02)
+
+
+def test_a_killed_run_is_gone_on_with_and_ends_at_the_same_step(tiny_policy, tmp_path):
+    run = write_run(tmp_path / "1", tiny_policy, n_pairs=10, epochs=20)  # 100 steps, a checkpoint every 10
+    process = start(run)
+    wait_for_step(run, process, 15)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    told = steps_told(run)
+    assert max(told) < 100, "the run was over before it could be killed"
+    assert not run.worker_alive()
+
+    assert start(run).wait(timeout=200) == 0, run.log_tail()
+    events = run.read_events()[0]
+    again = steps_told(run)[len(told) :]
+    assert again[0] in range(11, max(told) + 2), "it started over instead of going on from a checkpoint"
+    assert again == list(range(again[0], 101))
+    result = events[-1]["result"]
+    assert events[-1]["event"] == "finished"
+    assert (result["steps"], result["pairs"], result["human_pairs"]) == (100, 10, 1)
+    assert (run.adapter_path / "adapter_model.safetensors").exists()
+    assert not (run.path / "checkpoints").exists()
+
+
+def test_a_stop_file_ends_the_run_with_an_adapter_and_a_checkpoint(tiny_policy, tmp_path):
+    run = write_run(tmp_path / "1", tiny_policy, n_pairs=10, epochs=200)
+    process = start(run)
+    wait_for_step(run, process, 3)
+    run.request_stop()
+    assert process.wait(timeout=60) == 3, run.log_tail()
+    last = run.read_events()[0][-1]
+    assert last["event"] == "stopped"
+    assert "of 1000" in last["message"]
+    assert (run.adapter_path / "adapter_config.json").exists()
+    assert list((run.path / "checkpoints").glob("checkpoint-*"))
+
+
+def test_what_cannot_work_fails_in_one_sentence(tmp_path):
+    run = write_run(tmp_path / "1", tmp_path / "no such model", n_pairs=0)
+    assert start(run).wait(timeout=120) == 1
+    message = run.read_events()[0][-1]["message"]
+    assert "no pair" in message and "review" in message
