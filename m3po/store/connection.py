@@ -81,23 +81,21 @@ def translated(path: Path) -> Iterator[None]:
     """Turn what DuckDB says about disk and lock into one sentence for the user; bugs pass as they are."""
     try:
         yield
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
         text = str(error)
-        if "lock" in text.lower():
+        first = text.splitlines()[0]
+        # A full disk shows up under several names, depending on what was being written.
+        if "No space left" in text or "max_temp_directory_size" in text:
+            raise StorageError(DISK_FULL) from error
+        if isinstance(error, duckdb.IOException) and "lock" in text.lower():
             raise WorkspaceError(
                 f"{path} is open in another program: close that program, or use its page or command line."
             ) from error
-        if "No space left" in text or "disk full" in text.lower():
-            raise StorageError(DISK_FULL) from error
-        raise StorageError(f"{path} cannot be read or written: {text.splitlines()[0]}") from error
-    except (duckdb.OutOfMemoryException, duckdb.FatalException) as error:
-        text = str(error)
-        if "No space left" in text or "max_temp_directory_size" in text:
-            raise StorageError(DISK_FULL) from error
-        first = text.splitlines()[0]
-        raise StorageError(f"The database gave up ({first}); restart the app, nothing stored is lost.") from error
-    except duckdb.SerializationException as error:
-        raise StorageError(f"{path} is damaged or not a workspace database; restore it from a copy.") from error
+        if isinstance(error, duckdb.IOException | duckdb.SerializationException):
+            raise StorageError(f"{path} cannot be read or written ({first}): restore it from a copy.") from error
+        if isinstance(error, duckdb.OutOfMemoryException | duckdb.FatalException):
+            raise StorageError(f"The database gave up ({first}); restart the app, nothing stored is lost.") from error
+        raise
 
 
 def rows(con: Connection, sql: str, parameters: object = None) -> list[dict]:
