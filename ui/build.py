@@ -1,0 +1,53 @@
+"""The page: a head and four tabs on one Studio."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from m3po.studio import Studio
+from ui.data_tab import build_data_tab
+from ui.markup import Markup, tag
+from ui.results_tab import build_results_tab
+from ui.review_tab import build_review_tab
+from ui.train_tab import build_train_tab
+
+TABS = ("data", "review", "train", "results")
+
+
+def build(studio: Studio) -> gr.Blocks:
+    """Lay out the page. Everything shown is read from `studio` when a browser asks: nothing is kept here."""
+    with gr.Blocks(title="M3PO Studio", analytics_enabled=False, fill_width=True, elem_id="m3po") as page:
+        gr.HTML(_draw_head(studio), elem_id="head", apply_default_css=False, js_on_load=None)
+        with gr.Tabs(elem_id="tabs", selected="data") as tabs:
+            with gr.Tab("Data", id="data"):
+                build_data_tab(studio, page)
+            with gr.Tab("Review", id="review"):
+                build_review_tab(studio)
+            with gr.Tab("Fine-tune", id="train") as train_tab:
+                build_train_tab(studio, page, train_tab)
+            with gr.Tab("Results", id="results") as results_tab:
+                build_results_tab(studio, page, results_tab)
+
+        def on_load(fragment: str | None) -> dict:
+            name = str(fragment or "").lstrip("#")
+            if name not in TABS:
+                name = "review" if studio.status()["pairs"] else "data"
+            return gr.Tabs(selected=name)
+
+        # `fragment` comes from the browser: the tab that was open before a reload.
+        fragment = gr.State(None)
+        page.load(
+            on_load, fragment, tabs, js="() => [location.hash]", queue=False, show_progress="hidden",
+            api_visibility="private",
+        )  # fmt: skip
+    return page
+
+
+def _draw_head(studio: Studio) -> Markup:
+    return tag(
+        "div",
+        tag("span", tag("b", "M3PO"), " Studio", class_="brand"),
+        tag("span", studio.path.name, class_="quiet workspace-name", title=str(studio.path)),
+        tag("button", "☾", id="theme-toggle", type="button", class_="plain", aria_label="Switch to dark"),
+        class_="page-head",
+    )

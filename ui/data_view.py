@@ -1,0 +1,104 @@
+"""The Data tab's own HTML: counts of the workspace, what an import did, what was selected."""
+
+from __future__ import annotations
+
+from m3po.types import Run
+from ui.formatting import clock, count, plural, reason
+from ui.markup import Markup, join, tag
+
+IMPORT_FORMATS = {
+    "auto": "By itself",
+    "imagefolder": "Image folder (metadata.jsonl)",
+    "llava": "LLaVA-instruct JSON",
+    "m3po": "M3PO JSONL",
+}
+MAX_ROWS = 200  # refused rows shown; the count above them is always complete
+
+
+def draw_notice(text: str, *, good: bool = False) -> Markup:
+    return tag(
+        "p", text, class_="notice notice-good" if good else "notice notice-bad", role="status" if good else "alert"
+    )
+
+
+def draw_workspace(status: dict) -> Markup:
+    """What is there, and the next step where something is missing."""
+    splits = status["instructions"]
+    total = sum(splits.values())
+    if not total:
+        return tag("section", tag("h2", "Workspace"), tag("p", "Empty. Import images with instructions below to begin."),
+                   class_="panel")  # fmt: skip
+    reviewed, reviewable = status["reviewed"], status["reviewable"]
+    figures = [
+        ("Instructions", count(total), ", ".join(f"{name} {count(n)}" for name, n in splits.items() if n)),
+        ("Images", count(status["images"]), ""),
+        ("Candidates", count(status["candidates"]), f"of {plural(status['sampled_instructions'], 'instruction')}"),
+        ("Scored", count(status["scored_candidates"]), "log-prob and MAS"),
+        ("Pairs", count(status["pairs"]), plural(sum(status["no_pair"].values()), "instruction") + " without"),
+        ("Reviewed", f"{count(reviewed)} / {count(reviewable)}", f"{count(status['overridden'])} overridden"),
+    ]
+    cells = [
+        tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note, class_="quiet"))) for name, value, note in figures
+    ]  # fmt: skip
+    return tag(
+        "section",
+        tag("h2", "Workspace"),
+        tag("dl", *cells, class_="figures"),
+        tag("p", *_next_step(status), class_="next-step"),
+        class_="panel",
+    )
+
+
+def _next_step(status: dict) -> list[object]:
+    if any(run["state"] in ("queued", "running") for run in status["runs"]):
+        return ["The models are at work; what is ready can be reviewed already. ", open_tab("review", "Review")]
+    if not status["candidates"]:
+        return ["Next: sample candidates, or press Run all."]
+    if not status["scored_candidates"]:
+        return ["Next: score the candidates."]
+    if not status["selection"]:
+        return ["Next: select pairs."]
+    if not status["reviewed"]:
+        return ["Next: look at the pairs. ", open_tab("review", "Review")]
+    return ["Next: go on reviewing, or train. ", open_tab("review", "Review"), " ", open_tab("train", "Fine-tune")]
+
+
+def open_tab(name: str, label: str) -> Markup:
+    return tag("button", label, " →", type="button", class_="link", data_open_tab=name)
+
+
+def draw_selection(done: dict) -> Markup:
+    """Pairs and the reasons of those without; takes what select() returns, or a status."""
+    no_pair = sorted(done["no_pair"].items(), key=lambda entry: -entry[1])
+    selection = done.get("selection") or {}
+    code = done.get("content_hash") or selection.get("content_hash") or ""
+    head = [tag("b", plural(done["pairs"], "pair"))]
+    if code:
+        head.append(tag("code", code[:12], title=f"Content hash of the selection: {code}"))
+    if selection:
+        head.append(tag("span", f"{selection.get('rule', '')} · {_when(selection.get('created_at'))}", class_="quiet"))
+    reasons = [tag("li", f"{count(n)} without: {reason(code)}") for code, n in no_pair]
+    return tag("div", tag("p", join(head, " ")), tag("ul", *reasons, class_="reasons") if reasons else None)
+
+
+def _when(value: object) -> str:
+    return value if isinstance(value, str) else clock(value) if value is not None else ""  # type: ignore[arg-type]
+
+
+def draw_import(run: Run) -> Markup | None:
+    """What an ended import did: how many rows went in, each refused row with its reason, and the warnings."""
+    result = run.result or {}
+    if run.active or "n_refused" not in result:
+        return None
+    refused, left_out = result["refused"][:MAX_ROWS], result["n_refused"] - min(MAX_ROWS, len(result["refused"]))
+    rows = [tag("tr", tag("th", row, scope="row"), tag("td", why)) for row, why in refused]
+    if left_out > 0:
+        rows.append(tag("tr", tag("td", f"and {count(left_out)} more", colspan="2")))
+    warnings = [tag("li", text) for text in result["warnings"][:MAX_ROWS]]
+    good = result["added"] or result["already_there"]
+    return tag(
+        "div",
+        tag("p", result["message"], class_="notice notice-good" if good else "notice notice-bad", role="status"),
+        tag("div", tag("table", *rows, class_="refused"), class_="scroll") if rows else None,
+        tag("ul", *warnings, class_="reasons") if warnings else None,
+    )

@@ -1,0 +1,53 @@
+"""HTML made so that text cannot become markup.
+
+Instructions and answers are model output: data, never HTML. `tag` escapes every child and attribute; only what
+`tag` itself returned (a `Markup`) goes through unescaped.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+VOID = frozenset({"br", "circle", "hr", "img", "input", "line", "path", "polygon", "rect"})
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
+# Control characters that HTML forbids, and the overrides that reorder the text around them.
+_INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+
+
+class Markup(str):
+    """A string that is HTML already."""
+
+    __slots__ = ()
+
+
+def escape(value: object) -> Markup:
+    """`value` as text for element content or a quoted attribute; a Markup stays as it is."""
+    if isinstance(value, Markup):
+        return value
+    return Markup(html.escape(_INVISIBLE.sub("\ufffd", str(value)), quote=True))
+
+
+def tag(name: str, *children: object, **attributes: object) -> Markup:
+    """One element. None and False leave a child or an attribute out, True writes the attribute's bare name.
+
+    Attribute names: `class_` is class, other underscores become hyphens (`data_role` -> data-role).
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no element name")
+    parts = [f"<{name}"]
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        key = key.rstrip("_").replace("_", "-")
+        parts.append(f" {key}" if value is True else f' {key}="{escape(str(value))}"')
+    parts.append(">")
+    if name not in VOID:
+        parts += [escape(child) for child in children if child is not None and child is not False]
+        parts.append(f"</{name}>")
+    return Markup("".join(parts))
+
+
+def join(children: object, separator: str = "") -> Markup:
+    """Escaped children one after another."""
+    return Markup(escape(separator).join(escape(child) for child in children))  # type: ignore[attr-defined]

@@ -1,0 +1,55 @@
+// Page-wide: light or dark before the first paint, the open tab in the address, and focus that a mouse leaves.
+(() => {
+  const THEME = "m3po.theme"; // "light", "dark", or absent: as the system
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => {
+    const chosen = localStorage.getItem(THEME);
+    return chosen ? chosen === "dark" : system.matches;
+  };
+  function applyTheme() {
+    const dark = isDark();
+    document.documentElement.style.colorScheme = dark ? "dark" : "light";
+    document.documentElement.classList.toggle("m3-dark", dark);
+    if (document.body && document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
+    for (const button of document.querySelectorAll("#theme-toggle")) {
+      button.textContent = dark ? "☀" : "☾";
+      button.setAttribute("aria-label", dark ? "Switch to light" : "Switch to dark");
+      button.title = button.getAttribute("aria-label");
+    }
+  }
+  applyTheme();
+  system.addEventListener("change", applyTheme);
+  addEventListener("DOMContentLoaded", () => {
+    applyTheme();
+    // Gradio sets its own idea of the theme when it mounts: ours stands.
+    new MutationObserver(applyTheme).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  });
+
+  const NAMES = { data: "Data", review: "Review", train: "Fine-tune", results: "Results" };
+  const tabButton = (name) =>
+    [...document.querySelectorAll('#tabs [role="tab"]')].find((tab) => tab.textContent.trim() === NAMES[name]);
+  window.m3po = {
+    openTab(name) {
+      const button = tabButton(name);
+      if (button) button.click();
+    },
+    toggleTheme() {
+      localStorage.setItem(THEME, isDark() ? "light" : "dark");
+      applyTheme();
+    },
+  };
+  document.addEventListener("click", (event) => {
+    if (!(event.target instanceof Element)) return;
+    if (event.target.closest("#theme-toggle")) window.m3po.toggleTheme();
+    const open = event.target.closest("[data-open-tab]");
+    if (open) window.m3po.openTab(open.dataset.openTab);
+    const tab = event.target.closest('#tabs [role="tab"]');
+    if (tab) {
+      const name = Object.keys(NAMES).find((key) => NAMES[key] === tab.textContent.trim());
+      if (name) history.replaceState(null, "", `#${name}`);
+    }
+    // A button clicked with the mouse would keep the focus and swallow the next Enter.
+    if (event.detail > 0 && (tab || event.target.closest("#theme-toggle"))) event.target.closest("button").blur();
+  });
+  addEventListener("hashchange", () => window.m3po.openTab(location.hash.slice(1)));
+})();

@@ -1,0 +1,95 @@
+"""Plotly figures: the curves of a training run, and the figures before and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+GREEN, RED, BLUE, GREY, AMBER = "#2f9e63", "#d0503f", "#4a7fd4", "#8a93a0", "#c58a1c"
+SANS = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"
+Curve = Sequence[tuple[int, float | None]]
+# Panel title with its direction, and its curves: metric -> (name, colour, dash)
+PANELS = (
+    ("Loss (lower is better)", {"loss": ("loss", BLUE, "solid")}),
+    (
+        "Implicit rewards (apart is better)",
+        {"rewards/chosen": ("chosen", GREEN, "solid"), "rewards/rejected": ("rejected", RED, "dash")},
+    ),
+    ("Reward margin (higher is better)", {"rewards/margins": ("margin", AMBER, "solid")}),
+    ("Reward accuracy (higher is better)", {"rewards/accuracies": ("accuracy", BLUE, "solid")}),
+)
+
+
+def plot_curves(metrics: Mapping[str, Curve], revision: object = "run") -> go.Figure:
+    """Loss, rewards, margins and accuracies against the step; empty panels while nothing came yet."""
+    figure = make_subplots(rows=2, cols=2, subplot_titles=[title for title, _ in PANELS], vertical_spacing=0.17,
+                           horizontal_spacing=0.09)  # fmt: skip
+    for i, (_, curves) in enumerate(PANELS):
+        for key, (name, colour, dash) in curves.items():
+            points = metrics.get(key) or []
+            figure.add_scatter(
+                x=[step for step, _ in points], y=[value for _, value in points], name=name,
+                mode="lines+markers" if len(points) < 40 else "lines",
+                line={"color": colour, "dash": dash, "width": 2}, marker={"size": 5},
+                hovertemplate=f"step %{{x}}<br>{name} %{{y:.4f}}<extra></extra>",
+                row=i // 2 + 1, col=i % 2 + 1, showlegend=len(curves) > 1,
+            )  # fmt: skip
+    figure.update_layout(
+        height=430, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.16}, **_look(revision)
+    )
+    figure.update_xaxes(title_text="step", row=2)
+    figure.update_annotations(font_size=12)
+    figure.update_yaxes(range=[0, 1.02], row=2, col=2)
+    return figure
+
+
+def plot_before_after(rows: Sequence[tuple[str, float, float, bool | None]], revision: object = "results") -> go.Figure:
+    """One line a figure from before (hollow) to after (filled): green where better, red where worse, in per cent.
+
+    `rows`: label, before, after (0 to 1), and whether higher is better (None: neither).
+    """
+    figure = go.Figure()
+    labels = [label for label, *_ in rows]
+    for label, before, after, higher in rows:
+        figure.add_scatter(
+            x=[before, after], y=[label, label], mode="lines", line={"color": _direction(before, after, higher), "width": 3},
+            hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
+    for name, at, symbol in (("before", 1, "circle-open"), ("after", 2, "circle")):
+        figure.add_scatter(
+            x=[row[at] for row in rows], y=labels, mode="markers", name=name,
+            marker={"symbol": symbol, "size": 11, "color": [_direction(*row[1:]) for row in rows], "line": {"width": 2}},
+            hovertemplate=f"%{{y}}<br>{name} %{{x:.1%}}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(
+        height=max(170, 90 + 26 * len(rows)), legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, **_look(revision)
+    )  # fmt: skip
+    figure.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure
+
+
+def _direction(before: float, after: float, higher: bool | None) -> str:
+    if higher is None or before == after:
+        return GREY
+    return GREEN if (after > before) == higher else RED
+
+
+def _look(revision: object) -> dict:
+    """Transparent, so that light and dark both carry it; zoom survives an update of the same run."""
+    return {
+        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "margin": {"l": 44, "r": 12, "t": 48, "b": 36},
+        "font": {"family": SANS, "size": 12, "color": GREY}, "uirevision": str(revision),
+        "xaxis": _axis(), "yaxis": _axis(), **{f"{a}axis{n}": _axis() for a in "xy" for n in (2, 3, 4)},
+        "hoverlabel": {"font": {"family": SANS}},
+    }  # fmt: skip
+
+
+def _axis() -> dict:
+    return {
+        "gridcolor": "rgba(138,147,160,.22)",
+        "zerolinecolor": "rgba(138,147,160,.45)",
+        "linecolor": "rgba(138,147,160,.45)",
+    }

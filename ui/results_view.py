@@ -1,0 +1,176 @@
+"""The Results tab's own HTML: every run's figures before and after, and answers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from m3po.evaluation.metrics import METRICS, Metric
+from m3po.types import ImageRef
+from ui.data_view import open_tab
+from ui.formatting import STATE_LABELS, clock, count, number
+from ui.markup import Markup, join, tag
+from ui.review_view import clip, image_url
+from ui.train_view import state_of
+from ui.word_diff import diff_words
+
+# What the overview shows of each run; the rest is in the run's own table.
+HEADLINES = ("chair_s", "chair_i", "object_recall", "partner_absent_accuracy", "answer_accuracy")
+
+
+def show_value(metric: Metric, value: float | None, *, sign: bool = False) -> str:
+    """Fractions in per cent with one decimal, words with one."""
+    if value is None:
+        return number(None)
+    if metric.unit == "fraction":
+        return number(100 * value, 1, sign=sign) + (" pp" if sign else " %")
+    return number(value, 1, sign=sign)
+
+
+def judge(metric: Metric, before: float | None, after: float | None) -> str:
+    """`better`, `worse`, or `same` where the direction means nothing or nothing changed."""
+    if before is None or after is None or metric.higher_is_better is None or abs(after - before) < 1e-9:
+        return "same"
+    return "better" if (after > before) == metric.higher_is_better else "worse"
+
+
+def common_metrics(result: Mapping) -> list[Metric]:
+    """The figures that this run has, before or after, in the order of METRICS."""
+    known = set(result["before"] or {}) | set(result["after"] or {})
+    return [metric for key, metric in METRICS.items() if key in known]
+
+
+def draw_overview(results: Sequence[Mapping], shown: int | None) -> Markup:
+    """One line a run, newest first; a click on it shows its tables."""
+    keys = [key for key in HEADLINES if any(key in (r["before"] or r["after"] or {}) for r in results)]
+    head = tag(
+        "tr",
+        *[tag("th", name, scope="col") for name in ("Run", "State", "Pairs", "Reviewed", "Set")],
+        *[tag("th", METRICS[key].label, " ", _arrow(METRICS[key]), scope="col", title=_explain(METRICS[key])) for key in keys],
+    )  # fmt: skip
+    lines = []
+    for r in results:
+        run, state = r["run"], state_of(r)  # type: ignore[arg-type]
+        cells = [
+            tag("td", tag("button", f"Run {run.id}", type="button", class_="link", data_show_run=run.id,
+                          aria_pressed="true" if run.id == shown else "false"),
+                tag("span", f" {clock(run.created_at)}", class_="quiet")),
+            tag("td", tag("span", STATE_LABELS.get(state, state), class_=f"chip state-{state}")),
+            tag("td", count(r["pairs"]), class_="num"),
+            tag("td", count(r["human"]), class_="num"),
+            tag("td", tag("code", (r["content_hash"] or "")[:8], title=r["content_hash"])),
+        ]  # fmt: skip
+        for key in keys:
+            before, after = (r["before"] or {}).get(key), (r["after"] or {}).get(key)
+            cells.append(
+                tag("td", show_value(METRICS[key], before), " → ",
+                    tag("b", show_value(METRICS[key], after), class_=f"judged-{judge(METRICS[key], before, after)}"),
+                    class_="num")
+            )  # fmt: skip
+        lines.append(
+            tag("tr", *cells, class_="shown" if run.id == shown else None, data_run_id=run.id, data_run_state=state)
+        )
+    return tag(
+        "div", tag("table", tag("thead", head), tag("tbody", *lines), class_="figures-table overview"), class_="scroll"
+    )
+
+
+def _arrow(metric: Metric) -> Markup:
+    if metric.higher_is_better is None:
+        return Markup("")
+    return tag("span", "↑" if metric.higher_is_better else "↓", class_="quiet", aria_hidden="true")
+
+
+def _explain(metric: Metric) -> str:
+    words = {True: "Higher is better.", False: "Lower is better.", None: "Neither direction is good by itself."}
+    return f"{metric.description} {words[metric.higher_is_better]}"
+
+
+def draw_metrics(result: Mapping) -> Markup:
+    """Every figure of one run before and after, the change judged by its direction, intervals at 95 %."""
+    metrics = common_metrics(result)
+    if not metrics:
+        return tag("p", _why_no_figures(result), class_="empty")
+    rows = []
+    for metric in metrics:
+        before, after = ((result[side] or {}).get(metric.key) for side in ("before", "after"))
+        judged = judge(metric, before, after)
+        change = after - before if before is not None and after is not None else None
+        words = {"better": "▲ better", "worse": "▼ worse", "same": ""}[judged]
+        rows.append(
+            tag(
+                "tr",
+                tag("th", metric.label, " ", _arrow(metric), scope="row", title=_explain(metric)),
+                *[
+                    tag("td", show_value(metric, value), _interval(metric, (result.get(f"intervals_{side}") or {}).get(metric.key)),
+                        class_="num")
+                    for side, value in (("before", before), ("after", after))
+                ],
+                tag("td", show_value(metric, change, sign=True), class_=f"num judged-{judged}"),
+                tag("td", words, class_=f"judged-{judged}"),
+                data_metric=metric.key,
+            )
+        )  # fmt: skip
+    head = tag("tr", *[tag("th", name, scope="col") for name in ("Held-out figure", "Before", "After", "Change", "")])
+    counts = ", ".join(f"{name.replace('_', ' ')} {count(n)}" for name, n in (result.get("counts") or {}).items() if n)
+    return join(
+        [
+            tag("table", tag("thead", head), tag("tbody", *rows), class_="figures-table"),
+            tag("p", f"Held-out items: {counts}. In brackets the 95 % interval.", class_="quiet") if counts else "",
+        ]
+    )
+
+
+def _interval(metric: Metric, interval: Sequence[float] | None) -> Markup | None:
+    if not interval:
+        return None
+    scale, digits = (100, 0) if metric.unit == "fraction" else (1, 1)
+    text = f" [{number(scale * interval[0], digits)}–{number(scale * interval[1], digits)}]"
+    return tag("span", text, class_="quiet interval")
+
+
+def _why_no_figures(result: Mapping) -> str:
+    state = state_of(result)  # type: ignore[arg-type]
+    if state in ("queued", "running"):
+        return "Being measured: the figures appear here when the held-out answers are there."
+    if state == "finished":
+        return "The held-out split is empty, or has no truth: nothing measures this run."
+    return "This run did not finish; resume it on the Fine-tune tab."
+
+
+def draw_samples(samples: Sequence[Mapping]) -> Markup:
+    """Held-out images with the answer before and after, the changed words marked."""
+    if not samples:
+        return tag("p", "No answers to compare yet.", class_="empty")
+    cards = []
+    for sample in samples:
+        before, after = clip(sample["before"] or ""), clip(sample["after"] or "")
+        left, right = diff_words(before, after)
+        images: Sequence[ImageRef] = sample["images"]
+        cards.append(
+            tag(
+                "article",
+                tag("div", *[tag("img", src=image_url(i), alt="", loading="lazy", width=i.width, height=i.height) for i in images],
+                    class_="sample-images"),
+                tag("div",
+                    tag("p", clip(sample["instruction"]), class_="instruction-text"),
+                    tag("div", tag("p", tag("b", "before "), *_marked(left), class_="sample-before", dir="auto"),
+                        tag("p", tag("b", "after "), *_marked(right), class_="sample-after", dir="auto"), class_="sides"),
+                    class_="sample-words"),
+                class_="sample", data_instruction_id=sample["instruction_id"],
+            )
+        )  # fmt: skip
+    return tag("div", *cards, class_="samples")
+
+
+def _marked(segments: Sequence[tuple[str, bool]]) -> list[object]:
+    return [tag("mark", text) if differs else text for text, differs in segments]
+
+
+def draw_no_results() -> Markup:
+    return tag(
+        "div",
+        tag("h2", "No results yet"),
+        tag("p", "Fine-tune once: the held-out answers are measured before and after, and compared here."),
+        open_tab("train", "Go to Fine-tune"),
+        class_="empty-state",
+    )

@@ -1,0 +1,302 @@
+"""What each key of the review page does: one command in, one answer out, nothing kept in between.
+
+The page sends what it shows (instruction, pair, selection) with every command, so a decision is about what the
+annotator saw. The answer comes after the commit: what the page draws next is stored already.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from m3po.errors import M3poError
+from m3po.studio import Studio
+from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, TRAINING_VERDICTS, ReviewItem, ReviewView
+from ui.review_view import draw_item, image_url, is_scoring
+
+log = logging.getLogger(__name__)
+
+VERDICT_KEYS = {"skip": "skip", "tie": "tie", "all_wrong": "all_wrong", "flag": "flag"}
+CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
+MAX_EDIT = 20_000  # characters
+
+
+class PageError(M3poError):
+    """A key that cannot be obeyed as things are; the message says why."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of the page, checked. Ids are None where the page shows none."""
+
+    op: str
+    instruction_id: int | None = None
+    candidate_id: int | None = None
+    role: str = ""
+    chosen: int | None = None
+    rejected: int | None = None
+    selection_id: int | None = None
+    view: ReviewView = field(default_factory=ReviewView)
+    text: str = ""
+    seconds: float | None = None
+    pending: Mapping[str, int] = field(default_factory=dict)
+    annotator: str = ""
+
+
+def read_command(data: object, annotator: str = "") -> Command:
+    """Check what came over the network. Raises PageError: handlers are public endpoints."""
+    if not isinstance(data, dict):
+        raise PageError("The page sent something that is no command; reload it.")
+    view = data.get("view") if isinstance(data.get("view"), dict) else {}
+    name, order = view.get("filter", "all"), view.get("order", "m3p_score")
+    if name not in REVIEW_FILTERS or order not in REVIEW_ORDERS:
+        raise PageError("That filter or order does not exist; reload the page.")
+    pending = data.get("pending") if isinstance(data.get("pending"), dict) else {}
+    seconds = data.get("seconds")
+    text = data.get("text")
+    return Command(
+        op=str(data.get("op", "")),
+        **{key: _id(data.get(key)) for key in ("instruction_id", "candidate_id", "chosen", "rejected", "selection_id")},
+        role=data.get("role") if data.get("role") in ("chosen", "rejected") else "",
+        view=ReviewView(name, order),
+        text=text if isinstance(text, str) else "",
+        seconds=min(float(seconds), 86_400.0) if isinstance(seconds, int | float) and seconds >= 0 else None,
+        pending={r: i for r in ("chosen", "rejected") if (i := _id(pending.get(r))) is not None},
+        annotator=annotator,
+    )
+
+
+def _id(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+
+
+class ReviewHandler:
+    """Commands of the review page on one Studio."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self._ops = {
+            "show": self._show,
+            "next": lambda c: self._move(c, 1),
+            "previous": lambda c: self._move(c, -1),
+            "jump": self._jump,
+            "accept": self._accept,
+            "mark": self._mark,
+            "swap": self._swap,
+            "edit": self._edit,
+            "undo": self._undo,
+            **dict.fromkeys(VERDICT_KEYS, self._verdict),
+        }
+
+    def on_command(self, data: object, annotator: str = "") -> dict:
+        """The page's next state as JSON; `error` is set, and nothing has moved, when the command failed."""
+        try:
+            command = read_command(data, annotator)
+            if command.op == "peek":
+                return self._peek(command)
+            if command.op not in self._ops:
+                raise PageError(f"The page asked for {command.op!r}, which does not exist; reload it.")
+            return self._ops[command.op](command)
+        except PageError as error:
+            return {"error": str(error), "level": "hint"}
+        except M3poError as error:
+            return {"error": str(error), "level": "error"}
+        except Exception as error:  # a bug: the log has it, the page says so and stays where it is
+            log.exception("review command failed: %r", data)
+            return {"error": f"Unexpected {type(error).__name__}: {error}. Nothing moved; the log has the details.",
+                    "level": "error"}  # fmt: skip
+
+    # What is shown
+
+    def _show(self, c: Command) -> dict:
+        item = self.studio.review_item(c.view, c.instruction_id)
+        if item is None and c.instruction_id is not None:
+            item = self.studio.review_item(c.view)
+        return self._answer(c, item)
+
+    def _move(self, c: Command, step: int, message: str = "") -> dict:
+        here = self.studio.review_item(c.view, c.instruction_id) if c.instruction_id is not None else None
+        if here is None:
+            return self._answer(c, self.studio.review_item(c.view))
+        target = here.next_id if step > 0 else here.previous_id
+        if target is None:
+            end = "This is the last one of this view." if step > 0 else "This is the first one of this view."
+            return self._answer(c, here, message=message or end, keep_pending=True)
+        return self._answer(c, self.studio.review_item(c.view, target), message=message)
+
+    def _jump(self, c: Command) -> dict:
+        wanted = c.text.strip()
+        found = self.studio.find_instruction(wanted) if wanted else None
+        if found is None:
+            raise PageError(f"No instruction has the id {wanted[:80]!r}." if wanted else "Type an id to jump to.")
+        return self._answer(c, self.studio.review_item(c.view, found))
+
+    def _peek(self, c: Command) -> dict:
+        """Image addresses of the neighbours, to be fetched before they are needed."""
+        item = self.studio.review_item(c.view, c.instruction_id) if c.instruction_id is not None else None
+        urls: list[str] = []
+        for neighbour in (item.next_id, item.previous_id) if item else ():
+            other = self.studio.review_item(c.view, neighbour) if neighbour is not None else None
+            urls += [image_url(image) for image in other.instruction.images] if other else []
+        return {"images": urls}
+
+    # Decisions
+
+    def _accept(self, c: Command) -> dict:
+        item = self._shown(c)
+        if item.pair is None and item.machine_pair is None:
+            raise PageError("There is no pair to accept: make one with 1–9 and Shift+1–9, or press N, T or S.")
+        pair, decision = item.pair or item.machine_pair, item.decision
+        stands = decision is not None and decision.verdict in TRAINING_VERDICTS and not decision.stale
+        if not (stands and (decision.chosen, decision.rejected) == (pair.chosen, pair.rejected)):
+            self._store(c, item, pair.chosen, pair.rejected)
+        return self._after(c, item)
+
+    def _verdict(self, c: Command) -> dict:
+        item = self._shown(c)
+        self._decide(c, item, VERDICT_KEYS[c.op], None, None)
+        return self._after(c, item)
+
+    def _mark(self, c: Command) -> dict:
+        """Make a candidate chosen or rejected. A full pair is stored at once; half a pair waits on the page."""
+        item = self._shown(c)
+        if not c.role or c.candidate_id not in {candidate.id for candidate in item.candidates}:
+            raise PageError("There is no such candidate here.")
+        other_role = "rejected" if c.role == "chosen" else "chosen"
+        if item.pair is not None:
+            roles = {"chosen": item.pair.chosen, "rejected": item.pair.rejected}
+            if roles[c.role] == c.candidate_id:
+                return self._answer(c, item, message=f"It is the {c.role} one already.")
+            if roles[other_role] == c.candidate_id:  # the present other side: they change places
+                roles[other_role] = roles[c.role]
+            roles[c.role] = c.candidate_id
+        else:
+            roles = {role: i for role, i in c.pending.items() if i != c.candidate_id}
+            roles[c.role] = c.candidate_id
+            if len(roles) < 2:
+                return self._answer(c, item, pending=roles)
+        self._store(c, item, roles["chosen"], roles["rejected"])
+        return self._again(c)
+
+    def _swap(self, c: Command) -> dict:
+        item = self._shown(c)
+        if item.pair is None:
+            if c.pending:
+                flipped = {("rejected" if r == "chosen" else "chosen"): i for r, i in c.pending.items()}
+                return self._answer(c, item, pending=flipped)
+            raise PageError("There is no pair to swap: make one with 1–9 and Shift+1–9.")
+        self._store(c, item, item.pair.rejected, item.pair.chosen)
+        return self._again(c)
+
+    def _edit(self, c: Command) -> dict:
+        item = self._shown(c)
+        text = c.text.strip()
+        if not text:
+            raise PageError("An empty answer cannot be chosen: write one, or press Esc.")
+        if len(text) > MAX_EDIT:
+            raise PageError(f"The answer has {len(text):,} characters: shorten it to {MAX_EDIT:,}.")
+        candidate = self.studio.add_edit(item.instruction.id, text, annotator=c.annotator)
+        pair = item.pair
+        if pair is not None and candidate.id == pair.chosen:
+            return self._answer(c, item, message="The text is unchanged.")
+        rejected = pair.rejected if pair else c.pending.get("rejected")
+        if pair is not None and candidate.id == rejected:
+            rejected = pair.chosen
+        if rejected is None or rejected == candidate.id:
+            return self._again(c, pending={"chosen": candidate.id})
+        self._store(c, item, candidate.id, rejected)
+        return self._again(c)
+
+    def _undo(self, c: Command) -> dict:
+        decision = self.studio.undo(annotator=c.annotator)
+        if decision is None:
+            raise PageError("There is nothing to undo.")
+        item = self.studio.review_item(c.view, decision.instruction_id)
+        return self._answer(c, item, message=f"Undone: {decision.verdict.replace('_', ' ')}.")
+
+    # Helpers
+
+    def _shown(self, c: Command) -> ReviewItem:
+        """The item the command is meant for; refused when it is no longer what the page shows."""
+        item = self.studio.review_item(c.view, c.instruction_id) if c.instruction_id is not None else None
+        if item is None:
+            raise PageError("Nothing is shown that could be decided.")
+        shown = (item.pair.chosen, item.pair.rejected) if item.pair else (None, None)
+        if shown != (c.chosen, c.rejected):
+            raise PageError(CHANGED)
+        return item
+
+    def _store(self, c: Command, item: ReviewItem, chosen: int, rejected: int) -> None:
+        """`accept` when the machine said the same, else `override`: the override rate counts disagreement only."""
+        machine = item.machine_pair
+        same = machine is not None and (machine.chosen, machine.rejected) == (chosen, rejected)
+        self._decide(c, item, "accept" if same else "override", chosen, rejected)
+
+    def _decide(self, c: Command, item: ReviewItem, verdict: str, chosen: int | None, rejected: int | None) -> None:
+        self.studio.decide(
+            item.instruction.id, verdict, chosen=chosen, rejected=rejected, annotator=c.annotator, seconds=c.seconds
+        )  # fmt: skip
+
+    def _after(self, c: Command, item: ReviewItem) -> dict:
+        """The item after the one just decided; at the end of the view, what is left of it."""
+        if item.next_id is not None:
+            return self._answer(c, self.studio.review_item(c.view, item.next_id))
+        if c.view.filter == "unreviewed":
+            return self._answer(c, self.studio.review_item(c.view), message="That was the last one of this view.")
+        return self._answer(
+            c, self.studio.review_item(c.view, item.instruction.id), message="That was the last one of this view."
+        )
+
+    def _again(self, c: Command, pending: Mapping[str, int] | None = None) -> dict:
+        return self._answer(c, self.studio.review_item(c.view, c.instruction_id), pending=pending)
+
+    def _answer(
+        self,
+        c: Command,
+        item: ReviewItem | None,
+        *,
+        message: str = "",
+        pending: Mapping[str, int] | None = None,
+        keep_pending: bool = False,
+    ) -> dict:
+        unasked = c.op == "show" and c.instruction_id is None
+        if item is None or (unasked and item.selection_id is None and not item.candidates):
+            return {"item": None, "parts": {}, "message": message, "empty": self._why_empty(c.view)}
+        same = item.instruction.id == c.instruction_id
+        if pending is None:
+            pending = c.pending if same and (keep_pending or c.op == "show") and item.pair is None else {}
+        texts = {candidate.id: candidate.text for candidate in item.candidates}
+        chosen = item.pair.chosen if item.pair else pending.get("chosen")
+        return {
+            "item": {
+                "instruction_id": item.instruction.id,
+                "selection_id": item.selection_id,
+                "chosen": item.pair.chosen if item.pair else None,
+                "rejected": item.pair.rejected if item.pair else None,
+                "pending": dict(pending),
+                "chosen_text": texts.get(chosen, ""),
+                "scoring": is_scoring(item),
+            },
+            "parts": draw_item(item, pending),
+            "message": message,
+        }
+
+    def _why_empty(self, view: ReviewView) -> dict:
+        """Why nothing is shown, and what to do next; `waiting`: it may fill by itself."""
+        status = self.studio.status()
+        active = [run for run in status["runs"] if run["state"] in ("queued", "running")]
+        if view.filter == "unreviewed" and status["reviewable"]:
+            return {"title": "All reviewed", "text": "Every pair has a decision. Fine-tune on them, or look at them again.",
+                    "action": "train", "waiting": bool(active)}  # fmt: skip
+        if view.filter != "all" and status["candidates"]:
+            return {"title": "Nothing here", "text": "No instruction matches this filter.", "action": "all",
+                    "waiting": bool(active)}  # fmt: skip
+        if active:
+            return {"title": "The models are at work", "text": "The first items appear here as soon as they are ready.",
+                    "action": "data", "waiting": True}  # fmt: skip
+        if not sum(status["instructions"].values()):
+            return {"title": "No instructions yet", "text": "Import a folder of images or a file on the Data tab.",
+                    "action": "data", "waiting": False}  # fmt: skip
+        return {"title": "Nothing to review yet", "text": "Sample, score and select on the Data tab.", "action": "data",
+                "waiting": False}  # fmt: skip

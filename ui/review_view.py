@@ -1,0 +1,285 @@
+"""A review item as the HTML parts of the page: pure functions from what the Studio says to what is drawn.
+
+The page swaps only the parts that changed, so the image stays while candidates change their roles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from m3po.types import TRAINING_VERDICTS, Candidate, ImageRef, ReviewItem
+from ui.formatting import (
+    PAIR_TOOLTIPS,
+    SCORE_COLUMNS,
+    VERDICT_LABELS,
+    clock,
+    count,
+    number,
+    percent,
+    plural,
+    reason,
+)
+from ui.markup import Markup, join, tag
+from ui.scatter import ScatterPoint, draw_scatter
+from ui.word_diff import diff_words
+
+MAX_SHOWN = 20_000  # characters of one text on the page; a megabyte would stall the browser
+SIGNS = {"chosen": "✓", "rejected": "✗", "none": ""}
+Pending = Mapping[str, int]  # role -> candidate id: one side of a pair that waits for the other
+
+
+def image_url(image: ImageRef) -> str:
+    return f"m3po/image/{image.sha256}"
+
+
+def number_candidates(item: ReviewItem) -> list[Candidate]:
+    """The order whose places are the number keys: the machine's chosen is 1, its rejected 2, then the best first.
+
+    It follows from what the machine said alone, so a human's decision never moves a candidate to another key.
+    Human edits come last, oldest first.
+    """
+    first = (item.machine_pair.chosen, item.machine_pair.rejected) if item.machine_pair else ()
+
+    def key(c: Candidate) -> tuple:
+        if c.id in first:
+            return (0, first.index(c.id))
+        if c.origin == "human":
+            return (2, c.id)
+        return (1, -_or_low(c.good), -_or_low(c.mas), -c.votes, c.id)
+
+    return sorted(item.candidates, key=key)
+
+
+def _or_low(value: float | None) -> float:
+    return -1e9 if value is None else value
+
+
+def roles_of(item: ReviewItem, pending: Pending) -> dict[int, str]:
+    """Each candidate's role as drawn: the pair that stands, or what is marked until the other side is given."""
+    roles = {c.id: item.role(c.id) for c in item.candidates}
+    if item.pair is None:
+        roles.update({candidate_id: role for role, candidate_id in pending.items() if candidate_id in roles})
+    return roles
+
+
+def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Markup]:
+    """Element id -> its new inner HTML."""
+    pending = pending or {}
+    return {
+        "review-image": _draw_images(item),
+        "review-instruction": _draw_instruction(item),
+        "review-candidates": _draw_candidates(item, pending),
+        "review-scatter": draw_scatter(_points(item, pending)),
+        "review-state": _draw_state(item, pending),
+        "review-position": _draw_position(item),
+        "review-progress": _draw_progress(item),
+    }
+
+
+def is_scoring(item: ReviewItem) -> bool:
+    """True while a human edit waits for its scores."""
+    return any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in item.candidates)
+
+
+def _draw_images(item: ReviewItem) -> Markup:
+    images = item.instruction.images
+    shown = [
+        tag(
+            "button",
+            tag("img", src=image_url(image), alt=f"Image {i} of instruction {item.instruction.external_id}",
+                width=image.width, height=image.height, decoding="async"),
+            type="button", class_="image-zoom", data_full=f"{image_url(image)}?size=full",
+            title="Click to see the image at full size", tabindex="-1",
+        )
+        for i, image in enumerate(images, 1)
+    ]  # fmt: skip
+    return tag("div", *shown, class_=f"images images-{min(len(shown), 4)}")
+
+
+def _draw_instruction(item: ReviewItem) -> Markup:
+    instruction = item.instruction
+    earlier = [("system", instruction.system)] if instruction.system else []
+    earlier += [(turn.role, turn.text) for turn in instruction.turns]
+    context = [
+        tag("p", tag("b", role), " ", clip(text), class_="turn", tabindex="0") for role, text in earlier
+    ]  # fmt: skip
+    where = tag(
+        "span", f"{instruction.source} · {instruction.external_id} · {instruction.split}",
+        class_="quiet instruction-id", title=f"Source, id and split; jump to {instruction.id} or the id",
+    )  # fmt: skip
+    return join([where, *context, tag("p", clip(instruction.instruction), class_="instruction-text", tabindex="0")])
+
+
+def clip(text: str) -> str:
+    """At most MAX_SHOWN characters, and how many more there are."""
+    if len(text) <= MAX_SHOWN:
+        return text
+    return f"{text[:MAX_SHOWN]} … ({count(len(text) - MAX_SHOWN)} more characters)"
+
+
+def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
+    numbered = list(enumerate(number_candidates(item), 1))
+    if not numbered:
+        return tag("p", "No candidates yet. Sample them on the Data tab.", class_="empty")
+    roles = roles_of(item, pending)
+    by_role = {role: next((nc for nc in numbered if roles[nc[1].id] == role), None) for role in ("chosen", "rejected")}
+    diffs: dict[str, list[tuple[str, bool]]] = {}
+    if by_role["chosen"] and by_role["rejected"]:
+        diffs["chosen"], diffs["rejected"] = diff_words(
+            clip(by_role["chosen"][1].text), clip(by_role["rejected"][1].text)
+        )
+    cards = [
+        _draw_card(*by_role[role], role, diffs.get(role), waiting=item.pair is None)
+        if by_role[role]
+        else _draw_vacant(role)
+        for role in ("chosen", "rejected")
+    ]
+    if item.pair is None and not pending:
+        cards = [tag("p", tag("b", "No pair. "), reason(item.no_pair_reason), " Make one with 1–9 and Shift+1–9.",
+                     class_="no-pair", role="note")]  # fmt: skip
+    others = [_draw_row(n, c) for n, c in numbered if roles[c.id] == "none"]
+    head = tag(
+        "div",
+        tag("span", plural(len(others), "other candidate"), class_="head-text"),
+        *[tag("span", column.head, class_="value", title=column.tooltip) for column in SCORE_COLUMNS],
+        class_="row-head",
+    )
+    return join([*cards, head if others else None, tag("div", *others, class_="rows") if others else None])
+
+
+def _draw_card(
+    n: int, c: Candidate, role: str, segments: Sequence[tuple[str, bool]] | None, *, waiting: bool
+) -> Markup:
+    text = join(
+        [tag("mark", s) if differs else s for s, differs in segments] if segments is not None else [clip(c.text)]
+    )
+    other = "rejected" if role == "chosen" else "chosen"
+    badge = [tag("span", SIGNS[role], class_="sign", aria_hidden="true"), tag("b", role.capitalize())]
+    if waiting:
+        badge.append(tag("span", f"waits for the {other} one", class_="quiet"))
+    return tag(
+        "article",
+        tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c), tag("span", *_values(c), class_="values"),
+            class_="card-head"),
+        tag("p", text, class_="card-text", dir="auto"),
+        class_=f"card card-{role}", data_candidate_id=c.id, data_role=role, data_number=n, tabindex="0",
+        aria_label=f"Candidate {n}, {role}",
+    )  # fmt: skip
+
+
+def _draw_vacant(role: str) -> Markup:
+    keys = "1–9 or C" if role == "chosen" else "Shift+1–9 or R"
+    return tag("p", tag("b", f"{SIGNS[role]} {role.capitalize()}: "), f"not given yet. Press {keys}.",
+               class_=f"vacant vacant-{role}")  # fmt: skip
+
+
+def _draw_row(n: int, c: Candidate) -> Markup:
+    make = [
+        tag("button", label, type="button", class_=f"make make-{role}", data_make=role, tabindex="-1",
+            title=f"Make this candidate {role} ({keys})")
+        for role, label, keys in (
+            ("chosen", "✓ make chosen", f"{n} or C" if n < 10 else "C"),
+            ("rejected", "✗ make rejected", f"Shift+{n} or R" if n < 10 else "R"),
+        )
+    ]  # fmt: skip
+    return tag(
+        "article",
+        tag(
+            "div",
+            tag("kbd", n, title=_key_help(n)),
+            tag("p", clip(c.text), class_="row-text", dir="auto"),
+            tag("span", _origin(c), *_values(c), class_="values"),
+            tag("footer", *make, class_="row-actions"),
+            class_="row-body",
+        ),
+        class_="row", data_candidate_id=c.id, data_role="none", data_number=n, tabindex="0",
+        aria_label=f"Candidate {n}",
+    )  # fmt: skip
+
+
+def _key_help(n: int) -> str:
+    if n > 9:
+        return "Select with the arrow keys or a click, then C makes it chosen, R rejected"
+    return f"{n} makes it chosen, Shift+{n} rejected"
+
+
+def _origin(c: Candidate) -> Markup | None:
+    notes = []
+    if c.origin != "sampled":
+        words = {"human": "written by a person", "imported": "imported from a file"}
+        notes.append(tag("span", c.origin, class_="chip", title=words.get(c.origin)))
+    if c.finish_reason == "length":
+        notes.append(tag("span", "cut off", class_="chip", title="Cut off by the token limit; no rule picks it."))
+    if c.origin == "human" and c.mas is None and c.logp_sum is None:
+        notes.append(tag("span", "scoring…", class_="chip chip-busy", title="Log-prob and MAS come by themselves."))
+    return join(notes) if notes else None
+
+
+def _values(c: Candidate) -> list[Markup]:
+    """The scores, always in the order and width of the head; each says in its tooltip what it is."""
+    cells = []
+    for column in SCORE_COLUMNS:
+        value = getattr(c, column.key)
+        shown = f"×{value}" if column.key == "votes" else number(value, column.digits)
+        if column.key == "votes" and c.origin != "sampled":
+            shown = number(None)
+        title = column.tooltip
+        if column.key == "logp_mean" and c.logp_sum is not None:
+            title += f" Sum {number(c.logp_sum)} nats over {plural(c.n_tokens or 0, 'token')}."
+        cells.append(
+            tag("span", tag("i", column.head), shown, class_="value", title=title, aria_label=f"{column.head} {shown}")
+        )
+    return cells
+
+
+def _points(item: ReviewItem, pending: Pending) -> list[ScatterPoint]:
+    roles = roles_of(item, pending)
+    return [
+        ScatterPoint(c.id, str(n), c.mas, c.confidence, roles[c.id])
+        for n, c in enumerate(number_candidates(item), 1)
+        if c.mas is not None and c.confidence is not None
+    ]
+
+
+def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
+    decision = item.decision
+    parts: list[Markup] = []
+    if decision is not None:
+        who = f" by {decision.annotator}" if decision.annotator else ""
+        words = VERDICT_LABELS.get(decision.verdict, decision.verdict)
+        parts.append(tag("span", f"{words}{who}", class_=f"chip verdict verdict-{decision.verdict}",
+                         data_verdict=decision.verdict, title=f"Decided {clock(decision.at)}"))  # fmt: skip
+        if decision.stale:
+            parts.append(
+                tag("span", "made on an earlier state", class_="chip chip-warn",
+                    title="Candidates, scores or the machine's pick changed since; Enter confirms it as it is now.")
+            )  # fmt: skip
+        if decision.verdict not in TRAINING_VERDICTS:
+            parts.append(tag("span", "not trained on", class_="quiet"))
+    elif pending:
+        parts.append(tag("span", "half a pair", class_="chip chip-warn"))
+    else:
+        parts.append(tag("span", "not reviewed" if item.candidates else "nothing to review", class_="chip"))
+    if item.pair is not None:
+        for key, label in (("m3p_score", "M3P"), ("logp_margin", "margin"), ("mas_gap", "gap")):
+            value = getattr(item.pair, key)
+            warn = key == "logp_margin" and value is not None and value < 0
+            parts.append(
+                tag("span", tag("i", label), number(value, sign=key != "m3p_score"), title=PAIR_TOOLTIPS[key],
+                    class_="value" + (" value-warn" if warn else ""))
+            )  # fmt: skip
+    return join(parts)
+
+
+def _draw_position(item: ReviewItem) -> Markup:
+    if not item.position:
+        return tag("span", f"outside the filter ({count(item.total)} in it)", class_="quiet")
+    return tag("span", tag("b", count(item.position)), f" / {count(item.total)}")
+
+
+def _draw_progress(item: ReviewItem) -> Markup:
+    share = percent(item.reviewed, item.reviewable)
+    label = f"{count(item.reviewed)} of {count(item.reviewable)} reviewed"
+    bar = tag("span", tag("span", class_="bar-fill", style=f"width:{share:.1f}%"), class_="bar", role="progressbar",
+              aria_valuenow=f"{share:.0f}", aria_valuemin="0", aria_valuemax="100", aria_label=label)  # fmt: skip
+    return join([bar, tag("span", label, class_="quiet")])

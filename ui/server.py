@@ -1,0 +1,173 @@
+"""The web server around the page: Gradio mounted in an app of our own, with our image route and closed doors.
+
+Mounting (rather than Blocks.launch) gives an own route before Gradio's, the socket bound before anything is opened,
+and a clean end on SIGTERM. Gradio's routes that read files or fetch addresses are not needed here and refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+
+from m3po.errors import BadImageError, M3poError, WorkspaceError
+from m3po.studio import Studio
+from ui.theme import build_theme
+from ui.users import check_password, user_of
+
+HERE = Path(__file__).parent
+SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
+FULL_SIDE = 4096
+FOREVER = "private, max-age=31536000, immutable"  # an address holds the image's hash: it never changes
+# Routes of Gradio that read or write files of this machine or fetch other addresses for a visitor.
+CLOSED = re.compile(
+    r"^(/gradio_api)?/(file[=/]|proxy=|upload|stream/|monitoring|deep_link|call/|openapi|docs|redoc|runs|vibe|custom_component)"
+)
+# Gradio compiles templates in the browser, hence unsafe-eval; nothing may come from or go to elsewhere.
+POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    ]
+)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, so that a taken port is known before anything else is opened. Port 0 picks a free one.
+
+    Raises WorkspaceError with the remedy.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OverflowError:
+        listener.close()
+        raise WorkspaceError(f"Port {port} does not exist: give --port a number from 0 to 65535.") from None
+    except OSError as error:
+        listener.close()
+        remedy = "close the other program or give another --port" if error.errno in (13, 98, 48) else "check --host"
+        raise WorkspaceError(f"Cannot listen on {host} port {port} ({error.strerror}): {remedy}.") from None
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """What to type into a browser on this machine."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{host}:{port}"
+
+
+def build_server(studio: Studio, page: gr.Blocks, *, users: dict[str, str] | None = None) -> FastAPI:
+    """The app that is served: images of `studio`'s workspace, and the page; with `users`, only after login."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.middleware("http")(_guard)
+    auth = check_password(users) if users else None
+
+    def gradio_app() -> object:
+        return app.routes[-1].app  # type: ignore[attr-defined]
+
+    @app.get("/m3po/image/{sha256}")
+    def image(sha256: str, request: Request, size: str = "shown") -> Response:
+        if auth is not None and not user_of(request, gradio_app()):
+            return PlainTextResponse("Log in first.", status_code=401)
+        return _send_image(studio, sha256, FULL_SIDE if size == "full" else SHOWN_SIDE)
+
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        auth=auth,
+        auth_message="M3PO Studio" if auth else None,
+        allowed_paths=[],
+        blocked_paths=[str(studio.path)],
+        favicon_path=str(HERE / "icon.png"),
+        show_error=True,
+        footer_links=[],
+        run_history=False,
+        pwa=True,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        theme=build_theme(),
+        css_paths=[HERE / "style.css"],
+        head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+    )
+    return app
+
+
+def _send_image(studio: Studio, sha256: str, side: int) -> Response:
+    """The stored image as it is shown: upright RGB of at most `side` pixels, made once and kept in thumbs/."""
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        return PlainTextResponse("No such image.", status_code=404)
+    try:
+        path = studio.thumbnail_path(sha256, side)
+    except BadImageError as error:  # linked, and changed or gone since the import
+        return PlainTextResponse(str(error), status_code=404)
+    except M3poError as error:
+        return PlainTextResponse(str(error), status_code=503)
+    if path is None:
+        return PlainTextResponse("No such image.", status_code=404)
+    return FileResponse(path, media_type="image/webp", headers={"Cache-Control": FOREVER})
+
+
+async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Close the doors that the page does not use, and forbid the browser everything from elsewhere."""
+    path = re.sub(r"/{2,}", "/", unquote(request.url.path))
+    if CLOSED.match(path):
+        return PlainTextResponse("Not served here.", status_code=403)
+    response = await call_next(request)
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+class _Server(uvicorn.Server):
+    """Ends on a signal without raising it again, so that what was opened is closed; tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self._on_ready is not None and not self.should_exit:
+            self._on_ready()
+
+
+def serve(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. Open pages do not hold up the end for more than two seconds."""
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=2, lifespan="on", access_log=False, ws="none"
+    )
+    _Server(config, on_ready).run(sockets=[listener])

@@ -1,0 +1,172 @@
+"""The Fine-tune tab: what will be trained and the exact command, one button, and the newest run live."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import gradio as gr
+
+from m3po.errors import M3poError
+from m3po.settings import TRAIN_METHODS, TrainConfig
+from m3po.studio import Studio
+from m3po.training.presets import PRESETS, build_train_config
+from ui.data_tab import QUIET, numbers, run_command
+from ui.data_view import draw_notice
+from ui.markup import Markup, tag
+from ui.plots import plot_curves
+from ui.run_view import RUN_BUTTONS_JS
+from ui.train_view import chain_of, draw_no_run, draw_preview, draw_status
+
+log = logging.getLogger(__name__)
+TICK = 1.5
+IF_VISIBLE = "(...values) => [Boolean(document.querySelector('#train-page')?.offsetParent), ...values.slice(1)]"
+ONLY = {
+    "All pairs, human decisions applied": "all",
+    "Reviewed pairs only": "reviewed",
+    "Accepted as they were": "accepted",
+}
+# Field of TrainConfig -> label; the order of the form.
+NUMBERS = {
+    "learning_rate": "Learning rate",
+    "epochs": "Epochs",
+    "batch_size": "Batch size",
+    "gradient_accumulation": "Accumulate",
+    "beta": "β",
+    "lora_r": "LoRA r",
+    "lora_alpha": "LoRA α",
+    "max_steps": "Max steps (0: by epochs)",
+    "seed": "Seed",
+}
+INTEGERS = ("batch_size", "gradient_accumulation", "lora_r", "lora_alpha", "max_steps", "seed")
+
+
+def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
+    """Lay out the tab; the run is the Studio's, the page only looks at it."""
+    preset_of = {preset.label: preset.name for preset in PRESETS.values()}
+    start = TrainConfig(policy="?", **PRESETS["demo"].values)
+
+    def on_run_button(command: dict) -> dict:
+        return run_command(studio, command)
+
+    with gr.Row(elem_id="train-page", elem_classes="train-page"):
+        with gr.Column(scale=5, min_width=380):
+            with gr.Group(elem_classes="card-group"):
+                gr.HTML("<h2>What will be trained</h2>", apply_default_css=False, js_on_load=None)
+                preview = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-preview")
+            with gr.Group(elem_classes="card-group"):
+                with gr.Row():
+                    preset = gr.Dropdown(list(preset_of.items()), value="demo", label="Preset", filterable=False,
+                                         elem_id="train-preset")  # fmt: skip
+                    only = gr.Dropdown(
+                        list(ONLY.items()), value="all", label="Pairs", filterable=False, elem_id="train-only"
+                    )
+                about = gr.HTML(tag("p", PRESETS["demo"].description, class_="quiet"), apply_default_css=False,
+                                js_on_load=None, elem_classes="preset-about")  # fmt: skip
+                with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
+                    with gr.Row(elem_classes="settings"):
+                        method = gr.Dropdown(list(TRAIN_METHODS), value=start.method, label="Method", filterable=False)
+                        loss_type = gr.Textbox(start.loss_type, label="Loss (joined by +)")
+                        loss_weights = gr.Textbox(start.loss_weights, label="Loss weights")
+                    with gr.Row(elem_classes="settings"):
+                        fields = [
+                            gr.Number(
+                                getattr(start, name), label=label, precision=0 if name in INTEGERS else None,
+                                elem_id=f"train-{name.replace('_', '-')}",
+                            )
+                            for name, label in NUMBERS.items()
+                        ]  # fmt: skip
+                start_btn = gr.Button("Fine-tune", variant="primary", elem_id="train-start")
+                message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-message")
+        with gr.Column(scale=7, min_width=480), gr.Group(elem_classes="card-group"):
+            status = gr.HTML(draw_no_run(), server_functions=[on_run_button], js_on_load=RUN_BUTTONS_JS,
+                             apply_default_css=False, elem_id="train-status")  # fmt: skip
+            stop_btn = gr.Button("Stop", variant="stop", elem_id="train-stop", interactive=False, size="sm")
+            plot = gr.Plot(plot_curves({}), elem_id="train-plot", show_label=False, container=False)
+            log_box = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-log")
+
+    form = [preset, only, method, loss_type, loss_weights, *fields]
+    seen = gr.State("")
+    live = [status, stop_btn, log_box, plot, seen]
+
+    def read_form(*values: Any) -> TrainConfig:
+        preset, only, method, loss_type, loss_weights, *rest = values
+        base = build_train_config(studio.default_sample().policy, preset)
+        return dataclasses.replace(
+            base, only=only, method=method, loss_type=loss_type, loss_weights=loss_weights or "",
+            **numbers(dict(zip(NUMBERS, rest, strict=True))),
+        )  # fmt: skip
+
+    def on_form(*values: Any) -> Markup:
+        try:
+            return draw_preview(studio.train_preview(read_form(*values)))
+        except M3poError as error:
+            return draw_notice(str(error))
+
+    def on_preset(name: str) -> list:
+        preset = PRESETS[name]
+        config = TrainConfig(policy="?", **preset.values)
+        return [tag("p", preset.description, class_="quiet"), config.loss_type, config.loss_weights,
+                *[getattr(config, field) for field in NUMBERS]]  # fmt: skip
+
+    def on_start(*values: Any) -> list:
+        try:
+            run = studio.start_train(read_form(*values))
+            notice = draw_notice(f"Run {run.id} started; it goes on when this page is closed.", good=True)
+        except M3poError as error:
+            notice = draw_notice(str(error))
+        except Exception as error:
+            log.exception("start of a training run")
+            notice = draw_notice(f"Unexpected {type(error).__name__}: {error}; the log has the details.")
+        return [notice, *draw_live(studio, "")]
+
+    def on_stop() -> list:
+        try:
+            results = studio.results()
+            # From the last step to the first: a stopped one must not let the next begin.
+            for _, run in reversed(chain_of(results[0]) if results else []):
+                if run.active:
+                    studio.stop_run(run.id)
+            notice: Markup | str = draw_notice("Stopping; what was finished is kept.", good=True)
+        except M3poError as error:
+            notice = draw_notice(str(error))
+        return [notice, *draw_live(studio, "")]
+
+    def on_tick(visible: bool, seen: str) -> list:
+        return draw_live(studio, seen) if visible else [gr.skip()] * len(live)
+
+    preset.input(on_preset, preset, [about, loss_type, loss_weights, *fields], **QUIET).then(
+        on_form, form, preview, **QUIET
+    )
+    for component in form[1:]:
+        component.change(on_form, form, preview, trigger_mode="always_last", **QUIET)
+    start_btn.click(on_start, form, [message, *live], **QUIET).then(on_form, form, preview, **QUIET)
+    stop_btn.click(on_stop, None, [message, *live], **QUIET)
+    tab.select(on_form, form, preview, **QUIET)
+    page.load(on_form, form, preview, **QUIET)
+    visible = gr.State(True)
+    gr.Timer(TICK).tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
+    page.load(lambda: draw_live(studio, ""), None, live, **QUIET)
+
+
+def draw_live(studio: Studio, seen: str) -> list:
+    """Status, stop button, log, curves, and a mark of what the curves hold: `seen` is the one last drawn."""
+    results = studio.results()
+    if not results:
+        return [draw_no_run(), gr.Button(interactive=False), "", gr.skip(), seen]
+    result = results[0]
+    run = result["run"]
+    chain = [step for _, step in chain_of(result)]
+    logs = {step.id: studio.run_log(step.id, 30) for step in chain if step.state in ("failed", "interrupted")}
+    metrics = studio.run_metrics(run.id)
+    mark = f"{run.id}:{max((len(points) for points in metrics.values()), default=0)}"
+    tail = studio.run_log(run.id, 14)
+    drawn_log = tag("details", tag("summary", "Log"), tag("pre", tail, class_="log"), open=True) if tail else ""
+    return [
+        draw_status(result, logs),
+        gr.Button(interactive=any(step.active for step in chain)),
+        drawn_log,
+        gr.skip() if mark == seen else plot_curves(metrics, run.id),
+        mark,
+    ]

@@ -1,0 +1,91 @@
+"""The Fine-tune tab's own HTML: what a run would train on, and the run at work, step by step."""
+
+from __future__ import annotations
+
+from m3po.types import Run
+from ui.data_view import open_tab
+from ui.formatting import STATE_LABELS, count, plural
+from ui.markup import Markup, join, tag
+from ui.run_view import RESUMABLE, draw_run
+
+
+def draw_preview(preview: dict) -> Markup:
+    """How many pairs, how many of them human-corrected, from which selection, and what speaks against it."""
+    figures = [
+        ("Pairs", count(preview["pairs"]), "to train on"),
+        ("Reviewed", count(preview["human"]), f"{count(preview.get('overridden', 0))} corrected by a human"),
+        ("Machine", count(preview["machine"]), "not reviewed"),
+    ]
+    cells = [
+        tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note, class_="quiet")))
+        for name, value, note in figures
+    ]
+    problems = [tag("li", text) for text in preview["problems"]]
+    code = preview["selection"]
+    return join(
+        [
+            tag("dl", *cells, class_="figures"),
+            tag("p", "From the selection ", tag("code", code[:12], title=code), class_="quiet") if code else "",
+            tag("ul", *problems, class_="problems", role="alert") if problems else "",
+            tag("p", "Exact command", class_="label"),
+            tag("pre", preview["command"], class_="command", id="train-command", tabindex="0"),
+        ]
+    )
+
+
+def chain_of(result: dict) -> list[tuple[str, Run]]:
+    """The runs that belong to one training, in the order in which they work."""
+    steps = (("Measure before", result["before_run"]), ("Train", result["run"]), ("Measure after", result["after_run"]))
+    return [(name, run) for name, run in steps if run is not None]
+
+
+def state_of(result: dict) -> str:
+    """The state of the whole: what is at work counts first, then what went wrong, then finished."""
+    states = [run.state for _, run in chain_of(result)]
+    for state in ("running", "queued"):
+        if state in states:
+            return "running" if state == "running" or "finished" in states else "queued"
+    own = result["run"].state
+    if own != "finished":
+        return own
+    return next((state for state in states if state != "finished"), "finished")
+
+
+def draw_status(result: dict, logs: dict[int, str]) -> Markup:
+    """The newest run: its state in one word, then each step with its bar; `logs`: run id -> tail, where it failed."""
+    run, state = result["run"], state_of(result)
+    config = result["config"]
+    facts = [
+        plural(result["pairs"], "pair"), f"{count(result['human'])} reviewed", str(config.get("preset", "")),
+        str(config.get("method", "")).upper(),
+    ]  # fmt: skip
+    head = tag(
+        "div",
+        tag("b", f"Run {run.id}"),
+        tag("span", STATE_LABELS.get(state, state), class_=f"chip state-{state}"),
+        tag("span", " · ".join(fact for fact in facts if fact), class_="quiet"),
+        tag("code", result["content_hash"][:12], title=f"Content hash of the pairs: {result['content_hash']}")
+        if result["content_hash"]
+        else None,
+        class_="run-head",
+    )
+    steps = []
+    for name, step in chain_of(result):
+        if step.state == "queued" and result["run"].state in RESUMABLE:
+            continue  # it waits for a run that has ended
+        steps.append(tag("div", tag("b", name, class_="step-name"), draw_run(step, logs.get(step.id, ""), title=False),
+                         class_="step"))  # fmt: skip
+    done = None
+    if state == "finished":
+        done = tag("p", "Finished. ", open_tab("results", "See before and after"), class_="notice notice-good")
+    return tag("div", head, *steps, done, class_="train-run", data_run_id=run.id, data_run_state=state)
+
+
+def draw_no_run() -> Markup:
+    return tag(
+        "div",
+        tag("p", tag("b", "No run yet."), " Check what will be trained on the left, then press Fine-tune."),
+        tag("p", "The run goes on when this page is closed and when the app is restarted.", class_="quiet"),
+        class_="empty",
+        data_run_state="none",
+    )
