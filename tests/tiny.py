@@ -93,35 +93,26 @@ def _vision_config(projection_dim: int = 32):
 
 
 def build_policy(
-    folder: Path, *, seed: int = 0, template: str = CHAT_TEMPLATE, max_positions: int = 1024
+    folder: Path,
+    *,
+    seed: int = 0,
+    template: str = CHAT_TEMPLATE,
+    max_positions: int = 1024,
+    language: str = "llama",
 ) -> Path:
-    """Save a random LLaVA (two layers, 32 wide, 16 image tokens) into `folder`."""
+    """Save a random LLaVA (two layers, 32 wide, 16 image tokens) into `folder`.
+
+    `language` is the architecture of its language part: "llama", "mistral" (a sliding window of 24 tokens,
+    shorter than a prompt) or "lfm2" (a recurrent layer before the attention layer: its cache cannot be
+    repeated).
+    """
     import torch
-    from transformers import (
-        GenerationConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        LlavaProcessor,
-    )
+    from transformers import GenerationConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
     tokenizer = build_tokenizer()
-    text = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=max_positions,
-        bos_token_id=1,
-        eos_token_id=3,
-        pad_token_id=0,
-        initializer_range=0.3,  # peaked enough that answers differ and some of them end
-    )
     config = LlavaConfig(
         vision_config=_vision_config(),
-        text_config=text,
+        text_config=_text_config(language, len(tokenizer), max_positions),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
@@ -144,6 +135,30 @@ def build_policy(
     return folder
 
 
+def _text_config(language: str, vocabulary: int, max_positions: int):
+    from transformers import Lfm2Config, LlamaConfig, MistralConfig
+
+    kind, options = {
+        "llama": (LlamaConfig, {}),
+        "mistral": (MistralConfig, {"sliding_window": 24}),
+        "lfm2": (Lfm2Config, {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}),
+    }[language]
+    return kind(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=max_positions,
+        bos_token_id=1,
+        eos_token_id=3,
+        pad_token_id=0,
+        initializer_range=0.3,  # peaked enough that answers differ and some of them end
+        **options,
+    )
+
+
 def build_mas(folder: Path, *, seed: int = 0, max_tokens: int = 40) -> Path:
     """Save a random CLIP whose text part reads at most `max_tokens` tokens into `folder`."""
     import torch
@@ -164,9 +179,7 @@ def build_mas(folder: Path, *, seed: int = 0, max_tokens: int = 40) -> Path:
         initializer_range=0.3,
     )
     torch.manual_seed(seed)
-    config = CLIPConfig(
-        text_config=text.to_dict(), vision_config=_vision_config(16).to_dict(), projection_dim=16
-    )
+    config = CLIPConfig(text_config=text.to_dict(), vision_config=_vision_config(16).to_dict(), projection_dim=16)
     model = CLIPModel(config).eval()
     model.save_pretrained(folder)
     CLIPProcessor(build_image_processor(), tokenizer).save_pretrained(folder)
@@ -181,9 +194,7 @@ def build_adapter(policy: Path, folder: Path, *, seed: int = 0) -> Path:
 
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_pretrained(policy)
-    lora = LoraConfig(
-        r=4, lora_alpha=8, target_modules=r".*language_model.*\.(q_proj|v_proj)", init_lora_weights=False
-    )
+    lora = LoraConfig(r=4, lora_alpha=8, target_modules=r".*language_model.*\.(q_proj|v_proj)", init_lora_weights=False)
     get_peft_model(model, lora).save_pretrained(folder)
     return folder
 
