@@ -13,7 +13,8 @@ ARGS ?=
 .DEFAULT_GOAL := demo
 
 demo: install
-	@test -f $(DEMO)/m3po.duckdb || $(BIN)/python -m m3po init $(DEMO) --demo
+	@# The stamp comes last: an init that broke off is gone on with.
+	@test -f $(DEMO)/.ready || { $(BIN)/python -m m3po init $(DEMO) --demo && touch $(DEMO)/.ready; }
 	$(BIN)/python app.py --workspace $(DEMO) $(ARGS)
 
 test: install-dev

@@ -16,6 +16,7 @@ from m3po.types import SPLITS, ImportedRow, RefusedRow, Turn
 
 MAX_TEXT = 100_000  # characters; far beyond any context window, short enough to show
 MAX_ID = 1_000
+REMEMBERED_PATHS = 50_000
 PLACEHOLDER = "<image>"
 _PLACEHOLDER = re.compile(r"\s*<image>\s*")
 
@@ -52,6 +53,7 @@ class RowChecker:
         self._real_root = root.resolve()
         self._allow_outside = allow_outside
         self._seen: dict[int, int] = {}
+        self._resolved: dict[str, Path] = {}
 
     def build(
         self,
@@ -111,10 +113,7 @@ class RowChecker:
             raise BadInputError("an image path is empty; name the file")
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", value):
             raise BadInputError(f"image {shown} is an address, not a file; download it and name the file")
-        try:
-            path = (self.root / value).resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # a loop of symbolic links
-            raise BadInputError(f"image {shown} cannot be found ({error}); correct the path") from error
+        path = self._resolve(value, shown)
         if path.is_relative_to(self._real_root):
             return path, inspect_image(path, name=shown)
         refusal = BadImageError(f"image {shown} lies outside {self.root.name or self.root}; copy it into that folder")
@@ -125,6 +124,17 @@ class RowChecker:
         if not self._allow_outside(path, info):
             raise refusal
         return path, info
+
+    def _resolve(self, value: str, shown: str) -> Path:
+        """The absolute path without symbolic links; remembered, for rows that share an image are many."""
+        if value not in self._resolved:
+            if len(self._resolved) >= REMEMBERED_PATHS:
+                self._resolved.clear()
+            try:
+                self._resolved[value] = (self.root / value).resolve()
+            except (OSError, RuntimeError, ValueError) as error:  # a loop of symbolic links
+                raise BadInputError(f"image {shown} cannot be found ({error}); correct the path") from error
+        return self._resolved[value]
 
     def _check_repeated(self, row: ImportedRow, shas: Sequence[str]) -> None:
         """The same id with the same content may come again; with other content it is refused."""
