@@ -78,7 +78,9 @@ METRICS: dict[str, Metric] = {
         ),
         *_yes_no_metrics("yes_no_partner", "Yes/no, partner", "on absent partners against as many present ones"),
         *_yes_no_metrics("yes_no_random", "Yes/no, random", "on random absent objects against as many present ones"),
-        Metric("easy_vqa_accuracy", "easy-VQA accuracy", "fraction", True, "easy-VQA questions answered exactly right."),
+        Metric(
+            "easy_vqa_accuracy", "easy-VQA accuracy", "fraction", True, "easy-VQA questions answered exactly right.",
+        ),
         Metric("color_accuracy", "Colour accuracy", "fraction", True, "Colour questions answered exactly right."),
         Metric("count_accuracy", "Count accuracy", "fraction", True, "Count questions answered exactly right."),
         Metric("where_accuracy", "Where accuracy", "fraction", True, "Place questions answered exactly right."),

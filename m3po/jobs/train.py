@@ -11,14 +11,18 @@ import os
 
 from m3po.jobs.worker import Worker, main
 from m3po.settings import TrainConfig
+from m3po.training.presets import check_pairs
 
 
 def run(job: Worker) -> dict:
-    # The trainer wants a single GPU per process; read when torch first looks for GPUs, hence before its import.
+    rows = job.read_input()
+    check_pairs(len(rows), len(rows))
+    # The trainer wants a single GPU. Read when torch first looks for GPUs, hence set before its import, which is
+    # here because it takes seconds: not before the input is known to be good.
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     from m3po.training.dpo import train_pairs
 
-    return train_pairs(TrainConfig(**job.config), job.read_input(), job.folder.path, job)
+    return train_pairs(TrainConfig(**job.config), rows, job.folder.path, job)
 
 
 if __name__ == "__main__":

@@ -28,15 +28,14 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig
 from trl.trainer.utils import disable_dropout_in_model
 
-from m3po.errors import BadImageError, BadInputError, JobError, RunStopped
+from m3po.errors import BadImageError, BadInputError, RunStopped
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
 from m3po.training.adapters import build_lora_config, check_trainable, find_language_model
 from m3po.training.batches import EncodedPair, PairCollator
-from m3po.training.presets import find_preset, parse_losses
+from m3po.training.presets import check_pairs, find_preset, parse_losses
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 
-MIN_PAIRS = 2
 MARGIN_PAIRS = 5000  # beyond, the pass over all pairs after the training is left out
 REPORTED = (
     "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
@@ -76,16 +75,13 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     Returns what m3po.jobs.train promises. Rows that cannot be used are told as warnings and left out. Raises
     JobError (too few pairs, a loss that is not a number), ModelError, and RunStopped after a checkpoint.
     """
-    if not rows:
-        raise JobError(
-            "There is no pair to train on: make pairs with select, or accept some in the review, then train."
-        )
+    check_pairs(len(rows), len(rows))
     started = time.time()
     policy = Policy.load(config.policy)
     model = policy.model
     prefix = find_language_model(model)
     pairs = encode_pairs(rows, policy, reporter)
-    _check_enough(len(pairs), len(rows))
+    check_pairs(len(pairs), len(rows))
     # The base's own dropout is off in policy and reference alike; the adapter's is as configured.
     disable_dropout_in_model(model)
     encode_images = image_encoder(model) if can_reuse_features(model) else None
@@ -94,7 +90,7 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     n_trainable = check_trainable(trainer.model, prefix)
 
     kept = add_reference_logps(trainer, collator, pairs, folder / "reference.parquet", policy, reporter)
-    _check_enough(len(kept), len(rows))
+    check_pairs(len(kept), len(rows))
     trainer.train_dataset = _as_dataset(pairs, kept)
     trainer.precompute_ref_logps = True
     total = count_steps(config, len(kept))
@@ -404,11 +400,3 @@ def _last_metrics(trainer: PairTrainer) -> dict[str, float]:
 
 def _warn_left_out(reporter: Reporter, instruction_id: int, problem: str) -> None:
     reporter.emit("warning", message=f"Instruction {instruction_id} is left out: {problem.rstrip('.')}.")
-
-
-def _check_enough(usable: int, given: int) -> None:
-    if usable < MIN_PAIRS:
-        raise JobError(
-            f"Only {usable} of {given} pairs can be trained on, and a run needs at least {MIN_PAIRS}: "
-            "the warnings above name what is wrong with the others; make or accept more pairs."
-        )

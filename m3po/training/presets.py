@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from m3po.errors import BadInputError
+from m3po.errors import BadInputError, JobError
 from m3po.settings import TrainConfig
 
+MIN_PAIRS = 2
 # What TRL 1.16 computes without further settings. (`exo_pair` needs label smoothing, so it is not offered.)
 LOSS_TYPES = (
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
@@ -61,6 +62,19 @@ PRESETS: dict[str, Preset] = {
         ),
     ]
 }  # fmt: skip
+
+
+def check_pairs(usable: int, given: int) -> None:
+    """Raises JobError with the remedy when there is too little to train on; `given` counts what was handed in."""
+    if not given:
+        raise JobError(
+            "There is no pair to train on: make pairs with select, or accept some in the review, then train."
+        )
+    if usable < MIN_PAIRS:
+        raise JobError(
+            f"Only {usable} of {given} pairs can be trained on, and a run needs at least {MIN_PAIRS}: "
+            "see the warnings of this run for what is wrong with others, and make or accept more pairs."
+        )
 
 
 def find_preset(name: str) -> Preset:

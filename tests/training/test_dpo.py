@@ -202,7 +202,7 @@ def test_the_result_says_what_was_trained(tiny_policy, rows, tmp_path):
     assert [step for step, _ in recorder.points] == [1, 2, 3, 4, 5, 6]
     assert result["final"] == recorder.points[-1][1]
     assert recorder.points[0][1]["loss"] == pytest.approx(0.6931, abs=1e-3)
-    wanted = "rewards/margins rewards/accuracies logps/rejected learning_rate grad_norm tokens".split()
+    wanted = ["rewards/margins", "rewards/accuracies", "logps/rejected", "learning_rate", "grad_norm", "tokens"]
     assert set(wanted) <= set(recorder.points[0][1])
     last = [e for e in recorder.events if e.get("unit") == "steps"][-1]
     assert (last["done"], last["total"]) == (6, 6)

@@ -57,7 +57,7 @@ def test_a_wrong_override_is_refused_by_name(overrides, word):
 def test_unknown_presets_and_unreadable_assignments_are_named():
     with pytest.raises(BadInputError, match=r"huge.*demo"):
         build_train_config("model", "huge")
-    with pytest.raises(BadInputError, match="beta0.3"):
+    with pytest.raises(BadInputError, match=r"beta0\.3"):
         parse_overrides(["beta0.3"])
 
 
