@@ -436,7 +436,7 @@ class Studio:
             lineage = {"content_hash": digest, "selection": selection, "before_run": base, **counts}
             run_id = runs.add_run(con, "train", values | lineage, train_command(str(self.path), config))
             runs.add_run_pairs(con, run_id, pairs)
-            self.runner.freeze(run_id, "train", values | lineage, table)
+            self.runner.freeze(run_id, "train", values, table)
             if measure:
                 after = EvaluateConfig(policy=config.policy, adapter=str(self.runner.folder(run_id).adapter_path))
                 command = plans.command_line("evaluate", self.workspace, after)

@@ -157,9 +157,9 @@ def base_evaluation(workspace: Workspace, con: Connection, config: EvaluateConfi
 def evaluation_mark(con: Connection, config: EvaluateConfig) -> str:
     """Which model on which rows: equal marks give equal figures."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("policy", "adapter", "batch_size")}
-    rows = con.execute(
+    [rows] = con.execute(
         "SELECT count(*), max(instruction_id) FROM instructions WHERE split = ?", [config.split]
-    ).fetchone()
+    ).fetchall()
     fingerprint = model_fingerprint(config.policy, config.adapter)
     return json.dumps([fingerprint, settings, list(rows)], sort_keys=True)
 

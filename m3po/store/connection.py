@@ -113,8 +113,9 @@ def one(con: Connection, sql: str, parameters: object = None) -> dict | None:
 
 def scalar(con: Connection, sql: str, parameters: object = None):
     """The first value of the first row, or None."""
-    found = (con.execute(sql, parameters) if parameters is not None else con.execute(sql)).fetchone()
-    return found[0] if found else None
+    # fetchall: a result that is not read to its end blocks the connection's next relation
+    found = (con.execute(sql, parameters) if parameters is not None else con.execute(sql)).fetchall()
+    return found[0][0] if found else None
 
 
 @contextmanager

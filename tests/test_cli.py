@@ -1,0 +1,131 @@
+"""The command line as a user calls it: exit codes, one sentence on stderr, JSON, and beside a running app."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from workspaces import make_images, make_workspace
+
+from m3po.bridge import Listener
+from m3po.studio import Studio
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = ("init", "import", "sample", "score", "select", "export", "train", "evaluate", "status")
+
+
+def m3po(*words, code=0):
+    """Run `python -m m3po`; returns (stdout, stderr) after checking the exit code."""
+    done = subprocess.run([sys.executable, "-m", "m3po", *map(str, words)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
+
+
+def write_metadata(folder, rows):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path):
+    make_images(tmp_path / "source", 3)
+    rows = [{"file_name": f"{i}.png", "instruction": "What is it?", "split": "train"} for i in range(3)]
+    return write_metadata(tmp_path / "source", [*rows, {"file_name": "gone.png", "instruction": "And this?"}])
+
+
+def test_every_command_of_the_design_is_there():
+    out, _ = m3po("--help")
+    assert all(command in out for command in COMMANDS)
+
+
+def test_init_import_status_and_export(tmp_path, source):
+    workspace = tmp_path / "ws"
+    m3po("init", workspace)
+    out, err = m3po("import", workspace, source)
+    assert "3 rows went in" in out and "1 were refused" in out
+    assert "line 4" in err and "gone.png" in err
+    out, _ = m3po("import", workspace, source, "--json")
+    assert json.loads(out)["added"] == 0 and json.loads(out)["already_there"] == 3
+    out, _ = m3po("status", workspace, "--json")
+    assert json.loads(out)["instructions"]["train"] == 3
+    out, _ = m3po("select", workspace)
+    assert "3 no_candidates" in out
+    m3po("export", workspace, tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["no_pair_reason"] for row in rows] == ["no_candidates"] * 3
+    assert all(Path(row["images"][0]).is_file() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("status", "{tmp}/nowhere"), "is not a workspace"),
+        (("import", "{ws}", "{tmp}/nowhere"), "nowhere"),
+        (("sample", "{ws}"), "config.toml"),
+        (("sample", "{ws}", "--policy", "{tmp}/empty"), "empty"),
+        (("sample", "{ws}", "--policy", "x", "--temperature", "nan"), "temperature"),
+        (("select", "{ws}", "--rule", "best"), "choose one of m3po"),
+        (("train", "{ws}", "--policy", "x", "--set", "beta"), "key=value"),
+        (("train", "{ws}", "--policy", "x"), "no pair to train on"),
+        (("export", "{ws}", "{tmp}/out", "--format", "csv"), "choose one of m3po, trl"),
+        (("evaluate", "{ws}", "--policy", "x"), "split is empty"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, words, sentence):
+    workspace = tmp_path / "ws"
+    (tmp_path / "empty").mkdir()
+    path = Studio.create(workspace)
+    studio = Studio.open(path)
+    studio.import_source(source)
+    studio.close()
+    _, err = m3po(*[word.format(tmp=tmp_path, ws=workspace) for word in words], code=1)
+    assert sentence in err.strip().splitlines()[-1]
+
+
+def test_wrong_usage_is_exit_2(tmp_path):
+    m3po("sample", code=2)
+    m3po("fly", tmp_path, code=2)
+
+
+def test_import_where_nothing_goes_in_is_exit_1(tmp_path):
+    m3po("init", tmp_path / "ws")
+    folder = write_metadata(tmp_path / "bad", [{"file_name": "none.png", "instruction": "?"}])
+    _, err = m3po("import", tmp_path / "ws", folder, code=1)
+    assert "none.png" in err
+
+
+def test_the_command_line_asks_the_app_that_has_the_workspace_open(tmp_path, source):
+    studio = Studio.open(make_workspace(tmp_path), address="http://127.0.0.1:1")
+    listener = Listener(studio, "http://127.0.0.1:1")
+    try:
+        out, _ = m3po("status", studio.path, "--json")
+        assert json.loads(out)["candidates"] == 24
+        m3po("import", studio.path, source)
+        assert studio.status()["instructions"]["train"] == 9  # the app sees it at once
+        m3po("select", studio.path)
+        assert studio.status()["pairs"] == 6
+        out, _ = m3po("export", studio.path, tmp_path / "out.parquet", "--format", "trl", "--json")
+        assert json.loads(out)["rows"] == 6 and (tmp_path / "out.parquet").is_file()
+        _, err = m3po("export", studio.path, tmp_path / "x", "--only", "nobody", code=1)
+        assert "choose one of all" in err
+    finally:
+        listener.close()
+        studio.close()
+    out, _ = m3po("status", studio.path)  # and opens it itself once the app is gone
+    assert "6 pairs" in out
+
+
+def test_a_hung_app_is_named(tmp_path, monkeypatch):
+    from m3po import bridge
+    from m3po.errors import WorkspaceError
+
+    monkeypatch.setattr(bridge, "CONNECT_SECONDS", 0.3)
+    studio = Studio.open(make_workspace(tmp_path), address="http://127.0.0.1:7860")  # open, but not listening
+    try:
+        with pytest.raises(WorkspaceError, match=r"127\.0\.0\.1:7860.*does not answer"), bridge.connect(studio.path):
+            pass
+    finally:
+        studio.close()

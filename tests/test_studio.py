@@ -1,0 +1,229 @@
+"""The whole way in real processes: import, sample, score, select, train, evaluate; and what happens when they die."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from workspaces import make_images, make_workspace
+
+from m3po.errors import BadInputError, JobError, WorkspaceError
+from m3po.settings import SampleConfig, SelectConfig, TrainConfig, WorkspaceConfig
+from m3po.studio import Studio
+from m3po.types import ReviewView
+
+pytestmark = pytest.mark.slow
+
+
+def wait(studio, run, *states, seconds=120):
+    """Wait until the run has left `queued` and `running` (or reached one of `states`)."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        run = studio.run(run.id)
+        if run.state in states or (not states and not run.active):
+            return run
+        time.sleep(0.1)
+    raise AssertionError(f"run {run.id} is still {run.state}: {studio.run_log(run.id)}")
+
+
+def write_source(folder, n, heldout=0):
+    images = make_images(folder, n)
+    rows = []
+    for i, image in enumerate(images):
+        split = "heldout" if i >= n - heldout else "train"
+        rows.append(
+            {"file_name": image.name, "id": f"r{i}", "instruction": "Describe it.", "split": split}
+            | {"answer": "A boat.", "objects": ["boat"], "category": "describe"}
+        )
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path, tiny_policy, tiny_mas):
+    """A workspace of twelve train and three held-out instructions on tiny random models."""
+    path = Studio.create(tmp_path / "ws", WorkspaceConfig(str(tiny_policy), str(tiny_mas)))
+    studio = Studio.open(path)
+    report = studio.import_source(write_source(tmp_path / "source", 15, heldout=3))
+    assert (report.added, report.splits) == (15, {"train": 12, "heldout": 3})
+    studio.close()
+    return path
+
+
+def sampling(policy, **changes):
+    return SampleConfig(policy=str(policy), **({"k": 4, "max_new_tokens": 12, "batch_size": 2} | changes))
+
+
+def test_sample_score_select_train_and_measure(workspace, tiny_policy, tmp_path):
+    studio = Studio.open(workspace)
+    sampled = wait(studio, studio.start_sample(sampling(tiny_policy)))
+    assert (sampled.state, sampled.done, sampled.total) == ("finished", 12, 12), sampled.message
+    votes = studio.db.read(
+        lambda con: con.execute(
+            "SELECT instruction_id, sum(votes) FROM votes JOIN candidates USING (candidate_id) GROUP BY 1"
+        ).fetchall()
+    )
+    assert len(votes) == 12 and all(count == 4 for _, count in votes)  # K samples an instruction, merged or not
+
+    again = wait(studio, studio.start_sample(sampling(tiny_policy)))
+    assert again.state == "finished" and again.result["sampled"] == 0  # the same sampler adds nothing
+
+    scored = wait(studio, studio.start_score())
+    assert scored.state == "finished", scored.message
+    status = studio.status()
+    assert status["scored_candidates"] == status["candidates"] > 12
+
+    # Random models are cut off by the token limit, so let those answers be picked.
+    result = studio.select(SelectConfig(delta=0.0, length_ratio=0, allow_truncated=True))
+    assert result["pairs"] == 12, result
+
+    item = studio.review_item(ReviewView("all", "id"))
+    edit = studio.add_edit(item.instruction.id, "A red boat.")
+    assert edit.origin == "human" and edit.mas is None
+    studio.decide(item.instruction.id, "override", chosen=edit.id, rejected=item.pair.chosen)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = {c.id: c for c in studio.review_item(instruction_id=item.instruction.id).candidates}[edit.id]
+        if found.mas is not None and found.logp_sum is not None:
+            break
+        time.sleep(0.2)
+    assert found.confidence and 0 < found.confidence <= 1  # scored in the background
+    assert not studio.review_item(instruction_id=item.instruction.id).decision.stale
+
+    run = studio.start_train(TrainConfig(policy=str(tiny_policy), max_steps=2, batch_size=4))
+    assert run.config["pairs"] == 12 and run.config["human"] == 1
+    trained = wait(studio, run)
+    assert trained.state == "finished", trained.message + studio.run_log(run.id)
+    [result] = studio.results()
+    after = wait(studio, result["after_run"])
+    assert after.state == "finished", after.message + studio.run_log(after.id)
+    [result] = studio.results()
+    assert set(result["before"]) == set(result["after"]) and "chair_s" in result["after"]
+    assert len(studio.run_metrics(run.id)["loss"]) == 2
+    assert {s["instruction_id"] for s in studio.result_samples(run.id, changed_only=False)} == {13, 14, 15}
+
+    # A second run measures the same model only once.
+    second = studio.start_train(TrainConfig(policy=str(tiny_policy), max_steps=1))
+    assert second.config["before_run"] == result["before_run"].id
+    assert second.config["content_hash"] == run.config["content_hash"]
+    studio.stop_run(second.id)
+    wait(studio, second)
+    studio.close()
+
+
+def test_a_killed_worker_is_interrupted_and_goes_on_where_it_was(workspace, tiny_policy):
+    studio = Studio.open(workspace)
+    run = studio.start_sample(sampling(tiny_policy, batch_size=1, max_new_tokens=100))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and studio.run(run.id).done < 2:
+        time.sleep(0.02)
+    pid = studio.runner.folder(run.id).worker_pid()
+    os.kill(pid, signal.SIGKILL)
+    stopped = wait(studio, run)
+    if stopped.state != "finished":  # it may have been quicker than the signal
+        assert stopped.state == "interrupted" and "resume" in stopped.message
+        studio.resume_run(run.id)
+    finished = wait(studio, run)
+    assert finished.state == "finished", finished.message
+    counts = studio.db.read(
+        lambda con: con.execute(
+            "SELECT sum(votes) FROM votes JOIN candidates USING (candidate_id) GROUP BY instruction_id"
+        ).fetchall()
+    )
+    assert [count for (count,) in counts] == [4] * 12  # nothing lost, nothing twice
+    studio.close()
+
+
+def test_a_restarted_server_finds_its_worker_again(workspace, tiny_policy):
+    studio = Studio.open(workspace)
+    run = studio.start_sample(sampling(tiny_policy, max_new_tokens=60))
+    wait(studio, run, "running")
+    pid = studio.runner.folder(run.id).worker_pid()
+    studio.close()
+    studio = Studio.open(workspace)
+    finished = wait(studio, run)
+    assert finished.state == "finished" and finished.done == 12
+    assert studio.status()["sampled_instructions"] == 12
+    assert pid is None or studio.runner.folder(run.id).worker_pid() == pid  # the same worker, not a second one
+    studio.close()
+
+
+def test_a_run_stopped_by_the_user_keeps_what_it_has_and_its_followers_do_not_start(workspace, tiny_policy):
+    studio = Studio.open(workspace)
+    first = studio.start_sample(sampling(tiny_policy, batch_size=1, max_new_tokens=100))
+    second = studio.start_score(after=first.id)
+    wait(studio, first, "running")
+    studio.stop_run(first.id)
+    stopped, follower = wait(studio, first), wait(studio, second)
+    if stopped.state == "stopped":
+        assert follower.state == "stopped" and f"run {first.id}" in follower.message
+        assert wait(studio, studio.resume_run(first.id)).state == "finished"
+    assert studio.status()["sampled_instructions"] == 12
+    studio.close()
+
+
+def test_a_model_folder_that_is_none_fails_with_its_name(workspace, tmp_path):
+    studio = Studio.open(workspace)
+    (tmp_path / "empty").mkdir()
+    run = wait(studio, studio.start_sample(sampling(tmp_path / "empty")))
+    assert run.state == "failed" and str(tmp_path / "empty") in run.message and "\n" not in run.message
+    assert "Traceback" in studio.run_log(run.id)  # the details are in the log, not in the sentence
+    studio.close()
+
+
+def test_two_apps_on_one_workspace(workspace):
+    studio = Studio.open(workspace, address="http://127.0.0.1:7860")
+    with pytest.raises(WorkspaceError, match=r"127\.0\.0\.1:7860"):
+        Studio.open(workspace)
+    studio.close()
+    Studio.open(workspace).close()
+
+
+def test_what_cannot_be_done_yet_says_what_to_do_first(tmp_path):
+    studio = Studio.open(make_workspace(tmp_path))
+    with pytest.raises(BadInputError, match=r"config\.toml"):
+        studio.start_sample()
+    with pytest.raises(JobError, match="no pair to train on"):
+        studio.start_train(TrainConfig(policy="x"))
+    with pytest.raises(JobError, match="There is no run 77"):
+        studio.run(77)
+    studio.close()
+
+
+def test_a_workspace_is_not_made_over_other_files(tmp_path):
+    (tmp_path / "holiday.txt").write_text("mine")
+    with pytest.raises(WorkspaceError, match="not empty"):
+        Studio.create(tmp_path)
+    with pytest.raises(WorkspaceError, match="is not a workspace"):
+        Studio.open(tmp_path / "nowhere")
+
+
+def test_import_is_split_by_image_and_strict_is_all_or_nothing(tmp_path):
+    studio = Studio.open(Studio.create(tmp_path / "ws"))
+    source = write_source(tmp_path / "source", 3)
+    with (source / "metadata.jsonl").open("a") as file:
+        file.write(json.dumps({"file_name": "missing.png", "instruction": "What?"}) + "\n")
+        file.write(json.dumps({"file_name": "0.png", "id": "other", "instruction": "What?", "split": "heldout"}) + "\n")
+    with pytest.raises(BadInputError, match=r"missing\.png.*--strict"):
+        studio.import_source(source, strict=True)
+    assert sum(studio.status()["instructions"].values()) == 0
+    report = studio.import_source(source)
+    assert report.added == 3 and len(report.refused) == 2
+    assert "two splits" in report.refused[1].reason
+    again = studio.import_source(source)
+    assert (again.added, again.already_there) == (0, 3)
+    studio.close()
+
+
+def test_background_import_reports_its_refused_rows(tmp_path):
+    studio = Studio.open(Studio.create(tmp_path / "ws"))
+    source = write_source(tmp_path / "source", 3)
+    with (source / "metadata.jsonl").open("a") as file:
+        file.write("{broken\n")
+    run = wait(studio, studio.start_import(source))
+    assert run.state == "finished" and run.result["added"] == 3 and run.result["n_refused"] == 1
+    assert run.result["refused"][0][0] == "line 4"
+    with pytest.raises(BadInputError, match="does not exist"):
+        studio.start_import(tmp_path / "nowhere")
+    studio.close()
