@@ -35,7 +35,7 @@ def build(studio: Studio) -> gr.Blocks:
             return gr.Tabs(selected=name)
 
         # `fragment` comes from the browser: the tab that was open before a reload.
-        fragment = gr.State(None)
+        fragment = gr.Textbox(visible=False)
         page.load(
             on_load, fragment, tabs, js="() => [location.hash]", queue=False, show_progress="hidden",
             api_visibility="private",
@@ -48,6 +48,13 @@ def _draw_head(studio: Studio) -> Markup:
         "div",
         tag("span", tag("b", "M3PO"), " Studio", class_="brand"),
         tag("span", studio.path.name, class_="quiet workspace-name", title=str(studio.path)),
-        tag("button", "☾", id="theme-toggle", type="button", class_="plain", aria_label="Switch to dark"),
+        tag(
+            "button",
+            id="theme-toggle",
+            type="button",
+            class_="plain",
+            aria_label="Switch between light and dark",
+            title="Switch between light and dark",
+        ),
         class_="page-head",
     )

@@ -38,7 +38,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
     with gr.Row(elem_id="data-page", elem_classes="data-page"):
         with gr.Column(scale=5, min_width=380):
             workspace = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="data-workspace")
-            with gr.Group(elem_classes="card-group"):
+            with gr.Column(elem_classes="card-group"):
                 gr.HTML("<h2>Import</h2>", apply_default_css=False, js_on_load=None)
                 path = gr.Textbox(
                     label="Folder of images or file", placeholder="/path/to/images or data.jsonl", elem_id="import-path"
@@ -58,7 +58,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
             message = gr.HTML(draw_notice(problem) if problem else "", apply_default_css=False, js_on_load=None,
                               elem_id="data-message")  # fmt: skip
             all_btn = gr.Button("Run all: sample, score, select", variant="primary", elem_id="data-all")
-            with gr.Group(elem_classes="card-group"):
+            with gr.Column(elem_classes="card-group"):
                 gr.HTML(
                     "<h2>1 · Sample</h2><p>K answers an instruction from the policy; equal answers become votes.</p>",
                     apply_default_css=False, js_on_load=None,
@@ -72,7 +72,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
                     seed = gr.Number(sample_defaults.get("seed", 0), label="Seed", precision=0)
                     sample_btn = gr.Button("Sample", elem_id="data-sample", min_width=90)
                 sample_strip = run_strip()
-            with gr.Group(elem_classes="card-group"):
+            with gr.Column(elem_classes="card-group"):
                 gr.HTML(
                     "<h2>2 · Score</h2><p>Log-probs by the policy, alignment (MAS) by the scorer, for what has none yet.</p>",
                     apply_default_css=False, js_on_load=None,
@@ -82,7 +82,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
                     mas = gr.Textbox(sample_defaults.get("mas", ""), label="MAS scorer (folder or hub id)", scale=4)
                     score_btn = gr.Button("Score", elem_id="data-score", min_width=90)
                 score_strip = run_strip()
-            with gr.Group(elem_classes="card-group"):
+            with gr.Column(elem_classes="card-group"):
                 gr.HTML(
                     "<h2>3 · Select</h2><p>The best-aligned answer against the confident wrong one.</p>",
                     apply_default_css=False, js_on_load=None,
@@ -160,7 +160,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
     def on_tick(visible: bool) -> list:
         return draw_strips(studio) if visible else [gr.skip()] * len(strips)
 
-    visible = gr.State(True)
+    visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     gr.Timer(TICK).tick(on_tick, visible, strips, js=IF_VISIBLE, **QUIET)
     page.load(lambda: draw_strips(studio), None, strips, **QUIET)
 

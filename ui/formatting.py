@@ -124,12 +124,8 @@ def rate(value: float | None, unit: str) -> str:
     if not value or value != value or value < 0:
         return ""
     if value < 1:
-        return f"{1 / value:.1f} s a {singular(unit)}"
+        return f"{1 / value:.1f} s each"
     return f"{value:.1f} {unit}/s" if value < 100 else f"{value:,.0f} {unit}/s"
-
-
-def singular(unit: str) -> str:
-    return unit[:-1] if unit.endswith("s") and len(unit) > 1 else unit or "step"
 
 
 def clock(at: dt.datetime | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-VOID = frozenset({"br", "circle", "hr", "img", "input", "line", "path", "polygon", "rect"})
+VOID = frozenset({"br", "hr", "img", "input"})
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
 # Control characters that HTML forbids, and the overrides that reorder the text around them.
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")

@@ -11,11 +11,6 @@
     document.documentElement.style.colorScheme = dark ? "dark" : "light";
     document.documentElement.classList.toggle("m3-dark", dark);
     if (document.body && document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
-    for (const button of document.querySelectorAll("#theme-toggle")) {
-      button.textContent = dark ? "☀" : "☾";
-      button.setAttribute("aria-label", dark ? "Switch to light" : "Switch to dark");
-      button.title = button.getAttribute("aria-label");
-    }
   }
   applyTheme();
   system.addEventListener("change", applyTheme);

@@ -39,7 +39,10 @@ def plot_curves(metrics: Mapping[str, Curve], revision: object = "run") -> go.Fi
     figure.update_layout(
         height=430, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.16}, **_look(revision)
     )
-    figure.update_xaxes(title_text="step", row=2)
+    figure.update_xaxes(title_text="step", title_font_size=12, row=2)
+    if not any(metrics.values()):  # empty panels say nothing: no ticks
+        figure.update_xaxes(showticklabels=False, range=[0, 1])
+        figure.update_yaxes(showticklabels=False)
     figure.update_annotations(font_size=12)
     figure.update_yaxes(range=[0, 1.02], row=2, col=2)
     return figure

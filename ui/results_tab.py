@@ -81,5 +81,5 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     changed.input(lambda wanted, changed: draw(wanted, changed, ""), [wanted, changed], outputs, **QUIET)
     tab.select(draw, [wanted, changed, seen], outputs, **QUIET)
     page.load(draw, [wanted, changed, seen], outputs, **QUIET)
-    visible = gr.State(True)
+    visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     gr.Timer(TICK).tick(on_tick, [visible, wanted, changed, seen], outputs, js=IF_VISIBLE, **QUIET)

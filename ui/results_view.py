@@ -89,7 +89,7 @@ def draw_metrics(result: Mapping) -> Markup:
     """Every figure of one run before and after, the change judged by its direction, intervals at 95 %."""
     metrics = common_metrics(result)
     if not metrics:
-        return tag("p", _why_no_figures(result), class_="empty")
+        return tag("p", _why_no_figures(result), class_="nothing")
     rows = []
     for metric in metrics:
         before, after = ((result[side] or {}).get(metric.key) for side in ("before", "after"))
@@ -140,7 +140,7 @@ def _why_no_figures(result: Mapping) -> str:
 def draw_samples(samples: Sequence[Mapping]) -> Markup:
     """Held-out images with the answer before and after, the changed words marked."""
     if not samples:
-        return tag("p", "No answers to compare yet.", class_="empty")
+        return tag("p", "No answers to compare yet.", class_="nothing")
     cards = []
     for sample in samples:
         before, after = clip(sample["before"] or ""), clip(sample["after"] or "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import gradio as gr
-from fastapi import Request
 
 from m3po.studio import Studio
 from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS
@@ -52,7 +51,7 @@ def build_review_tab(studio: Studio) -> gr.HTML:
     """Lay out the tab's one component and connect it with `studio`."""
     handler = ReviewHandler(studio)
 
-    def review(command: dict, request: Request) -> dict:
+    def review(command: dict, request: gr.Request) -> dict:
         return handler.on_command(command, user_of(request))
 
     return gr.HTML(

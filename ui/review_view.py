@@ -120,7 +120,7 @@ def clip(text: str) -> str:
 def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
     numbered = list(enumerate(number_candidates(item), 1))
     if not numbered:
-        return tag("p", "No candidates yet. Sample them on the Data tab.", class_="empty")
+        return tag("p", "No candidates yet. Sample them on the Data tab.", class_="nothing")
     roles = roles_of(item, pending)
     by_role = {role: next((nc for nc in numbered if roles[nc[1].id] == role), None) for role in ("chosen", "rejected")}
     diffs: dict[str, list[tuple[str, bool]]] = {}
@@ -192,7 +192,7 @@ def _draw_row(n: int, c: Candidate) -> Markup:
             tag("footer", *make, class_="row-actions"),
             class_="row-body",
         ),
-        class_="row", data_candidate_id=c.id, data_role="none", data_number=n, tabindex="0",
+        class_="candidate-row", data_candidate_id=c.id, data_role="none", data_number=n, tabindex="0",
         aria_label=f"Candidate {n}",
     )  # fmt: skip
 

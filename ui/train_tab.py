@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 TICK = 1.5
 IF_VISIBLE = "(...values) => [Boolean(document.querySelector('#train-page')?.offsetParent), ...values.slice(1)]"
 ONLY = {
-    "All pairs, human decisions applied": "all",
-    "Reviewed pairs only": "reviewed",
+    "All, decisions applied": "all",
+    "Reviewed only": "reviewed",
     "Accepted as they were": "accepted",
 }
 # Field of TrainConfig -> label; the order of the form.
@@ -52,10 +52,10 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
     with gr.Row(elem_id="train-page", elem_classes="train-page"):
         with gr.Column(scale=5, min_width=380):
-            with gr.Group(elem_classes="card-group"):
+            with gr.Column(elem_classes="card-group"):
                 gr.HTML("<h2>What will be trained</h2>", apply_default_css=False, js_on_load=None)
                 preview = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-preview")
-            with gr.Group(elem_classes="card-group"):
+            with gr.Column(elem_classes="card-group"):
                 with gr.Row():
                     preset = gr.Dropdown(list(preset_of.items()), value="demo", label="Preset", filterable=False,
                                          elem_id="train-preset")  # fmt: skip
@@ -69,7 +69,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                         method = gr.Dropdown(list(TRAIN_METHODS), value=start.method, label="Method", filterable=False)
                         loss_type = gr.Textbox(start.loss_type, label="Loss (joined by +)")
                         loss_weights = gr.Textbox(start.loss_weights, label="Loss weights")
-                    with gr.Row(elem_classes="settings"):
+                    with gr.Row(elem_classes="settings many"):
                         fields = [
                             gr.Number(
                                 getattr(start, name), label=label, precision=0 if name in INTEGERS else None,
@@ -79,7 +79,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                         ]  # fmt: skip
                 start_btn = gr.Button("Fine-tune", variant="primary", elem_id="train-start")
                 message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-message")
-        with gr.Column(scale=7, min_width=480), gr.Group(elem_classes="card-group"):
+        with gr.Column(scale=7, min_width=480), gr.Column(elem_classes="card-group"):
             status = gr.HTML(draw_no_run(), server_functions=[on_run_button], js_on_load=RUN_BUTTONS_JS,
                              apply_default_css=False, elem_id="train-status")  # fmt: skip
             stop_btn = gr.Button("Stop", variant="stop", elem_id="train-stop", interactive=False, size="sm")
@@ -145,7 +145,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     stop_btn.click(on_stop, None, [message, *live], **QUIET)
     tab.select(on_form, form, preview, **QUIET)
     page.load(on_form, form, preview, **QUIET)
-    visible = gr.State(True)
+    visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     gr.Timer(TICK).tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
     page.load(lambda: draw_live(studio, ""), None, live, **QUIET)
 

@@ -27,7 +27,7 @@ def draw_preview(preview: dict) -> Markup:
             tag("dl", *cells, class_="figures"),
             tag("p", "From the selection ", tag("code", code[:12], title=code), class_="quiet") if code else "",
             tag("ul", *problems, class_="problems", role="alert") if problems else "",
-            tag("p", "Exact command", class_="label"),
+            tag("p", "Exact command", class_="field-label"),
             tag("pre", preview["command"], class_="command", id="train-command", tabindex="0"),
         ]
     )
@@ -86,6 +86,6 @@ def draw_no_run() -> Markup:
         "div",
         tag("p", tag("b", "No run yet."), " Check what will be trained on the left, then press Fine-tune."),
         tag("p", "The run goes on when this page is closed and when the app is restarted.", class_="quiet"),
-        class_="empty",
+        class_="nothing",
         data_run_state="none",
     )

@@ -1,0 +1,130 @@
+"""Fixtures of the browser tests. One Chromium a session, one app a module, workspaces made for real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+sys.path.insert(0, str(Path(__file__).parent))
+from browser import FLAGS, VIEWPORT, App, find_browser
+
+from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
+from m3po.studio import Studio
+
+HOSTILE = (
+    "<img src=x onerror=\"window.hacked='img'\">",
+    "</script><script>window.hacked='script'</script>",
+    "\"><svg onload=window.hacked='svg'>",
+    "${window.hacked='template'} {{this}} {{constructor.constructor('return 1')()}}",
+)
+N_INSTRUCTIONS = 10
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    executable = find_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser) -> Iterator[Callable]:
+    """Opens pages; the test fails if one of them asked another host, or threw."""
+    contexts, complaints = [], []
+
+    def on_request(request) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            complaints.append(f"external request: {request.url}")
+
+    def open_(url: str, **options):
+        context = browser.new_context(viewport=VIEWPORT, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("request", on_request)
+        page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
+        page.goto(url)
+        page.wait_for_selector("#tabs")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not complaints, complaints
+
+
+def draw_image(path: Path, number: int) -> Path:
+    image = Image.new("RGB", (160, 120), (40 + 20 * number % 200, 120, 160))
+    ImageDraw.Draw(image).ellipse((40, 20, 120, 100), fill=(240, 200, 20 * number % 255))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+def write_rows(folder: Path) -> Path:
+    """Instructions with eight candidates each, the first ones hostile; the last has none."""
+    lines = []
+    for i in range(N_INSTRUCTIONS):
+        image = draw_image(folder / "pictures" / f"{i}.png", i)
+        texts = [f"Answer {k} of question {i}: a yellow ball number {k} on blue." for k in range(8)]
+        if i == 0:
+            texts[: len(HOSTILE)] = HOSTILE
+        lines.append(
+            {
+                "id": f"q{i}",
+                "images": [str(image)],
+                "instruction": HOSTILE[0] if i == 0 else f"What is in picture {i}?",
+                "split": "train",
+                "candidates": [{"text": text} for text in texts] if i < N_INSTRUCTIONS - 1 else [],
+            }
+        )
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def wait_for(studio: Studio, run_id: int, seconds: float = 120) -> None:
+    import time
+
+    deadline = time.monotonic() + seconds
+    while (run := studio.run(run_id)).active:
+        assert time.monotonic() < deadline, f"{run.kind} did not end: {run}"
+        time.sleep(0.1)
+    assert run.state == "finished", (run, studio.run_log(run_id))
+
+
+@pytest.fixture(scope="session")
+def scored_workspace(tmp_path_factory, tiny_policy: Path, tiny_mas: Path) -> Path:
+    """A closed workspace with scored candidates and pairs, by tiny real models; copy it before use."""
+    folder = tmp_path_factory.mktemp("scored")
+    path = Studio.create(folder / "workspace", WorkspaceConfig(str(tiny_policy), str(tiny_mas)))
+    studio = Studio.open(path)
+    try:
+        report = studio.import_source(write_rows(folder))
+        assert report.added == N_INSTRUCTIONS, report
+        wait_for(studio, studio.start_score(ScoreConfig(str(tiny_policy), str(tiny_mas))).id)
+        done = studio.select(SelectConfig(delta=0.0, length_ratio=0.0))
+        assert done["pairs"] >= N_INSTRUCTIONS - 2, done
+    finally:
+        studio.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def app(scored_workspace: Path, tmp_path_factory) -> Iterator[App]:
+    """The app on a copy of the scored workspace, for the tests of one module."""
+    workspace = tmp_path_factory.mktemp("app") / "workspace"
+    shutil.copytree(scored_workspace, workspace)
+    running = App(workspace)
+    yield running
+    running.stop()

@@ -1,0 +1,280 @@
+"""The review page in a real browser: keys, order, undo, edit, filters, hostile texts, speed, light and dark."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+from conftest import HOSTILE, N_INSTRUCTIONS
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def review(app, open_page):
+    page = open_page(f"{app.url}/#review")
+    page.wait_for_selector("#review-root[data-item]:not([data-item=''])")
+    return page
+
+
+def idle(page) -> None:
+    """Until the line of commands is empty."""
+    page.wait_for_function("!document.querySelector('#review-root').dataset.busy")
+
+
+def shown(page) -> str:
+    return page.get_attribute("#review-root", "data-item")
+
+
+def pair(page) -> tuple[str, str]:
+    return tuple(page.get_attribute(f"[data-role={role}]", "data-candidate-id") for role in ("chosen", "rejected"))
+
+
+def press(page, key: str) -> None:
+    """Press and wait until the answer is drawn."""
+    draws = int(page.get_attribute("#review-root", "data-draws") or 0)
+    page.keyboard.press(key)
+    page.wait_for_function(f"Number(document.querySelector('#review-root').dataset.draws || 0) > {draws}")
+
+
+def show(page, name: str) -> None:
+    page.select_option("#review-filter", name)
+    page.wait_for_timeout(300)
+    idle(page)
+
+
+def verdict(page) -> str | None:
+    found = page.query_selector("#review-state [data-verdict]")
+    return found.get_attribute("data-verdict") if found else None
+
+
+def undo_everything(page) -> None:
+    for _ in range(60):
+        page.keyboard.press("u")
+        page.wait_for_timeout(60)
+        idle(page)
+        if "nothing to undo" in page.inner_text("#review-message"):
+            return
+    raise AssertionError("there is always something more to undo")
+
+
+def test_everything_is_on_one_screen(review):
+    ids = ("review-image", "review-instruction", "review-candidates", "review-accept", "review-swap", "review-skip",
+           "review-undo", "review-position")  # fmt: skip
+    for element_id in ids:
+        assert review.locator(f"#{element_id}").count() == 1
+        box = review.locator(f"#{element_id}").bounding_box()
+        assert box and box["y"] >= 0 and box["y"] + box["height"] <= 800, (element_id, box)
+    cards = review.locator("[data-candidate-id]")
+    assert cards.count() == 8
+    assert sorted(cards.nth(i).get_attribute("data-role") for i in range(8)) == ["chosen", *["none"] * 6, "rejected"]
+    for i in range(8):
+        box = cards.nth(i).bounding_box()
+        assert box["y"] + box["height"] <= 800
+    assert review.evaluate("document.documentElement.scrollHeight") <= 800
+    review.wait_for_function("document.querySelector('#review-image img').naturalWidth > 0")
+
+
+def test_ids_are_unique(review):
+    twice = review.evaluate(
+        "[...document.querySelectorAll('[id]')].map(e => e.id).filter((id, i, all) => id && all.indexOf(id) !== i)"
+    )
+    assert twice == []
+
+
+def test_keys_decide_move_and_undo(review):
+    first, before = shown(review), pair(review)
+    press(review, "x")
+    assert shown(review) == first and pair(review) == before[::-1] and verdict(review) == "override"
+    press(review, "x")
+    assert pair(review) == before and verdict(review) == "accept"  # the machine's pair again is no override
+    press(review, "5")
+    fifth = review.get_attribute("[data-number='5']", "data-candidate-id")
+    assert pair(review) == (fifth, before[1])
+    press(review, "Shift+Digit4")
+    fourth = review.get_attribute("[data-number='4']", "data-candidate-id")
+    assert pair(review) == (fifth, fourth)
+    press(review, "4")  # the present rejected one: they change places
+    assert pair(review) == (fourth, fifth)
+    press(review, "Enter")  # stored already: no second row, only the next item
+    assert shown(review) != first
+    for key, name in (("s", "skip"), ("t", "tie"), ("n", "all_wrong"), ("f", "flag")):
+        here = shown(review)
+        press(review, key)
+        assert shown(review) != here
+        press(review, "ArrowLeft")
+        assert shown(review) == here and verdict(review) == name
+        press(review, "ArrowRight")
+    undo_everything(review)
+    assert shown(review) == first and pair(review) == before and verdict(review) is None
+
+
+def test_arrows_select_and_c_r_decide(review):
+    before = pair(review)
+    for _ in range(4):
+        review.keyboard.press("ArrowDown")
+    selected = review.get_attribute(".selected[data-candidate-id]", "data-candidate-id")
+    assert selected not in before
+    press(review, "r")
+    assert pair(review) == (before[0], selected)
+    review.locator("[data-role=none]").nth(2).click()
+    clicked = review.get_attribute(".selected[data-candidate-id]", "data-candidate-id")
+    press(review, "c")
+    assert pair(review) == (clicked, selected)
+    undo_everything(review)
+
+
+def test_quick_keys_are_applied_in_order_each_to_its_item(review):
+    show(review, "unreviewed")
+    total = int(review.inner_text("#review-position").split("/")[1])
+    for key in ("Enter", "3", "Enter", "s", "x", "Enter"):  # faster than any answer
+        review.keyboard.press(key, delay=0)
+    review.wait_for_function("Number(document.querySelector('#review-root').dataset.draws || 0) >= 6")
+    idle(review)
+    assert int(review.inner_text("#review-position").split("/")[1]) == total - 4
+    show(review, "reviewed")
+    found = []
+    for _ in range(4):
+        found.append(verdict(review))
+        press(review, "ArrowRight")
+    assert found == ["accept", "override", "skip", "override"]
+    undo_everything(review)
+    show(review, "all")
+
+
+def test_no_key_fires_while_typing(review):
+    here, before = shown(review), pair(review)
+    review.focus("#review-jump")
+    review.keyboard.type("xsntfu?153")
+    review.wait_for_timeout(300)
+    assert shown(review) == here and pair(review) == before and verdict(review) is None
+    assert not review.locator("#review-help").evaluate("e => e.open")
+    review.fill("#review-jump", "")
+    review.keyboard.press("Escape")
+    for key in ("Control+x", "Alt+s", "Meta+Enter"):
+        review.keyboard.press(key)
+    review.wait_for_timeout(200)
+    assert shown(review) == here and verdict(review) is None
+
+
+def test_edit_becomes_the_chosen_answer_and_is_scored(review):
+    before = pair(review)
+    review.keyboard.press("e")
+    review.wait_for_selector("#review-edit-text:focus")
+    review.keyboard.type(" Sent in x 1 n.")
+    review.keyboard.press("Escape")
+    assert pair(review) == before and verdict(review) is None
+    review.keyboard.press("e")
+    review.fill("#review-edit-text", "A yellow ball, as a person <b>sees</b> it.")
+    press(review, "Control+Enter")
+    chosen = review.locator("[data-role=chosen]")
+    assert "as a person <b>sees</b> it" in chosen.inner_text()
+    assert pair(review)[1] == before[1] and verdict(review) == "override"
+    review.wait_for_selector("[data-role=chosen] .chip-busy", state="detached", timeout=60_000)
+    assert "–" not in chosen.locator(".value", has_text="MAS").inner_text()
+    undo_everything(review)
+    assert pair(review) == before
+
+
+def test_hostile_texts_show_as_text(review):
+    review.fill("#review-jump", "q0")
+    review.keyboard.press("Enter")
+    review.wait_for_function("document.querySelector('#review-instruction').innerText.includes('onerror')")
+    idle(review)
+    page_text = review.inner_text("#review-candidates")
+    for text in HOSTILE:
+        assert text in page_text
+    assert review.inner_text(".instruction-text") == HOSTILE[0]
+    for card in review.locator("[data-candidate-id]").all():
+        card.hover()
+    review.wait_for_timeout(200)
+    assert review.evaluate("window.hacked") is None
+    assert review.locator("#review-root svg[onload], #review-root img[onerror]").count() == 0
+
+
+def test_filters_jump_and_order(review):
+    show(review, "no_pair")
+    assert "No pair" in review.inner_text("#review-candidates") or "No candidates" in review.inner_text("#review-candidates")
+    show(review, "flagged")
+    assert "Nothing here" in review.inner_text("#review-empty")
+    review.click("#review-empty button")
+    idle(review)
+    review.select_option("#review-order", "id")
+    review.wait_for_timeout(300)
+    assert review.inner_text("#review-position").replace(" ", "") == f"1/{N_INSTRUCTIONS}"
+    review.fill("#review-jump", "q4")
+    review.keyboard.press("Enter")
+    review.wait_for_function("document.querySelector('#review-instruction').innerText.includes('q4')")
+    assert review.inner_text("#review-position").replace(" ", "") == f"5/{N_INSTRUCTIONS}"
+    review.reload()
+    review.wait_for_selector("#review-root[data-item]:not([data-item=''])")
+    assert "q4" in review.inner_text("#review-instruction")  # a reload stays where one was
+    review.fill("#review-jump", "there is none such")
+    review.keyboard.press("Enter")
+    review.wait_for_selector("#review-message:not([hidden])")
+    assert "No instruction has the id" in review.inner_text("#review-message")
+
+
+def test_help_shows_the_keys(review):
+    review.keyboard.press("?")
+    assert review.locator("#review-help").is_visible()
+    here = shown(review)
+    review.keyboard.press("s")
+    review.wait_for_timeout(200)
+    assert shown(review) == here
+    review.keyboard.press("Escape")
+    assert not review.locator("#review-help").is_visible()
+
+
+def test_enter_accepts_although_the_tab_was_clicked(app, open_page):
+    page = open_page(f"{app.url}/#data")
+    page.get_by_role("tab", name="Review").click()
+    page.wait_for_selector("#review-root[data-item]:not([data-item=''])")
+    idle(page)
+    here = shown(page)
+    press(page, "Enter")
+    assert shown(page) != here
+    undo_everything(page)
+
+
+def test_a_failed_write_does_not_move_on(review):
+    here = shown(review)
+    review.route("**/component_server*", lambda route: route.abort())
+    review.keyboard.press("Enter")
+    review.keyboard.press("Enter")
+    review.wait_for_selector("#review-message.message-error:not([hidden])")
+    assert shown(review) == here and "not stored" in review.inner_text("#review-message")
+    review.unroute("**/component_server*")
+    press(review, "Enter")
+    assert shown(review) != here
+    undo_everything(review)
+
+
+def test_light_and_dark(app, open_page):
+    colours = {}
+    for scheme in ("light", "dark"):
+        page = open_page(f"{app.url}/#review", color_scheme=scheme)
+        page.wait_for_selector("[data-role=chosen]")
+        colours[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.click("#theme-toggle")
+        other = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.reload()
+        page.wait_for_selector("[data-role=chosen]")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == other != colours[scheme]
+    assert colours["light"] != colours["dark"]
+
+
+def test_next_item_is_drawn_quickly(review, capsys):
+    """Key to the next item drawn, the decision committed between: measured in the page."""
+    times = []
+    for i in range(24):
+        press(review, "Enter" if i < 8 else "ArrowLeft" if i % 2 else "ArrowRight")
+        times.append(int(review.get_attribute("#review-root", "data-latency")))
+        time.sleep(0.05)
+    undo_everything(review)
+    with capsys.disabled():
+        decide, move = times[:8], times[8:]
+        print(f"\n[latency] decision to next item drawn: median {statistics.median(decide):.0f} ms, max {max(decide)} ms;"
+              f" move: median {statistics.median(move):.0f} ms, max {max(move)} ms")  # fmt: skip
+    assert statistics.median(times) < 400  # a busy machine is forgiven, a second is not
