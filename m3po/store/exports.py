@@ -33,9 +33,20 @@ def iter_rows(
     images: Images,
 ) -> Iterator[dict]:
     """The `m3po` export rows (the contract of `export --format m3po`), a batch of instructions at a time."""
+    ambiguous = read(_ambiguous_ids)
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
-        yield from read(lambda con, batch=batch: _batch_rows(con, batch, selection, images))
+        for row in read(lambda con, batch=batch: _batch_rows(con, batch, selection, images)):
+            source = row.pop("source")
+            if row["id"] in ambiguous:  # two files that both number from 0 do not collide outside either
+                row["id"] = f"{source}/{row['id']}"
+            yield row
+
+
+def _ambiguous_ids(con: Connection) -> set[str]:
+    """External ids that more than one source uses."""
+    sql = "SELECT external_id FROM instructions GROUP BY external_id HAVING count(*) > 1"
+    return {row[0] for row in con.execute(sql).fetchall()}
 
 
 def _batch_rows(con: Connection, batch: list[int], selection: int | None, images: Images) -> list[dict]:
@@ -77,6 +88,7 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str]) -> dict:
             "at": row["decided_at"].isoformat() + "Z",
         }
     out = {
+        "source": row["source"],
         "id": row["external_id"],
         "images": [paths[image_id] for image_id in row["image_ids"]],
         "instruction": row["instruction"],
