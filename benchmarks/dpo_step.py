@@ -252,9 +252,7 @@ def main() -> None:
     assert gap < 1e-4, f"the losses differ by {gap}: what is compared is not the same"
     epochs = options.epochs
     bound = epochs * (4 * tower + language + both) / (tower + language + epochs * both)
-    print(
-        f"parts, seconds a batch of {BATCH}: image encoding {tower:.3f}, forward {language:.3f}, with backward {both:.3f}"
-    )
+    print(f"seconds a batch of {BATCH}: images {tower:.3f}, forward {language:.3f}, with backward {both:.3f}")
     print(f"steps {steps} ({epochs} epochs), largest difference of a loss {gap:.1e}, {options.threads} threads")
     print(f"ours  {ours / steps:.3f} s a step (reference and image features included)")
     print(f"peer  {peer / steps:.3f} s a step (TRL DPOTrainer as it comes)")
