@@ -74,7 +74,10 @@ def test_from_a_fresh_workspace_to_before_and_after(tmp_path: Path, open_page):
 
         page = open_page(f"{app.url}/#review")
         page.wait_for_selector("[data-role=chosen]")
-        for instruction, name, roles in ((accepted, "accept", accepted_pair), (overridden, "override", overridden_pair)):
+        for instruction, name, roles in (
+            (accepted, "accept", accepted_pair),
+            (overridden, "override", overridden_pair),
+        ):
             page.fill("#review-jump", str(instruction))
             page.keyboard.press("Enter")
             page.wait_for_selector(f"#review-root[data-item='{instruction}']")

@@ -195,7 +195,9 @@ def test_hostile_texts_show_as_text(review):
 
 def test_filters_jump_and_order(review):
     show(review, "no_pair")
-    assert "No pair" in review.inner_text("#review-candidates") or "No candidates" in review.inner_text("#review-candidates")
+    assert "No pair" in review.inner_text("#review-candidates") or "No candidates" in review.inner_text(
+        "#review-candidates"
+    )
     show(review, "flagged")
     assert "Nothing here" in review.inner_text("#review-empty")
     review.click("#review-empty button")

@@ -41,7 +41,9 @@ def test_every_reason_is_a_sentence():
 
 
 def make_run(**values) -> Run:
-    return Run(**{"id": 7, "kind": "sample", "state": "running", "config": {}, "created_at": dt.datetime(2026, 1, 1)} | values)
+    return Run(
+        **{"id": 7, "kind": "sample", "state": "running", "config": {}, "created_at": dt.datetime(2026, 1, 1)} | values
+    )
 
 
 def test_a_run_shows_progress_rate_and_time_left():

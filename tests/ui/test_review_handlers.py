@@ -1,0 +1,136 @@
+"""What each command does to the workspace, without a browser."""
+
+import pytest
+
+from m3po.errors import StorageError
+from m3po.types import ReviewView
+from ui.review_handlers import CHANGED, ReviewHandler
+
+BY_ID = {"filter": "all", "order": "id"}
+
+
+class Page:
+    """What keys.js keeps: the item shown and its pair, sent along with every command."""
+
+    def __init__(self, studio):
+        self.studio, self.handler, self.item = studio, ReviewHandler(studio), {}
+        self.send("show", instruction_id=None)
+
+    def send(self, op: str, **values):
+        keys = ("instruction_id", "selection_id", "chosen", "rejected", "pending")
+        answer = self.handler.on_command(
+            {**{k: self.item.get(k) for k in keys}, "op": op, "view": BY_ID, **values}, "ann"
+        )
+        if answer.get("item"):
+            self.item = answer["item"]
+        return answer
+
+    @property
+    def ids(self):
+        item = self.studio.review_item(ReviewView("all", "id"), self.item["instruction_id"])
+        return [c.id for c in item.candidates]
+
+    def history(self):
+        return [(d.verdict, d.chosen, d.rejected) for d in self.studio.history(self.item["instruction_id"])]
+
+
+@pytest.fixture
+def page(studio):
+    return Page(studio)
+
+
+def test_half_a_pair_waits_and_a_whole_one_is_stored(page):
+    a, b, *_ = page.ids
+    assert "no pair to accept" in page.send("accept")["error"]
+    page.send("mark", role="chosen", candidate_id=a)
+    assert page.item["pending"] == {"chosen": a} and page.history() == []
+    page.send("mark", role="rejected", candidate_id=a)  # the same one: it changes sides
+    assert page.item["pending"] == {"rejected": a}
+    page.send("mark", role="chosen", candidate_id=b)
+    assert page.history() == [("override", b, a)]
+    assert (page.item["chosen"], page.item["rejected"], page.item["pending"]) == (b, a, {})
+
+
+def test_marking_the_other_side_swaps_and_marking_the_same_is_no_decision(page):
+    a, b, c, _ = page.ids
+    page.send("mark", role="chosen", candidate_id=a)
+    page.send("mark", role="rejected", candidate_id=b)
+    page.send("mark", role="chosen", candidate_id=b)
+    page.send("mark", role="chosen", candidate_id=b)
+    page.send("swap")
+    page.send("mark", role="rejected", candidate_id=c)
+    assert page.history() == [("override", a, c), ("override", a, b), ("override", b, a), ("override", a, b)]
+
+
+def test_enter_confirms_a_stored_pair_without_a_second_row(page):
+    a, b, *_ = page.ids
+    first = page.item["instruction_id"]
+    page.send("mark", role="chosen", candidate_id=a)
+    page.send("mark", role="rejected", candidate_id=b)
+    page.send("accept")
+    assert page.item["instruction_id"] != first
+    assert len(page.studio.history(first)) == 1
+
+
+@pytest.mark.parametrize("op", ["skip", "tie", "all_wrong", "flag"])
+def test_verdicts_move_on_and_undo_comes_back(page, op):
+    first = page.item["instruction_id"]
+    page.send(op)
+    assert page.item["instruction_id"] != first
+    page.send("undo")
+    assert page.item["instruction_id"] == first
+    assert "nothing to undo" in page.send("undo")["error"]
+
+
+def test_an_edit_is_chosen_and_an_empty_one_refused(page):
+    a, b, *_ = page.ids
+    page.send("mark", role="chosen", candidate_id=a)
+    page.send("mark", role="rejected", candidate_id=b)
+    assert "empty" in page.send("edit", text="  ")["error"]
+    page.send("edit", text="answer 0 to 0")  # unchanged
+    assert len(page.history()) == 1
+    page.send("edit", text="a better answer")
+    assert page.item["chosen_text"] == "a better answer" and page.item["rejected"] == b
+
+
+def test_a_command_for_what_is_no_longer_shown_is_refused(page):
+    a, b, c, _ = page.ids
+    page.send("mark", role="chosen", candidate_id=a)
+    page.send("mark", role="rejected", candidate_id=b)
+    old = dict(page.item)
+    page.studio.decide(old["instruction_id"], "override", chosen=c, rejected=b, annotator="someone else")
+    assert page.send("swap")["error"] == CHANGED
+    assert page.history()[0] == ("override", c, b)
+
+
+def test_a_full_disk_stays_on_the_item_and_says_so(page, monkeypatch):
+    def full(*_, **__):
+        raise StorageError("The disk is full: free some space, then decide again.")
+
+    monkeypatch.setattr(page.studio, "decide", full)
+    answer = page.send("skip")
+    assert answer == {"error": "The disk is full: free some space, then decide again.", "level": "error"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, [], "x", {}, {"op": "drop"}, {"op": "show", "view": {"filter": "1; DROP TABLE"}}, {"op": "accept"},
+     {"op": "mark", "role": "chosen", "candidate_id": "1"}, {"op": "mark", "instruction_id": 10**30},
+     {"op": "jump", "text": "none"}, {"op": "jump", "text": 5}],
+)  # fmt: skip
+def test_nonsense_is_answered_with_a_sentence(studio, data):
+    answer = ReviewHandler(studio).on_command(data)
+    assert answer["error"] and "Unexpected" not in answer["error"], answer
+
+
+def test_an_empty_view_says_what_to_do_next(page):
+    answer = page.send("show", view={"filter": "flagged", "order": "id"}, instruction_id=None)
+    assert answer["item"] is None and answer["empty"]["action"] == "all"
+
+
+def test_moving_stops_at_both_ends(page):
+    assert "first" in page.send("previous")["message"]
+    page.send("next"), page.send("next")
+    assert "last" in page.send("next")["message"]
+    assert "outside the filter" in page.send("show", view={"filter": "flagged", "order": "id"}, instruction_id=page.item[
+        "instruction_id"])["parts"]["review-position"]  # fmt: skip

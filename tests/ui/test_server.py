@@ -1,0 +1,110 @@
+"""What the server gives out, and what it does not; no browser needed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from m3po.errors import BadInputError, WorkspaceError
+from ui.build import build
+from ui.server import address_of, bind, build_server
+from ui.users import check_password, read_users
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def client(studio):
+    with TestClient(build_server(studio, build(studio))) as client:
+        yield client
+
+
+def image_of(studio) -> str:
+    from m3po.types import ReviewView
+
+    return studio.review_item(ReviewView()).instruction.images[0].sha256
+
+
+def test_images_of_the_workspace_are_served_for_long(studio, client):
+    answer = client.get(f"/m3po/image/{image_of(studio)}")
+    assert answer.status_code == 200 and answer.headers["content-type"] == "image/webp"
+    assert "immutable" in answer.headers["cache-control"]
+
+
+def test_nothing_else_is_served(studio, client):
+    secret = studio.path / "m3po.duckdb"
+    assert secret.exists()
+    for path in (
+        f"/m3po/image/{'0' * 64}", "/m3po/image/..%2fm3po.duckdb", "/m3po/image/%2e%2e/%2e%2e/etc/passwd",
+        f"/gradio_api/file={secret}", "/gradio_api/file=/etc/passwd", "/gradio_api//file=/etc/passwd",
+        f"/gradio_api/file%3D{secret}", f"/file={secret}", "/file/etc/passwd", f"/gradio_api/file={ROOT / 'app.py'}",
+        "/gradio_api/file=http://127.0.0.1/", "/gradio_api/proxy=http://127.0.0.1/", "/static/../../../app.py",
+        "/assets/..%2f..%2f..%2f..%2fetc%2fpasswd", "/docs", "/openapi.json",
+    ):  # fmt: skip
+        answer = client.get(path)
+        assert answer.status_code in (307, 401, 403, 404, 405), (path, answer.status_code)
+        assert b"root:" not in answer.content and b"DUCK" not in answer.content, path
+    assert client.post("/gradio_api/upload", files={"files": b"x"}).status_code == 403
+
+
+def test_the_browser_may_ask_nobody_else(client):
+    policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "http:" not in policy and "https:" not in policy
+    page = client.get("/").text
+    assert "googleapis" not in page and "cdnjs" not in page
+    assert client.get("/manifest.json").json()["name"] == "M3PO Studio"  # installable
+
+
+def test_images_want_a_login_where_there_are_users(studio):
+    with TestClient(build_server(studio, build(studio), users={"ann": "secret"})) as client:
+        url = f"/m3po/image/{image_of(studio)}"
+        assert client.get(url).status_code == 401
+        assert client.post("/login", data={"username": "ann", "password": "wrong"}).status_code == 400
+        assert client.get(url).status_code == 401
+        assert client.post("/login", data={"username": "ann", "password": "secret"}).status_code == 200
+        assert client.get(url).status_code == 200
+
+
+def test_users_file(tmp_path):
+    path = tmp_path / "users"
+    path.write_text("# people\nann:se:cret\n\nbob:x\n")
+    users = read_users(path)
+    assert users == {"ann": "se:cret", "bob": "x"}
+    check = check_password(users)
+    assert check("ann", "se:cret") and not check("ann", "x") and not check("eve", "")
+    for text, words in (("ann\n", "line 1"), ("ann:x\nann:y\n", "line 2"), ("\n", "names no user")):
+        path.write_text(text)
+        with pytest.raises(BadInputError, match=words):
+            read_users(path)
+    with pytest.raises(BadInputError, match="cannot be read"):
+        read_users(tmp_path / "none")
+
+
+def test_a_taken_port_is_a_sentence():
+    with bind("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert address_of(listener) == f"http://127.0.0.1:{port}"
+        with pytest.raises(WorkspaceError, match=f"port {port} .*another --port"):
+            bind("127.0.0.1", port)
+    with pytest.raises(WorkspaceError, match="does not exist"):
+        bind("127.0.0.1", 70_000)
+
+
+def test_app_without_a_workspace_is_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "app.py", "--workspace", str(tmp_path / "none"), "--port", "0", "--no-browser"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert str(tmp_path / "none") in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_page_starts_without_torch():
+    code = "import sys, app, ui.build, ui.server, m3po.bridge; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.stdout.strip() == "[]", done.stderr
