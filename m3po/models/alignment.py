@@ -83,9 +83,7 @@ class ClipScorer:
             )
         processor = load_processor(name)
         if getattr(processor, "image_processor", None) is None:
-            raise ModelError(
-                f"{name} has no image processor: copy preprocessor_config.json from the original."
-            )
+            raise ModelError(f"{name} has no image processor: copy preprocessor_config.json from the original.")
         device = torch.device(device) if device is not None else pick_device()
         model = load_weights(CLIPModel, name, dtype or pick_dtype(device))
         return cls(model.to(device).eval(), processor, name)
@@ -100,9 +98,7 @@ class ClipScorer:
         """MAS of every answer; each image and each text of the batch is encoded once."""
         for n, row in enumerate(images):
             if not row:
-                raise BadInputError(
-                    f"Instruction {n} of the batch has no image, so nothing can be aligned with it."
-                )
+                raise BadInputError(f"Instruction {n} of the batch has no image, so nothing can be aligned with it.")
         distinct = {id(image): image for row in images for image in row}
         image_place = {key: place for place, key in enumerate(distinct)}
         image_vectors = self._encode_images(list(distinct.values()))
@@ -166,9 +162,7 @@ class ClipScorer:
         for start in range(0, len(order), _TEXT_BATCH):
             batch = [texts[n] for n in order[start : start + _TEXT_BATCH]]
             inputs = self._tokenize(batch, padding=True, return_tensors="pt").to(self.device)
-            out = self.model.get_text_features(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
-            )
+            out = self.model.get_text_features(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
             vectors.append(_unit(out))
         if not vectors:
             return torch.zeros(0, self.model.config.projection_dim, device=self.device)

@@ -42,14 +42,8 @@ class ChatFormat:
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token  # padding is masked: any token will do
-        special = {
-            token for token in self.tokenizer.all_special_tokens if len(token) > 1 and not token.isspace()
-        }
-        special |= {
-            t.content
-            for t in self.tokenizer.added_tokens_decoder.values()
-            if t.special and len(t.content) > 1
-        }
+        special = {token for token in self.tokenizer.all_special_tokens if len(token) > 1 and not token.isspace()}
+        special |= {t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special and len(t.content) > 1}
         longest_first = sorted(special, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._lead, self._gap, self._end_id = self._probe_template(eos_ids)
@@ -70,9 +64,7 @@ class ChatFormat:
         if self.tokenizer.eos_token_id is not None:
             return lead, "", self.tokenizer.eos_token_id
         if not eos_ids:
-            raise ModelError(
-                "This model's tokenizer names no end-of-sequence token: add eos_token to its config."
-            )
+            raise ModelError("This model's tokenizer names no end-of-sequence token: add eos_token to its config.")
         return lead, "", min(eos_ids)
 
     def render(self, messages: Messages, *, generation: bool) -> str:
@@ -116,9 +108,7 @@ class ChatFormat:
         bos = self.tokenizer.bos_token
         return not (bos and prompt.startswith(bos))
 
-    def encode_answers(
-        self, prompt: str, answers: Sequence[str], truncated: Sequence[bool]
-    ) -> list[AnswerTokens]:
+    def encode_answers(self, prompt: str, answers: Sequence[str], truncated: Sequence[bool]) -> list[AnswerTokens]:
         """Tokens of `answers` after the rendered `prompt`; truncated ones get no end of turn.
 
         Each is tokenised behind its prompt, so that tokenizers which treat the beginning of a text
@@ -161,17 +151,13 @@ class ChatFormat:
 
         Encoded behind a line break that is then taken off, as some tokenizers put a blank before a text.
         """
-        (newline, _), (ids, offsets) = self._encode(
-            ["\n", "\n" + lead + text], False, split_special_tokens=True
-        )
+        (newline, _), (ids, offsets) = self._encode(["\n", "\n" + lead + text], False, split_special_tokens=True)
         if ids[: len(newline)] == newline:
             return ids[len(newline) :], [offset - 1 - len(lead) for offset in offsets[len(newline) :]]
         ids, offsets = self._encode([lead + text], False, split_special_tokens=True)[0]
         return ids, [offset - len(lead) for offset in offsets]
 
-    def _encode(
-        self, texts: list[str], add_special_tokens: bool, **options
-    ) -> list[tuple[list[int], list[int]]]:
+    def _encode(self, texts: list[str], add_special_tokens: bool, **options) -> list[tuple[list[int], list[int]]]:
         if self.tokenizer.is_fast:
             encoded = self.tokenizer(
                 texts, add_special_tokens=add_special_tokens, return_offsets_mapping=True, **options
@@ -188,9 +174,7 @@ class ChatFormat:
 
 def count_images(messages: Messages) -> int:
     """How many image parts the conversation has."""
-    parts = (
-        part for message in messages if not isinstance(message["content"], str) for part in message["content"]
-    )
+    parts = (part for message in messages if not isinstance(message["content"], str) for part in message["content"])
     return sum(part.get("type") == "image" for part in parts)
 
 
@@ -198,7 +182,5 @@ def _map_texts(message: dict, change) -> dict:
     content = message["content"]
     if isinstance(content, str):
         return {**message, "content": change(content)}
-    parts = [
-        {**part, "text": change(part["text"])} if part.get("type") == "text" else part for part in content
-    ]
+    parts = [{**part, "text": change(part["text"])} if part.get("type") == "text" else part for part in content]
     return {**message, "content": parts}

@@ -17,9 +17,7 @@ _WHOLE = (".json", ".jinja", ".txt", ".model")  # config, tokenizer, processor, 
 _WEIGHTS = (".safetensors",)
 
 
-def model_fingerprint(
-    name: str | Path, adapter: str | Path | None = None, *, revision: str | None = None
-) -> str:
+def model_fingerprint(name: str | Path, adapter: str | Path | None = None, *, revision: str | None = None) -> str:
     """A name for what a model (and its adapter) computes: equal content gives equal text, wherever it lies.
 
     A local folder gives `sha256:` and 16 hex digits; a hub id gives `hub:<id>@<revision>`, as its content is

@@ -78,9 +78,7 @@ def load_policy_model(
         )
     processor = load_processor(name)
     if getattr(processor, "image_processor", None) is None:
-        raise ModelError(
-            f"{name} has no image processor: copy preprocessor_config.json from the original model."
-        )
+        raise ModelError(f"{name} has no image processor: copy preprocessor_config.json from the original model.")
     if not (getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)):
         raise ModelError(f"{name} has no chat template: add chat_template.jinja from the original model.")
     device = torch.device(device) if device is not None else pick_device()
@@ -95,9 +93,7 @@ def load_config(name: str):
     """The model's configuration. Raises ModelError when the folder is missing, no model, or damaged."""
     folder = _local_folder(name)
     if folder is not None and not (folder / "config.json").is_file():
-        raise ModelError(
-            f"{name} has no config.json: it is not a model folder; give one that save_pretrained wrote."
-        )
+        raise ModelError(f"{name} has no config.json: it is not a model folder; give one that save_pretrained wrote.")
     with _explained(name, "configuration (config.json)"):
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
 
@@ -130,18 +126,14 @@ def load_weights(auto_class, name: str, dtype: torch.dtype) -> torch.nn.Module:
         )
     missing = sorted(info["missing_keys"])
     if missing:
-        raise ModelError(
-            f"{name} lacks {len(missing)} of its weights (first {missing[0]}): copy or download it again."
-        )
+        raise ModelError(f"{name} lacks {len(missing)} of its weights (first {missing[0]}): copy or download it again.")
     return model
 
 
 def _check_weight_files(name: str, folder: Path) -> None:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        pickled = next(
-            (p for p in sorted(folder.iterdir()) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")), None
-        )
+        pickled = next((p for p in sorted(folder.iterdir()) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")), None)
         if pickled is not None:
             raise ModelError(
                 f"{name} has only pickled weights ({pickled.name}), which could run any code when loaded: "
@@ -183,13 +175,9 @@ def _with_adapter(model: torch.nn.Module, adapter: str, *, merge: bool) -> torch
             peft_model = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"The adapter {adapter} does not fit this model: {_first_line(error)}.") from error
-    for (
-        warning
-    ) in caught:  # peft only warns when weights have no place, and the adapter would then do nothing
+    for warning in caught:  # peft only warns when weights have no place, and the adapter would then do nothing
         if "missing adapter keys" in str(warning.message).lower():
-            raise ModelError(
-                f"The adapter {adapter} does not fit this model: {_first_line(warning.message)}."
-            )
+            raise ModelError(f"The adapter {adapter} does not fit this model: {_first_line(warning.message)}.")
     return peft_model.merge_and_unload() if merge else peft_model.get_base_model()
 
 
@@ -226,9 +214,7 @@ def _sentence(name: str, part: str, error: Exception) -> str:
     if "trust_remote_code" in text:
         return f"{name} brings code of its own, which is never run here: use a model that transformers knows."
     if Path(name).expanduser().is_dir():
-        return (
-            f"{name}: its {part} cannot be loaded ({_first_line(error)}): copy or download the model again."
-        )
+        return f"{name}: its {part} cannot be loaded ({_first_line(error)}): copy or download the model again."
     if "safetensors" in text and "connect" not in text:
         return f"{name} has no safetensors weights, and pickled ones are never loaded: choose another model."
     return (

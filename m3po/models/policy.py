@@ -7,23 +7,20 @@ cache is then repeated, and only the answers are computed K times. A model whose
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import DynamicCache
 
 from m3po.errors import BadInputError
 from m3po.models.chat import AnswerTokens, ChatFormat, Messages, count_images
-from m3po.models.decoding import can_share, pick_tokens, row_keys, select_rows, uniforms
+from m3po.models.decoding import pick_tokens, row_keys, uniforms
 from m3po.models.loading import load_policy_model
+from m3po.models.prefix import Prefix, PrefixModel
 
-_TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
 _LOGIT_BUDGET = 2**25  # float32 logits held at once when scoring: 128 MiB
 _ROOM = 32  # cache columns allocated ahead while decoding
 
@@ -60,41 +57,28 @@ class TokenScores:
         return float(np.sum(self.log_probs, dtype=np.float64))
 
 
-@dataclass
-class _Prefix:
-    """A prefilled batch: logits (B, V) of the next token, cache, mask (B, S), and where the rows go on."""
-
-    logits: torch.Tensor
-    cache: object
-    mask: torch.Tensor
-    position: torch.Tensor | None  # (..., B, 1): the position of the prompt's last token
-    lengths: list[int]
-    extra: dict = field(
-        default_factory=dict
-    )  # per-token inputs of a prompt, which its answer must go on with
-
-    def select(self, rows: torch.Tensor, room: int = 0) -> _Prefix:
-        position = None if self.position is None else self.position.index_select(-2, rows)
-        lengths = [self.lengths[row] for row in rows.tolist()]
-        extra = {key: value[rows] for key, value in self.extra.items()}
-        cache = select_rows(self.cache, rows, room)
-        return _Prefix(self.logits[rows], cache, self.mask[rows], position, lengths, extra)
-
-
 class Policy:
     """An image-text-to-text model that samples answers and scores them. A plain object, one device."""
 
     def __init__(self, model: torch.nn.Module, processor, name: str = "policy") -> None:
-        self.model = model
         self.name = name
         self.device = next(model.parameters()).device
         self.chat = ChatFormat(processor, _eos_ids(model, processor.tokenizer))
-        text_config = model.config.get_text_config(decoder=True)
-        self.max_positions: int | None = getattr(text_config, "max_position_embeddings", None)
-        forward = inspect.signature(model.forward).parameters
-        self._takes_positions = "position_ids" in forward
-        self._keeps_logits = "logits_to_keep" in forward
-        self._shares: bool | None = None  # known after the first prefill
+        self.core = PrefixModel(model, self.chat, name)
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """What answers; it may be replaced by a version of itself, e.g. one that carries an adapter."""
+        return self.core.model
+
+    @model.setter
+    def model(self, model: torch.nn.Module) -> None:
+        self.core.model = model
+
+    @property
+    def max_positions(self) -> int | None:
+        """How many tokens the model reads at most, prompt and answer together; None if it does not say."""
+        return self.core.max_positions
 
     @classmethod
     def load(cls, name: str | Path, adapter: str | Path | None = None, **options) -> Policy:
@@ -148,22 +132,22 @@ class Policy:
         return [row[0] for row in rows]
 
     @torch.inference_mode()
-    def _expand(self, texts: list[str], images: list[Sequence[Image.Image]], k: int, room: int) -> _Prefix:
+    def _expand(self, texts: list[str], images: list[Sequence[Image.Image]], k: int, room: int) -> Prefix:
         """Prefill each prompt once and repeat it K times; or prefill K times where the cache cannot be
         repeated.
         """
-        if self._shares is not False:
-            prefix = self._prefill(texts, images)
-            if self._can_share(prefix):
+        if self.core.shares is not False:
+            prefix = self.core.prefill(texts, images)
+            if self.core.can_share(prefix):
                 rows = torch.arange(len(texts), device=self.device).repeat_interleave(k)
                 return prefix.select(rows, room)
             if k == 1:
                 return prefix
-        return self._prefill([t for t in texts for _ in range(k)], [i for i in images for _ in range(k)])
+        return self.core.prefill([t for t in texts for _ in range(k)], [i for i in images for _ in range(k)])
 
     @torch.inference_mode()
     def _decode(
-        self, state: _Prefix, keys: np.ndarray, temperature: float, top_p: float, max_new_tokens: int
+        self, state: Prefix, keys: np.ndarray, temperature: float, top_p: float, max_new_tokens: int
     ) -> list[Answer]:
         n_rows = len(keys)
         limits = [self._room_after(length, max_new_tokens) for length in state.lengths]
@@ -189,11 +173,11 @@ class Policy:
             if not live:
                 break
             # Ended rows are carried along until a fifth of the batch is idle: dropping them copies the cache.
-            if len(live) <= 0.8 * len(rows) and self._shares:
+            if len(live) <= 0.8 * len(rows) and self.core.shares:
                 kept = torch.tensor(live, device=self.device)
                 state, ids, keys = state.select(kept, 0), ids[kept], keys[live]
                 rows = [rows[place] for place in live]
-            logits = self._continue(state, ids[:, None])[:, -1]
+            logits = self.core.advance(state, ids[:, None])[:, -1]
         decode = self.chat.decode
         return [Answer(decode(t), tuple(t), reason) for t, reason in zip(tokens, reasons, strict=True)]
 
@@ -229,12 +213,12 @@ class Policy:
     def _score(
         self, texts: list[str], images: list[Sequence[Image.Image]], encoded: list[list[AnswerTokens]]
     ) -> list[list[list[float]]]:
-        if self._shares is False:
+        if self.core.shares is False:
             return self._score_plainly(texts, images, encoded)
-        prefix = self._prefill(texts, images)
+        prefix = self.core.prefill(texts, images)
         for length, row in zip(prefix.lengths, encoded, strict=True):
-            self._check_length(length + max((len(t.ids) for t in row), default=0))
-        if not self._can_share(prefix):
+            self.core.check_length(length + max((len(t.ids) for t in row), default=0))
+        if not self.core.can_share(prefix):
             del prefix
             return self._score_plainly(texts, images, encoded)
         values: list[list[list[float]]] = [[[] for _ in row] for row in encoded]
@@ -244,7 +228,7 @@ class Policy:
             key=lambda p: _size(encoded, p),
         )
         first = torch.log_softmax(prefix.logits.float(), -1)
-        for chunk in _chunks(flat, encoded, self.model.config.get_text_config(decoder=True).vocab_size):
+        for chunk in _chunks(flat, encoded, self.core.vocabulary):
             sequences = [encoded[n][m].ids for n, m in chunk]
             rows = torch.tensor([n for n, _ in chunk], device=self.device)
             ids = torch.zeros(len(chunk), max(map(len, sequences)), dtype=torch.long, device=self.device)
@@ -254,7 +238,7 @@ class Policy:
             if ids.shape[1] > 1:
                 real = torch.tensor([len(s) for s in sequences], device=self.device)[:, None]
                 fed = torch.arange(ids.shape[1] - 1, device=self.device)[None] < real - 1
-                logits = self._continue(prefix.select(rows), ids[:, :-1], fed.long())
+                logits = self.core.advance(prefix.select(rows), ids[:, :-1], fed.long())
                 logps = torch.cat([logps, _gather_log_probs(logits, ids[:, 1:])], 1)
             for (n, m), row in zip(chunk, logps.tolist(), strict=True):
                 values[n][m] = row[: len(encoded[n][m].ids)]
@@ -266,29 +250,18 @@ class Policy:
         """One forward an answer over prompt and answer together: the way that every architecture goes."""
         values = []
         for text, row_images, row in zip(texts, images, encoded, strict=True):
-            inputs = self._encode([text], [row_images])
-            prompt_length = inputs["input_ids"].shape[1]
+            inputs = self.core.encode([text], [row_images])
             logps = []
             for answer in row:
-                self._check_length(prompt_length + len(answer.ids))
-                tail = torch.tensor([answer.ids], device=self.device)
-                whole = dict(inputs)
-                whole["input_ids"] = torch.cat([inputs["input_ids"], tail], 1)
-                whole["attention_mask"] = torch.ones_like(whole["input_ids"])
-                for key in _per_token_keys(inputs):
-                    whole[key] = torch.cat([inputs[key], _continuation(key, inputs[key], tail.shape[1])], 1)
-                if self._keeps_logits:
-                    whole["logits_to_keep"] = len(answer.ids) + 1
-                logits = self.model(**whole, use_cache=False).logits[:, -len(answer.ids) - 1 : -1]
-                logps.append(_gather_log_probs(logits, tail)[0].tolist())
+                self.core.check_length(inputs["input_ids"].shape[1] + len(answer.ids))
+                logits = self.core.score_whole(inputs, answer.ids)
+                logps.append(_gather_log_probs(logits, torch.tensor([answer.ids], device=self.device))[0].tolist())
             values.append(logps)
         return values
 
     # ------------------------------------------------------------------ the model
 
-    def _groups(
-        self, prompts: Sequence[Messages], images: Sequence[Sequence[Image.Image]]
-    ) -> list[list[int]]:
+    def _groups(self, prompts: Sequence[Messages], images: Sequence[Sequence[Image.Image]]) -> list[list[int]]:
         """Indices of prompts with images and of those without: a processor takes either, not both at once."""
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} lists of images for {len(prompts)} prompts")
@@ -302,76 +275,8 @@ class Policy:
         without = [n for n, row in enumerate(images) if not row]
         return [group for group in (with_images, without) if group]
 
-    def _encode(self, texts: list[str], images: list[Sequence[Image.Image]]) -> dict:
-        inputs = dict(self.chat.encode_prompts(texts, images).to(self.device))
-        for key, value in inputs.items():
-            if torch.is_tensor(value) and value.is_floating_point():
-                inputs[key] = value.to(self.model.dtype)
-        self._check_length(inputs["input_ids"].shape[1] + 1)
-        return inputs
-
-    def _prefill(self, texts: list[str], images: list[Sequence[Image.Image]]) -> _Prefix:
-        inputs = self._encode(texts, images)
-        ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask")
-        per_token = {key: inputs[key] for key in _per_token_keys({**inputs, "input_ids": ids})}
-        arguments = {**inputs, "attention_mask": mask, "use_cache": True}
-        positions = None
-        if self._takes_positions:
-            positions = self.model._prepare_position_ids_for_generation(ids, dict(arguments, input_ids=ids))
-            arguments["position_ids"] = positions
-        if self.model._supports_default_dynamic_cache():
-            config = self.model.config.get_text_config(decoder=True)
-            arguments["past_key_values"] = DynamicCache(config=config)
-        if self._keeps_logits:
-            arguments["logits_to_keep"] = 1
-        prepared = self.model.prepare_inputs_for_generation(ids, is_first_iteration=True, **arguments)
-        out = self.model(**prepared, return_dict=True)
-        position = None if positions is None else positions[..., -1:]
-        return _Prefix(
-            out.logits[:, -1], out.past_key_values, mask, position, mask.sum(1).tolist(), per_token
-        )
-
-    def _continue(self, state: _Prefix, ids: torch.Tensor, fed: torch.Tensor | None = None) -> torch.Tensor:
-        """Feed `ids` (rows, T) behind `state`, which moves on with them; `fed` (rows, T) is 0 at padding.
-
-        Returns logits (rows, T, V).
-        """
-        length = ids.shape[1]
-        fed = torch.ones_like(ids) if fed is None else fed
-        state.mask = torch.cat([state.mask, fed.to(state.mask.dtype)], 1)
-        arguments = {"attention_mask": state.mask, "past_key_values": state.cache, "use_cache": True}
-        if state.position is not None:
-            positions = state.position + torch.arange(1, length + 1, device=self.device)
-            state.position = positions[..., -1:]
-            arguments["position_ids"] = positions
-        for key, value in state.extra.items():
-            arguments[key] = _continuation(key, value, length)
-        prepared = self.model.prepare_inputs_for_generation(ids, is_first_iteration=False, **arguments)
-        out = self.model(**prepared, return_dict=True)
-        state.cache = out.past_key_values
-        return out.logits
-
-    def _can_share(self, prefix: _Prefix) -> bool:
-        """Whether rows of the cache can be repeated; told once, with a warning where they cannot."""
-        if self._shares is None:
-            self._shares = can_share(prefix.cache)
-            if not self._shares:
-                warnings.warn(
-                    f"{self.name} keeps a state that cannot be shared between answers: "
-                    "every answer is computed with its whole prompt, which takes several times as long.",
-                    stacklevel=3,
-                )
-        return self._shares
-
     def _room_after(self, length: int, wanted: int) -> int:
         return wanted if self.max_positions is None else max(1, min(wanted, self.max_positions - length))
-
-    def _check_length(self, length: int) -> None:
-        if self.max_positions is not None and length > self.max_positions:
-            raise BadInputError(
-                f"Prompt and answer have {length} tokens; {self.name} reads at most {self.max_positions}: "
-                "shorten the instruction."
-            )
 
 
 def _eos_ids(model: torch.nn.Module, tokenizer) -> list[int]:
@@ -381,27 +286,6 @@ def _eos_ids(model: torch.nn.Module, tokenizer) -> list[int]:
     for value in [*(getattr(config, "eos_token_id", None) for config in configs), tokenizer.eos_token_id]:
         ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
     return sorted(ids)
-
-
-def _per_token_keys(inputs: dict) -> list[str]:
-    """Inputs beside ids and mask that have a column a token (token types, cross-attention masks)."""
-    batch, length = inputs["input_ids"].shape
-    return [
-        key
-        for key, value in inputs.items()
-        if key not in ("input_ids", "attention_mask", "pixel_values")
-        and torch.is_tensor(value)
-        and value.dim() >= 2
-        and tuple(value.shape[:2]) == (batch, length)
-    ]
-
-
-def _continuation(key: str, value: torch.Tensor, length: int) -> torch.Tensor:
-    """What a per-token input says about `length` answer tokens: they are text, and see what the prompt's end
-    saw.
-    """
-    last = value[:, -1:].expand(-1, length, *value.shape[2:])
-    return torch.zeros_like(last) if key in _TOKEN_TYPES else last
 
 
 def _gather_log_probs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

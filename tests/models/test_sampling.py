@@ -101,7 +101,7 @@ def test_answers_do_not_depend_on_the_batch(policy: Policy, top_p: float) -> Non
 def test_plain_way_draws_the_same(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"k": 3, "max_new_tokens": 16, "seeds": [1, 2, 3, 4], "top_p": 0.95}
     shared = policy.sample(PROMPTS, IMAGES, **options)
-    monkeypatch.setattr(policy, "_shares", False)
+    monkeypatch.setattr(policy.core, "shares", False)
     assert policy.sample(PROMPTS, IMAGES, **options) == shared
 
 
