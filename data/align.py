@@ -146,12 +146,8 @@ def train_ranking(
     batch: int = 32,
     peak_lr: float = 1.5e-3,
     seed: int = 0,
-    favour: frozenset[str] = frozenset(),
 ) -> None:
-    """Train all of `model` in place, the tower that sees already at a fifth of the rate of the rest.
-
-    Every image is asked for a description and three other questions, those of the categories in `favour` first.
-    """
+    """Train all of `model` in place, the tower that sees already at a fifth of the rate of the rest."""
     rng = random.Random(seed)
     seeing = list(model.vision_model.parameters())
     others = [model.visual_projection.weight, model.text_projection.weight, *model.text_model.parameters()]
@@ -168,9 +164,7 @@ def train_ranking(
         graded = []
         for i in picked:
             questions = ask_everything(scenes[i], rng)
-            rest = rng.sample(questions[1:], len(questions) - 1)
-            rest.sort(key=lambda q: q.category not in favour)
-            some = [questions[0], *rest[:3]]
+            some = [questions[0], *rng.sample(questions[1:], 3)]
             graded.append([graded_scene(q, scenes[i], rng) for q in some])
         graded += [[graded_easy(easy[i], rng) for _ in range(3)] for i in picked_easy]
         loss, ranked = ranking_loss(model, tokenizer, pixels[picked + [len(scenes) + i for i in picked_easy]], graded)

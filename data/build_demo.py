@@ -25,7 +25,7 @@ import torch
 from align import build_scorer, save_scorer, train_ranking
 from see import build_vision_config, train_tower, view_all
 from speak import Pairs, build_policy, build_tokenizer, encode_images, save_policy, train_speech
-from transformers import AutoTokenizer, CLIPModel, CLIPVisionModel
+from transformers import CLIPVisionModel
 
 from m3po.demo.easyvqa import EasyImage, is_negated, load_easy_vqa, to_sentence
 from m3po.demo.language import ask_everything, speak_by_habit
@@ -38,7 +38,7 @@ N_SCENES = 20_000
 FIRST_SEED = {"policy": 1_000_000, "mas": 2_000_000, "measure": 3_000_000}
 RATES = (0.75, 0.4)  # how often a host comes first, and how often it brings its partner
 VOCABULARY = 640
-PARTS = ("policy-tower", "policy-speech", "mas-tower", "mas-ranking", "mas-polish")
+PARTS = ("policy-tower", "policy-speech", "mas-tower", "mas-ranking")
 
 
 def scene_seeds(use: str, n: int = N_SCENES) -> list[int]:
@@ -114,17 +114,6 @@ def build_mas_ranking(cache: Path, out: Path, steps: int) -> None:
     save_scorer(model, tokenizer, out / "mas")
 
 
-def build_mas_polish(cache: Path, out: Path, steps: int) -> None:
-    """A second round for the facts that the first one leaves weakest: sides and counts."""
-    pixels, _ = load_views("mas", cache)
-    model = CLIPModel.from_pretrained(out / "mas", dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(out / "mas")
-    scenes = [sample_scene(s, *RATES) for s in scene_seeds("mas")]
-    favour = frozenset({"where", "count"})
-    train_ranking(model, tokenizer, pixels, scenes, load_easy_vqa("train"), steps, peak_lr=1e-3, seed=7, favour=favour)
-    save_scorer(model, tokenizer, out / "mas")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the demo models.")
     parser.add_argument("--part", choices=("all", "policy", "mas", *PARTS), default="all")
@@ -133,7 +122,6 @@ def main() -> None:
     parser.add_argument("--tower-steps", type=int, default=1300)
     parser.add_argument("--speech-steps", type=int, default=450)
     parser.add_argument("--ranking-steps", type=int, default=400)
-    parser.add_argument("--polish-steps", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -143,7 +131,6 @@ def main() -> None:
         "policy-speech": lambda: build_policy_speech(args.cache, args.out, args.speech_steps),
         "mas-tower": lambda: build_tower("mas", args.cache, 128, 4, 4, args.tower_steps, seed=4),
         "mas-ranking": lambda: build_mas_ranking(args.cache, args.out, args.ranking_steps),
-        "mas-polish": lambda: build_mas_polish(args.cache, args.out, args.polish_steps),
     }
     for part in PARTS:
         if args.part in ("all", part) or part.startswith(f"{args.part}-"):

@@ -1,9 +1,9 @@
 """Measure the demo models on pictures that neither was trained on, and print the tables of data/README.md.
 
-    PYTHONPATH=. python data/measure_demo.py [--models data] [--scenes 400] [--easy 400]
+    PYTHONPATH=. python data/measure_demo.py [--models data] [--scenes 400] [--easy 400] [--only policy|mas]
 
-Scenes come from a seed range of their own, easy-VQA from its test split. Answers are greedy. Takes about
-three minutes on two CPU cores. `answer_all` and `score_all` are plain enough to be borrowed by an experiment.
+Scenes come from a seed range of their own, easy-VQA from its test split. Answers are greedy. `answer_all` and
+`score_all` are plain enough to be borrowed by an experiment.
 """
 
 from __future__ import annotations
