@@ -32,8 +32,13 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         return run_command(studio, command)
 
     def run_strip() -> gr.HTML:
-        return gr.HTML("", server_functions=[on_run_button], js_on_load=RUN_BUTTONS_JS, apply_default_css=False,
-                       elem_classes="run-strip")  # fmt: skip
+        return gr.HTML(
+            "",
+            server_functions=[on_run_button],
+            js_on_load=RUN_BUTTONS_JS,
+            apply_default_css=False,
+            elem_classes="run-strip",
+        )
 
     with gr.Row(elem_id="data-page", elem_classes="data-page"):
         with gr.Column(scale=5, min_width=380):
@@ -45,24 +50,34 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
                 )
                 with gr.Row():
                     format_ = gr.Dropdown(
-                        [(label, value) for value, label in IMPORT_FORMATS.items()], value="auto", label="Format",
-                        elem_id="import-format", filterable=False,
-                    )  # fmt: skip
+                        [(label, value) for value, label in IMPORT_FORMATS.items()],
+                        value="auto",
+                        label="Format",
+                        elem_id="import-format",
+                        filterable=False,
+                    )
                     strict = gr.Checkbox(
-                        label="All or nothing", value=False, info="Refuse the whole file if one row is bad",
+                        label="All or nothing",
+                        value=False,
+                        info="Refuse the whole file if one row is bad",
                         elem_id="import-strict",
-                    )  # fmt: skip
+                    )
                 import_btn = gr.Button("Import", elem_id="data-import")
                 import_strip = run_strip()
         with gr.Column(scale=7, min_width=480):
-            message = gr.HTML(draw_notice(problem) if problem else "", apply_default_css=False, js_on_load=None,
-                              elem_id="data-message")  # fmt: skip
+            message = gr.HTML(
+                draw_notice(problem) if problem else "",
+                apply_default_css=False,
+                js_on_load=None,
+                elem_id="data-message",
+            )
             all_btn = gr.Button("Run all: sample, score, select", variant="primary", elem_id="data-all")
             with gr.Column(elem_classes="card-group"):
                 gr.HTML(
                     "<h2>1 · Sample</h2><p>K answers an instruction from the policy; equal answers become votes.</p>",
-                    apply_default_css=False, js_on_load=None,
-                )  # fmt: skip
+                    apply_default_css=False,
+                    js_on_load=None,
+                )
                 with gr.Row(elem_classes="settings"):
                     k = gr.Number(sample_defaults.get("k", 8), label="K", precision=0, minimum=1)
                     temperature = gr.Number(sample_defaults.get("temperature", 1.0), label="Temperature", step=0.1)
@@ -74,9 +89,10 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
                 sample_strip = run_strip()
             with gr.Column(elem_classes="card-group"):
                 gr.HTML(
-                    "<h2>2 · Score</h2><p>Log-probs by the policy, alignment (MAS) by the scorer, for what has none yet.</p>",
-                    apply_default_css=False, js_on_load=None,
-                )  # fmt: skip
+                    "<h2>2 · Score</h2><p>Log-probs by the policy, MAS by the scorer, for what has none yet.</p>",
+                    apply_default_css=False,
+                    js_on_load=None,
+                )
                 with gr.Row(elem_classes="settings"):
                     policy = gr.Textbox(sample_defaults.get("policy", ""), label="Policy (folder or hub id)", scale=4)
                     mas = gr.Textbox(sample_defaults.get("mas", ""), label="MAS scorer (folder or hub id)", scale=4)
@@ -85,8 +101,9 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
             with gr.Column(elem_classes="card-group"):
                 gr.HTML(
                     "<h2>3 · Select</h2><p>The best-aligned answer against the confident wrong one.</p>",
-                    apply_default_css=False, js_on_load=None,
-                )  # fmt: skip
+                    apply_default_css=False,
+                    js_on_load=None,
+                )
                 d = studio.current_select()
                 with gr.Row(elem_classes="settings"):
                     rule = gr.Dropdown(list(RULES), value=d.rule, label="Rule", filterable=False)

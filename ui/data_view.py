@@ -26,8 +26,12 @@ def draw_workspace(status: dict) -> Markup:
     splits = status["instructions"]
     total = sum(splits.values())
     if not total:
-        return tag("section", tag("h2", "Workspace"), tag("p", "Empty. Import images with instructions below to begin."),
-                   class_="panel")  # fmt: skip
+        return tag(
+            "section",
+            tag("h2", "Workspace"),
+            tag("p", "Empty. Import images with instructions below to begin."),
+            class_="panel",
+        )
     reviewed, reviewable = status["reviewed"], status["reviewable"]
     figures = [
         ("Instructions", count(total), ", ".join(f"{name} {count(n)}" for name, n in splits.items() if n)),
@@ -38,8 +42,9 @@ def draw_workspace(status: dict) -> Markup:
         ("Reviewed", f"{count(reviewed)} / {count(reviewable)}", f"{count(status['overridden'])} overridden"),
     ]
     cells = [
-        tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note, class_="quiet"))) for name, value, note in figures
-    ]  # fmt: skip
+        tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note, class_="quiet")))
+        for name, value, note in figures
+    ]
     return tag(
         "section",
         tag("h2", "Workspace"),

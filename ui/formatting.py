@@ -27,15 +27,20 @@ SCORE_COLUMNS = (
         "logp_mean", "logp", 2, "Log-prob: mean per token, in nats; higher (nearer 0) means the model believes it more."
     ),
     ScoreColumn("confidence", "conf", 2, "Confidence: exp(mean log-prob), 0 to 1; higher means the model believes it."),
-    ScoreColumn("good", "good", 2, "M3P good: fitness to be chosen, 0 to 1; aligned first, believed second. Higher wins."),
     ScoreColumn(
-        "hard", "hard", 2, "M3P hard: fitness to be rejected, 0 to 1; misaligned yet believed. Higher is a harder negative."
+        "good", "good", 2, "M3P good: fitness to be chosen, 0 to 1; aligned first, believed second. Higher wins."
     ),
-)  # fmt: skip
+    ScoreColumn(
+        "hard",
+        "hard",
+        2,
+        "M3P hard: fitness to be rejected, 0 to 1; misaligned yet believed. Higher is a harder negative.",
+    ),
+)
 
 PAIR_TOOLTIPS = {
-    "m3p_score": "M3P-Score of the pair, 0 to 1: mean of good(chosen) and hard(rejected); higher is more worth training on.",
-    "logp_margin": "Log-prob margin in nats a token: chosen minus rejected; negative means the model prefers the wrong answer.",
+    "m3p_score": "M3P-Score, 0 to 1: mean of good(chosen) and hard(rejected); higher is more worth training on.",
+    "logp_margin": "Log-prob margin, nats a token: chosen minus rejected; negative: the model prefers the wrong one.",
     "mas_gap": "MAS gap: chosen minus rejected, in the scorer's units; higher is a clearer difference.",
 }
 

@@ -24,18 +24,24 @@ PANELS = (
 
 def plot_curves(metrics: Mapping[str, Curve], revision: object = "run") -> go.Figure:
     """Loss, rewards, margins and accuracies against the step; empty panels while nothing came yet."""
-    figure = make_subplots(rows=2, cols=2, subplot_titles=[title for title, _ in PANELS], vertical_spacing=0.17,
-                           horizontal_spacing=0.09)  # fmt: skip
+    figure = make_subplots(
+        rows=2, cols=2, subplot_titles=[title for title, _ in PANELS], vertical_spacing=0.17, horizontal_spacing=0.09
+    )
     for i, (_, curves) in enumerate(PANELS):
         for key, (name, colour, dash) in curves.items():
             points = metrics.get(key) or []
             figure.add_scatter(
-                x=[step for step, _ in points], y=[value for _, value in points], name=name,
+                x=[step for step, _ in points],
+                y=[value for _, value in points],
+                name=name,
                 mode="lines+markers" if len(points) < 40 else "lines",
-                line={"color": colour, "dash": dash, "width": 2}, marker={"size": 5},
+                line={"color": colour, "dash": dash, "width": 2},
+                marker={"size": 5},
                 hovertemplate=f"step %{{x}}<br>{name} %{{y:.4f}}<extra></extra>",
-                row=i // 2 + 1, col=i % 2 + 1, showlegend=len(curves) > 1,
-            )  # fmt: skip
+                row=i // 2 + 1,
+                col=i % 2 + 1,
+                showlegend=len(curves) > 1,
+            )
     figure.update_layout(
         height=430, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.16}, **_look(revision)
     )
@@ -57,18 +63,32 @@ def plot_before_after(rows: Sequence[tuple[str, float, float, bool | None]], rev
     labels = [label for label, *_ in rows]
     for label, before, after, higher in rows:
         figure.add_scatter(
-            x=[before, after], y=[label, label], mode="lines", line={"color": _direction(before, after, higher), "width": 3},
-            hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
+            x=[before, after],
+            y=[label, label],
+            mode="lines",
+            line={"color": _direction(before, after, higher), "width": 3},
+            hoverinfo="skip",
+            showlegend=False,
+        )
     for name, at, symbol in (("before", 1, "circle-open"), ("after", 2, "circle")):
         figure.add_scatter(
-            x=[row[at] for row in rows], y=labels, mode="markers", name=name,
-            marker={"symbol": symbol, "size": 11, "color": [_direction(*row[1:]) for row in rows], "line": {"width": 2}},
+            x=[row[at] for row in rows],
+            y=labels,
+            mode="markers",
+            name=name,
+            marker={
+                "symbol": symbol,
+                "size": 11,
+                "color": [_direction(*row[1:]) for row in rows],
+                "line": {"width": 2},
+            },
             hovertemplate=f"%{{y}}<br>{name} %{{x:.1%}}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_layout(
-        height=max(170, 90 + 26 * len(rows)), legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, **_look(revision)
-    )  # fmt: skip
+        height=max(170, 90 + 26 * len(rows)),
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        **_look(revision),
+    )
     figure.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
     figure.update_yaxes(autorange="reversed", automargin=True)
     return figure
@@ -83,11 +103,16 @@ def _direction(before: float, after: float, higher: bool | None) -> str:
 def _look(revision: object) -> dict:
     """Transparent, so that light and dark both carry it; zoom survives an update of the same run."""
     return {
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "margin": {"l": 44, "r": 12, "t": 48, "b": 36},
-        "font": {"family": SANS, "size": 12, "color": GREY}, "uirevision": str(revision),
-        "xaxis": _axis(), "yaxis": _axis(), **{f"{a}axis{n}": _axis() for a in "xy" for n in (2, 3, 4)},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 44, "r": 12, "t": 48, "b": 36},
+        "font": {"family": SANS, "size": 12, "color": GREY},
+        "uirevision": str(revision),
+        "xaxis": _axis(),
+        "yaxis": _axis(),
+        **{f"{a}axis{n}": _axis() for a in "xy" for n in (2, 3, 4)},
         "hoverlabel": {"font": {"family": SANS}},
-    }  # fmt: skip
+    }
 
 
 def _axis() -> dict:

@@ -45,27 +45,43 @@ def draw_overview(results: Sequence[Mapping], shown: int | None) -> Markup:
     head = tag(
         "tr",
         *[tag("th", name, scope="col") for name in ("Run", "State", "Pairs", "Reviewed", "Set")],
-        *[tag("th", METRICS[key].label, " ", _arrow(METRICS[key]), scope="col", title=_explain(METRICS[key])) for key in keys],
-    )  # fmt: skip
+        *[
+            tag("th", METRICS[key].label, " ", _arrow(METRICS[key]), scope="col", title=_explain(METRICS[key]))
+            for key in keys
+        ],
+    )
     lines = []
     for r in results:
         run, state = r["run"], state_of(r)  # type: ignore[arg-type]
         cells = [
-            tag("td", tag("button", f"Run {run.id}", type="button", class_="link", data_show_run=run.id,
-                          aria_pressed="true" if run.id == shown else "false"),
-                tag("span", f" {clock(run.created_at)}", class_="quiet")),
+            tag(
+                "td",
+                tag(
+                    "button",
+                    f"Run {run.id}",
+                    type="button",
+                    class_="link",
+                    data_show_run=run.id,
+                    aria_pressed="true" if run.id == shown else "false",
+                ),
+                tag("span", f" {clock(run.created_at)}", class_="quiet"),
+            ),
             tag("td", tag("span", STATE_LABELS.get(state, state), class_=f"chip state-{state}")),
             tag("td", count(r["pairs"]), class_="num"),
             tag("td", count(r["human"]), class_="num"),
             tag("td", tag("code", (r["content_hash"] or "")[:8], title=r["content_hash"])),
-        ]  # fmt: skip
+        ]
         for key in keys:
             before, after = (r["before"] or {}).get(key), (r["after"] or {}).get(key)
             cells.append(
-                tag("td", show_value(METRICS[key], before), " → ",
+                tag(
+                    "td",
+                    show_value(METRICS[key], before),
+                    " → ",
                     tag("b", show_value(METRICS[key], after), class_=f"judged-{judge(METRICS[key], before, after)}"),
-                    class_="num")
-            )  # fmt: skip
+                    class_="num",
+                )
+            )
         lines.append(
             tag("tr", *cells, class_="shown" if run.id == shown else None, data_run_id=run.id, data_run_state=state)
         )
@@ -101,15 +117,19 @@ def draw_metrics(result: Mapping) -> Markup:
                 "tr",
                 tag("th", metric.label, " ", _arrow(metric), scope="row", title=_explain(metric)),
                 *[
-                    tag("td", show_value(metric, value), _interval(metric, (result.get(f"intervals_{side}") or {}).get(metric.key)),
-                        class_="num")
+                    tag(
+                        "td",
+                        show_value(metric, value),
+                        _interval(metric, (result.get(f"intervals_{side}") or {}).get(metric.key)),
+                        class_="num",
+                    )
                     for side, value in (("before", before), ("after", after))
                 ],
                 tag("td", show_value(metric, change, sign=True), class_=f"num judged-{judged}"),
                 tag("td", words, class_=f"judged-{judged}"),
                 data_metric=metric.key,
             )
-        )  # fmt: skip
+        )
     head = tag("tr", *[tag("th", name, scope="col") for name in ("Held-out figure", "Before", "After", "Change", "")])
     counts = ", ".join(f"{name.replace('_', ' ')} {count(n)}" for name, n in (result.get("counts") or {}).items() if n)
     return join(
@@ -149,16 +169,29 @@ def draw_samples(samples: Sequence[Mapping]) -> Markup:
         cards.append(
             tag(
                 "article",
-                tag("div", *[tag("img", src=image_url(i), alt="", loading="lazy", width=i.width, height=i.height) for i in images],
-                    class_="sample-images"),
-                tag("div",
+                tag(
+                    "div",
+                    *[
+                        tag("img", src=image_url(i), alt="", loading="lazy", width=i.width, height=i.height)
+                        for i in images
+                    ],
+                    class_="sample-images",
+                ),
+                tag(
+                    "div",
                     tag("p", clip(sample["instruction"]), class_="instruction-text"),
-                    tag("div", tag("p", tag("b", "before "), *_marked(left), class_="sample-before", dir="auto"),
-                        tag("p", tag("b", "after "), *_marked(right), class_="sample-after", dir="auto"), class_="sides"),
-                    class_="sample-words"),
-                class_="sample", data_instruction_id=sample["instruction_id"],
+                    tag(
+                        "div",
+                        tag("p", tag("b", "before "), *_marked(left), class_="sample-before", dir="auto"),
+                        tag("p", tag("b", "after "), *_marked(right), class_="sample-after", dir="auto"),
+                        class_="sides",
+                    ),
+                    class_="sample-words",
+                ),
+                class_="sample",
+                data_instruction_id=sample["instruction_id"],
             )
-        )  # fmt: skip
+        )
     return tag("div", *cards, class_="samples")
 
 

@@ -104,8 +104,10 @@ class ReviewHandler:
             return {"error": str(error), "level": "error"}
         except Exception as error:  # a bug: the log has it, the page says so and stays where it is
             log.exception("review command failed: %r", data)
-            return {"error": f"Unexpected {type(error).__name__}: {error}. Nothing moved; the log has the details.",
-                    "level": "error"}  # fmt: skip
+            return {
+                "error": f"Unexpected {type(error).__name__}: {error}. Nothing moved; the log has the details.",
+                "level": "error",
+            }
 
     # What is shown
 
@@ -115,15 +117,12 @@ class ReviewHandler:
             item = self.studio.review_item(c.view)
         return self._answer(c, item)
 
-    def _move(self, c: Command, step: int, message: str = "") -> dict:
-        here = self.studio.review_item(c.view, c.instruction_id) if c.instruction_id is not None else None
-        if here is None:
-            return self._answer(c, self.studio.review_item(c.view))
-        target = here.next_id if step > 0 else here.previous_id
-        if target is None:
+    def _move(self, c: Command, step: int) -> dict:
+        item = self.studio.review_item(c.view, c.instruction_id, move=step if c.instruction_id is not None else 0)
+        if item is not None and item.instruction.id == c.instruction_id:
             end = "This is the last one of this view." if step > 0 else "This is the first one of this view."
-            return self._answer(c, here, message=message or end, keep_pending=True)
-        return self._answer(c, self.studio.review_item(c.view, target), message=message)
+            return self._answer(c, item, message=end, keep_pending=True)
+        return self._answer(c, item)
 
     def _jump(self, c: Command) -> dict:
         wanted = c.text.strip()
@@ -133,13 +132,9 @@ class ReviewHandler:
         return self._answer(c, self.studio.review_item(c.view, found))
 
     def _peek(self, c: Command) -> dict:
-        """Image addresses of the neighbours, to be fetched before they are needed."""
-        item = self.studio.review_item(c.view, c.instruction_id) if c.instruction_id is not None else None
-        urls: list[str] = []
-        for neighbour in (item.next_id, item.previous_id) if item else ():
-            other = self.studio.review_item(c.view, neighbour) if neighbour is not None else None
-            urls += [image_url(image) for image in other.instruction.images] if other else []
-        return {"images": urls}
+        """Image addresses of the next item, to be fetched before they are needed."""
+        item = self.studio.review_item(c.view, c.instruction_id, move=1) if c.instruction_id is not None else None
+        return {"images": [image_url(image) for image in item.instruction.images] if item else []}
 
     # Decisions
 
@@ -236,7 +231,7 @@ class ReviewHandler:
     def _decide(self, c: Command, item: ReviewItem, verdict: str, chosen: int | None, rejected: int | None) -> None:
         self.studio.decide(
             item.instruction.id, verdict, chosen=chosen, rejected=rejected, annotator=c.annotator, seconds=c.seconds
-        )  # fmt: skip
+        )
 
     def _after(self, c: Command, item: ReviewItem) -> dict:
         """The item after the one just decided; at the end of the view, what is left of it."""
@@ -287,16 +282,36 @@ class ReviewHandler:
         status = self.studio.status()
         active = [run for run in status["runs"] if run["state"] in ("queued", "running")]
         if view.filter == "unreviewed" and status["reviewable"]:
-            return {"title": "All reviewed", "text": "Every pair has a decision. Fine-tune on them, or look at them again.",
-                    "action": "train", "waiting": bool(active)}  # fmt: skip
+            return {
+                "title": "All reviewed",
+                "text": "Every pair has a decision. Fine-tune on them, or look at them again.",
+                "action": "train",
+                "waiting": bool(active),
+            }
         if view.filter != "all" and status["candidates"]:
-            return {"title": "Nothing here", "text": "No instruction matches this filter.", "action": "all",
-                    "waiting": bool(active)}  # fmt: skip
+            return {
+                "title": "Nothing here",
+                "text": "No instruction matches this filter.",
+                "action": "all",
+                "waiting": bool(active),
+            }
         if active:
-            return {"title": "The models are at work", "text": "The first items appear here as soon as they are ready.",
-                    "action": "data", "waiting": True}  # fmt: skip
+            return {
+                "title": "The models are at work",
+                "text": "The first items appear here as soon as they are ready.",
+                "action": "data",
+                "waiting": True,
+            }
         if not sum(status["instructions"].values()):
-            return {"title": "No instructions yet", "text": "Import a folder of images or a file on the Data tab.",
-                    "action": "data", "waiting": False}  # fmt: skip
-        return {"title": "Nothing to review yet", "text": "Sample, score and select on the Data tab.", "action": "data",
-                "waiting": False}  # fmt: skip
+            return {
+                "title": "No instructions yet",
+                "text": "Import a folder of images or a file on the Data tab.",
+                "action": "data",
+                "waiting": False,
+            }
+        return {
+            "title": "Nothing to review yet",
+            "text": "Sample, score and select on the Data tab.",
+            "action": "data",
+            "waiting": False,
+        }

@@ -13,14 +13,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from browser import FLAGS, VIEWPORT, App, find_browser
-from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from browser import FLAGS, VIEWPORT, App, find_browser  # noqa: E402
+from PIL import Image  # noqa: E402
+from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
-from m3po.demo.models import demo_models
-from m3po.demo.workspace import write_demo_source
-from m3po.settings import WorkspaceConfig
-from m3po.studio import Studio
+from m3po.demo.models import demo_models  # noqa: E402
+from m3po.demo.workspace import write_demo_source  # noqa: E402
+from m3po.settings import WorkspaceConfig  # noqa: E402
+from m3po.studio import Studio  # noqa: E402
 
 OUT = ROOT / "build" / "screenshots"
 PICTURE = ROOT / "data" / "screenshots" / "review.png"
@@ -34,7 +34,9 @@ def make_workspace(folder: Path, *, demo: bool, policy: str | None = None) -> Pa
     path = Studio.create(folder, WorkspaceConfig(policy or str(own), str(mas), demo=demo))
     if demo:
         studio = Studio.open(path)
-        studio.import_source(write_demo_source(folder.with_name(f"{folder.name}-source"), n_train=60, n_tune=0, n_heldout=24))
+        studio.import_source(
+            write_demo_source(folder.with_name(f"{folder.name}-source"), n_train=60, n_tune=0, n_heldout=24)
+        )
         studio.close()
     return path
 

@@ -1,4 +1,4 @@
-"""The whole way once, in a real browser with the demo's real models: review, crash, restart, fine-tune, before/after."""
+"""The whole way once, in a real browser with the real demo models: review, crash, restart, fine-tune, compare."""
 
 from __future__ import annotations
 

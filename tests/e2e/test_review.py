@@ -60,8 +60,16 @@ def undo_everything(page) -> None:
 
 
 def test_everything_is_on_one_screen(review):
-    ids = ("review-image", "review-instruction", "review-candidates", "review-accept", "review-swap", "review-skip",
-           "review-undo", "review-position")  # fmt: skip
+    ids = (
+        "review-image",
+        "review-instruction",
+        "review-candidates",
+        "review-accept",
+        "review-swap",
+        "review-skip",
+        "review-undo",
+        "review-position",
+    )
     for element_id in ids:
         assert review.locator(f"#{element_id}").count() == 1
         box = review.locator(f"#{element_id}").bounding_box()
@@ -277,6 +285,8 @@ def test_next_item_is_drawn_quickly(review, capsys):
     undo_everything(review)
     with capsys.disabled():
         decide, move = times[:8], times[8:]
-        print(f"\n[latency] decision to next item drawn: median {statistics.median(decide):.0f} ms, max {max(decide)} ms;"
-              f" move: median {statistics.median(move):.0f} ms, max {max(move)} ms")  # fmt: skip
+        print(
+            f"\n[latency] decision to next item drawn: median {statistics.median(decide):.0f} ms, max {max(decide)} ms;"
+            f" move: median {statistics.median(move):.0f} ms, max {max(move)} ms"
+        )
     assert statistics.median(times) < 400  # a busy machine is forgiven, a second is not

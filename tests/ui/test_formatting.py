@@ -13,17 +13,31 @@ from ui.scatter import ScatterPoint, draw_scatter
 
 @pytest.mark.parametrize(
     ("value", "options", "expected"),
-    [(None, {}, "–"), (float("nan"), {}, "–"), (-0.5, {}, "−0.50"), (-0.001, {}, "0.00"), (0.25, {"sign": True}, "+0.25"),
-     (3, {"digits": 0}, "3")],
-)  # fmt: skip
+    [
+        (None, {}, "–"),
+        (float("nan"), {}, "–"),
+        (-0.5, {}, "−0.50"),
+        (-0.001, {}, "0.00"),
+        (0.25, {"sign": True}, "+0.25"),
+        (3, {"digits": 0}, "3"),
+    ],
+)
 def test_numbers(value, options, expected):
     assert formatting.number(value, **options) == expected
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(None, "–"), (-1, "–"), (7.6, "8 s"), (59.9, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (1e5, "1 d 3 h")],
-)  # fmt: skip
+    [
+        (None, "–"),
+        (-1, "–"),
+        (7.6, "8 s"),
+        (59.9, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+        (1e5, "1 d 3 h"),
+    ],
+)
 def test_durations(seconds, expected):
     assert formatting.duration(seconds) == expected
 

@@ -114,10 +114,20 @@ def test_a_full_disk_stays_on_the_item_and_says_so(page, monkeypatch):
 
 @pytest.mark.parametrize(
     "data",
-    [None, [], "x", {}, {"op": "drop"}, {"op": "show", "view": {"filter": "1; DROP TABLE"}}, {"op": "accept"},
-     {"op": "mark", "role": "chosen", "candidate_id": "1"}, {"op": "mark", "instruction_id": 10**30},
-     {"op": "jump", "text": "none"}, {"op": "jump", "text": 5}],
-)  # fmt: skip
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"op": "drop"},
+        {"op": "show", "view": {"filter": "1; DROP TABLE"}},
+        {"op": "accept"},
+        {"op": "mark", "role": "chosen", "candidate_id": "1"},
+        {"op": "mark", "instruction_id": 10**30},
+        {"op": "jump", "text": "none"},
+        {"op": "jump", "text": 5},
+    ],
+)
 def test_nonsense_is_answered_with_a_sentence(studio, data):
     answer = ReviewHandler(studio).on_command(data)
     assert answer["error"] and "Unexpected" not in answer["error"], answer
@@ -132,5 +142,9 @@ def test_moving_stops_at_both_ends(page):
     assert "first" in page.send("previous")["message"]
     page.send("next"), page.send("next")
     assert "last" in page.send("next")["message"]
-    assert "outside the filter" in page.send("show", view={"filter": "flagged", "order": "id"}, instruction_id=page.item[
-        "instruction_id"])["parts"]["review-position"]  # fmt: skip
+    assert (
+        "outside the filter"
+        in page.send("show", view={"filter": "flagged", "order": "id"}, instruction_id=page.item["instruction_id"])[
+            "parts"
+        ]["review-position"]
+    )

@@ -38,12 +38,23 @@ def test_nothing_else_is_served(studio, client):
     secret = studio.path / "m3po.duckdb"
     assert secret.exists()
     for path in (
-        f"/m3po/image/{'0' * 64}", "/m3po/image/..%2fm3po.duckdb", "/m3po/image/%2e%2e/%2e%2e/etc/passwd",
-        f"/gradio_api/file={secret}", "/gradio_api/file=/etc/passwd", "/gradio_api//file=/etc/passwd",
-        f"/gradio_api/file%3D{secret}", f"/file={secret}", "/file/etc/passwd", f"/gradio_api/file={ROOT / 'app.py'}",
-        "/gradio_api/file=http://127.0.0.1/", "/gradio_api/proxy=http://127.0.0.1/", "/static/../../../app.py",
-        "/assets/..%2f..%2f..%2f..%2fetc%2fpasswd", "/docs", "/openapi.json",
-    ):  # fmt: skip
+        f"/m3po/image/{'0' * 64}",
+        "/m3po/image/..%2fm3po.duckdb",
+        "/m3po/image/%2e%2e/%2e%2e/etc/passwd",
+        f"/gradio_api/file={secret}",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api//file=/etc/passwd",
+        f"/gradio_api/file%3D{secret}",
+        f"/file={secret}",
+        "/file/etc/passwd",
+        f"/gradio_api/file={ROOT / 'app.py'}",
+        "/gradio_api/file=http://127.0.0.1/",
+        "/gradio_api/proxy=http://127.0.0.1/",
+        "/static/../../../app.py",
+        "/assets/..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/docs",
+        "/openapi.json",
+    ):
         answer = client.get(path)
         assert answer.status_code in (307, 401, 403, 404, 405), (path, answer.status_code)
         assert b"root:" not in answer.content and b"DUCK" not in answer.content, path
@@ -96,15 +107,27 @@ def test_a_taken_port_is_a_sentence():
 def test_app_without_a_workspace_is_one_sentence(tmp_path):
     done = subprocess.run(
         [sys.executable, "app.py", "--workspace", str(tmp_path / "none"), "--port", "0", "--no-browser"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 1
     assert str(tmp_path / "none") in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_the_page_starts_without_torch():
-    code = "import sys, app, ui.build, ui.server, m3po.bridge; print([m for m in ('torch', 'transformers') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    code = (
+        "import sys, app, ui.build, ui.server, m3po.bridge;"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.stdout.strip() == "[]", done.stderr
