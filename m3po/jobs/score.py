@@ -145,9 +145,7 @@ def _places(item: Item, want: str) -> list[int]:
     return [place for place, wanted in enumerate(item.row[want]) if wanted]
 
 
-def _output_row(
-    instruction_id: int, candidate_id: int, scores: TokenScores | None, mas: float | None
-) -> dict:
+def _output_row(instruction_id: int, candidate_id: int, scores: TokenScores | None, mas: float | None) -> dict:
     row = {"instruction_id": instruction_id, "candidate_id": candidate_id, "mas": mas}
     if scores is not None:
         row |= {
