@@ -14,6 +14,7 @@ let selected = null; // candidate id under the arrow keys
 let line = []; // commands that wait
 let busy = false;
 let drawnAt = performance.now();
+let touched = false; // has the annotator done anything yet? Until then a better first item may take the place
 let pollTimer = null;
 let saved = {};
 try {
@@ -41,6 +42,7 @@ function push(command) {
     return say("Save the edit or leave it first (Ctrl+Enter, Esc).", "hint");
   }
   line.push({ ...command, pressed: performance.now() });
+  touched = true;
   run();
 }
 
@@ -196,15 +198,15 @@ async function prefetch() {
   }
 }
 
-// Ask again by itself while nothing is shown yet, or while an edit is being scored.
+// Ask again by itself while nothing is ready yet, or while an edit is being scored.
 function schedulePoll() {
   clearTimeout(pollTimer);
-  const wait = item ? (item.scoring ? 1200 : 0) : 2000;
+  const wait = !item || item.waiting ? 2000 : item.scoring ? 1200 : 0;
   if (!wait) return;
   pollTimer = setTimeout(() => {
     if (!root.isConnected) return;
     if (onPage() && !busy && !$("review-edit-form")) {
-      line.push({ op: "show", quiet: true });
+      line.push(touched ? { op: "show", quiet: true } : { op: "show", quiet: true, instruction_id: null });
       run();
     } else schedulePoll();
   }, wait);
@@ -401,3 +403,4 @@ function read(event) {
 
 document.addEventListener("keydown", onKey);
 push({ op: "show", instruction_id: saved.instruction_id || null });
+touched = Boolean(saved.instruction_id);

@@ -272,6 +272,7 @@ class ReviewHandler:
                 "pending": dict(pending),
                 "chosen_text": texts.get(chosen, ""),
                 "scoring": is_scoring(item),
+                "waiting": item.decision is None and (item.selection_id is None or not item.candidates),
             },
             "parts": draw_item(item, pending),
             "message": message,

@@ -125,6 +125,13 @@ def seconds_of(run: Run) -> float | None:
 
 
 def latest(runs: Sequence[Run], kind: str) -> Run | None:
-    """The newest run of a kind; `runs` are newest first. One at work comes before any that ended."""
+    """The run of a kind that says most; `runs` are newest first.
+
+    One at work comes first, then one that waits, then the newest that ever began: those after a failed one in a chain
+    never did, and would hide why.
+    """
     of_kind = [run for run in runs if run.kind == kind]
-    return next((run for run in of_kind if run.state == "running"), of_kind[0] if of_kind else None)
+    for tells in (lambda run: run.state == "running", lambda run: run.active, lambda run: run.started_at is not None):
+        if found := next(filter(tells, of_kind), None):
+            return found
+    return of_kind[0] if of_kind else None

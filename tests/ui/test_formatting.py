@@ -74,6 +74,9 @@ def test_a_failed_run_says_why_and_offers_to_resume():
 def test_the_running_run_comes_before_a_newer_one_that_waits():
     runs = [make_run(id=9, state="queued"), make_run(id=8), make_run(id=5, kind="score")]
     assert latest(runs, "sample").id == 8
+    ended = dt.datetime(2026, 1, 1)
+    chain = [make_run(id=3, state="stopped"), make_run(id=1, state="failed", started_at=ended)]
+    assert latest(chain, "sample").id == 1  # what never began does not hide what failed
     assert latest(runs[:1], "sample").id == 9 and latest([], "sample") is None
 
 
