@@ -10,10 +10,11 @@ import logging
 import threading
 from pathlib import Path
 
+from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError
 from m3po.formats.m3po import write_m3po
 from m3po.formats.trl import write_trl
-from m3po.jobs import importing, plans
+from m3po.jobs import importing, launches, plans
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.worker import sentence_for
 from m3po.selection import NO_PAIR_REASONS
@@ -30,12 +31,10 @@ from m3po.settings import (
 from m3po.store import candidates, decisions, exports, instructions, review, runs, selections
 from m3po.store.connection import Connection, scalar
 from m3po.store.workspace import Workspace, create_workspace
-from m3po.training.presets import build_train_config, parse_losses, train_command
+from m3po.training.presets import build_train_config
 from m3po.types import (
     REVIEW_FILTERS,
     REVIEW_ORDERS,
-    TRAINING_VERDICTS,
-    VERDICTS,
     Candidate,
     Decision,
     ImageRef,
@@ -47,8 +46,6 @@ from m3po.types import (
 
 log = logging.getLogger("m3po.studio")
 
-DEFAULT_ANNOTATOR = "me"
-MAX_ANSWER_CHARACTERS = 100_000
 PILOT = 24  # instructions that a pipeline answers first, so that there is something to review within seconds
 
 
@@ -284,86 +281,21 @@ class Studio:
     def find_instruction(self, text: str) -> int | None:
         return self.db.read(lambda con: instructions.find_instruction(con, text))
 
-    def decide(
-        self,
-        instruction_id: int,
-        verdict: str,
-        *,
-        chosen: int | None = None,
-        rejected: int | None = None,
-        annotator: str = DEFAULT_ANNOTATOR,
-        seconds: float | None = None,
-        note: str = "",
-        reason: str = "",
-    ) -> Decision:
-        """Store a verdict; it is on disk when this returns.
+    def decide(self, instruction_id: int, verdict: str, **options) -> Decision:
+        """Store a verdict (options as in m3po.deciding.decide); it is on disk when this returns."""
+        return deciding.decide(self.db, instruction_id, verdict, **options)
 
-        `accept` without ids accepts the pair that stands. Raises BadInputError for a verdict without the pair it
-        needs, or ids that are no candidates of this instruction.
-        """
-        if verdict not in VERDICTS:
-            raise BadInputError(f"There is no verdict {verdict!r}: choose one of {', '.join(VERDICTS)}.")
-
-        def change(con: Connection) -> Decision:
-            item = review.read_bare_item(con, instruction_id)
-            if item is None:
-                raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
-            pair = item.pair
-            given = (chosen, rejected)
-            if verdict == "accept" and given == (None, None) and pair:
-                given = (pair.chosen, pair.rejected)
-            _check_pair(verdict, *given, {candidate.id for candidate in item.candidates})
-            new = decisions.NewDecision(
-                instruction_id=instruction_id,
-                verdict=verdict,
-                chosen=given[0],
-                rejected=given[1],
-                annotator=annotator or DEFAULT_ANNOTATOR,
-                seconds=seconds,
-                note=note,
-                reason=reason,
-                selection_id=item.selection_id,
-                shown=review.shown_state(item.machine_pair, item.candidates),
-            )
-            decision_id = decisions.add_decision(con, new)
-            return decisions.as_decision(decisions.read_decision(con, decision_id))
-
-        return self.db.write(change, lane="decision")
-
-    def undo(self, annotator: str = DEFAULT_ANNOTATOR) -> Decision | None:
+    def undo(self, annotator: str = deciding.DEFAULT_ANNOTATOR) -> Decision | None:
         """Revoke the annotator's newest decision that stands; returns it, or None when there is none."""
-
-        def change(con: Connection) -> Decision | None:
-            latest = decisions.latest_unrevoked(con, annotator or DEFAULT_ANNOTATOR)
-            if latest is None:
-                return None
-            decisions.revoke(con, latest)
-            return decisions.as_decision(latest)
-
-        return self.db.write(change, lane="decision")
+        return deciding.undo(self.db, annotator)
 
     def history(self, instruction_id: int) -> list[Decision]:
         """Every decision on an instruction, newest first, revoked ones included."""
         return self.db.read(lambda con: decisions.history(con, instruction_id))
 
-    def add_edit(self, instruction_id: int, text: str, annotator: str = DEFAULT_ANNOTATOR) -> Candidate:
+    def add_edit(self, instruction_id: int, text: str, annotator: str = deciding.DEFAULT_ANNOTATOR) -> Candidate:
         """Keep an answer that a human wrote as a candidate; it is scored in the background."""
-        text = text.strip()
-        if not text:
-            raise BadInputError("The edited answer is empty: write one, or press Esc to keep the old one.")
-        if len(text) > MAX_ANSWER_CHARACTERS or "\x00" in text:
-            raise BadInputError(f"The edited answer must be plain text of at most {MAX_ANSWER_CHARACTERS} characters.")
-
-        def change(con: Connection) -> Candidate:
-            if scalar(con, "SELECT count(*) FROM instructions WHERE instruction_id = ?", [instruction_id]) == 0:
-                raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
-            candidate_id = candidates.add_human(con, instruction_id, text, annotator or DEFAULT_ANNOTATOR)
-            found = candidates.candidates_of(con, [instruction_id], selections.latest_selection(con))
-            return review.as_candidate(
-                next(row for row in found[instruction_id] if row["candidate_id"] == candidate_id)
-            )
-
-        candidate = self.db.write(change, lane="decision")
+        candidate = deciding.add_edit(self.db, instruction_id, text, annotator)
         if candidate.logp_sum is None or candidate.mas is None:
             self._score_soon()
         return candidate
@@ -395,122 +327,27 @@ class Studio:
 
     def train_preview(self, config: TrainConfig) -> dict:
         """What a run would train on, its exact command, and what speaks against it, before it is started."""
-        parse_losses(config)
-
-        def read(con: Connection) -> dict:
-            selection = selections.latest_selection(con)
-            counts = decisions.pair_counts(con, selection, config.only)
-            info = selections.selection_info(con, selection)
-            heldout = instructions.count_by_split(con)["heldout"]
-            problems = []
-            if counts["pairs"] < 2:
-                problems.append("There are fewer than 2 pairs to train on: sample, score and select first, or review.")
-            if not heldout:
-                problems.append("The held-out split is empty: the run trains, but nothing measures before and after.")
-            return {
-                "pairs": counts["pairs"],
-                "human": counts["human"],
-                "overridden": counts["overridden"],
-                "machine": counts["pairs"] - counts["human"],
-                "selection": info["content_hash"] if info else "",
-                "problems": problems,
-            }
-
-        return self.db.read(read) | {"command": train_command(str(self.path), config)}
+        return launches.preview(self.workspace, config)
 
     def start_train(self, config: TrainConfig, *, evaluate: bool = True) -> Run:
         """Freeze the curated pairs and queue: held-out answers before (once a model), training, answers after.
 
         Returns the training run. Raises JobError when there is no pair.
         """
-        parse_losses(config)
-        before = EvaluateConfig(policy=config.policy)
-
-        def change(con: Connection) -> int:
-            pairs, table, digest = plans.training_set(self.workspace, con, config)
-            measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
-            base = self._queue_base(con, before) if measure else None
-            values = dataclasses.asdict(config)
-            selection = selections.latest_selection(con)
-            counts = {"pairs": len(pairs), "human": sum(pair["human"] for pair in pairs)}
-            lineage = {"content_hash": digest, "selection": selection, "before_run": base, **counts}
-            run_id = runs.add_run(con, "train", values | lineage, train_command(str(self.path), config))
-            runs.add_run_pairs(con, run_id, pairs)
-            self.runner.freeze(run_id, "train", values, table)
-            if measure:
-                after = EvaluateConfig(policy=config.policy, adapter=str(self.runner.folder(run_id).adapter_path))
-                command = plans.command_line("evaluate", self.workspace, after)
-                self.runner.queue(con, "evaluate", dataclasses.asdict(after), command, parent=run_id, after=run_id)
-            return run_id
-
-        run_id = self.db.write(change)
-        self.runner.wake()
-        return self.run(run_id)
-
-    def _queue_base(self, con: Connection, config: EvaluateConfig) -> int:
-        """The evaluation of the model as it is: one that is there is used again."""
-        known = plans.base_evaluation(self.workspace, con, config)
-        if known:
-            return known.id
-        values = dataclasses.asdict(config) | {"mark": plans.evaluation_mark(con, config)}
-        return self.runner.queue(con, "evaluate", values, plans.command_line("evaluate", self.workspace, config))
+        return self.run(launches.launch_training(self.workspace, self.runner, config, evaluate))
 
     def start_evaluate(self, config: EvaluateConfig | None = None) -> Run:
         """Greedy answers on the held-out split and their figures."""
         config = config or EvaluateConfig(policy=self._policy())
-
-        def change(con: Connection) -> int:
-            if not config.adapter:
-                return self._queue_base(con, config)
-            command = plans.command_line("evaluate", self.workspace, config)
-            return self.runner.queue(con, "evaluate", dataclasses.asdict(config), command)
-
-        run_id = self.db.write(change)
-        self.runner.wake()
-        return self.run(run_id)
+        return self.run(launches.launch_evaluation(self.workspace, self.runner, config))
 
     def results(self) -> list[dict]:
         """Every training run, newest first, with the held-out figures before and after (None: not there yet)."""
-        found = []
-        evaluations = self.runs(("evaluate",), limit=1000)
-        for run in self.runs(("train",), limit=1000):
-            before = next((e for e in evaluations if e.id == run.config.get("before_run")), None)
-            after = next((e for e in evaluations if e.parent_id == run.id), None)
-            found.append(
-                {
-                    "run": run,
-                    "before_run": before,
-                    "after_run": after,
-                    "before": _evaluation(before, "metrics"),
-                    "after": _evaluation(after, "metrics"),
-                    "intervals_before": _evaluation(before, "intervals"),
-                    "intervals_after": _evaluation(after, "intervals"),
-                    "counts": _evaluation(after, "counts") or _evaluation(before, "counts"),
-                    "config": run.config,
-                    "pairs": run.config.get("pairs", 0),
-                    "human": run.config.get("human", 0),
-                    "content_hash": run.config.get("content_hash", ""),
-                }
-            )
-        return found
+        return self.db.read(launches.results)
 
     def result_samples(self, run_id: int, limit: int = 12, changed_only: bool = True) -> list[dict]:
-        """Held-out answers before and after the training run `run_id`, with the image, changed ones first."""
-        result = next((r for r in self.results() if r["run"].id == run_id), None)
-        if not result or not result["before_run"] or not result["after_run"]:
-            return []
-        before, after = result["before_run"].id, result["after_run"].id
-
-        def read(con: Connection) -> list[dict]:
-            found = runs.read_answers(con, before, after, limit, changed_only)
-            refs = instructions.image_refs(con, [i for row in found for i in row["image_ids"]], self.workspace.images)
-            return [
-                {k: row[k] for k in ("instruction_id", "instruction", "category", "before", "after")}
-                | {"images": [refs[i] for i in row["image_ids"]]}
-                for row in found
-            ]
-
-        return self.db.read(read)
+        """Held-out answers before and after the training run `run_id`, with the images, changed ones first."""
+        return launches.result_samples(self.workspace, run_id, limit, changed_only)
 
     # ---- export -----------------------------------------------------------------------------------------------
 
@@ -528,21 +365,6 @@ class Studio:
         else:
             rows = write_trl(exports.iter_pairs(self.db.read, selection, only, self.workspace.images), out)
         return {"rows": rows, "path": str(out), "format": format, "only": only}
-
-
-def _check_pair(verdict: str, chosen: int | None, rejected: int | None, known: set[int]) -> None:
-    for candidate in (chosen, rejected):
-        if candidate is not None and candidate not in known:
-            raise BadInputError(f"Candidate {candidate} is not an answer to this instruction: reload the page.")
-    if verdict in TRAINING_VERDICTS:
-        if chosen is None or rejected is None:
-            raise BadInputError("This item has no pair yet: make one answer chosen and another rejected.")
-        if chosen == rejected:
-            raise BadInputError("Chosen and rejected are the same answer: pick two different ones.")
-
-
-def _evaluation(run: Run | None, key: str) -> dict | None:
-    return (run.result or {}).get(key) if run and run.state == "finished" else None
 
 
 def _run_summary(run: Run) -> dict:

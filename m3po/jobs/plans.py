@@ -145,7 +145,7 @@ def content_hash(table: pa.Table) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def base_evaluation(workspace: Workspace, con: Connection, config: EvaluateConfig) -> Run | None:
+def base_evaluation(con: Connection, config: EvaluateConfig) -> Run | None:
     """An evaluation of the same model on the same rows that is finished or under way, to be used again."""
     mark = evaluation_mark(con, config)
     for run in runs.read_runs(con, ("evaluate",), limit=1000):

@@ -1,0 +1,102 @@
+"""What a human may decide, and how it is stored: checked, then appended in one short transaction."""
+
+from __future__ import annotations
+
+from m3po.errors import BadInputError
+from m3po.store import candidates, decisions, review, selections
+from m3po.store.connection import Connection, Database, scalar
+from m3po.types import TRAINING_VERDICTS, VERDICTS, Candidate, Decision
+
+DEFAULT_ANNOTATOR = "me"
+MAX_ANSWER_CHARACTERS = 100_000
+
+
+def decide(
+    database: Database,
+    instruction_id: int,
+    verdict: str,
+    *,
+    chosen: int | None = None,
+    rejected: int | None = None,
+    annotator: str = DEFAULT_ANNOTATOR,
+    seconds: float | None = None,
+    note: str = "",
+    reason: str = "",
+) -> Decision:
+    """Store a verdict with what was shown; it is on disk when this returns.
+
+    `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item. Raises BadInputError
+    for a verdict without the pair it needs, or ids that are no candidates of this instruction.
+    """
+    if verdict not in VERDICTS:
+        raise BadInputError(f"There is no verdict {verdict!r}: choose one of {', '.join(VERDICTS)}.")
+
+    def change(con: Connection) -> Decision:
+        item = review.read_bare_item(con, instruction_id)
+        if item is None:
+            raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
+        given = (chosen, rejected)
+        if verdict == "accept" and given == (None, None) and item.pair:
+            given = (item.pair.chosen, item.pair.rejected)
+        _check_pair(verdict, *given, {candidate.id for candidate in item.candidates})
+        new = decisions.NewDecision(
+            instruction_id=instruction_id,
+            verdict=verdict,
+            chosen=given[0],
+            rejected=given[1],
+            annotator=annotator or DEFAULT_ANNOTATOR,
+            seconds=seconds,
+            note=note,
+            reason=reason,
+            selection_id=item.selection_id,
+            shown=review.shown_state(item.machine_pair, item.candidates),
+        )
+        decision_id = decisions.add_decision(con, new)
+        return decisions.as_decision(decisions.read_decision(con, decision_id))
+
+    return database.write(change, lane="decision")
+
+
+def _check_pair(verdict: str, chosen: int | None, rejected: int | None, known: set[int]) -> None:
+    for candidate in (chosen, rejected):
+        if candidate is not None and candidate not in known:
+            raise BadInputError(f"Candidate {candidate} is not an answer to this instruction: reload the page.")
+    if verdict in TRAINING_VERDICTS:
+        if chosen is None or rejected is None:
+            raise BadInputError("This item has no pair yet: make one answer chosen and another rejected.")
+        if chosen == rejected:
+            raise BadInputError("Chosen and rejected are the same answer: pick two different ones.")
+
+
+def undo(database: Database, annotator: str = DEFAULT_ANNOTATOR) -> Decision | None:
+    """Revoke the annotator's newest decision that stands; returns it, or None when there is none."""
+
+    def change(con: Connection) -> Decision | None:
+        latest = decisions.latest_unrevoked(con, annotator or DEFAULT_ANNOTATOR)
+        if latest is None:
+            return None
+        decisions.revoke(con, latest)
+        return decisions.as_decision(latest)
+
+    return database.write(change, lane="decision")
+
+
+def add_edit(database: Database, instruction_id: int, text: str, annotator: str = DEFAULT_ANNOTATOR) -> Candidate:
+    """Keep an answer that a human wrote as a candidate; a text that is one already is that one.
+
+    Raises BadInputError for an empty or over-long text.
+    """
+    text = text.strip()
+    if not text:
+        raise BadInputError("The edited answer is empty: write one, or press Esc to keep the old one.")
+    if len(text) > MAX_ANSWER_CHARACTERS or "\x00" in text:
+        raise BadInputError(f"The edited answer must be plain text of at most {MAX_ANSWER_CHARACTERS} characters.")
+
+    def change(con: Connection) -> Candidate:
+        if scalar(con, "SELECT count(*) FROM instructions WHERE instruction_id = ?", [instruction_id]) == 0:
+            raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
+        candidate_id = candidates.add_human(con, instruction_id, text, annotator or DEFAULT_ANNOTATOR)
+        found = candidates.candidates_of(con, [instruction_id], selections.latest_selection(con))
+        return review.as_candidate(next(row for row in found[instruction_id] if row["candidate_id"] == candidate_id))
+
+    return database.write(change, lane="decision")

@@ -1,0 +1,140 @@
+"""Training runs as their user sees them: what would be trained, the chain of jobs one press starts, what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from m3po.jobs import plans
+from m3po.jobs.runner import JobRunner
+from m3po.settings import EvaluateConfig, TrainConfig
+from m3po.store import decisions, instructions, runs, selections
+from m3po.store.connection import Connection
+from m3po.store.workspace import Workspace
+from m3po.training.presets import parse_losses, train_command
+from m3po.types import Run
+
+
+def preview(workspace: Workspace, config: TrainConfig) -> dict:
+    """How many pairs, how many of them by humans, the exact command, and what speaks against the run."""
+    parse_losses(config)
+
+    def read(con: Connection) -> dict:
+        selection = selections.latest_selection(con)
+        counts = decisions.pair_counts(con, selection, config.only)
+        info = selections.selection_info(con, selection)
+        problems = []
+        if counts["pairs"] < 2:
+            problems.append("There are fewer than 2 pairs to train on: sample, score and select first, or review.")
+        if not instructions.count_by_split(con)["heldout"]:
+            problems.append("The held-out split is empty: the run trains, but nothing measures before and after.")
+        return {
+            **counts,
+            "machine": counts["pairs"] - counts["human"],
+            "selection": info["content_hash"] if info else "",
+            "problems": problems,
+        }
+
+    return workspace.db.read(read) | {"command": train_command(str(workspace.path), config)}
+
+
+def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig, evaluate: bool) -> int:
+    """Freeze the curated pairs and queue the run between its two evaluations; returns the training run's id.
+
+    Raises JobError when there is no pair, BadInputError for a loss that does not exist.
+    """
+    parse_losses(config)
+
+    def change(con: Connection) -> int:
+        pairs, table, digest = plans.training_set(workspace, con, config)
+        measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
+        before = _queue_base(workspace, runner, con, EvaluateConfig(policy=config.policy)) if measure else None
+        values = dataclasses.asdict(config)
+        lineage = {
+            "content_hash": digest,
+            "selection": selections.latest_selection(con),
+            "before_run": before,
+            "pairs": len(pairs),
+            "human": sum(pair["human"] for pair in pairs),
+        }
+        run_id = runs.add_run(con, "train", values | lineage, train_command(str(workspace.path), config))
+        runs.add_run_pairs(con, run_id, pairs)
+        runner.freeze(run_id, "train", values, table)
+        if measure:
+            after = EvaluateConfig(policy=config.policy, adapter=str(runner.folder(run_id).adapter_path))
+            command = plans.command_line("evaluate", workspace, after)
+            runner.queue(con, "evaluate", dataclasses.asdict(after), command, parent=run_id, after=run_id)
+        return run_id
+
+    run_id = workspace.db.write(change)
+    runner.wake()
+    return run_id
+
+
+def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateConfig) -> int:
+    """Queue an evaluation; one of the same model on the same rows that is there is used again. Returns its id."""
+
+    def change(con: Connection) -> int:
+        if not config.adapter:
+            return _queue_base(workspace, runner, con, config)
+        command = plans.command_line("evaluate", workspace, config)
+        return runner.queue(con, "evaluate", dataclasses.asdict(config), command)
+
+    run_id = workspace.db.write(change)
+    runner.wake()
+    return run_id
+
+
+def _queue_base(workspace: Workspace, runner: JobRunner, con: Connection, config: EvaluateConfig) -> int:
+    known = plans.base_evaluation(con, config)
+    if known:
+        return known.id
+    values = dataclasses.asdict(config) | {"mark": plans.evaluation_mark(con, config)}
+    return runner.queue(con, "evaluate", values, plans.command_line("evaluate", workspace, config))
+
+
+def results(con: Connection) -> list[dict]:
+    """Every training run, newest first, with its two evaluations and their figures (None: not there yet)."""
+    evaluations = runs.read_runs(con, ("evaluate",), limit=1000)
+    found = []
+    for run in runs.read_runs(con, ("train",), limit=1000):
+        before = next((e for e in evaluations if e.id == run.config.get("before_run")), None)
+        after = next((e for e in evaluations if e.parent_id == run.id), None)
+        found.append(
+            {
+                "run": run,
+                "before_run": before,
+                "after_run": after,
+                "before": _figures(before, "metrics"),
+                "after": _figures(after, "metrics"),
+                "intervals_before": _figures(before, "intervals"),
+                "intervals_after": _figures(after, "intervals"),
+                "counts": _figures(after, "counts") or _figures(before, "counts"),
+                "config": run.config,
+                "pairs": run.config.get("pairs", 0),
+                "human": run.config.get("human", 0),
+                "content_hash": run.config.get("content_hash", ""),
+            }
+        )
+    return found
+
+
+def _figures(run: Run | None, key: str) -> dict | None:
+    return (run.result or {}).get(key) if run and run.state == "finished" else None
+
+
+def result_samples(workspace: Workspace, run_id: int, limit: int, changed_only: bool) -> list[dict]:
+    """Held-out answers before and after, with the images; an empty list until both evaluations are there."""
+
+    def read(con: Connection) -> list[dict]:
+        result = next((r for r in results(con) if r["run"].id == run_id), None)
+        if not result or not result["before_run"] or not result["after_run"]:
+            return []
+        rows = runs.read_answers(con, result["before_run"].id, result["after_run"].id, limit, changed_only)
+        refs = instructions.image_refs(con, [i for row in rows for i in row["image_ids"]], workspace.images)
+        return [
+            {key: row[key] for key in ("instruction_id", "instruction", "category", "before", "after")}
+            | {"images": [refs[i] for i in row["image_ids"]]}
+            for row in rows
+        ]
+
+    return workspace.db.read(read)
