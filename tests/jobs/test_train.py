@@ -70,23 +70,23 @@ def wait_for_step(run: RunFolder, process: subprocess.Popen, step: int) -> None:
 
 
 def test_a_killed_run_is_gone_on_with_and_ends_at_the_same_step(tiny_policy, tmp_path):
-    run = write_run(tmp_path / "1", tiny_policy, n_pairs=10, epochs=20)  # 100 steps, a checkpoint every 10
+    run = write_run(tmp_path / "1", tiny_policy, n_pairs=10, epochs=10)  # 50 steps, a checkpoint every 5
     process = start(run)
-    wait_for_step(run, process, 15)
+    wait_for_step(run, process, 7)
     process.send_signal(signal.SIGKILL)
     process.wait()
     told = steps_told(run)
-    assert max(told) < 100, "the run was over before it could be killed"
+    assert max(told) < 50, "the run was over before it could be killed"
     assert not run.worker_alive()
 
     assert start(run).wait(timeout=200) == 0, run.log_tail()
     events = run.read_events()[0]
     again = steps_told(run)[len(told) :]
-    assert again[0] in range(11, max(told) + 2), "it started over instead of going on from a checkpoint"
-    assert again == list(range(again[0], 101))
+    assert again[0] in range(6, max(told) + 2), "it started over instead of going on from a checkpoint"
+    assert again == list(range(again[0], 51))
     result = events[-1]["result"]
     assert events[-1]["event"] == "finished"
-    assert (result["steps"], result["pairs"], result["human_pairs"]) == (100, 10, 1)
+    assert (result["steps"], result["pairs"], result["human_pairs"]) == (50, 10, 1)
     assert (run.adapter_path / "adapter_model.safetensors").exists()
     assert not (run.path / "checkpoints").exists()
 
