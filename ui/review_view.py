@@ -189,7 +189,7 @@ def _draw_row(n: int, c: Candidate) -> Markup:
             tag("kbd", n, title=_key_help(n)),
             tag("p", clip(c.text), class_="row-text", dir="auto"),
             tag("span", _origin(c), *_values(c), class_="values"),
-            tag("footer", *make, class_="row-actions"),
+            tag("div", *make, class_="row-actions"),
             class_="row-body",
         ),
         class_="candidate-row", data_candidate_id=c.id, data_role="none", data_number=n, tabindex="0",
