@@ -98,11 +98,14 @@ async function send(command) {
     ...rest,
   };
   root.dataset.busy = command.op;
+  const silent = {
+    error: "The server does not answer: this was not stored. Is the app still running? Then try again.",
+    level: "error",
+  };
   try {
-    return await server.review(body);
-  } catch (error) {
-    const text = "The server does not answer: this was not stored. Is the app still running? Then try again.";
-    return { error: text, level: "error" };
+    return (await server.review(body)) || silent; // Gradio answers a failed request with nothing
+  } catch {
+    return silent;
   } finally {
     delete root.dataset.busy;
   }
@@ -188,7 +191,7 @@ async function prefetch() {
   if (busy || !item) return;
   try {
     const answer = await server.review({ op: "peek", instruction_id: item.instruction_id, view });
-    for (const url of answer.images || []) {
+    for (const url of (answer && answer.images) || []) {
       if (fetched.has(url)) continue;
       fetched.add(url);
       new Image().src = url;

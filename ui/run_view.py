@@ -21,6 +21,7 @@ element.addEventListener('click', async (event) => {
   const note = element.querySelector('.run-note') || button.parentElement;
   try {
     const answer = await server.on_run_button({op: button.dataset.runOp, run_id: Number(button.dataset.runId)});
+    if (!answer) throw new Error('no answer');
     if (answer.error) note.textContent = answer.error;
   } catch (error) {
     note.textContent = 'The server does not answer; is the app still running?';
