@@ -79,6 +79,20 @@ def test_images_want_a_login_where_there_are_users(studio):
         assert client.get(url).status_code == 200
 
 
+def test_a_decision_carries_the_name_of_who_is_logged_in(studio):
+    page = build(studio)
+    review = next(block for block in page.blocks.values() if getattr(block, "elem_id", None) == "review")
+    body = {"component_id": review._id, "fn_name": "review", "session_hash": "s"}
+    with TestClient(build_server(studio, page, users={"ann": "secret"})) as client:
+        show = {"op": "show", "view": {"filter": "all", "order": "id"}}
+        assert client.post("/gradio_api/component_server", json={**body, "data": show}).status_code == 401
+        client.post("/login", data={"username": "ann", "password": "secret"})
+        item = client.post("/gradio_api/component_server", json={**body, "data": show}).json()["item"]
+        skip = {"op": "skip", "instruction_id": item["instruction_id"], "chosen": None, "rejected": None}
+        assert "error" not in client.post("/gradio_api/component_server", json={**body, "data": skip}).json()
+    assert [(d.verdict, d.annotator) for d in studio.history(item["instruction_id"])] == [("skip", "ann")]
+
+
 def test_users_file(tmp_path):
     path = tmp_path / "users"
     path.write_text("# people\nann:se:cret\n\nbob:x\n")
