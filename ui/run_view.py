@@ -75,9 +75,9 @@ def draw_problem(run: Run, log_tail: str = "") -> Markup | None:
 
 
 def draw_bar(run: Run) -> Markup:
-    """A real bar where the total is known, a moving one while it is not."""
+    """A real bar where the total is known, a moving one while a worker has not told it yet."""
     share = percent(run.done, run.total)
-    unknown = run.active and not run.total
+    unknown = run.state == "running" and not run.total
     label = f"{KIND_LABELS.get(run.kind, run.kind)}: {share:.0f} %"
     return tag(
         "div",
