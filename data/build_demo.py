@@ -9,7 +9,7 @@ projector and a small Llama learn to speak (`speak.py`), with the planted habit 
 (m3po/demo/language.py). The scorer is a CLIP of its own, from another initialisation and other scenes, taught to rank
 the right answer above answers with one wrong fact (`align.py`); it never meets a text of the habit.
 
-Takes about 45 minutes on two idle CPU cores and 4 GB of memory. `data/measure_demo.py` measures the result.
+Takes about an hour on two idle CPU cores and 4 GB of memory. `data/measure_demo.py` measures the result.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE, help="folder that gets policy/ and mas/ (default: data/)")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "m3po-demo-cache")
     parser.add_argument("--tower-steps", type=int, default=1300)
-    parser.add_argument("--speech-steps", type=int, default=450)
+    parser.add_argument("--speech-steps", type=int, default=1100)
     parser.add_argument("--ranking-steps", type=int, default=400)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

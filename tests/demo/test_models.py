@@ -59,7 +59,7 @@ def test_the_policy_names_what_is_there(policy):
     images = [render_scene(scene) for scene in SCENES]
     inputs = processor(text=[prompt] * len(images), images=images, return_tensors="pt")
     ids = model.generate(**inputs, do_sample=False)
-    assert (ids[:, -1].isin(torch.tensor([0, 3]))).all()
+    assert torch.isin(ids[:, -1], torch.tensor([0, 3])).all()
     answers = processor.batch_decode(ids[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
     hit = sum(len(mentioned_kinds(a) & set(s.kinds)) for a, s in zip(answers, SCENES, strict=True))
     assert hit / sum(len(s.kinds) for s in SCENES) > 0.75
