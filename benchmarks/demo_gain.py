@@ -21,9 +21,10 @@ from m3po.studio import Studio
 from m3po.types import Run
 
 SHOWN = (
-    "chair_s", "chair_i", "object_recall", "partner_absent_accuracy", "yes_no_partner_accuracy", "yes_no_partner_precision",
-    "yes_no_partner_recall", "yes_no_partner_f1", "yes_no_partner_yes_ratio", "yes_no_random_accuracy",
-    "yes_no_random_precision", "yes_no_random_recall", "yes_no_random_f1", "yes_no_random_yes_ratio", "easy_vqa_accuracy",
+    "chair_s", "chair_i", "object_recall", "partner_absent_accuracy",
+    *(f"yes_no_{kind}_{name}" for kind in ("partner", "random")
+      for name in ("accuracy", "precision", "recall", "f1", "yes_ratio")),
+    "easy_vqa_accuracy",
 )  # fmt: skip
 
 
