@@ -81,6 +81,7 @@ def init(
         with connect(path) as client:
             source = path / "demo"  # a fixed place: an interrupted init goes on instead of importing twice
             if source.exists() or not any(client.call("status")["instructions"].values()):
+                print("Drawing the demo's pictures (some seconds, once) ...", file=sys.stderr)
                 client.call("import", source=str(write_demo_source(source)))
                 shutil.rmtree(source)
     print(f"Workspace {path} is ready.")
