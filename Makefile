@@ -30,7 +30,7 @@ lint: install-dev
 	$(BIN)/python $(BIN)/lint-imports
 
 bench: install-dev
-	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script; done
 
 screenshots: install-dev
 	$(BIN)/python tests/e2e/screenshots.py
