@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 
@@ -43,9 +44,11 @@ def run(arguments: argparse.Namespace) -> None:
     from m3po.bridge import Listener
     from m3po.studio import Studio
     from ui.build import build
-    from ui.server import address_of, bind, build_server, serve
+    from ui.server import address_of, bind, build_server, hosts_of, serve
     from ui.users import read_users
 
+    if hosts_of(arguments.host) is None and not arguments.auth:
+        print(f"Anybody who reaches {arguments.host} can use this page: give --auth USERS_FILE.", file=sys.stderr)
     users = read_users(arguments.auth) if arguments.auth else None
     with bind(arguments.host, arguments.port) as listener:
         address = address_of(listener)
@@ -54,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
             bridge = Listener(studio, address)
             try:
                 studio.start_demo()
-                server = build_server(studio, build(studio), users=users)
+                server = build_server(studio, build(studio), users=users, hosts=hosts_of(arguments.host))
                 serve(server, listener, on_ready=lambda: tell(address, arguments.no_browser))
             finally:
                 bridge.close()
@@ -64,8 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def tell(address: str, quiet: bool) -> None:
     print(f"M3PO Studio is at {address} (Ctrl+C stops it; running jobs go on)", flush=True)
-    if not quiet:
-        webbrowser.open(address)
+    if not quiet:  # in a thread: without a screen it may be a text browser, which would hold the server up
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
 if __name__ == "__main__":

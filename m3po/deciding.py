@@ -22,11 +22,13 @@ def decide(
     seconds: float | None = None,
     note: str = "",
     reason: str = "",
+    selection_id: int | None = None,
 ) -> Decision:
     """Store a verdict with what was shown; it is on disk when this returns.
 
-    `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item. Raises BadInputError
-    for a verdict without the pair it needs, or ids that are no candidates of this instruction.
+    `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item; `selection_id`
+    is the selection that was shown (None: whichever stands). Raises BadInputError for a verdict without the pair it
+    needs, for ids that are no candidates of this instruction, and when another selection was made meanwhile.
     """
     if verdict not in VERDICTS:
         raise BadInputError(f"There is no verdict {verdict!r}: choose one of {', '.join(VERDICTS)}.")
@@ -35,6 +37,10 @@ def decide(
         item = review.read_bare_item(con, instruction_id)
         if item is None:
             raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
+        if item.split != "train":
+            raise BadInputError("This item is held out to measure on: only the train split is reviewed.")
+        if selection_id is not None and selection_id != item.selection_id:
+            raise BadInputError("The pairs were picked anew since this was drawn: look at it again, then decide.")
         given = (chosen, rejected)
         if verdict == "accept" and given == (None, None) and item.pair:
             given = (item.pair.chosen, item.pair.rejected)
@@ -99,4 +105,5 @@ def add_edit(database: Database, instruction_id: int, text: str, annotator: str 
         found = candidates.candidates_of(con, [instruction_id], selections.latest_selection(con))
         return review.as_candidate(next(row for row in found[instruction_id] if row["candidate_id"] == candidate_id))
 
-    return database.write(change, lane="decision")
+    # In the lane of the sampler's answers: an equal text arriving at this moment must not become a second candidate.
+    return database.write(change, lane="bulk")

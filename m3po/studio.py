@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 import threading
 from pathlib import Path
 
 from m3po import deciding
-from m3po.errors import BadInputError, JobError, M3poError
+from m3po.errors import BadInputError, JobError, M3poError, RunStopped
 from m3po.formats.m3po import write_m3po
 from m3po.formats.trl import write_trl
 from m3po.jobs import importing, launches, plans
@@ -63,7 +64,7 @@ class Studio:
             prepare=lambda run: plans.prepare(workspace, run),
             on_end=self._on_run_end,
         )
-        self._rescore = threading.Event()
+        self._import_stops: dict[int, threading.Event] = {}
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:
@@ -141,7 +142,7 @@ class Studio:
         }
         if not Path(config["source"]).exists():
             raise BadInputError(f"{source} does not exist: correct the path.")
-        command = f"python -m m3po import {self.path} {config['source']}"
+        command = f"python -m m3po import {shlex.quote(str(self.path))} {shlex.quote(config['source'])}"
         run_id = self.db.write(lambda con: runs.add_run(con, "import", config, command))
         return self._spawn_import(run_id, config)
 
@@ -152,13 +153,21 @@ class Studio:
 
     def _import(self, run_id: int, config: dict) -> None:
         options = {k: v for k, v in config.items() if k != "source"}
+        stop = self._import_stops[run_id] = threading.Event()
+
+        def on_progress(done: int) -> None:
+            if stop.is_set():
+                raise RunStopped("Stopped by the user; the rows that went in are kept, resume to add the rest.")
+            if not config["strict"]:  # all or nothing is one transaction: nothing can be told from within
+                self._update_run(run_id, done=done)
+
         try:
-            report = self.import_source(
-                config["source"], progress=lambda done: self._update_run(run_id, done=done), **options
-            )
+            report = self.import_source(config["source"], progress=on_progress, **options)
             result = importing.describe(report)
             state = "finished" if report.added or report.already_there else "failed"
             self._update_run(run_id, state=state, result=result, message=result["message"], ended_at=instructions.now())
+        except RunStopped as error:
+            self._update_run(run_id, state="stopped", message=str(error), ended_at=instructions.now())
         except Exception as error:
             if not isinstance(error, M3poError):
                 log.exception("import %s failed", run_id)
@@ -239,7 +248,10 @@ class Studio:
         return run
 
     def stop_run(self, run_id: int) -> Run:
-        self.runner.stop(run_id)
+        if run_id in self._import_stops:
+            self._import_stops[run_id].set()
+        elif self.run(run_id).kind != "import":
+            self.runner.stop(run_id)
         return self.run(run_id)
 
     def resume_run(self, run_id: int) -> Run:
@@ -262,10 +274,11 @@ class Studio:
         self.db.write(lambda con: runs.update_run(con, run_id, **values))
 
     def _on_run_end(self, run: Run) -> None:
-        if run.kind == "score" and self._rescore.is_set():
-            self._rescore.clear()
-            if self.config.policy or self.config.mas:
-                self.start_score()
+        """An edit that came too late for the score run that was under way is scored by another."""
+        if run.kind == "score" and run.state == "finished":
+            since = run.started_at
+            if self.db.read(lambda con: candidates.has_unscored_edits(con, since)):
+                self._score_soon()
 
     # ---- review -----------------------------------------------------------------------------------------------
 
@@ -301,12 +314,18 @@ class Studio:
         return candidate
 
     def _score_soon(self) -> None:
-        """Score what lacks scores, after the score run that may be under way."""
-        active = [run for run in self.db.read(runs.read_active) if run.kind == "score"]
-        if any(run.state == "running" for run in active):
-            self._rescore.set()
-        elif not active and (self.config.policy or self.config.mas):
-            self.start_score()
+        """Score by the active scorers what lacks scores, unless a run that is waiting or at work will see to it."""
+        if any(run.kind == "score" for run in self.db.read(runs.read_active)):
+            return
+
+        def active(con: Connection, kind: str) -> str | None:
+            info = candidates.scorer_info(con, candidates.active_scorer(con, kind))
+            return info["name"] if info else None
+
+        policy, mas = self.db.read(lambda con: (active(con, "logp"), active(con, "mas")))
+        policy, mas = policy or self.config.policy, mas or self.config.mas
+        if policy or mas:
+            self.start_score(ScoreConfig(policy=policy, mas=mas))
 
     # ---- images -----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ import pytest
 from workspaces import make_images, make_workspace
 
 from m3po.errors import BadInputError, JobError, WorkspaceError
-from m3po.settings import SampleConfig, SelectConfig, TrainConfig, WorkspaceConfig
+from m3po.jobs.worker import Worker
+from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
 from m3po.studio import Studio
 from m3po.types import ReviewView
 
@@ -121,9 +122,8 @@ def test_a_killed_worker_is_interrupted_and_goes_on_where_it_was(workspace, tiny
     pid = studio.runner.folder(run.id).worker_pid()
     os.kill(pid, signal.SIGKILL)
     stopped = wait(studio, run)
-    if stopped.state != "finished":  # it may have been quicker than the signal
-        assert stopped.state == "interrupted" and "resume" in stopped.message
-        studio.resume_run(run.id)
+    assert stopped.state == "interrupted" and "resume" in stopped.message and stopped.done < 12
+    studio.resume_run(run.id)
     finished = wait(studio, run)
     assert finished.state == "finished", finished.message
     counts = studio.db.read(
@@ -153,13 +153,17 @@ def test_a_run_stopped_by_the_user_keeps_what_it_has_and_its_followers_do_not_st
     studio = Studio.open(workspace)
     first = studio.start_sample(sampling(tiny_policy, batch_size=1, max_new_tokens=100))
     second = studio.start_score(after=first.id)
-    wait(studio, first, "running")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and studio.run(first.id).done < 1:
+        time.sleep(0.02)
     studio.stop_run(first.id)
     stopped, follower = wait(studio, first), wait(studio, second)
-    if stopped.state == "stopped":
-        assert follower.state == "stopped" and f"run {first.id}" in follower.message
-        assert wait(studio, studio.resume_run(first.id)).state == "finished"
+    assert stopped.state == "stopped" and 0 < stopped.done < 12
+    assert follower.state == "stopped" and f"run {first.id}" in follower.message
+    assert wait(studio, studio.resume_run(first.id)).state == "finished"
     assert studio.status()["sampled_instructions"] == 12
+    assert wait(studio, second).state == "finished"  # the follower came back with it
+    assert studio.status()["scored_candidates"] == studio.status()["candidates"]
     studio.close()
 
 
@@ -169,6 +173,65 @@ def test_a_model_folder_that_is_none_fails_with_its_name(workspace, tmp_path):
     run = wait(studio, studio.start_sample(sampling(tmp_path / "empty")))
     assert run.state == "failed" and str(tmp_path / "empty") in run.message and "\n" not in run.message
     assert "Traceback" in studio.run_log(run.id)  # the details are in the log, not in the sentence
+    studio.close()
+
+
+def test_a_scorer_that_does_not_load_leaves_the_scores_that_are_there(tmp_path, tiny_policy):
+    studio = Studio.open(make_workspace(tmp_path))
+    studio.select()
+    studio.decide(studio.review_item().instruction.id, "accept")
+    run = wait(studio, studio.start_score(ScoreConfig(policy=None, mas=str(tmp_path / "no-such-model"))))
+    assert run.state == "failed"
+    assert studio.status()["scored_candidates"] == 24
+    assert not studio.review_item(instruction_id=run_item(studio)).decision.stale
+    studio.close()
+
+
+def run_item(studio):
+    return studio.review_item(ReviewView("reviewed")).instruction.id
+
+
+def test_a_shard_that_was_written_but_never_told_is_not_lost(workspace, tiny_policy):
+    """Killed between the rename and the event."""
+    studio = Studio.open(workspace)
+    run = wait(studio, studio.start_sample(sampling(tiny_policy)))
+    folder = studio.runner.folder(run.id)
+    studio.close()
+    lines = [line for line in folder.events_path.read_text().splitlines() if '"shard"' not in line]
+    folder.events_path.write_text("\n".join(lines) + "\n")
+    Worker(folder)  # what a resumed worker does first
+    told = [event["name"] for event in folder.read_events(0)[0] if event["event"] == "shard"]
+    assert set(told) == {path.name for path in folder.shards()}
+
+
+def test_one_run_that_cannot_be_read_does_not_hold_up_the_others(workspace, tiny_policy):
+    studio = Studio.open(workspace)
+    first = studio.start_sample(sampling(tiny_policy))
+    second = studio.start_sample(sampling(tiny_policy, seed=1, limit=2))
+    wait(studio, first, "running")
+    folder = studio.runner.folder(first.id)
+    folder.shards_path.mkdir(exist_ok=True)
+    (folder.shards_path / "999999.parquet").write_bytes(b"broken")
+    with folder.events_path.open("ab") as file:
+        file.write(b'{"t": 1, "event": "shard", "name": "999999.parquet", "rows": 1}\n{"half a l\xc3\n')
+    assert wait(studio, first).state == "failed"
+    assert wait(studio, second).state == "finished"
+    studio.close()
+
+
+def test_a_queued_run_that_is_stopped_never_starts(workspace, tiny_policy):
+    studio = Studio.open(workspace)
+    studio.runner.close()  # nobody looks: the stop comes while the run is being prepared
+    run = studio.start_sample(sampling(tiny_policy))
+    prepare = studio.runner.prepare
+
+    def stop_meanwhile(queued):
+        studio.stop_run(run.id)
+        return prepare(queued)
+
+    studio.runner.prepare = stop_meanwhile
+    studio.runner.tick()
+    assert studio.run(run.id).state == "stopped"
     studio.close()
 
 
@@ -221,6 +284,9 @@ def test_background_import_reports_its_refused_rows(tmp_path):
     source = write_source(tmp_path / "source", 3)
     with (source / "metadata.jsonl").open("a") as file:
         file.write("{broken\n")
+    strict = wait(studio, studio.start_import(source, strict=True))
+    assert strict.state == "failed" and "--strict" in strict.message
+    assert sum(studio.status()["instructions"].values()) == 0
     run = wait(studio, studio.start_import(source))
     assert run.state == "finished" and run.result["added"] == 3 and run.result["n_refused"] == 1
     assert run.result["refused"][0][0] == "line 4"

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import M3poError
 from m3po.studio import Studio
 from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, TRAINING_VERDICTS, ReviewItem, ReviewView
@@ -143,7 +144,8 @@ class ReviewHandler:
         if item.pair is None and item.machine_pair is None:
             raise PageError("There is no pair to accept: make one with 1–9 and Shift+1–9, or press N, T or S.")
         pair, decision = item.pair or item.machine_pair, item.decision
-        stands = decision is not None and decision.verdict in TRAINING_VERDICTS and not decision.stale
+        mine = decision is not None and decision.annotator == (c.annotator or DEFAULT_ANNOTATOR)
+        stands = mine and decision.verdict in TRAINING_VERDICTS and not decision.stale
         if not (stands and (decision.chosen, decision.rejected) == (pair.chosen, pair.rejected)):
             self._store(c, item, pair.chosen, pair.rejected)
         return self._after(c, item)
@@ -230,7 +232,13 @@ class ReviewHandler:
 
     def _decide(self, c: Command, item: ReviewItem, verdict: str, chosen: int | None, rejected: int | None) -> None:
         self.studio.decide(
-            item.instruction.id, verdict, chosen=chosen, rejected=rejected, annotator=c.annotator, seconds=c.seconds
+            item.instruction.id,
+            verdict,
+            chosen=chosen,
+            rejected=rejected,
+            annotator=c.annotator,
+            seconds=c.seconds,
+            selection_id=c.selection_id,
         )
 
     def _after(self, c: Command, item: ReviewItem) -> dict:

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, PlainTextResponse
 
 from m3po.errors import BadImageError, M3poError, WorkspaceError
@@ -28,6 +29,7 @@ HERE = Path(__file__).parent
 SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
 FULL_SIDE = 4096
 FOREVER = "private, max-age=31536000, immutable"  # an address holds the image's hash: it never changes
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 # Routes of Gradio that read or write files of this machine or fetch other addresses for a visitor.
 CLOSED = re.compile(
     r"^(/gradio_api)?/(file[=/]|proxy=|upload|stream/|monitoring|deep_link|call/|openapi|docs|redoc|runs|vibe|custom_component)"
@@ -78,10 +80,23 @@ def address_of(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def build_server(studio: Studio, page: gr.Blocks, *, users: dict[str, str] | None = None) -> FastAPI:
-    """The app that is served: images of `studio`'s workspace, and the page; with `users`, only after login."""
+def hosts_of(host: str) -> frozenset[str] | None:
+    """This machine's names where the server listens to this machine alone; None where it was opened to others."""
+    return LOOPBACK if host in LOOPBACK else None
+
+
+def build_server(
+    studio: Studio, page: gr.Blocks, *, users: dict[str, str] | None = None, hosts: frozenset[str] | None = None
+) -> FastAPI:
+    """The app that is served: images of `studio`'s workspace, and the page; with `users`, only after login.
+
+    `hosts`: the names under which it answers (None: any). A page elsewhere whose name is pointed at this machine
+    (DNS rebinding) comes under its own name, and is refused.
+    """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.middleware("http")(_guard)
+    if hosts is not None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts))
     auth = check_password(users) if users else None
 
     def gradio_app() -> object:

@@ -25,7 +25,6 @@ IF_VISIBLE = "(...values) => [Boolean(document.querySelector('#train-page')?.off
 ONLY = {
     "All, decisions applied": "all",
     "Reviewed only": "reviewed",
-    "Accepted as they were": "accepted",
 }
 # Field of TrainConfig -> label; the order of the form.
 NUMBERS = {
@@ -123,9 +122,9 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
     def on_stop() -> list:
         try:
-            results = studio.results()
+            result = shown_result(studio)
             # From the last step to the first: a stopped one must not let the next begin.
-            for _, run in reversed(chain_of(results[0]) if results else []):
+            for _, run in reversed(chain_of(result) if result else []):
                 if run.active:
                     studio.stop_run(run.id)
             notice: Markup | str = draw_notice("Stopping; what was finished is kept.", good=True)
@@ -150,12 +149,21 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     page.load(lambda: draw_live(studio, ""), None, live, **QUIET)
 
 
+def shown_result(studio: Studio) -> dict | None:
+    """The run at work, else the one that waits next, else the newest."""
+    results = studio.results()
+    for states in (("running",), ("queued",)):
+        for result in reversed(results):
+            if any(step.state in states for _, step in chain_of(result)):
+                return result
+    return results[0] if results else None
+
+
 def draw_live(studio: Studio, seen: str) -> list:
     """Status, stop button, log, curves, and a mark of what the curves hold: `seen` is the one last drawn."""
-    results = studio.results()
-    if not results:
+    result = shown_result(studio)
+    if result is None:
         return [draw_no_run(), gr.Button(interactive=False), "", gr.skip(), seen]
-    result = results[0]
     run = result["run"]
     chain = [step for _, step in chain_of(result)]
     logs = {step.id: studio.run_log(step.id, 30) for step in chain if step.state in ("failed", "interrupted")}

@@ -187,9 +187,13 @@ def _add_yes_no(summary: Summary, groups: Mapping[str, list[Mapping]]) -> None:
     for prefix, absent in (("yes_no_partner", partner), ("yes_no_random", random)):
         n = min(len(absent), len(present))
         if n:
-            # Spread evenly by id rather than drawn: the same rows before and after a training.
-            _add_set(summary, prefix, absent + [present[i * len(present) // n] for i in range(n)])
-            summary.counts[f"{prefix}_rows"] = len(absent) + n
+            _add_set(summary, prefix, _thin(absent, n) + _thin(present, n))
+            summary.counts[f"{prefix}_rows"] = 2 * n
+
+
+def _thin(rows: list, n: int) -> list:
+    """`n` of the rows, spread evenly by id rather than drawn: the same ones before and after a training."""
+    return [rows[i * len(rows) // n] for i in range(n)]
 
 
 def _labels_and_answers(rows: list[Mapping]) -> list[tuple[bool, bool]]:

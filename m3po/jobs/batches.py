@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 from PIL import Image
@@ -24,6 +25,8 @@ from PIL import Image
 from m3po.errors import BadInputError
 from m3po.images import load_rgb
 from m3po.jobs.worker import Worker
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 SHARD_SECONDS = 2.5
 SHARD_INSTRUCTIONS = 64
@@ -180,7 +183,7 @@ def _warnings_told(job: Worker) -> Iterator[None]:
 
     def tell(message, category, filename, lineno, file=None, line=None) -> None:
         text = str(message)
-        if "m3po" in str(filename) and text not in told:
+        if PACKAGE in Path(filename).parents and text not in told:
             told.add(text)
             job.emit("warning", message=text)
         show(message, category, filename, lineno, file, line)

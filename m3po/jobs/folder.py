@@ -58,7 +58,7 @@ class RunFolder:
         for line in data[:end].splitlines():
             try:
                 events.append(json.loads(line))
-            except json.JSONDecodeError:  # a line torn by a kill: what follows is whole again
+            except ValueError:  # a line torn by a kill, perhaps within a letter: what follows is whole again
                 continue
         return events, offset + end
 

@@ -56,7 +56,7 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
             "pairs": len(pairs),
             "human": sum(pair["human"] for pair in pairs),
         }
-        run_id = runs.add_run(con, "train", values | lineage, train_command(str(workspace.path), config))
+        run_id = runner.queue(con, "train", values | lineage, train_command(str(workspace.path), config))
         runs.add_run_pairs(con, run_id, pairs)
         runner.freeze(run_id, "train", values, table)
         if measure:

@@ -52,11 +52,13 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
         if config.policy:
             fingerprint = model_fingerprint(config.policy, config.adapter)
             logp = candidates.scorer_id(con, "logp", config.policy, fingerprint)
-            candidates.activate(con, "logp", logp)
         if config.mas:
             mas = candidates.scorer_id(con, "mas", config.mas, model_fingerprint(config.mas.removeprefix("clip:")))
-            candidates.activate(con, "mas", mas)
-        return logp, mas, candidates.unscored(con, logp, mas, workspace.images)
+        table = candidates.unscored(con, logp, mas, workspace.images)
+        # A model that has yet to load changes nothing that is shown: its worker's results do (m3po.jobs.ingest).
+        if not table.num_rows:
+            candidates.activate_scorers(con, logp, mas)
+        return logp, mas, table
 
     logp, mas, table = workspace.db.write(read)
     if not table.num_rows:
@@ -87,7 +89,7 @@ def select(workspace: Workspace, config: SelectConfig) -> dict:
 
 def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:
     config = EvaluateConfig(**{k: v for k, v in run.config.items() if k in EVALUATE_FIELDS})
-    table = workspace.db.read(lambda con: instructions.heldout_rows(con, config.split, config.limit, workspace.images))
+    table = workspace.db.read(lambda con: instructions.heldout_rows(con, config.split, workspace.images))
     if not table.num_rows:
         raise JobError(
             f"The {config.split} split is empty: import rows with split = {config.split!r} to measure before and after."
@@ -126,6 +128,7 @@ def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> 
         table = table.append_column(name, pa.array([pair[key] for pair in pairs]))
     for name in ("chosen", "rejected"):
         table = table.append_column(name, pa.array([pair[f"{name}_text"] for pair in pairs], pa.string()))
+        table = table.append_column(f"{name}_truncated", pa.array([pair[f"{name}_truncated"] for pair in pairs]))
     return pairs, table, content_hash(table)
 
 

@@ -35,6 +35,7 @@ log = logging.getLogger("m3po.jobs")
 
 POLL_SECONDS = 0.25
 STOP_GRACE_SECONDS = 30.0  # time to finish a batch or write a checkpoint before the signal
+MAX_FAILURES = 5  # looks in a row that raised, before a run is given up
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 INPUT_SCHEMAS = {
     "sample": schemas.SAMPLE_INPUT,
@@ -61,6 +62,7 @@ class JobRunner:
         self._tails: dict[int, Tail] = {}
         self._processes: dict[int, subprocess.Popen] = {}
         self._stops: dict[int, float] = {}
+        self._failures: dict[int, int] = {}
         self._wake = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="job-runner", daemon=True)
@@ -81,6 +83,9 @@ class JobRunner:
     def queue(self, con: Connection, kind: str, config: dict, command: str, **links: int | None) -> int:
         """Add a run to the queue, inside the caller's transaction; returns its id."""
         run_id = runs.add_run(con, kind, config, command, **links)
+        folder = self.folder(run_id).path
+        if folder.exists():  # of a run that a restored copy of the database no longer knows: kept, but not gone on with
+            folder.rename(folder.with_name(f"{folder.name}-{time.time_ns()}"))
         self._wake.set()
         return run_id
 
@@ -103,9 +108,9 @@ class JobRunner:
     def stop(self, run_id: int) -> None:
         """Ask a run to stop: a queued one at once, a running one after its present batch, by signal if it lingers."""
         run = self._get(run_id)
-        if run.state == "queued":
+        if run.state == "queued" and self._claim(run_id, "stopped"):
             self._end(run_id, "stopped", "Stopped before it started.")
-        elif run.state == "running":
+        elif self._get(run_id).state == "running":
             self.folder(run_id).request_stop()
             self._stops.setdefault(run_id, time.monotonic())
             self.db.write(lambda con: runs.update_run(con, run_id, message="Stopping after the present batch ..."))
@@ -117,9 +122,18 @@ class JobRunner:
             raise JobError(f"Run {run_id} is {run.state}: only a stopped, failed or interrupted run can be resumed.")
         self.folder(run_id).clear_stop()
         self._stops.pop(run_id, None)
-        self.db.write(lambda con: runs.update_run(con, run_id, state="queued", message="", ended_at=None, rate=None))
+
+        def requeue(con: Connection) -> None:
+            for again in (run_id, *runs.never_started_after(con, run_id)):  # its followers come back with it
+                runs.update_run(con, again, state="queued", message="", ended_at=None, rate=None)
+
+        self.db.write(requeue)
         self._wake.set()
         return self._get(run_id)
+
+    def _claim(self, run_id: int, state: str) -> bool:
+        """Take a queued run out of the queue; False when somebody (a stop, a start) was quicker."""
+        return self.db.write(lambda con: runs.claim(con, run_id, state))
 
     def _get(self, run_id: int) -> Run:
         run = self.db.read(lambda con: runs.read_run(con, run_id))
@@ -141,16 +155,28 @@ class JobRunner:
         """One look at every active run; starts the next one when none is running."""
         for run in self._active():
             if run.state == "running":
-                self._look_after(run)
+                self._look_after_safely(run)
         active = self._active()
         if not any(run.state == "running" for run in active):
             for run in active:  # oldest first
-                if self._start_if_ready(run):
+                if not self.folder(run.id).worker_alive() and self._start_if_ready(run):  # an old worker may linger
                     break
 
     def _active(self) -> list[Run]:
         """Runs with a worker of their own, oldest first; an import is the server's own thread."""
         return [run for run in self.db.read(runs.read_active) if run.kind != "import"]
+
+    def _look_after_safely(self, run: Run) -> None:
+        """One run that cannot be read (a damaged shard, a lost file) must not hold up the others for ever."""
+        try:
+            self._look_after(run)
+            self._failures.pop(run.id, None)
+        except Exception as error:
+            log.exception("run %s could not be looked after", run.id)
+            self._failures[run.id] = self._failures.get(run.id, 0) + 1
+            if self._failures[run.id] >= MAX_FAILURES:
+                self.folder(run.id).request_stop()
+                self._end(run.id, "failed", sentence_for(error))
 
     def _look_after(self, run: Run) -> None:
         folder, tail = self.folder(run.id), self._tails.setdefault(run.id, Tail())
@@ -161,7 +187,7 @@ class JobRunner:
             self._finish(run.id)
         elif not alive:
             tail_lines = folder.log_tail(3)
-            if run.id in self._stops:
+            if run.id in self._stops or folder.stop_path.exists():
                 self._end(run.id, "stopped", "Stopped; what was finished is kept and the run can be resumed.")
             elif tail_lines and self._exit_code(run.id) not in (None, 0) and self._exit_code(run.id) > 0:
                 self._end(
@@ -203,17 +229,17 @@ class JobRunner:
                 self._end(run.id, "stopped", f"Not started, because run {after} ({before.kind}) was {before.state}.")
                 return False
         try:
-            if self.folder(run.id).input_path.exists():  # frozen at launch, or resumed
-                self._spawn(run)
-                return True
-            prepared = self.prepare(run)
-            if isinstance(prepared, dict):  # done inside the server
-                self.db.write(
-                    lambda con: runs.update_run(con, run.id, result=prepared, started_at=now(), done=1, total=1)
-                )
-                self._end(run.id, "finished", prepared.get("message", ""))
+            if not self.folder(run.id).input_path.exists():  # else frozen at launch, or resumed
+                prepared = self.prepare(run)
+                if isinstance(prepared, dict):  # done inside the server
+                    if self._claim(run.id, "finished"):
+                        values = {"result": prepared, "started_at": now(), "done": 1, "total": 1}
+                        self.db.write(lambda con: runs.update_run(con, run.id, **values))
+                        self._end(run.id, "finished", prepared.get("message", ""))
+                    return False
+                self.freeze(run.id, run.kind, *prepared)
+            if not self._claim(run.id, "running"):  # stopped while its input was being prepared
                 return False
-            self.freeze(run.id, run.kind, *prepared)
             self._spawn(run)
             return True
         except M3poError as error:
@@ -234,9 +260,7 @@ class JobRunner:
                 "PYTHONUNBUFFERED": "1",
                 "HF_HUB_DISABLE_TELEMETRY": "1",
             }
-            self.db.write(
-                lambda con: runs.update_run(con, run.id, state="running", started_at=now(), message="Starting ...")
-            )
+            self.db.write(lambda con: runs.update_run(con, run.id, started_at=now(), message="Starting ..."))
             with folder.log_path.open("ab") as output:
                 self._processes[run.id] = subprocess.Popen(
                     [sys.executable, "-m", f"m3po.jobs.{run.kind}", str(folder.path)],

@@ -55,6 +55,8 @@ TRAIN_INPUT = pa.schema(
         ("rejected_id", pa.int64()),
         ("chosen", pa.string()),
         ("rejected", pa.string()),
+        ("chosen_truncated", pa.bool_()),  # cut off by the token limit: no end-of-turn token is learned
+        ("rejected_truncated", pa.bool_()),
         ("human", pa.bool_()),
     ]
 )

@@ -9,6 +9,7 @@ Tells the scorer's range once (event `scorer`: low, high). Result: `policy_finge
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
@@ -146,8 +147,10 @@ def _places(item: Item, want: str) -> list[int]:
 
 
 def _output_row(instruction_id: int, candidate_id: int, scores: TokenScores | None, mas: float | None) -> dict:
-    row = {"instruction_id": instruction_id, "candidate_id": candidate_id, "mas": mas}
-    if scores is not None:
+    # A value that is no number is no score: it would sort above every other.
+    row = {"instruction_id": instruction_id, "candidate_id": candidate_id}
+    row["mas"] = mas if mas is not None and math.isfinite(mas) else None
+    if scores is not None and math.isfinite(scores.logp_sum):
         row |= {
             "logp_sum": scores.logp_sum,
             "n_tokens": scores.n_tokens,

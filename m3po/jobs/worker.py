@@ -45,6 +45,10 @@ class Worker:
         self._events = folder.events_path.open("ab", buffering=0)
         if self._events.tell() and not folder.events_path.read_bytes().endswith(b"\n"):
             self._events.write(b"\n")  # a killed predecessor may have left half a line
+        for (
+            shard
+        ) in folder.shards():  # one that a killed predecessor renamed but never told; ingesting twice is nothing
+            self.emit("shard", name=shard.name)
         signal.signal(signal.SIGTERM, self._on_signal)
         self._last_progress = 0.0
 
@@ -147,7 +151,7 @@ def sentence_for(error: BaseException) -> str:
         return DISK_FULL
     name, text = type(error).__name__, str(error).strip().split("\n")[0][:300]
     if "OutOfMemory" in name or "out of memory" in text.lower() or isinstance(error, MemoryError):
-        return "The device ran out of memory: lower the batch size, then resume this run."
+        return "The device ran out of memory: start a new run with a smaller batch size."
     if isinstance(error, KeyboardInterrupt):
         return "The worker was interrupted; resume this run to go on."
     return f"Unexpected {name}: {text or 'no message'}; the log has the details."

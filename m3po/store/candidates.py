@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -115,6 +116,28 @@ def activate(con: Connection, kind: str, scorer: int) -> None:
         con.execute("INSERT INTO active_scorers VALUES (?, ?, ?)", [kind, scorer, now()])
 
 
+def activate_scorers(con: Connection, logp: int | None, mas: int | None, *, only_first: bool = False) -> None:
+    """Activate both (None: leave as it is); `only_first`: a kind that has an active scorer keeps it."""
+    for kind, scorer in (("logp", logp), ("mas", mas)):
+        if scorer is not None and not (only_first and active_scorer(con, kind) is not None):
+            activate(con, kind, scorer)
+
+
+def has_unscored_edits(con: Connection, since: dt.datetime | None) -> bool:
+    """Whether a human wrote an answer after `since` that lacks a score by an active scorer."""
+    missing = scalar(
+        con,
+        """
+        SELECT count(*) FROM candidates c
+        LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
+        LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
+        WHERE c.origin = 'human' AND c.created_at >= $since AND (l.candidate_id IS NULL OR m.candidate_id IS NULL)
+        """,
+        {"logp": active_scorer(con, "logp"), "mas": active_scorer(con, "mas"), "since": since or now()},
+    )
+    return missing > 0
+
+
 def active_scorer(con: Connection, kind: str) -> int | None:
     return scalar(con, "SELECT scorer_id FROM active_scorers WHERE kind = ? ORDER BY since DESC LIMIT 1", [kind])
 
@@ -174,7 +197,7 @@ def ingest_scores(con: Connection, shard: Path, logp: int | None, mas: int | Non
     return table.num_rows
 
 
-# Every candidate with its scores by the scorers $logp and $mas; the one place that says how they are joined.
+# Every candidate of the workspace with its scores by the scorers $logp and $mas (`candidates_of`: the same for a few).
 SCORED_CANDIDATES = """
     SELECT c.candidate_id, c.instruction_id, c.text, c.origin, c.finish_reason, c.annotator,
            coalesce(v.votes, 0)::INTEGER AS votes, m.mas, l.logp_sum, l.n_tokens,

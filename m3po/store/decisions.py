@@ -117,7 +117,9 @@ def curated_pairs(con: Connection, selection: int | None, only: str) -> list[dic
     """The curated set in instruction order, with both texts; `only` as in settings.EXPORT_ONLY."""
     return rows(
         con,
-        f"SELECT p.*, c.text AS chosen_text, r.text AS rejected_text FROM ({CURATED_PAIRS}) p"
+        "SELECT p.*, c.text AS chosen_text, r.text AS rejected_text,"
+        " coalesce(c.finish_reason = 'length', false) AS chosen_truncated,"
+        f" coalesce(r.finish_reason = 'length', false) AS rejected_truncated FROM ({CURATED_PAIRS}) p"
         " JOIN candidates c ON c.candidate_id = p.chosen JOIN candidates r ON r.candidate_id = p.rejected"
         " ORDER BY p.instruction_id",
         {"selection": selection, "humans_only": only != "all"},
@@ -136,4 +138,8 @@ def pair_counts(con: Connection, selection: int | None, only: str = "all") -> di
 
 
 def verdict_counts(con: Connection) -> dict[str, int]:
-    return dict(con.execute("SELECT verdict, count(*) FROM current_decisions GROUP BY 1 ORDER BY 2 DESC").fetchall())
+    sql = (
+        "SELECT verdict, count(*) FROM current_decisions JOIN instructions USING (instruction_id)"
+        " WHERE split = 'train' GROUP BY 1 ORDER BY 2 DESC"
+    )
+    return dict(con.execute(sql).fetchall())

@@ -295,10 +295,10 @@ def count_by_split(con: Connection) -> dict[str, int]:
     return counts
 
 
-def heldout_rows(con: Connection, split: str, limit: int, images: Images) -> pa.Table:
+def heldout_rows(con: Connection, split: str, images: Images) -> pa.Table:
     """The evaluation's input: prompts of `split` with their truth. Only evaluation calls this."""
     sql = "SELECT instruction_id FROM instructions WHERE split = ? ORDER BY instruction_id"
-    ids = [row[0] for row in con.execute(sql + (f" LIMIT {int(limit)}" if limit else ""), [split]).fetchall()]
+    ids = [row[0] for row in con.execute(sql, [split]).fetchall()]
     table = prompts(con, ids, images)
     with registered(con, "wanted", table):
         truth = con.sql(

@@ -21,7 +21,7 @@ CREATE TABLE images (
 CREATE TABLE instructions (
     instruction_id BIGINT DEFAULT nextval('instruction_ids'), source VARCHAR, external_id VARCHAR,
     split VARCHAR, image_ids BIGINT[], system VARCHAR, turns VARCHAR, instruction VARCHAR, content_hash VARCHAR);
--- Truth is read by evaluation alone: no policy, scorer, selection or page joins this table.
+-- Truth is read by evaluation alone: no policy, scorer or selection joins this table.
 CREATE TABLE truth (instruction_id BIGINT, answer VARCHAR, objects VARCHAR[], category VARCHAR);
 
 CREATE TABLE samplers (

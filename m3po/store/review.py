@@ -31,6 +31,7 @@ _FILTERS = {
 class BareItem:
     """An item's candidates and what stands: the machine's pair and the human's."""
 
+    split: str
     selection_id: int | None
     candidates: tuple[Candidate, ...]
     machine_pair: Pair | None
@@ -97,7 +98,8 @@ def read_bare_item(con: Connection, instruction_id: int) -> BareItem | None:
     """What a decision needs to know of an item: no view, no neighbours."""
     selection = latest_selection(con)
     found = candidates_of(con, [instruction_id], selection)[instruction_id]
-    if not found and one(con, "SELECT 1 FROM instructions WHERE instruction_id = ?", [instruction_id]) is None:
+    owner = one(con, "SELECT split FROM instructions WHERE instruction_id = ?", [instruction_id])
+    if owner is None:
         return None
     candidates = tuple(as_candidate(row) for row in found)
     machine_row = pair_of(con, selection, instruction_id)
@@ -108,7 +110,7 @@ def read_bare_item(con: Connection, instruction_id: int) -> BareItem | None:
         decision = as_decision(decision_row, stale=_stale(decision_row, machine, candidates))
         if decision.chosen is not None and decision.rejected is not None:
             pair = pair_between({c.id: c for c in candidates}, decision.chosen, decision.rejected)
-    return BareItem(selection, candidates, machine, machine_row, decision, pair)
+    return BareItem(owner["split"], selection, candidates, machine, machine_row, decision, pair)
 
 
 def _step(ids: list[int], shown: list[bool], current: int | None, move: int) -> int | None:

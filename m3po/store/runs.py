@@ -68,6 +68,23 @@ def read_run(con: Connection, run_id: int) -> Run | None:
     return as_run(found[0]) if found else None
 
 
+def claim(con: Connection, run_id: int, state: str) -> bool:
+    """Move a run from `queued` to `state`, unless it is queued no more."""
+    sql = "UPDATE runs SET state = ? WHERE run_id = ? AND state = 'queued' RETURNING run_id"
+    return bool(con.execute(sql, [state, run_id]).fetchall())
+
+
+def never_started_after(con: Connection, run_id: int) -> list[int]:
+    """Runs that waited for this one, directly or through another, and were put off when it ended."""
+    sql = """
+        WITH RECURSIVE followers AS (
+            SELECT run_id FROM runs WHERE after_id = $run AND state = 'stopped' AND started_at IS NULL
+            UNION SELECT r.run_id FROM runs r JOIN followers f ON r.after_id = f.run_id
+            WHERE r.state = 'stopped' AND r.started_at IS NULL)
+        SELECT run_id FROM followers ORDER BY run_id"""
+    return [row[0] for row in con.execute(sql, {"run": run_id}).fetchall()]
+
+
 def after_id(con: Connection, run_id: int) -> int | None:
     return scalar(con, "SELECT after_id FROM runs WHERE run_id = ?", [run_id])
 

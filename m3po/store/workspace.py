@@ -23,6 +23,7 @@ from m3po.store.instructions import Images, StoredImage
 DATABASE = "m3po.duckdb"
 CONFIG = "config.toml"
 SERVER = "server.json"
+OWN_NAMES = {"images", "thumbs", "runs", "lock", DATABASE, CONFIG, SERVER}
 
 
 def create_workspace(path: Path, config: WorkspaceConfig) -> Path:
@@ -35,7 +36,7 @@ def create_workspace(path: Path, config: WorkspaceConfig) -> Path:
         return path
     if path.exists() and not path.is_dir():
         raise WorkspaceError(f"{path} is a file: name a new or empty folder for the workspace.")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(entry.name not in OWN_NAMES for entry in path.iterdir()):  # ours: an init broke off
         raise WorkspaceError(f"{path} is not empty and no workspace: name a new or empty folder.")
     try:
         for folder in ("images", "thumbs", "runs"):
@@ -124,7 +125,7 @@ def is_open_elsewhere(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

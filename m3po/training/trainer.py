@@ -2,7 +2,7 @@
 
 Stock TRL runs the vision tower four times an image and step (chosen and rejected, policy and reference) and the
 reference at every step. Here the reference's log-probs are computed once and stored, and a LLaVA's image is encoded
-once a run. tests/training/test_trainer.py holds the losses equal to stock TRL's.
+once a run. tests/training/test_dpo.py holds the losses equal to stock TRL's.
 """
 
 from __future__ import annotations

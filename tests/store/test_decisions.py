@@ -161,3 +161,19 @@ def test_any_sequence_of_decisions_and_undos_equals_a_stack(tmp_path_factory, se
             assert (decision.verdict if decision else None) == (expected[-1] if expected else None)
     finally:
         studio.close()
+
+
+def test_what_is_held_out_is_not_reviewed(studio):
+    from workspaces import add_instruction
+
+    heldout = studio.db.write(lambda con: add_instruction(con, "unseen", split="heldout"))
+    with pytest.raises(BadInputError, match="held out"):
+        studio.decide(heldout, "skip")
+
+
+def test_a_decision_on_a_selection_that_is_no_more_is_refused(studio):
+    item = first(studio)
+    studio.select()
+    with pytest.raises(BadInputError, match="picked anew"):
+        studio.decide(item.instruction.id, "accept", selection_id=item.selection_id)
+    assert studio.history(item.instruction.id) == []
