@@ -212,11 +212,12 @@ class Studio:
         return SelectConfig(**{field.name: info[field.name] for field in dataclasses.fields(SelectConfig)})
 
     def start_pipeline(self, sample: SampleConfig | None = None) -> Run:
-        """Sample, score and select, a few instructions first and then all; returns the last run of the chain."""
+        """Sample, score and select, in a fresh workspace a few instructions first; returns the chain's last run."""
         sample = sample or self.default_sample()
         last = None
-        small = dataclasses.replace(sample, limit=PILOT)
-        for config in (small, sample) if not sample.limit or sample.limit > PILOT else (sample,):
+        fresh = not self.db.read(lambda con: candidates.counts(con))["sampled_instructions"]
+        pilot = fresh and (not sample.limit or sample.limit > PILOT)
+        for config in (dataclasses.replace(sample, limit=PILOT), sample) if pilot else (sample,):
             last = self.start_sample(config, after=last.id if last else None)
             last = self.start_score(after=last.id)
             last = self.start_select(after=last.id)

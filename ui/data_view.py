@@ -63,6 +63,9 @@ def _next_step(status: dict) -> list[object]:
         return ["Next: score the candidates."]
     if not status["selection"]:
         return ["Next: select pairs."]
+    waiting = status["reviewable"] - status["sampled_instructions"]
+    if waiting > 0 and status["sampled_instructions"]:
+        return [f"{plural(waiting, 'instruction')} have no answers yet: press Run all."]
     if not status["reviewed"]:
         return ["Next: look at the pairs. ", open_tab("review", "Review")]
     return ["Next: go on reviewing, or train. ", open_tab("review", "Review"), " ", open_tab("train", "Fine-tune")]

@@ -50,4 +50,5 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
 
 def join(children: object, separator: str = "") -> Markup:
     """Escaped children one after another."""
-    return Markup(escape(separator).join(escape(child) for child in children))  # type: ignore[attr-defined]
+    shown = [child for child in children if child is not None and child is not False]  # type: ignore[attr-defined]
+    return Markup(escape(separator).join(escape(child) for child in shown))  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ element.addEventListener('click', (event) => {
 
 
 def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
-    """Lay out the tab. `wanted` is the run that was clicked; without a click, the newest one."""
+    """Lay out the tab. `wanted` is the run that was clicked; without a click, the newest one that was measured."""
     with gr.Column(elem_id="results-page", elem_classes="results-page"):
         table = gr.HTML(draw_no_results(), js_on_load=PICK_JS, apply_default_css=False, elem_id="results-table")
         with gr.Row(visible=False) as details:
@@ -39,7 +39,8 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         results = studio.results()
         if not results:
             return [draw_no_results(), gr.Row(visible=False), gr.skip(), gr.Column(visible=False), "", ""]
-        result = next((r for r in results if r["run"].id == wanted), results[0])
+        finished = next((r for r in results if r["after"]), results[0])
+        result = next((r for r in results if r["run"].id == wanted), finished)
         run = result["run"]
         mark = (
             f"{[(r['run'].id, r['run'].state, bool(r['before']), bool(r['after'])) for r in results]}{run.id}{changed}"

@@ -26,10 +26,16 @@ def show_value(metric: Metric, value: float | None, *, sign: bool = False) -> st
     return number(value, 1, sign=sign)
 
 
-def judge(metric: Metric, before: float | None, after: float | None) -> str:
-    """`better`, `worse`, or `same` where the direction means nothing or nothing changed."""
+def judge(metric: Metric, result: Mapping) -> str:
+    """`better` or `worse` where the two 95 % intervals lie apart, `noise` where they overlap, `same` where nothing
+    changed or the direction means nothing. Cautious: the same items are asked twice, so a true change may be called
+    noise, but noise is seldom called a change."""
+    before, after = ((result[side] or {}).get(metric.key) for side in ("before", "after"))
     if before is None or after is None or metric.higher_is_better is None or abs(after - before) < 1e-9:
         return "same"
+    one, two = ((result.get(f"intervals_{side}") or {}).get(metric.key) for side in ("before", "after"))
+    if not one or not two or (one[0] <= two[1] and two[0] <= one[1]):
+        return "noise"
     return "better" if (after > before) == metric.higher_is_better else "worse"
 
 
@@ -78,7 +84,7 @@ def draw_overview(results: Sequence[Mapping], shown: int | None) -> Markup:
                     "td",
                     show_value(METRICS[key], before),
                     " → ",
-                    tag("b", show_value(METRICS[key], after), class_=f"judged-{judge(METRICS[key], before, after)}"),
+                    tag("b", show_value(METRICS[key], after), class_=f"judged-{judge(METRICS[key], r)}"),
                     class_="num",
                 )
             )
@@ -109,9 +115,9 @@ def draw_metrics(result: Mapping) -> Markup:
     rows = []
     for metric in metrics:
         before, after = ((result[side] or {}).get(metric.key) for side in ("before", "after"))
-        judged = judge(metric, before, after)
+        judged = judge(metric, result)
         change = after - before if before is not None and after is not None else None
-        words = {"better": "▲ better", "worse": "▼ worse", "same": ""}[judged]
+        words = {"better": "▲ better", "worse": "▼ worse", "noise": "within noise", "same": ""}[judged]
         rows.append(
             tag(
                 "tr",
@@ -135,7 +141,13 @@ def draw_metrics(result: Mapping) -> Markup:
     return join(
         [
             tag("table", tag("thead", head), tag("tbody", *rows), class_="figures-table"),
-            tag("p", f"Held-out items: {counts}. In brackets the 95 % interval.", class_="quiet") if counts else "",
+            tag(
+                "p",
+                f"Held-out items: {counts}. In brackets the 95 % interval; better and worse where they lie apart.",
+                class_="quiet",
+            )
+            if counts
+            else "",
         ]
     )
 

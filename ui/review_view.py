@@ -135,8 +135,9 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         for role in ("chosen", "rejected")
     ]
     if item.pair is None and not pending:
-        cards = [tag("p", tag("b", "No pair. "), reason(item.no_pair_reason), " Make one with 1–9 and Shift+1–9.",
-                     class_="no-pair", role="note")]  # fmt: skip
+        way = " Make one with 1–9 and Shift+1–9." if len(numbered) > 1 else " Skip it with S, or N: all wrong."
+        words = (tag("b", "No pair. "), reason(item.no_pair_reason), way)
+        cards = [tag("p", *words, class_="no-pair", role="note")]
     others = [_draw_row(n, c) for n, c in numbered if roles[c.id] == "none"]
     head = tag(
         "div",

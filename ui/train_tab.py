@@ -12,6 +12,7 @@ from m3po.errors import M3poError
 from m3po.settings import TRAIN_METHODS, TrainConfig
 from m3po.studio import Studio
 from m3po.training.presets import PRESETS, build_train_config
+from m3po.types import Run
 from ui.data_tab import QUIET, numbers, run_command
 from ui.data_view import draw_notice
 from ui.markup import Markup, tag
@@ -35,7 +36,7 @@ NUMBERS = {
     "beta": "β",
     "lora_r": "LoRA r",
     "lora_alpha": "LoRA α",
-    "max_steps": "Max steps (0: by epochs)",
+    "max_steps": "Max steps, 0 = all",
     "seed": "Seed",
 }
 INTEGERS = ("batch_size", "gradient_accumulation", "lora_r", "lora_alpha", "max_steps", "seed")
@@ -111,8 +112,13 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
     def on_start(*values: Any) -> list:
         try:
-            run = studio.start_train(read_form(*values))
-            notice = draw_notice(f"Run {run.id} started; it goes on when this page is closed.", good=True)
+            config = read_form(*values)
+            same = [r.id for r in studio.runs(("train",)) if r.active and same_settings(r, config)]
+            if same:  # a double click is one run
+                notice = draw_notice(f"Run {same[0]} with these settings is at work already: stop it to start anew.")
+            else:
+                run = studio.start_train(config)
+                notice = draw_notice(f"Run {run.id} started; it goes on when this page is closed.", good=True)
         except M3poError as error:
             notice = draw_notice(str(error))
         except Exception as error:
@@ -147,6 +153,10 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     gr.Timer(TICK).tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
     page.load(lambda: draw_live(studio, ""), None, live, **QUIET)
+
+
+def same_settings(run: Run, config: TrainConfig) -> bool:
+    return all(run.config.get(name) == value for name, value in dataclasses.asdict(config).items())
 
 
 def shown_result(studio: Studio) -> dict | None:

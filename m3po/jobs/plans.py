@@ -40,7 +40,7 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
 
     sampler, table = workspace.db.write(read)
     if not table.num_rows:
-        return {"message": "Nothing to sample: every train instruction has its answers.", "sampled": 0}
+        return {"message": "Nothing to sample: every train instruction asked for has its answers.", "sampled": 0}
     return {**dataclasses.asdict(config), "sampler": sampler, "fingerprint": fingerprint}, table
 
 
