@@ -38,6 +38,8 @@ def replace_file(out: Path) -> Iterator[Path]:
     try:
         if out.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder", str(out))
+        if out.exists() and not out.is_file():  # a device or a pipe must not be replaced by a file
+            raise StorageError(f"{out} is not a regular file: name a file to write.")
         out.parent.mkdir(parents=True, exist_ok=True)
         # The short prefix keeps the temporary name legal where `out` itself just fits the limit of 255 bytes.
         handle, name = tempfile.mkstemp(prefix=".m3po-", suffix=".part", dir=out.parent)

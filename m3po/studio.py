@@ -378,6 +378,8 @@ class Studio:
         if only not in EXPORT_ONLY:
             raise BadInputError(f"only = {only!r} is not known: choose one of {', '.join(EXPORT_ONLY)}.")
         out = Path(out).expanduser().resolve()
+        if out.is_relative_to(self.path):
+            raise BadInputError(f"{out} lies inside the workspace, which an export must not touch: name another place.")
         selection = self.db.read(selections.latest_selection)
         if format == "m3po":
             ids = self.db.read(lambda con: exports.instruction_ids(con, only))

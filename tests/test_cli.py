@@ -1,6 +1,7 @@
 """The command line as a user calls it: exit codes, one sentence on stderr, JSON, and beside a running app."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,17 @@ def test_a_hung_app_is_named(tmp_path, monkeypatch):
             pass
     finally:
         studio.close()
+
+
+def test_an_export_never_touches_the_workspace_or_a_device(tmp_path):
+    path = make_workspace(tmp_path)
+    config = (path / "config.toml").read_bytes()
+    for target in (path / "m3po.duckdb", path / "config.toml", path / "new.jsonl"):
+        _, err = m3po("export", path, target, code=1)
+        assert "inside the workspace" in err
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    _, err = m3po("export", path, pipe, code=1)
+    assert "not a regular file" in err and pipe.is_fifo()
+    m3po("status", path)
+    assert config == (path / "config.toml").read_bytes()

@@ -1,7 +1,7 @@
 // The review page in the browser: keys and clicks become commands, answers are drawn.
 // Runs as the body of js_on_load(element, trigger, props, server, upload, watch).
-// Commands wait in line: each is read against what is drawn when its turn comes, so that keys pressed quickly are
-// applied in order, each to the item it can only be meant for. An error empties the line: nothing is decided unseen.
+// Commands wait in line and are applied in order. A deciding key belongs to the item that was drawn when it was pressed:
+// when another one is there at its turn, it is dropped and said so. An error empties the line. Nothing is decided unseen.
 
 const $ = (id) => element.querySelector("#" + id);
 const root = $("review-root");
@@ -41,7 +41,7 @@ function push(command) {
   if ($("review-edit-form") && !(command.op === "edit" && command.text !== undefined)) {
     return say("Save the edit or leave it first (Ctrl+Enter, Esc).", "hint");
   }
-  line.push({ ...command, pressed: performance.now() });
+  line.push({ ...command, pressed: performance.now(), on: item ? item.instruction_id : null });
   touched = true;
   run();
 }
@@ -52,6 +52,10 @@ async function run() {
   try {
     while (line.length) {
       const command = line.shift();
+      if ((command.choose || DECIDING.has(command.op)) && command.on !== (item ? item.instruction_id : null)) {
+        say("A key was pressed before this item was drawn and was not used: press it again.", "hint");
+        continue;
+      }
       if (command.op === "edit" && command.text === undefined) {
         openEdit();
         continue;
@@ -73,6 +77,7 @@ async function run() {
       const answer = await send(command);
       if (answer.error) {
         line = [];
+        if (answer.parts) draw(answer, { quiet: true }); // somebody else changed it: show what stands now
         say(answer.error, answer.level);
         if (command.op === "edit" && command.text) openEdit(command.text);
         continue;
@@ -86,20 +91,21 @@ async function run() {
 }
 
 async function send(command) {
-  const { pressed, choose, ...rest } = command;
+  const { pressed, choose, on, ...rest } = command;
   const body = {
     instruction_id: item ? item.instruction_id : null,
     selection_id: item ? item.selection_id : null,
     chosen: item ? item.chosen : null,
     rejected: item ? item.rejected : null,
     pending: item ? item.pending : {},
+    decision_id: item ? item.decision_id : null,
     seconds: Math.round(performance.now() - drawnAt) / 1000,
     view,
     ...rest,
   };
   root.dataset.busy = command.op;
   const silent = {
-    error: "The server does not answer: this was not stored. Is the app still running? Then try again.",
+    error: "The server does not answer: this may not have been stored. Is the app still running? Then try again.",
     level: "error",
   };
   try {

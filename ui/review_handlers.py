@@ -27,6 +27,10 @@ class PageError(M3poError):
     """A key that cannot be obeyed as things are; the message says why."""
 
 
+class StaleError(PageError):
+    """The page shows what is no more: it gets what stands now together with the message."""
+
+
 @dataclass(frozen=True)
 class Command:
     """One command of the page, checked. Ids are None where the page shows none."""
@@ -43,6 +47,8 @@ class Command:
     seconds: float | None = None
     pending: Mapping[str, int] = field(default_factory=dict)
     annotator: str = ""
+    decision_id: int | None = None
+    knows_decision: bool = False
 
 
 def read_command(data: object, annotator: str = "") -> Command:
@@ -65,6 +71,8 @@ def read_command(data: object, annotator: str = "") -> Command:
         seconds=min(float(seconds), 86_400.0) if isinstance(seconds, int | float) and seconds >= 0 else None,
         pending={r: i for r in ("chosen", "rejected") if (i := _id(pending.get(r))) is not None},
         annotator=annotator,
+        decision_id=_id(data.get("decision_id")),
+        knows_decision="decision_id" in data,
     )
 
 
@@ -99,6 +107,9 @@ class ReviewHandler:
             if command.op not in self._ops:
                 raise PageError(f"The page asked for {command.op!r}, which does not exist; reload it.")
             return self._ops[command.op](command)
+        except StaleError as error:
+            fresh = self._answer(command, self.studio.review_item(command.view, command.instruction_id))
+            return {**fresh, "error": str(error), "level": "hint"}
         except PageError as error:
             return {"error": str(error), "level": "hint"}
         except M3poError as error:
@@ -221,7 +232,9 @@ class ReviewHandler:
             raise PageError("Nothing is shown that could be decided.")
         shown = (item.pair.chosen, item.pair.rejected) if item.pair else (None, None)
         if shown != (c.chosen, c.rejected):
-            raise PageError(CHANGED)
+            raise StaleError(CHANGED)
+        if c.knows_decision and c.decision_id != (item.decision.id if item.decision else None):
+            raise StaleError("This item was decided elsewhere since it was drawn: look at it again, then decide.")
         return item
 
     def _store(self, c: Command, item: ReviewItem, chosen: int, rejected: int) -> None:
@@ -278,6 +291,7 @@ class ReviewHandler:
                 "chosen": item.pair.chosen if item.pair else None,
                 "rejected": item.pair.rejected if item.pair else None,
                 "pending": dict(pending),
+                "decision_id": item.decision.id if item.decision else None,
                 "chosen_text": texts.get(chosen, ""),
                 "scoring": is_scoring(item),
                 "waiting": item.decision is None and (item.selection_id is None or not item.candidates),

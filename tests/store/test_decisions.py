@@ -87,7 +87,7 @@ def test_only_accept_and_override_train(studio):
 def _exported(studio):
     import json
 
-    out = studio.path / "out.jsonl"
+    out = studio.path.parent / "out.jsonl"
     studio.export(out)
     return [json.loads(line) for line in out.read_text().splitlines()]
 
