@@ -23,7 +23,7 @@ from m3po.training.presets import build_train_config
 from m3po.training.trainer import PairTrainer
 
 pytestmark = pytest.mark.slow
-SETTINGS = {"batch_size": "4", "epochs": "2", "learning_rate": "0.003", "lora_r": "4"}
+SETTINGS = {"loss_type": "sigmoid", "batch_size": "4", "epochs": "2", "learning_rate": "0.003", "lora_r": "4"}
 
 
 class Recorder:
