@@ -244,6 +244,8 @@ def main() -> None:
         policy = build_model(folder / "policy")
         rows = build_rows(folder, options.pairs)
         overrides = {"batch_size": str(BATCH), "epochs": str(options.epochs), "learning_rate": "0.001"}
+        # the one loss that both sides are given, whatever the demo preset is
+        overrides |= {"loss_type": "sigmoid"}
         config = build_train_config(str(policy), "demo", overrides)
         tower, language, both = measure_parts(config, rows, folder / "parts")
         ours, our_losses = run_ours(config, rows, folder / "ours")
