@@ -94,6 +94,7 @@ def build_rows(folder: Path, n: int) -> list[dict]:
         rows.append(
             {
                 "instruction_id": number,
+                "name": f"'row-{number}' of the benchmark",
                 "images": [str(path)],
                 "messages": json.dumps(build_messages("What do you see in the picture? Say it in full.", 1)),
                 "chosen_id": 2 * number,

@@ -1,7 +1,7 @@
 """How the command line finds the process that has a workspace open, and asks it instead of opening the database.
 
 The opener listens on a Unix socket that only its user may reach and names it in the workspace's server.json. A request
-is one JSON line `{"method", "arguments"}`, the answer one JSON line `{"result"}` or `{"error"}`.
+is one JSON line `{"method", "arguments"}`, the answer one JSON line `{"result"}` or `{"error", "usage"}`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from m3po.errors import M3poError, WorkspaceError
+from m3po.errors import M3poError, UsageError, WorkspaceError
 from m3po.jobs.importing import describe
 from m3po.jobs.worker import sentence_for
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
@@ -37,13 +37,11 @@ CONNECT_SECONDS = 10.0  # an app that is just starting needs a moment until it l
 METHODS: dict[str, Callable[..., object]] = {
     "status": lambda studio: studio.status(),
     "import": lambda studio, source, **options: describe(studio.import_source(source, **options)),
-    "sample": lambda studio, **options: studio.start_sample(_merge(SampleConfig, studio.default_sample, options)),
-    "score": lambda studio, **options: studio.start_score(_merge(ScoreConfig, studio.default_score, options)),
+    "sample": lambda studio, **options: studio.start_sample(_with_policy(SampleConfig, studio, options)),
+    "score": lambda studio, **options: studio.start_score(_score_config(studio, options)),
     "select": lambda studio, **options: studio.select(SelectConfig(**options)),
     "train": lambda studio, config, evaluate: studio.start_train(TrainConfig(**config), evaluate=evaluate),
-    "evaluate": lambda studio, **options: studio.start_evaluate(
-        _merge(EvaluateConfig, lambda: EvaluateConfig(policy=studio.default_sample().policy), options)
-    ),
+    "evaluate": lambda studio, **options: studio.start_evaluate(_with_policy(EvaluateConfig, studio, options)),
     "config": lambda studio: studio.config,
     "run": lambda studio, run_id: studio.run(run_id),
     "runs": lambda studio: studio.runs(),
@@ -55,14 +53,18 @@ METHODS: dict[str, Callable[..., object]] = {
 }
 
 
-def _merge(kind: type, default: Callable[[], object], options: dict) -> object:
-    """A config from options, its models taken from the workspace where the options name none."""
-    if options.get("policy") or (kind is ScoreConfig and options.get("mas")):
-        if kind is ScoreConfig:
-            workspace = default()
-            options = {"policy": workspace.policy, "mas": workspace.mas} | {k: v for k, v in options.items() if v}
-        return kind(**options)
-    return dataclasses.replace(default(), **{key: value for key, value in options.items() if value is not None})
+def _given(options: dict) -> dict:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _with_policy(kind: type, studio: Studio, options: dict) -> object:
+    """A config from options, with the workspace's own policy where they name none."""
+    given = _given(options)
+    return kind(**given if "policy" in given else {"policy": studio.default_sample().policy, **given})
+
+
+def _score_config(studio: Studio, options: dict) -> ScoreConfig:
+    return ScoreConfig(**{"policy": studio.config.policy, "mas": studio.config.mas} | _given(options))
 
 
 def call(studio: Studio, method: str, arguments: dict) -> object:
@@ -85,7 +87,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 request = json.loads(line)
                 answer = {"result": call(self.server.studio, request["method"], request["arguments"])}
             except M3poError as error:
-                answer = {"error": str(error)}
+                answer = {"error": str(error), "usage": isinstance(error, UsageError)}
             except Exception as error:
                 log.exception("a request of the command line failed")
                 answer = {"error": sentence_for(error)}
@@ -132,7 +134,7 @@ class Client:
             raise WorkspaceError("The app that has the workspace open went away: call the command again.")
         answer = json.loads(line)
         if "error" in answer:
-            raise M3poError(answer["error"])
+            raise (UsageError if answer.get("usage") else M3poError)(answer["error"])
         return answer["result"]
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ import typer
 from m3po.bridge import Client, Local, connect
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
-from m3po.errors import M3poError
+from m3po.errors import M3poError, UsageError
 from m3po.jobs.worker import sentence_for
 from m3po.settings import SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
@@ -41,6 +41,8 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     try:
         app(standalone_mode=True)
+    except UsageError as error:
+        fail(str(error), code=2)
     except M3poError as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -54,9 +56,9 @@ def main() -> None:
         fail(f"{sentence_for(error).removesuffix('; the log has the details.')}; the details are in {log_path}.")
 
 
-def fail(sentence: str) -> None:
+def fail(sentence: str, code: int = 1) -> None:
     print(sentence, file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
 
 
 def say(result: dict, sentence: str, as_json: bool) -> None:
@@ -199,7 +201,7 @@ def train(
     with connect(workspace) as client:
         name = _model(policy) or client.call("config")["policy"] or ""
         if not name:
-            fail("No policy is named: give --policy, or write it into the workspace's config.toml.")
+            raise UsageError("No policy is named: give --policy, or write it into the workspace's config.toml.")
         config = build_train_config(name, preset, {"method": method} | parse_overrides(set_))
         started = client.call("train", config=dataclasses.asdict(config), evaluate=evaluate)
         run = follow(client, started)

@@ -12,6 +12,10 @@ class BadInputError(M3poError):
     """A file, row, image or option that cannot be used as it is."""
 
 
+class UsageError(BadInputError):
+    """An option or setting with a value that it does not take: wrong usage, exit code 2 on the command line."""
+
+
 class BadImageError(BadInputError):
     """An image that cannot be decoded, is too large, or lies outside its folder."""
 

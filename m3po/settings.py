@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from m3po.errors import BadInputError, WorkspaceError
+from m3po.errors import UsageError, WorkspaceError
 
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd")
 NORMALISATIONS = ("percentile", "raw", "minmax")
@@ -20,7 +20,7 @@ EXPORT_ONLY = ("all", "reviewed", "accepted")
 
 def _check(ok: bool, name: str, value: object, remedy: str) -> None:
     if not ok:
-        raise BadInputError(f"{name} = {value!r} cannot be used: {remedy}.")
+        raise UsageError(f"{name} = {value!r} cannot be used: {remedy}.")
 
 
 def _check_numbers(config: object) -> None:
@@ -69,7 +69,8 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         _check_numbers(self)
-        _check(bool(self.policy or self.mas), "policy and mas", None, "name at least one of the two")
+        if not (self.policy or self.mas):
+            raise UsageError("There is no model to score with: give --policy or --mas, or name them in config.toml.")
         _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
 
 

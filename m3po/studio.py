@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from m3po import deciding
-from m3po.errors import BadInputError, JobError, M3poError, RunStopped
+from m3po.errors import BadInputError, JobError, M3poError, RunStopped, UsageError
 from m3po.formats.m3po import write_m3po
 from m3po.formats.trl import write_trl
 from m3po.jobs import importing, launches, plans
@@ -174,7 +174,7 @@ class Studio:
             self._update_run(run_id, state="failed", message=sentence_for(error), ended_at=instructions.now())
 
     def default_sample(self) -> SampleConfig:
-        """The workspace's own policy with the default settings; raises BadInputError when it names none."""
+        """The workspace's own policy with the default settings; raises UsageError when it names none."""
         return SampleConfig(policy=self._policy())
 
     def default_score(self) -> ScoreConfig:
@@ -186,7 +186,7 @@ class Studio:
 
     def _policy(self) -> str:
         if not self.config.policy:
-            raise BadInputError(
+            raise UsageError(
                 f'No policy is named: give --policy, or write policy = "..." into {self.path / "config.toml"}.'
             )
         return self.config.policy
@@ -374,9 +374,9 @@ class Studio:
     def export(self, out: Path | str, *, format: str = "m3po", only: str = "all") -> dict:
         """Write the workspace (`m3po`) or its curated pairs (`trl`); an existing file is replaced in one step."""
         if format not in EXPORT_FORMATS:
-            raise BadInputError(f"format = {format!r} is not known: choose one of {', '.join(EXPORT_FORMATS)}.")
+            raise UsageError(f"format = {format!r} is not known: choose one of {', '.join(EXPORT_FORMATS)}.")
         if only not in EXPORT_ONLY:
-            raise BadInputError(f"only = {only!r} is not known: choose one of {', '.join(EXPORT_ONLY)}.")
+            raise UsageError(f"only = {only!r} is not known: choose one of {', '.join(EXPORT_ONLY)}.")
         out = Path(out).expanduser().resolve()
         if out.is_relative_to(self.path):
             raise BadInputError(f"{out} lies inside the workspace, which an export must not touch: name another place.")

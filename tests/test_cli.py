@@ -65,13 +65,8 @@ def test_init_import_status_and_export(tmp_path, source):
     [
         (("status", "{tmp}/nowhere"), "is not a workspace"),
         (("import", "{ws}", "{tmp}/nowhere"), "nowhere"),
-        (("sample", "{ws}"), "config.toml"),
         (("sample", "{ws}", "--policy", "{tmp}/empty"), "empty"),
-        (("sample", "{ws}", "--policy", "x", "--temperature", "nan"), "temperature"),
-        (("select", "{ws}", "--rule", "best"), "choose one of m3po"),
-        (("train", "{ws}", "--policy", "x", "--set", "beta"), "key=value"),
         (("train", "{ws}", "--policy", "x"), "no pair to train on"),
-        (("export", "{ws}", "{tmp}/out", "--format", "csv"), "choose one of m3po, trl"),
         (("evaluate", "{ws}", "--policy", "x"), "split is empty"),
     ],
 )
@@ -83,6 +78,35 @@ def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, words, sentence)
     studio.import_source(source)
     studio.close()
     _, err = m3po(*[word.format(tmp=tmp_path, ws=workspace) for word in words], code=1)
+    assert sentence in err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("sample", "{ws}"), "config.toml"),
+        (("score", "{ws}"), "config.toml"),
+        (("train", "{ws}"), "config.toml"),
+        (("evaluate", "{ws}"), "config.toml"),
+        (("import", "{ws}", "{tmp}", "--format", "zip"), "choose auto, imagefolder"),
+        (("import", "{ws}", "{tmp}", "--split", "test"), "choose one of train"),
+        (("sample", "{ws}", "--policy", "x", "--k", "0"), "k = 0"),
+        (("sample", "{ws}", "--policy", "x", "--temperature", "nan"), "temperature"),
+        (("score", "{ws}", "--policy", "x", "--batch-size", "0"), "batch_size"),
+        (("select", "{ws}", "--rule", "best"), "choose one of m3po"),
+        (("select", "{ws}", "--delta", "1.5"), "delta = 1.5"),
+        (("export", "{ws}", "{tmp}/out", "--format", "csv"), "choose one of m3po, trl"),
+        (("export", "{ws}", "{tmp}/out", "--only", "nobody"), "choose one of all"),
+        (("train", "{ws}", "--policy", "x", "--preset", "huge"), "choose one of demo"),
+        (("train", "{ws}", "--policy", "x", "--method", "ppo"), "choose one of dpo"),
+        (("train", "{ws}", "--policy", "x", "--set", "beta"), "key=value"),
+        (("train", "{ws}", "--policy", "x", "--set", "foo=1"), "no setting of a training run"),
+        (("evaluate", "{ws}", "--policy", "x", "--split", "train"), "choose tune or heldout"),
+    ],
+)
+def test_a_value_that_an_option_does_not_take_is_exit_2(tmp_path, words, sentence):
+    Studio.create(tmp_path / "ws")
+    _, err = m3po(*[word.format(tmp=tmp_path, ws=tmp_path / "ws") for word in words], code=2)
     assert sentence in err.strip().splitlines()[-1]
 
 
@@ -110,7 +134,8 @@ def test_the_command_line_asks_the_app_that_has_the_workspace_open(tmp_path, sou
         assert studio.status()["pairs"] == 6
         out, _ = m3po("export", studio.path, tmp_path / "out.parquet", "--format", "trl", "--json")
         assert json.loads(out)["rows"] == 6 and (tmp_path / "out.parquet").is_file()
-        _, err = m3po("export", studio.path, tmp_path / "x", "--only", "nobody", code=1)
+        # The app's answer says that it was wrong usage.
+        _, err = m3po("export", studio.path, tmp_path / "x", "--only", "nobody", code=2)
         assert "choose one of all" in err
     finally:
         listener.close()

@@ -24,9 +24,9 @@ def answer_greedily(
             try:
                 images = [load_rgb(Path(path)) for path in row["images"] or ()]
             except BadImageError as error:
-                warn(f"Instruction {row['instruction_id']} is left out: {error}")
+                warn(f"Instruction {row['name']} is left out: {error}")
                 continue
-            batch.append((row["instruction_id"], json.loads(row["messages"]), images))
+            batch.append((row, json.loads(row["messages"]), images))
         yield _answer(policy, batch, max_new_tokens, warn)
 
 
@@ -34,12 +34,15 @@ def _answer(policy: Policy, batch: list[tuple], max_new_tokens: int, warn: Calla
     """One by one where the batch is refused as a whole: only the row that is at fault is lost."""
     if not batch:
         return []
-    ids, prompts, images = zip(*batch, strict=True)
+    asked, prompts, images = zip(*batch, strict=True)
     try:
         answers = policy.greedy(prompts, images, max_new_tokens)
     except BadInputError as error:
         if len(batch) == 1:
-            warn(f"Instruction {ids[0]} is left out: {error}")
+            warn(f"Instruction {asked[0]['name']} is left out: {error}")
             return []
         return [row for item in batch for row in _answer(policy, [item], max_new_tokens, warn)]
-    return [{"instruction_id": key, "text": answer.text} for key, answer in zip(ids, answers, strict=True)]
+    return [
+        {"instruction_id": row["instruction_id"], "text": answer.text}
+        for row, answer in zip(asked, answers, strict=True)
+    ]

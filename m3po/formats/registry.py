@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from m3po.errors import BadInputError
+from m3po.errors import BadInputError, UsageError
 from m3po.formats import imagefolder, llava, m3po
 from m3po.formats.lines import check_file, parse_object, read_lines
 from m3po.types import ImportedRow, RefusedRow
@@ -38,7 +38,7 @@ def read_source(path: Path, format: str = "auto") -> tuple[str, Iterator[Importe
     """
     path = Path(path)
     if format != "auto" and format not in FORMATS:
-        raise BadInputError(f"Format {format!r} is not known: choose auto, {', '.join(FORMATS)}.")
+        raise UsageError(f"Format {format!r} is not known: choose auto, {', '.join(FORMATS)}.")
     name = detect_format(path) if format == "auto" else format
     rows = FORMATS[name].read(path)
     whole = path.resolve()

@@ -83,7 +83,7 @@ def run_batches(
                 try:
                     images = [future.result() for future in futures]
                 except BadInputError as error:
-                    skipped += _skip(job, row["instruction_id"], error)
+                    skipped += _skip(job, row, error)
                     continue
                 items.append(Item(row, json.loads(row["messages"]), images))
             for row in queue[0][:batch_size] if queue else []:  # decoded while the model works
@@ -96,7 +96,7 @@ def run_batches(
                 results = work(items)
             except BadInputError as error:
                 if len(items) == 1:
-                    skipped += _skip(job, items[0].id, error)
+                    skipped += _skip(job, items[0].row, error)
                     continue
                 queue.extendleft(reversed(_halves([item.row for item in items])))
                 continue
@@ -148,8 +148,8 @@ def _load(pool: ThreadPoolExecutor, row: dict) -> list[Future]:
     return [pool.submit(load_rgb, path) for path in row["images"] or []]
 
 
-def _skip(job: Worker, instruction_id: int, error: Exception) -> int:
-    job.emit("warning", message=f"Instruction {instruction_id} is skipped: {error}")
+def _skip(job: Worker, row: dict, error: Exception) -> int:
+    job.emit("warning", message=f"Instruction {row['name']} is skipped: {error}")
     return 1
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from m3po.errors import BadImageError, BadInputError
+from m3po.errors import BadImageError, BadInputError, UsageError
 from m3po.formats.registry import read_source
 from m3po.images import inspect_image
 from m3po.settings import IMPORT_FORMATS
@@ -40,9 +40,9 @@ def import_source(
     """
     path = Path(path).expanduser().resolve()
     if split is not None and split not in SPLITS:
-        raise BadInputError(f"split = {split!r} cannot be used: choose one of {', '.join(SPLITS)}.")
+        raise UsageError(f"split = {split!r} cannot be used: choose one of {', '.join(SPLITS)}.")
     if format not in ("auto", *IMPORT_FORMATS):
-        raise BadInputError(f"format = {format!r} is not known: choose auto, {', '.join(IMPORT_FORMATS)}.")
+        raise UsageError(f"format = {format!r} is not known: choose auto, {', '.join(IMPORT_FORMATS)}.")
     if not strict:
         return _import(workspace, path, format, split, workspace.db.write, progress)
 

@@ -2,12 +2,17 @@
 
 `messages` is JSON text: a list of `{"role", "content"}`, content a list of `{"type": "image"}` and
 `{"type": "text", "text": ...}` parts, ending with the user turn that is to be answered; `images` are absolute
-paths, in the order of the image parts.
+paths, in the order of the image parts. `name` is what a warning calls the instruction: its own id and its source.
 """
 
 import pyarrow as pa
 
-_PROMPT = [("instruction_id", pa.int64()), ("images", pa.list_(pa.string())), ("messages", pa.string())]
+_PROMPT = [
+    ("instruction_id", pa.int64()),
+    ("name", pa.string()),
+    ("images", pa.list_(pa.string())),
+    ("messages", pa.string()),
+]
 
 SAMPLE_INPUT = pa.schema(_PROMPT)
 # One row a distinct answer (see m3po.text.same_answer_key): `votes` of the K samples were this text.

@@ -97,17 +97,19 @@ class _Scoring:
             if len(items) > 1:
                 raise  # the batch is halved until the culprit is alone
             if len(wanted[0]) == 1:
-                candidate = items[0].row["candidate_ids"][wanted[0][0]]
-                self.job.emit("warning", message=f"Candidate {candidate} has no log-prob: {error}")
+                self._warn_no_log_prob(items[0], wanted[0][0], error)
                 return {}
             scores = {}
             for place in wanted[0]:
                 try:
                     scores.update(self._score_answers(items, [0], [[place]]))
                 except BadInputError as alone:
-                    candidate = items[0].row["candidate_ids"][place]
-                    self.job.emit("warning", message=f"Candidate {candidate} has no log-prob: {alone}")
+                    self._warn_no_log_prob(items[0], place, alone)
         return scores
+
+    def _warn_no_log_prob(self, item: Item, place: int, error: BadInputError) -> None:
+        answer = f"{item.row['texts'][place]!r:.60}"
+        self.job.emit("warning", message=f"Answer {answer} to {item.row['name']} has no log-prob: {error}")
 
     def _score_answers(
         self, items: list[Item], asked: list[int], wanted: list[list[int]]

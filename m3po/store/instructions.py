@@ -81,8 +81,8 @@ def add_rows(
         r["external_id"]: r
         for r in rows(
             con,
-            "SELECT external_id, instruction_id, content_hash FROM instructions "
-            "WHERE source = ? AND external_id IN (SELECT unnest(?::VARCHAR[]))",
+            "SELECT external_id, instruction_id, content_hash, answer, objects, category FROM instructions "
+            "LEFT JOIN truth USING (instruction_id) WHERE source = ? AND external_id IN (SELECT unnest(?::VARCHAR[]))",
             [source, ids],
         )
     }
@@ -91,13 +91,14 @@ def add_rows(
         digest = _content_hash(row, images)
         if row.id in known_rows:
             known = known_rows[row.id]
-            if known["content_hash"] == digest:
+            other = "content" if known["content_hash"] != digest else _other_truth(known, row)
+            if other:
+                result.refused.append(
+                    RefusedRow(row.row, f"id {row.id!r} is already there with other {other}: give the row a new id")
+                )
+            else:
                 result.already_there += 1
                 add_imported_candidates(con, known["instruction_id"], row.candidates)
-            else:
-                result.refused.append(
-                    RefusedRow(row.row, f"id {row.id!r} is already there with other content: give the row a new id")
-                )
             continue
         wanted = row.split or split
         conflict = _split_conflict(known_images, images, wanted)
@@ -123,11 +124,12 @@ def add_rows(
                 digest,
             ],
         )
-        if row.answer is not None or row.objects is not None or row.category is not None:
-            objects = list(row.objects) if row.objects is not None else None
+        objects = list(row.objects) if row.objects is not None else None
+        if row.answer is not None or objects is not None or row.category is not None:
             con.execute("INSERT INTO truth VALUES (?, ?, ?, ?)", [instruction_id, row.answer, objects, row.category])
         add_imported_candidates(con, instruction_id, row.candidates)
-        known_rows[row.id] = {"instruction_id": instruction_id, "content_hash": digest}
+        truth = {"answer": row.answer, "objects": objects, "category": row.category}
+        known_rows[row.id] = {"instruction_id": instruction_id, "content_hash": digest, **truth}
         result.added += 1
         result.splits[row_split] = result.splits.get(row_split, 0) + 1
     return result
@@ -165,10 +167,19 @@ def _fresh_split(row: ImportedRow, images: Sequence[StoredImage]) -> str:
 
 
 def _content_hash(row: ImportedRow, images: Sequence[StoredImage]) -> str:
-    """Of what the row asks; its candidates may grow, its truth may be corrected by a new import of another id."""
+    """Of what the row asks; its candidates may grow, and its truth is compared on its own (_other_truth)."""
     turns = [[turn.role, turn.text] for turn in row.turns]
     content = [[image.sha256 for image in images], row.system, turns, row.instruction, row.split]
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+
+def _other_truth(known: dict, row: ImportedRow) -> str | None:
+    """The name of the first truth field that the row gives otherwise than it is stored; a row may leave truth out."""
+    objects = list(row.objects) if row.objects is not None else None
+    for name, value in (("answer", row.answer), ("objects", objects), ("category", row.category)):
+        if value is not None and value != known[name]:
+            return name
+    return None
 
 
 def add_imported_candidates(con: Connection, instruction_id: int, texts: Sequence[str]) -> int:
@@ -255,7 +266,7 @@ def find_instruction(con: Connection, text: str) -> int | None:
 
 
 def prompts(con: Connection, instruction_ids: Sequence[int], images: Images) -> pa.Table:
-    """`instruction_id, images (paths), messages (JSON text)` of each id, in the order given: a job's input columns."""
+    """The columns that every job's input has (m3po.jobs.schemas), one row an id, in the order given."""
     wanted = pa.table({"instruction_id": pa.array(instruction_ids, pa.int64()), "n": range(len(instruction_ids))})
     with registered(con, "wanted", wanted):
         found = rows(con, "SELECT i.* FROM wanted JOIN instructions i USING (instruction_id) ORDER BY n")
@@ -283,6 +294,7 @@ def prompts(con: Connection, instruction_ids: Sequence[int], images: Images) -> 
     return pa.table(
         {
             "instruction_id": pa.array([row["instruction_id"] for row in found], pa.int64()),
+            "name": pa.array([f"{row['external_id']!r:.100} of {row['source']}" for row in found], pa.string()),
             "images": pa.array([[by_id[i] for i in row["image_ids"]] for row in found], pa.list_(pa.string())),
             "messages": pa.array(messages, pa.string()),
         }

@@ -29,6 +29,7 @@ class EncodedPair:
     """A pair ready for collation. Log-probs are sums over the answer's tokens under the reference, in nats."""
 
     instruction_id: int
+    name: str  # what a warning calls it
     chosen_id: int | None
     rejected_id: int | None
     human: bool

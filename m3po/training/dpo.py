@@ -134,7 +134,7 @@ def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[E
             prompt = policy.chat.render_prompt(json.loads(row["messages"]))
             answers = policy.chat.encode_answers(prompt, [row["chosen"], row["rejected"]], _truncated(row))
         except BadInputError as error:
-            _warn_left_out(reporter, row["instruction_id"], str(error))
+            _warn_left_out(reporter, row["name"], str(error))
             continue
         chosen, rejected = (list(answer.ids) for answer in answers)
         if not row["chosen"].strip() or not row["rejected"].strip():
@@ -147,6 +147,7 @@ def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[E
             pairs.append(
                 EncodedPair(
                     instruction_id=row["instruction_id"],
+                    name=row["name"],
                     chosen_id=row.get("chosen_id"),
                     rejected_id=row.get("rejected_id"),
                     human=bool(row.get("human")),
@@ -157,7 +158,7 @@ def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[E
                 )
             )
             continue
-        _warn_left_out(reporter, row["instruction_id"], problem)
+        _warn_left_out(reporter, row["name"], problem)
     return pairs
 
 
@@ -257,7 +258,7 @@ def add_reference_logps(
             collator.read_images(row)
             readable.append(row)
         except BadImageError as error:
-            _warn_left_out(reporter, pair.instruction_id, str(error))
+            _warn_left_out(reporter, pair.name, str(error))
     kept: list[int] = []
     size = 2 * trainer.args.per_device_train_batch_size
     for done, rows, batch in _batches(collator, readable, size, reporter):
@@ -265,7 +266,7 @@ def add_reference_logps(
         fits = [n for n, length in enumerate(lengths) if length <= (policy.max_positions or math.inf)]
         for n in set(range(len(rows))) - set(fits):
             problem = f"its {lengths[n]} tokens are more than the {policy.max_positions} that the model reads"
-            _warn_left_out(reporter, pairs[rows[n]].instruction_id, problem)
+            _warn_left_out(reporter, pairs[rows[n]].name, problem)
         rows = [rows[n] for n in fits]
         if not rows:
             continue
@@ -402,5 +403,5 @@ def _last_metrics(trainer: PairTrainer) -> dict[str, float]:
     return logged[-1] if logged else {}
 
 
-def _warn_left_out(reporter: Reporter, instruction_id: int, problem: str) -> None:
-    reporter.emit("warning", message=f"Instruction {instruction_id} is left out: {problem.rstrip('.')}.")
+def _warn_left_out(reporter: Reporter, name: str, problem: str) -> None:
+    reporter.emit("warning", message=f"Instruction {name} is left out: {problem.rstrip('.')}.")

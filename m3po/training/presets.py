@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from m3po.errors import BadInputError, JobError
+from m3po.errors import JobError, UsageError
 from m3po.settings import TrainConfig
 
 MIN_PAIRS = 2
@@ -82,23 +82,23 @@ def check_pairs(usable: int, given: int) -> None:
 
 
 def find_preset(name: str) -> Preset:
-    """Raises BadInputError with the names that exist."""
+    """Raises UsageError with the names that exist."""
     if name not in PRESETS:
-        raise BadInputError(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
+        raise UsageError(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
     return PRESETS[name]
 
 
 def build_train_config(policy: str, preset: str = "demo", overrides: Mapping[str, str] | None = None) -> TrainConfig:
     """The preset's values for `policy`, with `overrides` as text (`--set key=value`) laid over them.
 
-    Raises BadInputError naming the key: unknown, not a number, out of range, or a loss that does not exist.
+    Raises UsageError naming the key: unknown, not a number, out of range, or a loss that does not exist.
     """
     values = {"policy": policy, "preset": preset, **find_preset(preset).values}
     fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
     settable = [name for name in fields if name not in ("policy", "preset")]
     for key, text in (overrides or {}).items():
         if key not in settable:
-            raise BadInputError(f"{key!r} is no setting of a training run: choose among {', '.join(settable)}.")
+            raise UsageError(f"{key!r} is no setting of a training run: choose among {', '.join(settable)}.")
         values[key] = _parse(key, str(text).strip(), fields[key].type)
     config = TrainConfig(**values)
     parse_losses(config)
@@ -106,12 +106,12 @@ def build_train_config(policy: str, preset: str = "demo", overrides: Mapping[str
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, str]:
-    """`["beta=0.2", "epochs=1"]` as a dict; raises BadInputError for one without `=` or without a name."""
+    """`["beta=0.2", "epochs=1"]` as a dict; raises UsageError for one without `=` or without a name."""
     overrides = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
-            raise BadInputError(f"--set {assignment!r} cannot be read: write it as key=value, e.g. --set beta=0.2.")
+            raise UsageError(f"--set {assignment!r} cannot be read: write it as key=value, e.g. --set beta=0.2.")
         overrides[key.strip()] = value.strip()
     return overrides
 
@@ -119,21 +119,21 @@ def parse_overrides(assignments: list[str]) -> dict[str, str]:
 def parse_losses(config: TrainConfig) -> tuple[list[str], list[float]]:
     """Loss types and their weights; for `method` sft the supervised loss on the chosen answers alone.
 
-    Raises BadInputError for an unknown loss, or weights that are not one number each.
+    Raises UsageError for an unknown loss, or weights that are not one number each.
     """
     types = ["sft"] if config.method == "sft" else [name.strip() for name in config.loss_type.split("+")]
     for name in types:
         if name not in LOSS_TYPES:
-            raise BadInputError(f"loss_type {name!r} does not exist: choose among {', '.join(LOSS_TYPES)}.")
+            raise UsageError(f"loss_type {name!r} does not exist: choose among {', '.join(LOSS_TYPES)}.")
     if config.method == "sft" or not config.loss_weights.strip():
         return types, [1.0] * len(types)
     weights = [_parse("loss_weights", text.strip(), "float") for text in config.loss_weights.split("+")]
     if len(weights) != len(types):
-        raise BadInputError(
+        raise UsageError(
             f"loss_weights {config.loss_weights!r} has {len(weights)} numbers for {len(types)} losses: give one each."
         )
     if any(not 0 <= weight < float("inf") for weight in weights) or not any(weights):
-        raise BadInputError(f"loss_weights {config.loss_weights!r} cannot be used: give numbers from 0, one above 0.")
+        raise UsageError(f"loss_weights {config.loss_weights!r} cannot be used: give numbers from 0, one above 0.")
     return types, weights
 
 
@@ -155,9 +155,9 @@ def _parse(key: str, text: str, kind: str) -> object:
     try:
         number = float(text)
     except ValueError:
-        raise BadInputError(f"{key} = {text!r} cannot be used: give a number.") from None
+        raise UsageError(f"{key} = {text!r} cannot be used: give a number.") from None
     if kind == "int":
         if not number.is_integer():  # also false for inf and nan
-            raise BadInputError(f"{key} = {text!r} cannot be used: give a whole number.")
+            raise UsageError(f"{key} = {text!r} cannot be used: give a whole number.")
         return int(number)
     return number

@@ -38,6 +38,7 @@ def write_run(folder: Path, policy: Path, n_rows: int = 7, **settings) -> tuple[
         rows.append(
             {
                 "instruction_id": n,
+                "name": f"'row-{n}' of tiny",
                 "images": [str(path)],
                 "messages": json.dumps(build_messages(instruction, 1)),
                 "instruction": instruction,
@@ -83,7 +84,7 @@ def test_a_run_goes_on_where_it_was_with_the_greedy_answers_of_the_adapted_model
 
     events = run.read_events()[0]
     warnings = [event["message"] for event in events if event["event"] == "warning"]
-    assert len(warnings) == 1 and "Instruction 4" in warnings[0]
+    assert len(warnings) == 1 and "Instruction 'row-4' of tiny" in warnings[0]
     progress = [event for event in events if event["event"] == "progress"]
     assert progress[0]["done"] == 2
     assert (progress[-1]["done"], progress[-1]["total"], progress[-1]["unit"]) == (7, 7, "instructions")

@@ -33,6 +33,7 @@ def make_run(folder: Path, policy: Path, images: list[Path | None], **options: o
     rows = [
         {
             "instruction_id": 10 + n,
+            "name": f"'row-{n}' of tiny",
             "images": [str(path)] if path else [],
             "messages": json.dumps(build_messages(f"What is in picture {n}?", int(path is not None))),
         }
@@ -159,7 +160,9 @@ def test_bad_items_cost_only_themselves(tmp_path: Path, tiny_policy: Path, image
     assert result["sampled"] == 2 and result["skipped"] == 3
     assert {row["instruction_id"] for row in read_rows(folder)} == {10, 14}
     messages = [event["message"] for event in events(folder, "warning")]
-    assert [message.split(" is skipped")[0] for message in messages] == [f"Instruction {n}" for n in (11, 12, 13)]
+    assert [message.split(" is skipped")[0] for message in messages] == [
+        f"Instruction 'row-{n}' of tiny" for n in (1, 2, 3)
+    ]
     assert "broken.png" in messages[0] and "missing.png" in messages[1] and "at most 1024" in messages[2]
 
 

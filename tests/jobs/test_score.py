@@ -34,6 +34,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
         rows.append(
             {
                 "instruction_id": 50 + n,
+                "name": f"'row-{n}' of tiny",
                 "images": [str(folder / f"{n}.png")],
                 "messages": json.dumps(build_messages(f"What is in picture {n}?", 1)),
                 "candidate_ids": [100 * n + place for place in range(len(texts))],
@@ -143,7 +144,7 @@ def test_one_bad_candidate_costs_only_itself(
     assert result["skipped"] == 1 and set(out) == {0, 100, 101, 300, 301, 302, 303}
     assert out[100]["logp_sum"] is None and out[100]["mas"] is not None and out[101]["logp_sum"] is not None
     messages = " ".join(event["message"] for event in events(folder, "warning"))
-    assert "Candidate 100 has no log-prob" in messages and "Instruction 52 is skipped" in messages
+    assert "to 'row-1' of tiny has no log-prob" in messages and "Instruction 'row-2' of tiny is skipped" in messages
 
 
 def test_without_an_image_there_is_no_mas(tmp_path: Path, tiny_policy: Path, tiny_mas: Path, rows: list[dict]) -> None:

@@ -37,6 +37,7 @@ def write_run(folder: Path, policy: Path, n_pairs: int, **overrides) -> RunFolde
         rows.append(
             {
                 "instruction_id": n,
+                "name": f"'row-{n}' of tiny",
                 "images": [str(path)],
                 "messages": json.dumps(build_messages("Describe the picture.", 1)),
                 "chosen_id": 2 * n,

@@ -70,6 +70,7 @@ def rows(tmp_path_factory) -> list[dict]:
         rows.append(
             {
                 "instruction_id": n,
+                "name": f"'row-{n}' of tiny",
                 "images": paths,
                 "messages": json.dumps(messages),
                 "chosen_id": 2 * n,
@@ -231,19 +232,23 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(tiny_policy, rows, 
 
 
 def test_rows_that_cannot_be_used_are_named_and_left_out(tiny_policy, rows, tmp_path):
-    missing = {**rows[0], "instruction_id": 100, "images": [str(tmp_path / "gone.png")]}
-    broken = {**rows[0], "instruction_id": 101, "images": [str(tmp_path / "broken.png")]}
     (tmp_path / "broken.png").write_bytes(Path(rows[0]["images"][0]).read_bytes()[:60])
-    empty = {**rows[0], "instruction_id": 102, "chosen": " "}
-    equal = {**rows[0], "instruction_id": 103, "rejected": rows[0]["chosen"]}
-    too_long = {**rows[0], "instruction_id": 104, "chosen": "boat " * 2000}
+    faults = [
+        {"images": [str(tmp_path / "gone.png")]},
+        {"images": [str(tmp_path / "broken.png")]},
+        {"chosen": " "},
+        {"rejected": rows[0]["chosen"]},
+        {"chosen": "boat " * 2000},
+    ]
+    named = [{"instruction_id": n, "name": f"'row-{n}' of tiny", **fault} for n, fault in enumerate(faults, start=100)]
+    missing, broken, empty, equal, too_long = ({**rows[0], **row} for row in named)
     recorder = Recorder()
     result = train(tiny_policy, [missing, *rows[:3], broken, empty, equal, too_long], tmp_path / "run", recorder)
     assert (result["pairs"], result["left_out"]) == (3, 5)
     warnings = [event["message"] for event in recorder.events if event["event"] == "warning"]
     assert len(warnings) == 5
     for number in range(100, 105):
-        assert any(f"Instruction {number} is left out" in text for text in warnings)
+        assert any(f"Instruction 'row-{number}' of tiny is left out" in text for text in warnings)
 
 
 def test_too_few_pairs_and_none_are_refused_with_a_remedy(tiny_policy, rows, tmp_path):
