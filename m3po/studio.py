@@ -174,7 +174,7 @@ class Studio:
             self._update_run(run_id, state="failed", message=sentence_for(error), ended_at=instructions.now())
 
     def default_sample(self) -> SampleConfig:
-        """The workspace's own policy with the default settings; raises UsageError when it names none."""
+        """The workspace's own policy with the default settings; raises UsageError when there is none."""
         return SampleConfig(policy=self._policy())
 
     def default_score(self) -> ScoreConfig:
@@ -185,11 +185,13 @@ class Studio:
         return build_train_config(self._policy(), preset)
 
     def _policy(self) -> str:
-        if not self.config.policy:
+        """The one that config.toml names, else the one whose log-probs are shown."""
+        policy = self.config.policy or self.db.read(lambda con: _active_name(con, "logp"))
+        if not policy:
             raise UsageError(
                 f'No policy is named: give --policy, or write policy = "..." into {self.path / "config.toml"}.'
             )
-        return self.config.policy
+        return policy
 
     def start_sample(self, config: SampleConfig | None = None, **links: int | None) -> Run:
         return self._queue("sample", config or self.default_sample(), **links)
@@ -211,7 +213,9 @@ class Studio:
             return SelectConfig()
         return SelectConfig(**{field.name: info[field.name] for field in dataclasses.fields(SelectConfig)})
 
-    def start_pipeline(self, sample: SampleConfig | None = None) -> Run:
+    def start_pipeline(
+        self, sample: SampleConfig | None = None, score: ScoreConfig | None = None, select: SelectConfig | None = None
+    ) -> Run:
         """Sample, score and select, in a fresh workspace a few instructions first; returns the chain's last run."""
         sample = sample or self.default_sample()
         last = None
@@ -219,8 +223,8 @@ class Studio:
         pilot = fresh and (not sample.limit or sample.limit > PILOT)
         for config in (dataclasses.replace(sample, limit=PILOT), sample) if pilot else (sample,):
             last = self.start_sample(config, after=last.id if last else None)
-            last = self.start_score(after=last.id)
-            last = self.start_select(after=last.id)
+            last = self.start_score(score, after=last.id)
+            last = self.start_select(select, after=last.id)
         return last
 
     def start_demo(self) -> Run | None:
@@ -318,12 +322,7 @@ class Studio:
         """Score by the active scorers what lacks scores, unless a run that is waiting or at work will see to it."""
         if any(run.kind == "score" for run in self.db.read(runs.read_active)):
             return
-
-        def active(con: Connection, kind: str) -> str | None:
-            info = candidates.scorer_info(con, candidates.active_scorer(con, kind))
-            return info["name"] if info else None
-
-        policy, mas = self.db.read(lambda con: (active(con, "logp"), active(con, "mas")))
+        policy, mas = self.db.read(lambda con: (_active_name(con, "logp"), _active_name(con, "mas")))
         policy, mas = policy or self.config.policy, mas or self.config.mas
         if policy or mas:
             self.start_score(ScoreConfig(policy=policy, mas=mas))
@@ -387,6 +386,12 @@ class Studio:
         else:
             rows = write_trl(exports.iter_pairs(self.db.read, selection, only, self.workspace.images), out)
         return {"rows": rows, "path": str(out), "format": format, "only": only}
+
+
+def _active_name(con: Connection, kind: str) -> str | None:
+    """The model of the scores that are shown; `kind` is logp or mas."""
+    info = candidates.scorer_info(con, candidates.active_scorer(con, kind))
+    return info["name"] if info else None
 
 
 def _run_summary(run: Run) -> dict:

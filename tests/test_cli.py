@@ -46,7 +46,7 @@ def test_init_import_status_and_export(tmp_path, source):
     workspace = tmp_path / "ws"
     m3po("init", workspace)
     out, err = m3po("import", workspace, source)
-    assert "3 rows went in" in out and "1 were refused" in out
+    assert "3 rows went in" in out and "1 was refused" in out
     assert "line 4" in err and "gone.png" in err
     out, _ = m3po("import", workspace, source, "--json")
     assert json.loads(out)["added"] == 0 and json.loads(out)["already_there"] == 3

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from m3po.errors import BadInputError, M3poError
-from m3po.settings import NORMALISATIONS, RULES, SelectConfig
+from m3po.settings import NORMALISATIONS, RULES, SampleConfig, ScoreConfig, SelectConfig
 from m3po.studio import Studio
 from m3po.types import Run
 from ui.data_view import IMPORT_FORMATS, draw_import, draw_notice, draw_selection, draw_workspace
@@ -79,7 +79,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
                     js_on_load=None,
                 )
                 with gr.Row(elem_classes="settings"):
-                    k = gr.Number(sample_defaults.get("k", 8), label="K", precision=0, minimum=1)
+                    k = gr.Number(sample_defaults.get("k", 8), label="K", precision=0, minimum=1, elem_id="sample-k")
                     temperature = gr.Number(sample_defaults.get("temperature", 1.0), label="Temperature", step=0.1)
                     top_p = gr.Number(sample_defaults.get("top_p", 1.0), label="Top-p", step=0.05)
                     max_new = gr.Number(sample_defaults.get("max_new_tokens", 128), label="Max tokens", precision=0)
@@ -94,8 +94,18 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
                     js_on_load=None,
                 )
                 with gr.Row(elem_classes="settings"):
-                    policy = gr.Textbox(sample_defaults.get("policy", ""), label="Policy (folder or hub id)", scale=4)
-                    mas = gr.Textbox(sample_defaults.get("mas", ""), label="MAS scorer (folder or hub id)", scale=4)
+                    policy = gr.Textbox(
+                        sample_defaults.get("policy", ""),
+                        label="Policy (folder or hub id)",
+                        scale=4,
+                        elem_id="data-policy",
+                    )
+                    mas = gr.Textbox(
+                        sample_defaults.get("mas", ""),
+                        label="MAS scorer (folder or hub id)",
+                        scale=4,
+                        elem_id="data-mas",
+                    )
                     score_btn = gr.Button("Score", elem_id="data-score", min_width=90)
                 score_strip = run_strip()
             with gr.Column(elem_classes="card-group"):
@@ -134,28 +144,34 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
 
         return on_click
 
-    def sample(policy: str, *values: Any) -> str:
+    def read_sample(policy: str, *values: Any) -> SampleConfig:
         names = ("k", "temperature", "top_p", "max_new_tokens", "limit", "seed")
-        config = dataclasses.replace(studio.default_sample(), **numbers(dict(zip(names, values, strict=True))))
-        if policy.strip():
-            config = dataclasses.replace(config, policy=policy.strip())
-        studio.start_sample(config)
+        named = policy.strip() or studio.default_sample().policy
+        return SampleConfig(policy=named, **numbers(dict(zip(names, values, strict=True))))
+
+    def read_score(policy: str, mas: str) -> ScoreConfig:
+        return ScoreConfig(policy=policy.strip() or None, mas=mas.strip() or None)
+
+    def read_select(rule: str, normalise: str, *values: Any) -> SelectConfig:
+        names = ("weight_chosen", "weight_rejected", "delta", "length_ratio")
+        return SelectConfig(rule=rule, normalise=normalise, **numbers(dict(zip(names, values, strict=True))))
+
+    def sample(*values: Any) -> str:
+        studio.start_sample(read_sample(*values))
         return "Sampling started; it goes on when this page is closed."
 
-    def score(policy: str, mas: str) -> str:
-        config = dataclasses.replace(studio.default_score(), policy=policy.strip() or None, mas=mas.strip() or None)
-        studio.start_score(config)
+    def score(*values: Any) -> str:
+        studio.start_score(read_score(*values))
         return "Scoring started; it goes on when this page is closed."
 
-    def select(rule: str, w_chosen: float, w_rejected: float, delta: float, ratio: float, normalise: str) -> str:
-        values = numbers(
-            {"weight_chosen": w_chosen, "weight_rejected": w_rejected, "delta": delta, "length_ratio": ratio}
-        )
-        done = studio.select(SelectConfig(rule=rule, normalise=normalise, **values))
+    def select(*values: Any) -> str:
+        done = studio.select(read_select(*values))
         return f"{plural(done['pairs'], 'pair')} selected, frozen as {done['content_hash'][:12]}."
 
-    def run_all() -> str:
-        studio.start_pipeline()
+    def run_all(*values: Any) -> str:
+        of_sample, of_score = values[: len(sample_form)], values[len(sample_form) : -len(select_form)]
+        configs = read_sample(*of_sample), read_score(*of_score), read_select(*values[-len(select_form) :])
+        studio.start_pipeline(*configs)
         return "Sampling, scoring and selecting, one after another; it goes on when this page is closed."
 
     def import_(path: str, format_: str, strict: bool) -> str:
@@ -165,12 +181,13 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         return "Import started; it goes on when this page is closed."
 
     outputs = [message, *strips]
-    sample_btn.click(act(sample), [policy, k, temperature, top_p, max_new, limit, seed], outputs, **QUIET)
-    score_btn.click(act(score), [policy, mas], outputs, **QUIET)
-    select_btn.click(
-        act(select), [rule, weight_chosen, weight_rejected, delta, length_ratio, normalise], outputs, **QUIET
-    )
-    all_btn.click(act(run_all), None, outputs, **QUIET)
+    sample_form = [policy, k, temperature, top_p, max_new, limit, seed]
+    score_form = [policy, mas]
+    select_form = [rule, normalise, weight_chosen, weight_rejected, delta, length_ratio]
+    sample_btn.click(act(sample), sample_form, outputs, **QUIET)
+    score_btn.click(act(score), score_form, outputs, **QUIET)
+    select_btn.click(act(select), select_form, outputs, **QUIET)
+    all_btn.click(act(run_all), [*sample_form, *score_form, *select_form], outputs, **QUIET)
     for trigger in (import_btn.click, path.submit):
         trigger(act(import_), [path, format_, strict], outputs, **QUIET)
 

@@ -7,7 +7,7 @@ from ui.formatting import clock, count, plural, reason
 from ui.markup import Markup, join, tag
 
 IMPORT_FORMATS = {
-    "auto": "By itself",
+    "auto": "Detect",
     "imagefolder": "Image folder (metadata.jsonl)",
     "llava": "LLaVA-instruct JSON",
     "m3po": "M3PO JSONL",
@@ -103,10 +103,9 @@ def draw_import(run: Run) -> Markup | None:
     if left_out > 0:
         rows.append(tag("tr", tag("td", f"and {count(left_out)} more", colspan="2")))
     warnings = [tag("li", text) for text in result["warnings"][:MAX_ROWS]]
-    good = result["added"] or result["already_there"]
     return tag(
         "div",
-        tag("p", result["message"], class_="notice notice-good" if good else "notice notice-bad", role="status"),
+        draw_notice(result["message"], good=bool(result["added"] or not result["n_refused"])),
         tag("div", tag("table", *rows, class_="refused"), class_="scroll") if rows else None,
         tag("ul", *warnings, class_="reasons") if warnings else None,
     )

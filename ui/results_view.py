@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from m3po.evaluation.metrics import METRICS, Metric
 from m3po.types import ImageRef
 from ui.data_view import open_tab
-from ui.formatting import STATE_LABELS, clock, count, number
+from ui.formatting import STATE_LABELS, clock, count, number, plural
 from ui.markup import Markup, join, tag
 from ui.review_view import clip, image_url
 from ui.train_view import state_of
@@ -15,6 +15,14 @@ from ui.word_diff import diff_words
 
 # What the overview shows of each run; the rest is in the run's own table.
 HEADLINES = ("chair_s", "chair_i", "object_recall", "partner_absent_accuracy", "answer_accuracy")
+
+_COLUMNS = (
+    ("Run", None),
+    ("State", None),
+    ("Pairs", "Pairs that were trained on"),
+    ("Reviewed", "Pairs among them that a human decided"),
+    ("Set", "Content hash of the pairs: equal hashes are equal sets"),
+)
 
 
 def show_value(metric: Metric, value: float | None, *, sign: bool = False) -> str:
@@ -50,7 +58,7 @@ def draw_overview(results: Sequence[Mapping], shown: int | None) -> Markup:
     keys = [key for key in HEADLINES if any(key in (r["before"] or r["after"] or {}) for r in results)]
     head = tag(
         "tr",
-        *[tag("th", name, scope="col") for name in ("Run", "State", "Pairs", "Reviewed", "Set")],
+        *[tag("th", name, scope="col", title=title) for name, title in _COLUMNS],
         *[
             tag("th", METRICS[key].label, " ", _arrow(METRICS[key]), scope="col", title=_explain(METRICS[key]))
             for key in keys
@@ -137,16 +145,18 @@ def draw_metrics(result: Mapping) -> Markup:
             )
         )
     head = tag("tr", *[tag("th", name, scope="col") for name in ("Held-out figure", "Before", "After", "Change", "")])
-    counts = ", ".join(f"{name.replace('_', ' ')} {count(n)}" for name, n in (result.get("counts") or {}).items() if n)
+    counts = result.get("counts") or {}
     return join(
         [
             tag("table", tag("thead", head), tag("tbody", *rows), class_="figures-table"),
             tag(
                 "p",
-                f"Held-out items: {counts}. In brackets the 95 % interval; better and worse where they lie apart.",
+                f"Measured on {plural(counts['rows'], 'held-out instruction')}. In brackets the 95 % interval; "
+                "better and worse where the two lie apart.",
                 class_="quiet",
+                title=", ".join(f"{name.replace('_', ' ')} {count(n)}" for name, n in counts.items() if n),
             )
-            if counts
+            if counts.get("rows")
             else "",
         ]
     )

@@ -119,13 +119,17 @@ def describe(report: ImportReport) -> dict:
     }
 
 
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
 def summary(report: ImportReport) -> str:
     """One sentence: how many went in, were there already, were refused."""
-    parts = [f"{report.added} rows went in"]
+    parts = ["1 row went in" if report.added == 1 else f"{report.added} rows went in"]
     if report.splits:
         parts[0] += " (" + ", ".join(f"{n} {split}" for split, n in sorted(report.splits.items())) + ")"
     if report.already_there:
-        parts.append(f"{report.already_there} were there already")
+        parts.append(f"{report.already_there} {_were(report.already_there)} there already")
     if report.refused:
-        parts.append(f"{len(report.refused)} were refused")
+        parts.append(f"{len(report.refused)} {_were(len(report.refused))} refused")
     return ", ".join(parts) + "."

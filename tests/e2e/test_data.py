@@ -1,0 +1,68 @@
+"""The Data tab in a real browser, as somebody uses it who brings images and models of their own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from browser import App
+from conftest import write_rows
+
+from m3po.studio import Studio
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def app(tmp_path):
+    """An app on a workspace that is empty and names no model."""
+    running = App(Studio.create(tmp_path / "workspace"))
+    yield running
+    running.stop()
+
+
+def figure(page, name: str) -> str:
+    return page.locator("#data-workspace dt", has_text=name).locator("xpath=following-sibling::dd/b").inner_text()
+
+
+def test_own_images_and_models_from_import_to_the_exact_command(app, open_page, tmp_path, tiny_policy, tiny_mas):
+    rows = write_rows(tmp_path / "mine")
+    with rows.open("a") as file:
+        file.write(json.dumps({"id": "bad", "images": ["gone.png"], "instruction": "And this?"}) + "\n")
+    page = open_page(f"{app.url}/#data")
+    page.fill("#import-path input, #import-path textarea", str(rows))
+    page.click("#data-import")
+    page.wait_for_selector(".refused")
+    assert "line 11" in page.inner_text(".refused") and "gone.png" in page.inner_text(".refused")
+    assert "10 rows went in" in page.inner_text("#data-page .notice-good")
+    page.wait_for_function("document.querySelector('#data-workspace').innerText.includes('Candidates')")
+    assert figure(page, "Instructions") == "10"
+
+    page.click("#data-all")  # without a model: one sentence that says what to do
+    page.wait_for_selector("#data-message .notice-bad")
+    assert "No policy is named" in page.inner_text("#data-message")
+
+    page.fill("#data-policy input, #data-policy textarea", str(tiny_policy))
+    page.fill("#data-mas input, #data-mas textarea", str(tiny_mas))
+    page.fill("#sample-k input", "3")
+    page.keyboard.press("Tab")
+    page.click("#data-all")
+    page.wait_for_selector("#data-page .run-running", timeout=60_000)
+    page.wait_for_function(
+        "!document.querySelector('#data-page .run-running, #data-page .run-queued') "
+        "&& document.querySelector('#data-page .reasons, #data-page code')",
+        timeout=180_000,
+    )
+    assert not page.locator("#data-page .run-failed").count(), page.inner_text("#data-page")
+
+    page.get_by_role("tab", name="Fine-tune").click()
+    page.wait_for_selector("#train-command")
+    assert f"--policy {tiny_policy}" in page.inner_text("#train-command")  # the one that was sampled and scored with
+    page.context.close()
+    assert app.stop() == 0, app.log.read_text()
+    studio = Studio.open(app.workspace)
+    try:
+        sampled = [run for run in studio.runs(("sample",)) if run.state == "finished"]
+        assert {run.config["k"] for run in sampled} == {3}
+    finally:
+        studio.close()
