@@ -44,10 +44,8 @@ METHODS: dict[str, Callable[..., object]] = {
     "evaluate": lambda studio, **options: studio.start_evaluate(_with_policy(EvaluateConfig, studio, options)),
     "config": lambda studio: studio.config,
     "run": lambda studio, run_id: studio.run(run_id),
-    "runs": lambda studio: studio.runs(),
     "warnings": lambda studio, run_id: studio.run_warnings(run_id),
     "stop": lambda studio, run_id: studio.stop_run(run_id),
-    "resume": lambda studio, run_id: studio.resume_run(run_id),
     "results": lambda studio: studio.results(),
     "export": lambda studio, out, **options: studio.export(out, **options),
 }

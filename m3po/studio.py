@@ -18,7 +18,6 @@ from m3po.formats.trl import write_trl
 from m3po.jobs import importing, launches, plans
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.worker import sentence_for
-from m3po.selection import NO_PAIR_REASONS
 from m3po.settings import (
     EXPORT_FORMATS,
     EXPORT_ONLY,
@@ -119,10 +118,6 @@ class Studio:
             }
 
         return self.db.read(read)
-
-    def reason_in_words(self, reason: str | None) -> str:
-        """A stored no-pair reason as the sentence that the page shows."""
-        return NO_PAIR_REASONS.get(reason or "", reason or "")
 
     # ---- data -------------------------------------------------------------------------------------------------
 
@@ -332,10 +327,6 @@ class Studio:
     def image(self, sha256: str) -> ImageRef | None:
         """A stored image by its content address; nothing else on this machine has an address."""
         return self.db.read(lambda con: instructions.image_by_sha(con, sha256, self.workspace.images))
-
-    def image_path(self, sha256: str) -> Path | None:
-        image = self.image(sha256)
-        return image.path if image else None
 
     def thumbnail_path(self, sha256: str, side: int = 1080) -> Path | None:
         """A WebP of the image, upright and RGB, at most `side` pixels: what the page shows."""

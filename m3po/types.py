@@ -11,11 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SPLITS = ("train", "tune", "heldout")
-ORIGINS = ("sampled", "imported", "human")
 VERDICTS = ("accept", "override", "tie", "all_wrong", "all_right", "bad_question", "skip", "flag")
 TRAINING_VERDICTS = ("accept", "override")  # the others keep the pair out of training
-RUN_KINDS = ("import", "sample", "score", "select", "train", "evaluate")
-RUN_STATES = ("queued", "running", "finished", "failed", "stopped", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -204,7 +201,9 @@ class ReviewItem:
 
 @dataclass(frozen=True)
 class Run:
-    """A job on the workspace. `done` of `total` in `unit`s; `rate` per second; `eta` in seconds; times are UTC."""
+    """A job on the workspace. `kind` is import, sample, score, select, train or evaluate; `state` is queued, running,
+    finished, failed, stopped or interrupted. `done` of `total` in `unit`s; `rate` per second; `eta` in seconds; times
+    are UTC."""
 
     id: int
     kind: str

@@ -14,6 +14,7 @@ from m3po.settings import NORMALISATIONS, RULES, SampleConfig, ScoreConfig, Sele
 from m3po.studio import Studio
 from m3po.types import Run
 from ui.data_view import IMPORT_FORMATS, draw_import, draw_notice, draw_selection, draw_workspace
+from ui.form import QUIET, numbers, run_command
 from ui.formatting import plural
 from ui.markup import Markup, join
 from ui.run_view import RUN_BUTTONS_JS, draw_run, latest
@@ -21,7 +22,6 @@ from ui.run_view import RUN_BUTTONS_JS, draw_run, latest
 log = logging.getLogger(__name__)
 TICK = 1.0  # seconds between looks at the runs
 IF_VISIBLE = "() => [Boolean(document.querySelector('#data-page')?.offsetParent)]"
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
@@ -199,14 +199,6 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
     page.load(lambda: draw_strips(studio), None, strips, **QUIET)
 
 
-def numbers(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a form; an empty one is named. Raises BadInputError."""
-    for name, value in values.items():
-        if value is None:
-            raise BadInputError(f"{name} is empty: give a number.")
-    return values
-
-
 def draw_strips(studio: Studio) -> list[Markup]:
     """Workspace counts, then one strip for each step."""
     runs = studio.runs()
@@ -227,20 +219,6 @@ def _draw_strip(studio: Studio, run: Run | None, kind: str, status: dict) -> Mar
     if kind == "select" and status["selection"]:
         parts.append(draw_selection(status))
     return join([part for part in parts if part])
-
-
-def run_command(studio: Studio, command: object) -> dict:
-    """A stop or resume button. Returns `{}` or `{"error": sentence}`."""
-    if not isinstance(command, dict) or not isinstance(command.get("run_id"), int):
-        return {"error": "The page sent something that is no command; reload it."}
-    try:
-        if command.get("op") == "stop":
-            studio.stop_run(command["run_id"])
-        elif command.get("op") == "resume":
-            studio.resume_run(command["run_id"])
-    except M3poError as error:
-        return {"error": str(error)}
-    return {}
 
 
 def _defaults(studio: Studio) -> tuple[dict[str, Any], str]:

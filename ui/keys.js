@@ -215,7 +215,7 @@ function schedulePoll() {
   pollTimer = setTimeout(() => {
     if (!root.isConnected) return;
     if (onPage() && !busy && !$("review-edit-form")) {
-      line.push(touched ? { op: "show", quiet: true } : { op: "show", quiet: true, instruction_id: null });
+      line.push(touched ? { op: "show", quiet: true } : { op: "open", quiet: true, instruction_id: null });
       run();
     } else schedulePoll();
   }, wait);
@@ -411,5 +411,5 @@ function read(event) {
 }
 
 document.addEventListener("keydown", onKey);
-push({ op: "show", instruction_id: saved.instruction_id || null });
+push(saved.instruction_id ? { op: "show", instruction_id: saved.instruction_id } : { op: "open", instruction_id: null });
 touched = Boolean(saved.instruction_id);

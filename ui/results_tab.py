@@ -6,8 +6,8 @@ import gradio as gr
 
 from m3po.errors import M3poError
 from m3po.studio import Studio
-from ui.data_tab import QUIET
 from ui.data_view import draw_notice
+from ui.form import QUIET
 from ui.markup import join, tag
 from ui.plots import plot_before_after
 from ui.results_view import common_metrics, draw_metrics, draw_no_results, draw_overview, draw_samples

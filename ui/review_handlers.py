@@ -86,6 +86,7 @@ class ReviewHandler:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self._ops = {
+            "open": self._open,
             "show": self._show,
             "next": lambda c: self._move(c, 1),
             "previous": lambda c: self._move(c, -1),
@@ -122,6 +123,11 @@ class ReviewHandler:
             }
 
     # What is shown
+
+    def _open(self, c: Command) -> dict:
+        """Where one left off: the first item that nobody decided yet; the first of the view where all are decided."""
+        waiting = self.studio.review_item(ReviewView("unreviewed", c.view.order)) if c.view.filter == "all" else None
+        return self._answer(c, self.studio.review_item(c.view, waiting.instruction.id if waiting else None))
 
     def _show(self, c: Command) -> dict:
         item = self.studio.review_item(c.view, c.instruction_id)

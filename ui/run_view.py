@@ -10,7 +10,6 @@ from ui.formatting import KIND_LABELS, STATE_LABELS, clock, count, duration, per
 from ui.markup import Markup, join, tag
 
 RESUMABLE = ("stopped", "failed", "interrupted")
-STEPS = ("sample", "score", "select")
 
 # Buttons inside drawn HTML: one listener a component, which survives every redraw.
 RUN_BUTTONS_JS = """

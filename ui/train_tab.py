@@ -13,8 +13,8 @@ from m3po.settings import TRAIN_METHODS, TrainConfig
 from m3po.studio import Studio
 from m3po.training.presets import PRESETS, build_train_config
 from m3po.types import Run
-from ui.data_tab import QUIET, numbers, run_command
 from ui.data_view import draw_notice
+from ui.form import QUIET, numbers, run_command
 from ui.markup import Markup, tag
 from ui.plots import plot_curves
 from ui.run_view import RUN_BUTTONS_JS

@@ -148,3 +148,15 @@ def test_moving_stops_at_both_ends(page):
             "parts"
         ]["review-position"]
     )
+
+
+def test_reopening_begins_where_one_left_off(page):
+    first = page.item["instruction_id"]
+    page.send("skip")
+    second = page.item["instruction_id"]
+    reopened = Page(page.studio)
+    assert reopened.send("open", instruction_id=None)["item"]["instruction_id"] == second != first
+    assert reopened.send("show", instruction_id=None)["item"]["instruction_id"] == first
+    for _ in range(20):
+        reopened.send("skip", instruction_id=reopened.send("open", instruction_id=None)["item"]["instruction_id"])
+    assert reopened.send("open", instruction_id=None)["item"]["instruction_id"] == first  # all decided
