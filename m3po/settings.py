@@ -186,6 +186,8 @@ def read_workspace_config(path: Path) -> WorkspaceConfig:
             raise WorkspaceError(f"{path}: {key} must be text in quotes, a hub id or a folder.")
         if value and (path.parent / value).is_dir():
             values[key] = str((path.parent / value).resolve())
+    if not isinstance(values.get("demo", False), bool):
+        raise WorkspaceError(f"{path}: demo must be true or false, without quotes.")
     return WorkspaceConfig(**values)
 
 

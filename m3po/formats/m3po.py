@@ -29,6 +29,9 @@ from m3po.formats.rows import RowChecker, image_list, read_rows
 from m3po.images import ImageInfo
 from m3po.types import ImportedRow, RefusedRow, Turn
 
+_OF_A_WORKSPACE = ("votes", "mas", "logp_sum", "good", "hard")
+NOT_TAKEN_OVER = "Votes, scores, pairs and decisions of the file are not taken over: score and select here."
+
 
 def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
     """Rows of the file, line by line. Raises BadInputError for a file that cannot be read at all."""
@@ -51,9 +54,19 @@ def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
             objects=record.get("objects"),
             category=record.get("category"),
             candidates=_read_candidates(record.get("candidates")),
+            warnings=(NOT_TAKEN_OVER,) if _says_more(record) else (),
         )
 
     return read_rows(read_records(path), parse)
+
+
+def _says_more(record: dict) -> bool:
+    """Whether the row holds what belongs to the workspace that wrote it."""
+    if record.get("pair") or record.get("decision"):
+        return True
+    return any(
+        candidate.get(name) is not None for candidate in record.get("candidates") or () for name in _OF_A_WORKSPACE
+    )
 
 
 def recognises(record: dict) -> bool:

@@ -79,7 +79,7 @@ def _import(
                 refused.append(row)
                 continue
             try:
-                ready.append((row, [_stored(workspace, image, known, warnings) for image in row.images]))
+                ready.append((row, [_stored(workspace, image, known) for image in row.images]))
             except BadImageError as error:  # it changed under our hands since the reader looked
                 refused.append(RefusedRow(row.row, str(error)))
             warnings += row.warnings
@@ -95,13 +95,11 @@ def _import(
     return ImportReport(source, added, there, tuple(refused), tuple(dict.fromkeys(warnings)), splits)
 
 
-def _stored(workspace: Workspace, path: Path, known: dict[Path, StoredImage], warnings: list[str]) -> StoredImage:
+def _stored(workspace: Workspace, path: Path, known: dict[Path, StoredImage]) -> StoredImage:
     if path not in known:
         if len(known) > 100_000:
             known.clear()  # bounded; an image that comes again is only looked at again
-        info = inspect_image(path)
-        warnings += info.warnings
-        known[path] = workspace.store_image(path, info)
+        known[path] = workspace.store_image(path, inspect_image(path))  # its warnings came with the row
     return known[path]
 
 

@@ -108,6 +108,8 @@ def test_m3po_takes_candidates_texts_and_leaves_scores(folder: Path) -> None:
     good, refused = read(folder / "rows.jsonl")
     assert not refused
     assert good[0].candidates == ("Red.", "Blue.") and good[0].split == "tune"
+    assert len(good[0].warnings) == 1 and "not taken over" in good[0].warnings[0]
+    assert not any(row.warnings for row in good[1:])  # they hold nothing of the kind
     assert good[0].turns == (Turn("user", "Hi"), Turn("assistant", "Hello"))
     assert good[1].images == () and good[1].id == "2"
 

@@ -1,0 +1,39 @@
+"""config.toml as people write it: what is wrong with it is named, and models are found beside it."""
+
+import pytest
+
+from m3po.errors import UsageError, WorkspaceError
+from m3po.settings import ScoreConfig, WorkspaceConfig, read_workspace_config, write_workspace_config
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    config = WorkspaceConfig(policy='a "quoted" \\ name', mas="clip:some/model", demo=True)
+    write_workspace_config(tmp_path / "config.toml", config)
+    assert read_workspace_config(tmp_path / "config.toml") == config
+
+
+def test_a_folder_beside_the_file_is_found_and_a_hub_id_stays(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "config.toml").write_text('policy = "mine"\nmas = "org/name"\n')
+    config = read_workspace_config(tmp_path / "config.toml")
+    assert config == WorkspaceConfig(policy=str((tmp_path / "mine").resolve()), mas="org/name")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("policy = mine", "not valid TOML"),
+        ('polcy = "x"', "unknown key 'polcy'"),
+        ("policy = 3", "policy must be text"),
+        ('demo = "yes"', "demo must be true or false"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(tmp_path, text, sentence):
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(WorkspaceError, match=sentence):
+        read_workspace_config(tmp_path / "config.toml")
+
+
+def test_scoring_needs_a_model():
+    with pytest.raises(UsageError, match="give --policy or --mas"):
+        ScoreConfig(policy=None, mas=None)
