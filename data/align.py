@@ -3,7 +3,8 @@
 Its text is the instruction, a space and the answer. Plain contrastive training cannot tell "a red boat" from
 "a blue boat" in a picture of both, so every right answer comes with hard wrong ones, each with a grade: 1 is right,
 0 is wrong, and a description is graded by what it adds, miscolours and leaves out, so that saying less is not the
-way to a high score.
+way to a high score. Among the wrong ones are true sentences that do not answer the instruction, and answers that
+lose their thread, as a small policy gives them at temperature 1: what is true of the picture is not yet an answer.
 """
 
 from __future__ import annotations
@@ -64,6 +65,32 @@ def graded_easy(image: EasyImage, rng: random.Random) -> tuple[str, Graded]:
     question, word = rng.choice(image.questions)
     wrong = rng.choice(wrong_words(question, word))
     return question, [(to_sentence(question, word), 1.0), (to_sentence(question, wrong), 0.0)]
+
+
+def derail(answer: str, other: str, rng: random.Random) -> str:
+    """The beginning of one answer with the end of another, now and then cut in the middle of a word."""
+    one, two = answer.split(), other.split()
+    begin, end = one[: rng.randrange(1, len(one))], two[rng.randrange(1, len(two)) :]
+    if rng.random() < 0.3:
+        begin[-1] += end.pop(0)[rng.randrange(1, 3) :]
+    return " ".join([*begin, *end])
+
+
+def add_off_topic(groups: list[tuple[str, Graded]], rng: random.Random) -> list[tuple[str, Graded]]:
+    """Each group with two more wrong answers: one that is right for another of the image's instructions, and one
+    that derails."""
+    rights = [answers[0][0] for _, answers in groups]
+    out = []
+    for (instruction, answers), right in zip(groups, rights, strict=True):
+        # The same sentence may answer two instructions, and a description is told in three ways.
+        others = [text for text in rights if text.split()[0] != right.split()[0]]
+        more: Graded = []
+        if others:
+            other = rng.choice(others)
+            derailed = derail(*((right, other) if rng.random() < 0.5 else (other, right)), rng)
+            more = [(text, 0.0) for text in (other, derailed) if text not in rights or text == other]
+        out.append((instruction, answers + more))
+    return out
 
 
 def build_scorer(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
@@ -165,8 +192,8 @@ def train_ranking(
         for i in picked:
             questions = ask_everything(scenes[i], rng)
             some = [questions[0], *rng.sample(questions[1:], 3)]
-            graded.append([graded_scene(q, scenes[i], rng) for q in some])
-        graded += [[graded_easy(easy[i], rng) for _ in range(3)] for i in picked_easy]
+            graded.append(add_off_topic([graded_scene(q, scenes[i], rng) for q in some], rng))
+        graded += [add_off_topic([graded_easy(easy[i], rng) for _ in range(3)], rng) for i in picked_easy]
         loss, ranked = ranking_loss(model, tokenizer, pixels[picked + [len(scenes) + i for i in picked_easy]], graded)
         optimiser.zero_grad()
         loss.backward()

@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "m3po-demo-cache")
     parser.add_argument("--tower-steps", type=int, default=1300)
     parser.add_argument("--speech-steps", type=int, default=1100)
-    parser.add_argument("--ranking-steps", type=int, default=400)
+    parser.add_argument("--ranking-steps", type=int, default=800)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -28,6 +28,7 @@ from m3po.jobs.worker import sentence_for
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store.workspace import is_open_elsewhere, is_workspace, read_server
 from m3po.studio import Studio
+from m3po.training.presets import build_train_config
 
 log = logging.getLogger("m3po.bridge")
 
@@ -40,9 +41,8 @@ METHODS: dict[str, Callable[..., object]] = {
     "sample": lambda studio, **options: studio.start_sample(_with_policy(SampleConfig, studio, options)),
     "score": lambda studio, **options: studio.start_score(_score_config(studio, options)),
     "select": lambda studio, **options: studio.select(SelectConfig(**options)),
-    "train": lambda studio, config, evaluate: studio.start_train(TrainConfig(**config), evaluate=evaluate),
+    "train": lambda studio, evaluate, **given: studio.start_train(_train_config(studio, **given), evaluate=evaluate),
     "evaluate": lambda studio, **options: studio.start_evaluate(_with_policy(EvaluateConfig, studio, options)),
-    "config": lambda studio: studio.config,
     "run": lambda studio, run_id: studio.run(run_id),
     "warnings": lambda studio, run_id: studio.run_warnings(run_id),
     "stop": lambda studio, run_id: studio.stop_run(run_id),
@@ -63,6 +63,10 @@ def _with_policy(kind: type, studio: Studio, options: dict) -> object:
 
 def _score_config(studio: Studio, options: dict) -> ScoreConfig:
     return ScoreConfig(**{"policy": studio.config.policy, "mas": studio.config.mas} | _given(options))
+
+
+def _train_config(studio: Studio, policy: str | None, preset: str, overrides: dict[str, str]) -> TrainConfig:
+    return build_train_config(policy or studio.default_train().policy, preset, overrides)
 
 
 def call(studio: Studio, method: str, arguments: dict) -> object:

@@ -5,7 +5,6 @@ Exit code 0 done, 1 failed with one sentence on stderr, 2 wrong usage.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -25,7 +24,7 @@ from m3po.errors import M3poError, UsageError
 from m3po.jobs.worker import sentence_for
 from m3po.settings import SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
-from m3po.training.presets import build_train_config, parse_overrides
+from m3po.training.presets import parse_overrides
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
 
@@ -199,11 +198,8 @@ def train(
 ) -> None:
     """Fine-tune a LoRA adapter on the curated pairs and measure it on the held-out split."""
     with connect(workspace) as client:
-        name = _model(policy) or client.call("config")["policy"] or ""
-        if not name:
-            raise UsageError("No policy is named: give --policy, or write it into the workspace's config.toml.")
-        config = build_train_config(name, preset, {"method": method} | parse_overrides(set_))
-        started = client.call("train", config=dataclasses.asdict(config), evaluate=evaluate)
+        overrides = {"method": method} | parse_overrides(set_)
+        started = client.call("train", policy=_model(policy), preset=preset, overrides=overrides, evaluate=evaluate)
         run = follow(client, started)
         result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
         if result["after_run"]:

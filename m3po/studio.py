@@ -177,16 +177,16 @@ class Studio:
         return ScoreConfig(policy=self.config.policy, mas=self.config.mas)
 
     def default_train(self, preset: str = "demo") -> TrainConfig:
-        return build_train_config(self._policy(), preset)
+        """The preset's settings for the workspace's own policy, else for the one whose log-probs are shown."""
+        scored_by = self.db.read(lambda con: _active_name(con, "logp"))
+        return build_train_config(self.config.policy or scored_by or self._policy(), preset)
 
     def _policy(self) -> str:
-        """The one that config.toml names, else the one whose log-probs are shown."""
-        policy = self.config.policy or self.db.read(lambda con: _active_name(con, "logp"))
-        if not policy:
+        if not self.config.policy:
             raise UsageError(
                 f'No policy is named: give --policy, or write policy = "..." into {self.path / "config.toml"}.'
             )
-        return policy
+        return self.config.policy
 
     def start_sample(self, config: SampleConfig | None = None, **links: int | None) -> Run:
         return self._queue("sample", config or self.default_sample(), **links)

@@ -11,7 +11,7 @@ import gradio as gr
 from m3po.errors import M3poError
 from m3po.settings import TRAIN_METHODS, TrainConfig
 from m3po.studio import Studio
-from m3po.training.presets import PRESETS, build_train_config
+from m3po.training.presets import PRESETS
 from m3po.types import Run
 from ui.data_view import draw_notice
 from ui.form import QUIET, numbers, run_command
@@ -92,9 +92,9 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
     def read_form(*values: Any) -> TrainConfig:
         preset, only, method, loss_type, loss_weights, *rest = values
-        base = build_train_config(studio.default_sample().policy, preset)
         return dataclasses.replace(
-            base, only=only, method=method, loss_type=loss_type, loss_weights=loss_weights or "",
+            studio.default_train(preset),
+            only=only, method=method, loss_type=loss_type, loss_weights=loss_weights or "",
             **numbers(dict(zip(NUMBERS, rest, strict=True))),
         )  # fmt: skip
 
