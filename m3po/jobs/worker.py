@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 
 # Threads that wait by spinning take the cores from the server and from other workers: beside one busy
@@ -120,6 +121,7 @@ def main(run: Callable[[Worker], dict | None]) -> None:
     """Run a job module's `run` on the folder named on the command line; exit 0 finished, 3 stopped, 1 failed."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.simplefilter("ignore", FutureWarning)  # of pinned libraries, about their own next version
     with contextlib.suppress(OSError):
         os.nice(5)  # the page and its decisions come first
     if len(sys.argv) != 2:
