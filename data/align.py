@@ -23,7 +23,7 @@ from m3po.demo.easyvqa import EasyImage, to_sentence, wrong_words
 from m3po.demo.language import COLOURS, DESCRIBE, Mention, Question, ask_everything, describe, mentions_of
 from m3po.demo.scenes import KINDS, Scene, allowed_colours
 
-# logit = SCALE * (cosine - MIDDLE): right answers end up near 0.6, wrong ones near 0.1, so that CLIPScore's
+# logit = SCALE * (cosine - MIDDLE): right answers end up near 0.5, wrong ones near 0.15, so that CLIPScore's
 # max(cosine, 0) does not fold all wrong answers into one.
 SCALE, MIDDLE = 16.0, 0.35
 Graded = list[tuple[str, float]]  # answers to one instruction, the right one first

@@ -66,7 +66,7 @@ def _score_config(studio: Studio, options: dict) -> ScoreConfig:
 
 
 def _train_config(studio: Studio, policy: str | None, preset: str, overrides: dict[str, str]) -> TrainConfig:
-    return build_train_config(policy or studio.default_train().policy, preset, overrides)
+    return build_train_config(policy or studio.default_sample().policy, preset, overrides)
 
 
 def call(studio: Studio, method: str, arguments: dict) -> object:

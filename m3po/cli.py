@@ -23,6 +23,7 @@ from m3po.demo.workspace import write_demo_source
 from m3po.errors import M3poError, UsageError
 from m3po.jobs.worker import sentence_for
 from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.training.presets import parse_overrides
 
@@ -77,6 +78,7 @@ def init(
         target = workspace.expanduser().resolve()
         policy = policy or os.path.relpath(own_policy, target)  # the checkout may be moved as a whole
         mas = mas or os.path.relpath(own_mas, target)
+    kept = is_workspace(workspace.expanduser().resolve()) and bool(policy or mas) and not demo
     path = Studio.create(workspace, WorkspaceConfig(policy or None, mas or None, demo))
     if demo:
         with connect(path) as client:
@@ -85,7 +87,7 @@ def init(
                 print("Drawing the demo's pictures (some seconds, once) ...", file=sys.stderr)
                 client.call("import", source=str(write_demo_source(source)))
                 shutil.rmtree(source)
-    print(f"Workspace {path} is ready.")
+    print(f"Workspace {path} is ready." + (" It was there: its config.toml stays as it is." if kept else ""))
 
 
 @app.command(name="import")
@@ -110,7 +112,8 @@ def import_(
         print(f"warning: {warning}", file=sys.stderr)
     say(result, result["message"], as_json)
     if not result["added"] and not result["already_there"]:
-        fail(f"Nothing of {source} went in: mend the rows named above and import it again.")
+        remedy = "mend the rows named above and import it again" if result["n_refused"] else "it holds no rows"
+        fail(f"Nothing of {source} went in: {remedy}.")
 
 
 @app.command()
@@ -140,12 +143,14 @@ def score(
     workspace: Workspace,
     policy: Policy = "",
     mas: Annotated[str, typer.Option(help="alignment scorer; default: the workspace's own")] = "",
+    adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
     batch_size: int = 16,
     as_json: Json = False,
 ) -> None:
     """Compute log-probs by the policy and MAS by the scorer for every candidate that lacks them."""
     with connect(workspace) as client:
-        started = client.call("score", policy=_model(policy), mas=_model(mas), batch_size=batch_size)
+        options = {"policy": _model(policy), "mas": _model(mas), "adapter": _model(adapter)}
+        started = client.call("score", **options, batch_size=batch_size)
         run = follow(client, started)
         say(run, run["message"] or f"The candidates of {run['done']} instructions are scored.", as_json)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from m3po.errors import BadInputError
-from m3po.store import candidates, decisions, review, selections
-from m3po.store.connection import Connection, Database, scalar
+from m3po.store import candidates, decisions, instructions, review, selections
+from m3po.store.connection import Connection, Database
 from m3po.types import TRAINING_VERDICTS, VERDICTS, Candidate, Decision
 
 DEFAULT_ANNOTATOR = "me"
@@ -99,7 +99,7 @@ def add_edit(database: Database, instruction_id: int, text: str, annotator: str 
         raise BadInputError(f"The edited answer must be plain text of at most {MAX_ANSWER_CHARACTERS} characters.")
 
     def change(con: Connection) -> Candidate:
-        if scalar(con, "SELECT count(*) FROM instructions WHERE instruction_id = ?", [instruction_id]) == 0:
+        if not instructions.exists(con, instruction_id):
             raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
         candidate_id = candidates.add_human(con, instruction_id, text, annotator or DEFAULT_ANNOTATOR)
         found = candidates.candidates_of(con, [instruction_id], selections.latest_selection(con))

@@ -24,7 +24,10 @@ def _check(ok: bool, name: str, value: object, remedy: str) -> None:
 
 
 def _check_numbers(config: object) -> None:
-    """Refuse text where a number belongs, and nan or inf anywhere."""
+    """Refuse text where a number belongs, and nan or inf anywhere; then 1 and 1.0 are made one.
+
+    A sampler and a selection are known by their settings: a page sends 1 where the command line has 1.0.
+    """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.type in ("int", "float"):
@@ -32,6 +35,7 @@ def _check_numbers(config: object) -> None:
             _check(number and math.isfinite(value), field.name, value, "give a finite number")
             if field.type == "int":
                 _check(value == int(value), field.name, value, "give a whole number")
+            object.__setattr__(config, field.name, int(value) if field.type == "int" else float(value))
 
 
 @dataclass(frozen=True)

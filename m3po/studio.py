@@ -29,7 +29,7 @@ from m3po.settings import (
     WorkspaceConfig,
 )
 from m3po.store import candidates, decisions, exports, instructions, review, runs, selections
-from m3po.store.connection import Connection, scalar
+from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
 from m3po.types import (
@@ -103,7 +103,7 @@ class Studio:
             return {
                 "workspace": str(self.path),
                 "instructions": splits,
-                "images": scalar(con, "SELECT count(*) FROM images"),
+                "images": instructions.count_images(con),
                 **candidates.counts(con),
                 "pairs": info["pairs"] if info else 0,
                 "no_pair": selections.no_pair_counts(con, selection),
@@ -138,6 +138,8 @@ class Studio:
         if not Path(config["source"]).exists():
             raise BadInputError(f"{source} does not exist: correct the path.")
         command = f"python -m m3po import {shlex.quote(str(self.path))} {shlex.quote(config['source'])}"
+        command += (f" --format {format}" if format != "auto" else "") + (f" --split {split}" if split else "")
+        command += " --strict" if strict else ""
         run_id = self.db.write(lambda con: runs.add_run(con, "import", config, command))
         return self._spawn_import(run_id, config)
 
@@ -152,7 +154,10 @@ class Studio:
 
         def on_progress(done: int) -> None:
             if stop.is_set():
-                raise RunStopped("Stopped by the user; the rows that went in are kept, resume to add the rest.")
+                kept = (
+                    "nothing went in" if config["strict"] else "the rows that went in are kept, resume to add the rest"
+                )
+                raise RunStopped(f"Stopped by the user; {kept}.")
             if not config["strict"]:  # all or nothing is one transaction: nothing can be told from within
                 self._update_run(run_id, done=done)
 
@@ -177,7 +182,10 @@ class Studio:
         return ScoreConfig(policy=self.config.policy, mas=self.config.mas)
 
     def default_train(self, preset: str = "demo") -> TrainConfig:
-        """The preset's settings for the workspace's own policy, else for the one whose log-probs are shown."""
+        """The preset's settings for the workspace's own policy, else for the one whose log-probs are shown.
+
+        Raises UsageError when there is neither, or no such preset.
+        """
         scored_by = self.db.read(lambda con: _active_name(con, "logp"))
         return build_train_config(self.config.policy or scored_by or self._policy(), preset)
 
@@ -187,6 +195,8 @@ class Studio:
                 f'No policy is named: give --policy, or write policy = "..." into {self.path / "config.toml"}.'
             )
         return self.config.policy
+
+    # Each of these queues a run of its kind and returns it at once; without a config the workspace's own models.
 
     def start_sample(self, config: SampleConfig | None = None, **links: int | None) -> Run:
         return self._queue("sample", config or self.default_sample(), **links)
@@ -226,8 +236,7 @@ class Studio:
         """What a demo workspace does by itself when the app starts: its pipeline, unless it is done or under way."""
         if not self.config.demo or self.db.read(runs.read_active):
             return None
-        done = self.db.read(lambda con: scalar(con, "SELECT max(selection_id) FROM selections WHERE pairs > 0"))
-        return None if done else self.start_pipeline()
+        return None if self.db.read(selections.any_pairs) else self.start_pipeline()
 
     def _queue(self, kind: str, config: object, **links: int | None) -> Run:
         command = plans.command_line(kind, self.workspace, config)
@@ -248,6 +257,7 @@ class Studio:
         return run
 
     def stop_run(self, run_id: int) -> Run:
+        """Ask a run to stop; what it finished is kept. Raises JobError when there is none."""
         if run_id in self._import_stops:
             self._import_stops[run_id].set()
         elif self.run(run_id).kind != "import":
@@ -262,12 +272,15 @@ class Studio:
         return self.runner.resume(run_id)
 
     def run_metrics(self, run_id: int) -> dict[str, list[tuple[int, float | None]]]:
+        """The training curves: (step, value) by name, None where a value was not finite."""
         return self.db.read(lambda con: runs.read_metrics(con, run_id))
 
     def run_log(self, run_id: int, lines: int = 40) -> str:
+        """The last lines of the worker's log."""
         return self.runner.folder(run_id).log_tail(lines)
 
     def run_warnings(self, run_id: int) -> list[str]:
+        """What the run left out and why, one sentence an item."""
         return self.db.read(lambda con: runs.read_warnings(con, run_id))
 
     def _update_run(self, run_id: int, **values: object) -> None:
@@ -276,7 +289,7 @@ class Studio:
     def _on_run_end(self, run: Run) -> None:
         """An edit that came too late for the score run that was under way is scored by another."""
         if run.kind == "score" and run.state == "finished":
-            since = run.started_at
+            since = run.created_at  # not when it started: its input was frozen a moment before that
             if self.db.read(lambda con: candidates.has_unscored_edits(con, since)):
                 self._score_soon()
 
@@ -292,6 +305,7 @@ class Studio:
         return self.db.read(lambda con: review.read_item(con, view, instruction_id, move, self.workspace.images))
 
     def find_instruction(self, text: str) -> int | None:
+        """The id of the instruction that people know as `text`; None when there is none."""
         return self.db.read(lambda con: instructions.find_instruction(con, text))
 
     def decide(self, instruction_id: int, verdict: str, **options) -> Decision:
@@ -362,7 +376,11 @@ class Studio:
     # ---- export -----------------------------------------------------------------------------------------------
 
     def export(self, out: Path | str, *, format: str = "m3po", only: str = "all") -> dict:
-        """Write the workspace (`m3po`) or its curated pairs (`trl`); an existing file is replaced in one step."""
+        """Write the workspace (`m3po`) or its curated pairs (`trl`); an existing file is replaced in one step.
+
+        Raises UsageError for a `format` or `only` that does not exist, BadInputError for a place inside the
+        workspace, StorageError where nothing can be written.
+        """
         if format not in EXPORT_FORMATS:
             raise UsageError(f"format = {format!r} is not known: choose one of {', '.join(EXPORT_FORMATS)}.")
         if only not in EXPORT_ONLY:

@@ -42,6 +42,7 @@ class ImportedRow:
     objects: tuple[str, ...] | None = None
     category: str | None = None
     candidates: tuple[str, ...] = ()
+    human: tuple[str, ...] = ()  # those among the candidates that a person wrote: no rule picks them
     warnings: tuple[str, ...] = ()
 
 
@@ -191,6 +192,7 @@ class ReviewItem:
     reviewable: int
     previous_id: int | None = None
     next_id: int | None = None
+    scoring: bool = False  # a scoring run waits or is at work
 
     def role(self, candidate_id: int) -> str:
         """`chosen`, `rejected` or `none`."""

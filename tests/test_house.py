@@ -73,6 +73,13 @@ def test_the_entry_imports_no_library_that_belongs_to_a_floor() -> None:
     assert not imported & {"duckdb", "gradio", "torch", "transformers", "trl", "peft", "datasets"}
 
 
+def test_sql_is_written_in_store_alone() -> None:
+    statement = re.compile(r"""["'](SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH \w+ AS)\s""")
+    outside = [p for p in tracked_files() if p.suffix == ".py" and p.relative_to(ROOT).parts[0] in ("m3po", "ui")]
+    found = [p.name for p in outside if p.parent.name != "store" and statement.search(p.read_text(encoding="utf-8"))]
+    assert len(outside) > 50 and found == []
+
+
 def test_every_module_is_on_a_floor() -> None:
     """A module that the floors do not name could import anything."""
     floors = re.search(r"layers = \[(.*?)\n\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL)

@@ -1,9 +1,19 @@
 """config.toml as people write it: what is wrong with it is named, and models are found beside it."""
 
+import dataclasses
+import json
+
 import pytest
 
 from m3po.errors import UsageError, WorkspaceError
-from m3po.settings import ScoreConfig, WorkspaceConfig, read_workspace_config, write_workspace_config
+from m3po.settings import (
+    SampleConfig,
+    ScoreConfig,
+    SelectConfig,
+    WorkspaceConfig,
+    read_workspace_config,
+    write_workspace_config,
+)
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -37,3 +47,11 @@ def test_a_mistake_is_named_with_its_remedy(tmp_path, text, sentence):
 def test_scoring_needs_a_model():
     with pytest.raises(UsageError, match="give --policy or --mas"):
         ScoreConfig(policy=None, mas=None)
+
+
+def test_the_same_value_from_page_and_command_line_is_one_identity():
+    """A page sends 1 where the command line has 1.0: a sampler is known by the JSON of its settings."""
+    page, line = SampleConfig("p", k=8.0, temperature=1, top_p=1), SampleConfig("p", k=8, temperature=1.0, top_p=1.0)
+    assert json.dumps(dataclasses.asdict(page)) == json.dumps(dataclasses.asdict(line))
+    page, line = SelectConfig(length_ratio=3, delta=0, seed=1.0), SelectConfig(length_ratio=3.0, delta=0.0, seed=1)
+    assert json.dumps(dataclasses.asdict(page)) == json.dumps(dataclasses.asdict(line))

@@ -170,8 +170,9 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
 
     def run_all(*values: Any) -> str:
         of_sample, of_score = values[: len(sample_form)], values[len(sample_form) : -len(select_form)]
-        configs = read_sample(*of_sample), read_score(*of_score), read_select(*values[-len(select_form) :])
-        studio.start_pipeline(*configs)
+        sample_config = read_sample(*of_sample)
+        score_config = dataclasses.replace(read_score(*of_score), policy=sample_config.policy)
+        studio.start_pipeline(sample_config, score_config, read_select(*values[-len(select_form) :]))
         return "Sampling, scoring and selecting, one after another; it goes on when this page is closed."
 
     def import_(path: str, format_: str, strict: bool) -> str:

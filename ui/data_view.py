@@ -105,7 +105,9 @@ def draw_import(run: Run) -> Markup | None:
     warnings = [tag("li", text) for text in result["warnings"][:MAX_ROWS]]
     return tag(
         "div",
-        draw_notice(result["message"], good=bool(result["added"] or not result["n_refused"])),
+        draw_notice(
+            result["message"], good=bool(result["added"] or (result["already_there"] and not result["n_refused"]))
+        ),
         tag("div", tag("table", *rows, class_="refused"), class_="scroll") if rows else None,
         tag("ul", *warnings, class_="reasons") if warnings else None,
     )

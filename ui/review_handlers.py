@@ -282,7 +282,7 @@ class ReviewHandler:
         pending: Mapping[str, int] | None = None,
         keep_pending: bool = False,
     ) -> dict:
-        unasked = c.op == "show" and c.instruction_id is None
+        unasked = c.op in ("open", "show") and c.instruction_id is None
         if item is None or (unasked and item.selection_id is None and not item.candidates):
             return {"item": None, "parts": {}, "message": message, "empty": self._why_empty(c.view)}
         same = item.instruction.id == c.instruction_id

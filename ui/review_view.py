@@ -77,8 +77,8 @@ def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Mar
 
 
 def is_scoring(item: ReviewItem) -> bool:
-    """True while a human edit waits for its scores."""
-    return any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in item.candidates)
+    """True while a human edit waits for its scores and a run is there to give them."""
+    return item.scoring and any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in item.candidates)
 
 
 def _draw_images(item: ReviewItem) -> Markup:
@@ -129,7 +129,7 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
             clip(by_role["chosen"][1].text), clip(by_role["rejected"][1].text)
         )
     cards = [
-        _draw_card(*by_role[role], role, diffs.get(role), waiting=item.pair is None)
+        _draw_card(*by_role[role], role, diffs.get(role), waiting=item.pair is None, scoring=item.scoring)
         if by_role[role]
         else _draw_vacant(role)
         for role in ("chosen", "rejected")
@@ -138,7 +138,7 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         way = " Make one with 1–9 and Shift+1–9." if len(numbered) > 1 else " Skip it with S, or N: all wrong."
         words = (tag("b", "No pair. "), reason(item.no_pair_reason), way)
         cards = [tag("p", *words, class_="no-pair", role="note")]
-    others = [_draw_row(n, c) for n, c in numbered if roles[c.id] == "none"]
+    others = [_draw_row(n, c, item.scoring) for n, c in numbered if roles[c.id] == "none"]
     head = tag(
         "div",
         tag("span", plural(len(others), "other candidate"), class_="head-text"),
@@ -149,7 +149,7 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
 
 
 def _draw_card(
-    n: int, c: Candidate, role: str, segments: Sequence[tuple[str, bool]] | None, *, waiting: bool
+    n: int, c: Candidate, role: str, segments: Sequence[tuple[str, bool]] | None, *, waiting: bool, scoring: bool
 ) -> Markup:
     text = join(
         [tag("mark", s) if differs else s for s, differs in segments] if segments is not None else [clip(c.text)]
@@ -160,8 +160,8 @@ def _draw_card(
         badge.append(tag("span", f"waits for the {other} one", class_="quiet"))
     return tag(
         "article",
-        tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c), tag("span", *_values(c), class_="values"),
-            class_="card-head"),
+        tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c, scoring),
+            tag("span", *_values(c), class_="values"), class_="card-head"),
         tag("p", text, class_="card-text", dir="auto"),
         class_=f"card card-{role}", data_candidate_id=c.id, data_role=role, data_number=n, tabindex="0",
         aria_label=f"Candidate {n}, {role}",
@@ -174,7 +174,7 @@ def _draw_vacant(role: str) -> Markup:
                class_=f"vacant vacant-{role}")  # fmt: skip
 
 
-def _draw_row(n: int, c: Candidate) -> Markup:
+def _draw_row(n: int, c: Candidate, scoring: bool) -> Markup:
     make = [
         tag("button", label, type="button", class_=f"make make-{role}", data_make=role, tabindex="-1",
             title=f"Make this candidate {role} ({keys})")
@@ -189,7 +189,7 @@ def _draw_row(n: int, c: Candidate) -> Markup:
             "div",
             tag("kbd", n, title=_key_help(n)),
             tag("p", clip(c.text), class_="row-text", dir="auto"),
-            tag("span", _origin(c), *_values(c), class_="values"),
+            tag("span", _origin(c, scoring), *_values(c), class_="values"),
             tag("div", *make, class_="row-actions"),
             class_="row-body",
         ),
@@ -204,7 +204,7 @@ def _key_help(n: int) -> str:
     return f"{n} makes it chosen, Shift+{n} rejected"
 
 
-def _origin(c: Candidate) -> Markup | None:
+def _origin(c: Candidate, scoring: bool) -> Markup | None:
     notes = []
     if c.origin != "sampled":
         words = {"human": "written by a person", "imported": "imported from a file"}
@@ -212,7 +212,8 @@ def _origin(c: Candidate) -> Markup | None:
     if c.finish_reason == "length":
         notes.append(tag("span", "cut off", class_="chip", title="Cut off by the token limit; no rule picks it."))
     if c.origin == "human" and c.mas is None and c.logp_sum is None:
-        notes.append(tag("span", "scoring…", class_="chip chip-busy", title="Log-prob and MAS come by themselves."))
+        words = ("scoring…", "Log-prob and MAS come by themselves.") if scoring else ("not scored", "Score it on Data.")
+        notes.append(tag("span", words[0], class_="chip chip-busy" if scoring else "chip", title=words[1]))
     return join(notes) if notes else None
 
 

@@ -54,6 +54,7 @@ def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
             objects=record.get("objects"),
             category=record.get("category"),
             candidates=_read_candidates(record.get("candidates")),
+            human=[c["text"] for c in record.get("candidates") or () if c.get("source") == "human"],
             warnings=(NOT_TAKEN_OVER,) if _says_more(record) else (),
         )
 

@@ -69,6 +69,7 @@ class RowChecker:
         objects: object = None,
         category: object = None,
         candidates: Sequence[object] = (),
+        human: Sequence[object] = (),
         warnings: Sequence[str] = (),
     ) -> ImportedRow:
         """Check every field and look at every image. Raises BadInputError for the first thing that is wrong.
@@ -98,6 +99,7 @@ class RowChecker:
             objects=_check_objects(objects),
             category=check_text(category, "the category") if category is not None else None,
             candidates=tuple(check_answer(value, number) for number, value in enumerate(candidates, 1)),
+            human=tuple(text for text in human if isinstance(text, str)),
             warnings=tuple(dict.fromkeys(notes)),
         )
         self._check_repeated(imported, [info.sha256 for _, info in found])

@@ -35,8 +35,8 @@ def import_source(
 ) -> ImportReport:
     """Import a file or folder; the same import twice adds nothing.
 
-    `strict`: one refused row refuses all. Raises BadInputError for a file that is unusable as a whole, and, when
-    strict, for its first bad row.
+    `strict`: one refused row refuses all, and the rows go in by one transaction after the whole file was checked.
+    Raises BadInputError for a file that is unusable as a whole, and, when strict, for its first bad row.
     """
     path = Path(path).expanduser().resolve()
     if split is not None and split not in SPLITS:
@@ -46,11 +46,20 @@ def import_source(
     if not strict:
         return _import(workspace, path, format, split, workspace.db.write, progress)
 
+    def refuse(row: RefusedRow) -> BadInputError:
+        return BadInputError(f"{path}, {row.row}: {row.reason} Nothing was imported, because of --strict.")
+
+    # Most bad rows are found here, while nobody waits for the database.
+    for number, row in enumerate(read_source(path, format)[1], 1):
+        if isinstance(row, RefusedRow):
+            raise refuse(row)
+        if progress and number % BATCH == 0:
+            progress(0)
+
     def all_or_nothing(con: Connection) -> ImportReport:
         report = _import(workspace, path, format, split, lambda change: change(con), progress)
         if report.refused:
-            first = report.refused[0]
-            raise BadInputError(f"{path}, {first.row}: {first.reason} Nothing was imported, because of --strict.")
+            raise refuse(report.refused[0])
         return report
 
     return workspace.db.write(all_or_nothing)

@@ -40,7 +40,7 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
 def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig, evaluate: bool) -> int:
     """Freeze the curated pairs and queue the run between its two evaluations; returns the training run's id.
 
-    Raises JobError when there is no pair, BadInputError for a loss that does not exist.
+    Raises JobError when there is no pair, UsageError for a loss that does not exist.
     """
     parse_losses(config)
 

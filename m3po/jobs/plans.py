@@ -160,11 +160,9 @@ def base_evaluation(con: Connection, config: EvaluateConfig) -> Run | None:
 def evaluation_mark(con: Connection, config: EvaluateConfig) -> str:
     """Which model on which rows: equal marks give equal figures."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("policy", "adapter", "batch_size")}
-    [rows] = con.execute(
-        "SELECT count(*), max(instruction_id) FROM instructions WHERE split = ?", [config.split]
-    ).fetchall()
+    rows = instructions.state_of_split(con, config.split)
     fingerprint = model_fingerprint(config.policy, config.adapter)
-    return json.dumps([fingerprint, settings, list(rows)], sort_keys=True)
+    return json.dumps([fingerprint, settings, rows], sort_keys=True)
 
 
 def command_line(kind: str, workspace: Workspace, config: object) -> str:
@@ -172,7 +170,7 @@ def command_line(kind: str, workspace: Workspace, config: object) -> str:
     words = ["python", "-m", "m3po", kind, shlex.quote(str(workspace.path))]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value is None or value == field.default or field.name == "batch_size":
+        if value is None or value == field.default:
             continue
         option = f"--{field.name.replace('_', '-')}"
         words += [option] if value is True else [option, shlex.quote(str(value))]

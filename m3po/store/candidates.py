@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m3po.store.connection import Connection, one, registered, rows, scalar
@@ -42,8 +43,17 @@ def unsampled(con: Connection, sampler: int, limit: int, images: Images) -> pa.T
 
 
 def ingest_samples(con: Connection, shard: Path, sampler: int, run_id: int) -> int:
-    """Merge a shard of answers: a new text is a new candidate, a known one gets this sampler's votes."""
+    """Merge a shard of answers: a new text is a new candidate, a known one gets this sampler's votes.
+
+    What another run of the same sampler answered meanwhile (an old run that is resumed) is not counted again.
+    """
     table = pq.read_table(shard)
+    others = con.execute(
+        "SELECT instruction_id FROM sampled WHERE sampler_id = ? AND run_id <> ?", [sampler, run_id]
+    ).fetchall()
+    if others:
+        known = pc.is_in(table.column("instruction_id"), pa.array([row[0] for row in others], pa.int64()))
+        table = table.filter(pc.invert(known))
     keys = [same_answer_key(text) for text in table.column("text").to_pylist()]
     table = table.append_column("same_key", pa.array(keys, pa.string()))
     with registered(con, "shard", table):

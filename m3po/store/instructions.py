@@ -88,17 +88,18 @@ def add_rows(
     }
     result = BatchResult(0, 0, [], {})
     for row, images in batch:
-        digest = _content_hash(row, images)
+        digest, told = _content_hash(row, images), _truth_of(row)
         if row.id in known_rows:
             known = known_rows[row.id]
-            other = "content" if known["content_hash"] != digest else _other_truth(known, row)
+            other = "content" if known["content_hash"] != digest else _other_truth(known, told)
             if other:
                 result.refused.append(
                     RefusedRow(row.row, f"id {row.id!r} is already there with other {other}: give the row a new id")
                 )
             else:
                 result.already_there += 1
-                add_imported_candidates(con, known["instruction_id"], row.candidates)
+                _add_truth(con, known["instruction_id"], known, told)
+                add_imported_candidates(con, known["instruction_id"], row.candidates, row.human)
             continue
         wanted = row.split or split
         conflict = _split_conflict(known_images, images, wanted)
@@ -124,12 +125,10 @@ def add_rows(
                 digest,
             ],
         )
-        objects = list(row.objects) if row.objects is not None else None
-        if row.answer is not None or objects is not None or row.category is not None:
-            con.execute("INSERT INTO truth VALUES (?, ?, ?, ?)", [instruction_id, row.answer, objects, row.category])
-        add_imported_candidates(con, instruction_id, row.candidates)
-        truth = {"answer": row.answer, "objects": objects, "category": row.category}
-        known_rows[row.id] = {"instruction_id": instruction_id, "content_hash": digest, **truth}
+        known = {"instruction_id": instruction_id, "content_hash": digest}
+        known_rows[row.id] = known | dict.fromkeys(("answer", "objects", "category"))
+        _add_truth(con, instruction_id, known_rows[row.id], told)
+        add_imported_candidates(con, instruction_id, row.candidates, row.human)
         result.added += 1
         result.splits[row_split] = result.splits.get(row_split, 0) + 1
     return result
@@ -173,17 +172,34 @@ def _content_hash(row: ImportedRow, images: Sequence[StoredImage]) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
-def _other_truth(known: dict, row: ImportedRow) -> str | None:
-    """The name of the first truth field that the row gives otherwise than it is stored; a row may leave truth out."""
-    objects = list(row.objects) if row.objects is not None else None
-    for name, value in (("answer", row.answer), ("objects", objects), ("category", row.category)):
-        if value is not None and value != known[name]:
-            return name
-    return None
+def _truth_of(row: ImportedRow) -> dict[str, object]:
+    """The truth that the row tells, by column; objects in the order of their names, for it means nothing."""
+    objects = None if row.objects is None else sorted(set(row.objects))
+    told = {"answer": row.answer, "objects": objects, "category": row.category}
+    return {name: value for name, value in told.items() if value is not None}
 
 
-def add_imported_candidates(con: Connection, instruction_id: int, texts: Sequence[str]) -> int:
-    """Append answers of a file; an answer that is already a candidate stays one. Returns how many were new."""
+def _other_truth(known: dict, told: dict[str, object]) -> str | None:
+    """The first truth field that is stored otherwise than it is told; one that is not stored yet may be added."""
+    return next((name for name, value in told.items() if known[name] is not None and known[name] != value), None)
+
+
+def _add_truth(con: Connection, instruction_id: int, known: dict, told: dict[str, object]) -> None:
+    if all(known[name] == value for name, value in told.items()):
+        return
+    known.update(told)
+    con.execute("DELETE FROM truth WHERE instruction_id = ?", [instruction_id])
+    values = [known[name] for name in ("answer", "objects", "category")]
+    con.execute("INSERT INTO truth VALUES (?, ?, ?, ?)", [instruction_id, *values])
+
+
+def add_imported_candidates(
+    con: Connection, instruction_id: int, texts: Sequence[str], human: Sequence[str] = ()
+) -> int:
+    """Append answers of a file; one that is a candidate already stays as it is. Returns how many were new.
+
+    Those among `human` were written by a person: no rule picks them.
+    """
     if not texts:
         return 0
     have = {
@@ -196,9 +212,8 @@ def add_imported_candidates(con: Connection, instruction_id: int, texts: Sequenc
             continue
         have.add(key)
         con.execute(
-            "INSERT INTO candidates (instruction_id, text, same_key, origin, created_at)"
-            " VALUES (?, ?, ?, 'imported', ?)",
-            [instruction_id, text, key, now()],
+            "INSERT INTO candidates (instruction_id, text, same_key, origin, created_at) VALUES (?, ?, ?, ?, ?)",
+            [instruction_id, text, key, "human" if text in human else "imported", now()],
         )
         added += 1
     return added
@@ -299,6 +314,24 @@ def prompts(con: Connection, instruction_ids: Sequence[int], images: Images) -> 
             "messages": pa.array(messages, pa.string()),
         }
     )
+
+
+def count_images(con: Connection) -> int:
+    return scalar(con, "SELECT count(*) FROM images")
+
+
+def exists(con: Connection, instruction_id: int) -> bool:
+    return scalar(con, "SELECT count(*) FROM instructions WHERE instruction_id = ?", [instruction_id]) > 0
+
+
+def state_of_split(con: Connection, split: str) -> list[int]:
+    """Figures that change whenever rows or truth are added to `split` (neither is ever changed in place)."""
+    [found] = con.execute(
+        "SELECT count(*), coalesce(max(i.instruction_id), 0), count(t.answer), count(t.objects), count(t.category)"
+        " FROM instructions i LEFT JOIN truth t USING (instruction_id) WHERE i.split = ?",
+        [split],
+    ).fetchall()
+    return list(found)
 
 
 def count_by_split(con: Connection) -> dict[str, int]:

@@ -9,6 +9,7 @@ from m3po.store.candidates import candidates_of
 from m3po.store.connection import Connection, one
 from m3po.store.decisions import as_decision, current_decision
 from m3po.store.instructions import Images, read_instruction
+from m3po.store.runs import read_active
 from m3po.store.selections import latest_selection, pair_of
 from m3po.types import Candidate, Decision, Pair, ReviewItem, ReviewView
 
@@ -91,6 +92,7 @@ def read_item(
         reviewable=counts["reviewable"],
         previous_id=_neighbour(ids, shown, target, -1),
         next_id=_neighbour(ids, shown, target, +1),
+        scoring=any(run.kind == "score" for run in read_active(con)),
     )
 
 

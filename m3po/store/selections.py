@@ -101,6 +101,11 @@ _CONTENT = """
 """
 
 
+def any_pairs(con: Connection) -> bool:
+    """Whether a selection ever found a pair."""
+    return scalar(con, "SELECT count(*) FROM selections WHERE pairs > 0") > 0
+
+
 def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> int:
     """Run `rule` over the whole workspace and freeze values, pairs and reasons. Returns the selection's id.
 

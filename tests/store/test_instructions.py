@@ -5,9 +5,17 @@ import json
 import pytest
 from workspaces import make_images
 
+from m3po.store import instructions
 from m3po.studio import Studio
 
-FIRST = {"file_name": "0.png", "id": "a", "instruction": "What is it?", "answer": "A boat.", "objects": ["boat"]}
+FIRST = {
+    "file_name": "0.png",
+    "split": "train",
+    "id": "a",
+    "instruction": "What is it?",
+    "answer": "A boat.",
+    "objects": ["boat"],
+}
 
 
 def import_rows(studio, folder, rows):
@@ -31,7 +39,6 @@ def studio(tmp_path):
         ({"split": "heldout"}, "content"),
         ({"answer": "A fish."}, "answer"),
         ({"objects": ["boat", "fish"]}, "objects"),
-        ({"category": "exist"}, "category"),
     ],
 )
 @pytest.mark.parametrize("same_file", [True, False])
@@ -45,6 +52,31 @@ def test_a_known_id_with_something_else_is_refused_and_changes_nothing(studio, t
     assert report.added == int(same_file) and len(first) == int(not same_file)
     truth = studio.db.read(lambda con: con.execute("SELECT answer, objects, category FROM truth").fetchall())
     assert truth == [("A boat.", ["boat"], None)]
+
+
+def test_truth_that_was_not_told_yet_is_added_and_the_order_of_objects_means_nothing(studio, tmp_path):
+    two = FIRST | {"objects": ["boat", "fish"]}
+    import_rows(studio, tmp_path / "source", [two])
+    before = studio.db.read(lambda con: instructions.state_of_split(con, "train"))
+    report = import_rows(studio, tmp_path / "source", [two | {"objects": ["fish", "boat"], "category": "describe"}])
+    assert (report.added, report.already_there, report.refused) == (0, 1, ())
+    truth = studio.db.read(lambda con: con.execute("SELECT answer, objects, category FROM truth").fetchall())
+    assert truth == [("A boat.", ["boat", "fish"], "describe")]
+    assert studio.db.read(lambda con: instructions.state_of_split(con, "train")) != before  # measured anew
+
+
+def test_an_answer_that_a_person_wrote_stays_one_over_export_and_import(studio, tmp_path):
+    import_rows(studio, tmp_path / "source", [FIRST | {"split": "train"}])
+    item = studio.review_item()
+    studio.add_edit(item.instruction.id, "A red boat.")
+    studio.export(tmp_path / "out.jsonl")
+    other = Studio.open(Studio.create(tmp_path / "other"))
+    try:
+        report = other.import_source(tmp_path / "out.jsonl")
+        assert report.added == 1, report
+        assert [(c.text, c.origin) for c in other.review_item().candidates] == [("A red boat.", "human")]
+    finally:
+        other.close()
 
 
 def test_a_row_that_leaves_its_truth_out_is_there_already(studio, tmp_path):

@@ -1,8 +1,13 @@
 """What each command does to the workspace, without a browser."""
 
+import json
+import time
+
 import pytest
+from workspaces import make_images
 
 from m3po.errors import StorageError
+from m3po.studio import Studio
 from m3po.types import ReviewView
 from ui.review_handlers import CHANGED, ReviewHandler
 
@@ -160,3 +165,31 @@ def test_reopening_begins_where_one_left_off(page):
     for _ in range(20):
         reopened.send("skip", instruction_id=reopened.send("open", instruction_id=None)["item"]["instruction_id"])
     assert reopened.send("open", instruction_id=None)["item"]["instruction_id"] == first  # all decided
+
+
+def test_an_edit_that_nobody_will_score_is_not_said_to_be_scoring(page):
+    answer = page.send("edit", text="A whole new answer.")
+    item = page.studio.review_item(ReviewView("all", "id"), answer["item"]["instruction_id"])
+    assert any(c.origin == "human" and c.mas is None for c in item.candidates)
+    active = any(run.kind == "score" and run.active for run in page.studio.runs())
+    assert answer["item"]["scoring"] == active
+    for run in page.studio.runs(("score",)):
+        page.studio.stop_run(run.id)
+        while page.studio.run(run.id).active:
+            time.sleep(0.1)
+    answer = page.send("show", instruction_id=item.instruction.id)
+    assert answer["item"]["scoring"] is False and "not scored" in answer["parts"]["review-candidates"]
+
+
+@pytest.mark.parametrize("op", ["open", "show"])
+def test_a_workspace_without_candidates_says_what_to_do(tmp_path, op):
+    make_images(tmp_path / "source", 1)
+    row = {"file_name": "0.png", "instruction": "What is it?", "split": "train"}
+    (tmp_path / "source" / "metadata.jsonl").write_text(json.dumps(row))
+    studio = Studio.open(Studio.create(tmp_path / "ws"))
+    try:
+        studio.import_source(tmp_path / "source")
+        answer = ReviewHandler(studio).on_command({"op": op, "instruction_id": None, "view": BY_ID}, "ann")
+        assert answer["item"] is None and "Nothing to review yet" in answer["empty"]["title"]
+    finally:
+        studio.close()
