@@ -22,10 +22,16 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="app.py", description="Review, correct and train on preference pairs.")
     parser.add_argument("--workspace", type=Path, default=Path("demo-workspace"), metavar="DIR")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 (default) is this machine alone")
-    parser.add_argument("--port", type=int, default=7860, help="0 picks a free one")
+    parser.add_argument("--port", type=read_port, default=7860, help="0 picks a free one")
     parser.add_argument("--auth", type=Path, metavar="USERS_FILE", help="a file with one name:password a line")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
     return parser.parse_args()
+
+
+def read_port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
+    return int(text)
 
 
 def main() -> None:
@@ -60,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
                 server = build_server(studio, build(studio), users=users, hosts=hosts_of(arguments.host))
                 serve(server, listener, on_ready=lambda: tell(address, arguments.no_browser))
             finally:
-                bridge.close()
+                bridge.close(patience=5.0)
         finally:
             studio.close()
 

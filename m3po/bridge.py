@@ -36,6 +36,7 @@ CONNECT_SECONDS = 10.0  # an app that is just starting needs a moment until it l
 
 # What may be asked. Each takes a Studio and plain values, and returns plain values or dataclasses.
 METHODS: dict[str, Callable[..., object]] = {
+    "hello": lambda studio: True,
     "status": lambda studio: studio.status(),
     "import": lambda studio, source, **options: describe(studio.import_source(source, **options)),
     "sample": lambda studio, **options: studio.start_sample(_with_policy(SampleConfig, studio, options)),
@@ -46,6 +47,7 @@ METHODS: dict[str, Callable[..., object]] = {
     "run": lambda studio, run_id: studio.run(run_id),
     "warnings": lambda studio, run_id: studio.run_warnings(run_id),
     "stop": lambda studio, run_id: studio.stop_run(run_id),
+    "resume": lambda studio, run_id: studio.resume_run(run_id),
     "results": lambda studio: studio.results(),
     "export": lambda studio, out, **options: studio.export(out, **options),
 }
@@ -97,6 +99,30 @@ class _Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
+class _Server(socketserver.ThreadingUnixStreamServer):
+    """Counts its guests, from the moment they are let in until they leave."""
+
+    daemon_threads = True
+
+    def __init__(self, path: str, studio: Studio) -> None:
+        super().__init__(path, _Handler)
+        self.studio = studio
+        self.guests, self.changed = 0, threading.Condition()
+
+    def process_request(self, request: object, client_address: object) -> None:
+        with self.changed:
+            self.guests += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: object, client_address: object) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self.changed:
+                self.guests -= 1
+                self.changed.notify_all()
+
+
 class Listener:
     """Answers the command line as long as a Studio is open in this process."""
 
@@ -104,16 +130,20 @@ class Listener:
         # Not in the workspace: a socket's path may have 107 bytes at most. The folder is for its owner alone.
         self._folder = tempfile.mkdtemp(prefix="m3po-")
         self.path = str(Path(self._folder) / "socket")
-        self._server = socketserver.ThreadingUnixStreamServer(self.path, _Handler)
-        self._server.daemon_threads = True
-        self._server.studio = studio
+        self._server = _Server(self.path, studio)
         threading.Thread(target=self._server.serve_forever, name="bridge", daemon=True).start()
         studio.workspace.announce(address, self.path)
 
-    def close(self) -> None:
+    def close(self, patience: float | None = None) -> None:
+        """Take nobody in any more, then wait for those who are being served: at most `patience` seconds, or to the end.
+
+        The database closes after this: a guest in the middle of a command would be cut off.
+        """
         self._server.shutdown()
         self._server.server_close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        with self._server.changed:
+            self._server.changed.wait_for(lambda: not self._server.guests, timeout=patience)
 
 
 class Client:
@@ -149,7 +179,11 @@ class Local:
 
     def __init__(self, path: Path) -> None:
         self.studio = Studio.open(path)
-        self.listener = Listener(self.studio)
+        try:
+            self.listener = Listener(self.studio)
+        except BaseException:
+            self.studio.close()
+            raise
 
     def call(self, method: str, **arguments: object) -> object:
         return call(self.studio, method, arguments)
@@ -175,15 +209,20 @@ def connect(path: Path) -> Iterator[Client | Local]:
 
 def _find(path: Path) -> Client | Local:
     deadline = time.monotonic() + CONNECT_SECONDS
-    while is_open_elsewhere(path):
+    while True:
         where = read_server(path)
         try:
-            return Client(where.get("socket") or os.devnull)
-        except OSError:
+            if not is_open_elsewhere(path):
+                return Local(path)
+            client = Client(where.get("socket") or os.devnull)
+            client.call("hello")  # one that is closing takes nobody in, though the system may have let us queue
+            return client
+        except (OSError, WorkspaceError) as error:
+            if isinstance(error, WorkspaceError) and not is_open_elsewhere(path):
+                raise
             if time.monotonic() > deadline:
                 who = where.get("address") or f"process {where.get('pid', '?')}"
                 raise WorkspaceError(
                     f"{path} is open in another app ({who}) that does not answer: stop it, then call this again."
                 ) from None
             time.sleep(0.2)
-    return Local(path)

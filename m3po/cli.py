@@ -78,6 +78,7 @@ def init(
         target = workspace.expanduser().resolve()
         policy = policy or os.path.relpath(own_policy, target)  # the checkout may be moved as a whole
         mas = mas or os.path.relpath(own_mas, target)
+    policy, mas = _model(policy) or policy, _model(mas) or mas  # config.toml is read from any folder
     kept = is_workspace(workspace.expanduser().resolve()) and bool(policy or mas) and not demo
     path = Studio.create(workspace, WorkspaceConfig(policy or None, mas or None, demo))
     if demo:
@@ -229,6 +230,18 @@ def evaluate(
         run = follow(client, client.call("evaluate", **options, max_new_tokens=max_new_tokens, limit=limit))
         figures = {"before": run["result"]["metrics"], "after": None}
         say(run, _before_after(figures), as_json)
+
+
+@app.command()
+def resume(
+    workspace: Workspace,
+    run_id: Annotated[int, typer.Argument(metavar="RUN", help="its number, as status shows it")],
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was stopped, interrupted or failed, where it was."""
+    with connect(workspace) as client:
+        run = follow(client, client.call("resume", run_id=run_id))
+        say(run, run["message"] or f"Run {run_id} is finished.", as_json)
 
 
 @app.command()

@@ -168,6 +168,12 @@ class WorkspaceConfig:
     mas: str | None = None
     demo: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("policy", "mas"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                _check(value.isprintable(), name, value, "give a hub id or a folder without control characters")
+
 
 def read_workspace_config(path: Path) -> WorkspaceConfig:
     """Read config.toml; relative model folders are taken from the file's own folder.

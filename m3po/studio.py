@@ -30,7 +30,7 @@ from m3po.settings import (
 )
 from m3po.store import candidates, decisions, exports, instructions, review, runs, selections
 from m3po.store.connection import Connection
-from m3po.store.workspace import Workspace, create_workspace
+from m3po.store.workspace import Workspace, create_workspace, is_workspace
 from m3po.training.presets import build_train_config
 from m3po.types import (
     REVIEW_FILTERS,
@@ -386,8 +386,11 @@ class Studio:
         if only not in EXPORT_ONLY:
             raise UsageError(f"only = {only!r} is not known: choose one of {', '.join(EXPORT_ONLY)}.")
         out = Path(out).expanduser().resolve()
-        if out.is_relative_to(self.path):
-            raise BadInputError(f"{out} lies inside the workspace, which an export must not touch: name another place.")
+        if inside := next((folder for folder in (self.path, *out.parents) if out.is_relative_to(folder)
+                           and is_workspace(folder)), None):  # fmt: skip
+            raise BadInputError(
+                f"{out} lies inside the workspace {inside}, which an export must not touch: name another place."
+            )
         selection = self.db.read(selections.latest_selection)
         if format == "m3po":
             ids = self.db.read(lambda con: exports.instruction_ids(con, only))

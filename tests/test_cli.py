@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -166,8 +168,66 @@ def test_a_hung_app_is_named(tmp_path, monkeypatch):
         studio.close()
 
 
-def test_an_export_never_touches_the_workspace_or_a_device(tmp_path):
+def test_commands_at_the_same_time_all_get_their_answer(tmp_path, source):
+    """The first opens the workspace and serves the others, until the last of them has gone."""
     path = make_workspace(tmp_path)
+    commands = [["status", path]] * 4 + [["import", path, source], ["export", path, tmp_path / "out.jsonl"]]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "m3po", *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for words in commands
+    ]
+    for process in running:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, (out, err)
+    out, _ = m3po("status", path, "--json")
+    assert json.loads(out)["instructions"]["train"] == 9
+
+
+def test_a_guest_is_not_cut_off_when_the_command_that_serves_it_is_done(tmp_path):
+    from m3po import bridge
+
+    path = make_workspace(tmp_path)
+    first = bridge.Local(path)
+    with bridge.connect(path) as guest:
+        assert isinstance(guest, bridge.Client)
+        closing = threading.Thread(target=first.close)
+        closing.start()
+        for _ in range(5):
+            time.sleep(0.1)
+            assert guest.call("status")["candidates"] == 24
+        assert closing.is_alive()  # it waits for its guest
+    closing.join(20)
+    assert not closing.is_alive()
+    with bridge.connect(path) as second:
+        assert isinstance(second, bridge.Local)
+
+
+def test_init_takes_models_from_where_one_stands_and_refuses_what_is_no_name(tmp_path):
+    (tmp_path / "models").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "m3po", "init", "ws", "--policy", "models"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "models") in (tmp_path / "ws" / "config.toml").read_text()
+    _, err = m3po("init", tmp_path / "other", "--policy", "a\nb", code=2)
+    assert "control characters" in err and not (tmp_path / "other").exists()
+
+
+def test_a_run_is_resumed_by_its_number(tmp_path):
+    path = make_workspace(tmp_path)
+    _, err = m3po("resume", path, 7, code=1)
+    assert "There is no run 7" in err
+
+
+def test_an_export_never_touches_a_workspace_or_a_device(tmp_path):
+    path = make_workspace(tmp_path)
+    other = Studio.create(tmp_path / "other")
+    for target in (other / "m3po.duckdb", other / "images" / "new.jsonl"):
+        _, err = m3po("export", path, target, code=1)
+        assert "inside the workspace" in err and str(other) in err
     config = (path / "config.toml").read_bytes()
     for target in (path / "m3po.duckdb", path / "config.toml", path / "new.jsonl"):
         _, err = m3po("export", path, target, code=1)

@@ -22,6 +22,7 @@ try {
 } catch {
   saved = {};
 }
+let drafts = saved.drafts || {}; // edits that a reload interrupted, by instruction
 const view = { filter: saved.filter || "all", order: saved.order || "m3p_score" };
 $("review-filter").value = view.filter;
 $("review-order").value = view.order;
@@ -29,7 +30,7 @@ if (!$("review-filter").value) $("review-filter").value = view.filter = "all";
 if (!$("review-order").value) $("review-order").value = view.order = "m3p_score";
 
 function remember() {
-  const state = { ...view, instruction_id: item && item.instruction_id };
+  const state = { ...view, instruction_id: item && item.instruction_id, drafts };
   sessionStorage.setItem(STORE, JSON.stringify(state));
 }
 
@@ -138,6 +139,7 @@ function draw(answer, command) {
   } else {
     say(answer.message || "", "hint");
   }
+  if (!same && item && drafts[item.instruction_id]) say("Your unsaved edit is kept: press E to go on with it.", "hint");
   if (selected !== null) select(selected);
   for (const button of element.querySelectorAll(".review-actions button")) button.disabled = !item && button.dataset.op !== "undo";
   root.dataset.item = item ? item.instruction_id : "";
@@ -257,13 +259,24 @@ function markSelected(role) {
 
 // Editing the chosen answer
 
+function keepDraft(text) {
+  drafts = text ? { [item.instruction_id]: text } : {};
+  remember();
+}
+
 function openEdit(text) {
   if (!item || $("review-edit-form")) return;
-  const card = element.querySelector('.card[data-role="chosen"]');
-  if (!card) return say("Make a candidate chosen first, then edit it.", "hint");
+  // Without a chosen one: the rejected, the selected or the only answer is what the new one is written against.
+  const all = cards();
+  const card = element.querySelector('.card[data-role="chosen"]') || element.querySelector('.card[data-role="rejected"]')
+    || element.querySelector(".candidate-row.selected") || (all.length === 1 ? all[0] : null);
+  if (!card) return say("Make a candidate chosen first, or select one with the arrow keys; then edit it.", "hint");
+  const against = card.dataset.role === "chosen" ? null : Number(card.dataset.candidateId);
+  const kept = drafts[item.instruction_id];
   const area = document.createElement("textarea");
   area.id = "review-edit-text";
-  area.value = text === undefined ? item.chosen_text : text;
+  area.value = text || kept || (against === null ? item.chosen_text : card.querySelector("p").textContent);
+  area.oninput = () => keepDraft(area.value);
   area.setAttribute("aria-label", "The corrected answer");
   area.spellcheck = true;
   const form = document.createElement("div");
@@ -282,13 +295,14 @@ function openEdit(text) {
   card.classList.add("editing");
   card.append(form);
   const close = () => {
+    keepDraft("");
     form.remove();
     card.classList.remove("editing");
   };
   save.onclick = () => {
     const value = area.value;
     close();
-    push({ op: "edit", text: value });
+    push(against === null ? { op: "edit", text: value } : { op: "edit", text: value, candidate_id: against });
   };
   cancel.onclick = close;
   area.onkeydown = (event) => {

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 GREEN, RED, BLUE, GREY, AMBER = "#2f9e63", "#d0503f", "#4a7fd4", "#8a93a0", "#c58a1c"
+JUDGED = {"better": GREEN, "worse": RED}  # anything else is grey
 SANS = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"
 Curve = Sequence[tuple[int, float | None]]
 # Panel title with its direction, and its curves: metric -> (name, colour, dash)
@@ -54,19 +55,19 @@ def plot_curves(metrics: Mapping[str, Curve], revision: object = "run") -> go.Fi
     return figure
 
 
-def plot_before_after(rows: Sequence[tuple[str, float, float, bool | None]], revision: object = "results") -> go.Figure:
+def plot_before_after(rows: Sequence[tuple[str, float, float, str]], revision: object = "results") -> go.Figure:
     """One line a figure from before (hollow) to after (filled): green where better, red where worse, in per cent.
 
-    `rows`: label, before, after (0 to 1), and whether higher is better (None: neither).
+    `rows`: label, before, after (0 to 1), and what the change is judged (see results_view.judge).
     """
     figure = go.Figure()
     labels = [label for label, *_ in rows]
-    for label, before, after, higher in rows:
+    for label, before, after, judged in rows:
         figure.add_scatter(
             x=[before, after],
             y=[label, label],
             mode="lines",
-            line={"color": _direction(before, after, higher), "width": 3},
+            line={"color": JUDGED.get(judged, GREY), "width": 3},
             hoverinfo="skip",
             showlegend=False,
         )
@@ -79,7 +80,7 @@ def plot_before_after(rows: Sequence[tuple[str, float, float, bool | None]], rev
             marker={
                 "symbol": symbol,
                 "size": 11,
-                "color": [_direction(*row[1:]) for row in rows],
+                "color": [JUDGED.get(row[3], GREY) for row in rows],
                 "line": {"width": 2},
             },
             hovertemplate=f"%{{y}}<br>{name} %{{x:.1%}}<extra></extra>",
@@ -92,12 +93,6 @@ def plot_before_after(rows: Sequence[tuple[str, float, float, bool | None]], rev
     figure.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
     figure.update_yaxes(autorange="reversed", automargin=True)
     return figure
-
-
-def _direction(before: float, after: float, higher: bool | None) -> str:
-    if higher is None or before == after:
-        return GREY
-    return GREEN if (after > before) == higher else RED
 
 
 def _look(revision: object) -> dict:

@@ -10,7 +10,7 @@ from ui.data_view import draw_notice
 from ui.form import QUIET
 from ui.markup import join, tag
 from ui.plots import plot_before_after
-from ui.results_view import common_metrics, draw_metrics, draw_no_results, draw_overview, draw_samples
+from ui.results_view import common_metrics, draw_metrics, draw_no_results, draw_overview, draw_samples, judge
 
 TICK = 3.0
 SAMPLES = 12
@@ -53,7 +53,7 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         except M3poError as error:
             drawn = draw_notice(str(error))
         rows = [
-            (metric.label, result["before"][metric.key], result["after"][metric.key], metric.higher_is_better)
+            (metric.label, result["before"][metric.key], result["after"][metric.key], judge(metric, result))
             for metric in (common_metrics(result) if result["before"] and result["after"] else [])
             if metric.unit == "fraction"
             and result["before"].get(metric.key) is not None

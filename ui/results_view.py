@@ -20,7 +20,7 @@ _COLUMNS = (
     ("Run", None),
     ("State", None),
     ("Pairs", "Pairs that were trained on"),
-    ("Reviewed", "Pairs among them that a human decided"),
+    ("By humans", "Pairs among them that a human accepted or corrected"),
     ("Set", "Content hash of the pairs: equal hashes are equal sets"),
 )
 
@@ -146,12 +146,13 @@ def draw_metrics(result: Mapping) -> Markup:
         )
     head = tag("tr", *[tag("th", name, scope="col") for name in ("Held-out figure", "Before", "After", "Change", "")])
     counts = result.get("counts") or {}
+    measured = counts.get("rows", 0) - counts.get("without_truth", 0)
     return join(
         [
             tag("table", tag("thead", head), tag("tbody", *rows), class_="figures-table"),
             tag(
                 "p",
-                f"Measured on {plural(counts['rows'], 'held-out instruction')}. In brackets the 95 % interval; "
+                f"Measured on {plural(measured, 'held-out instruction')}. In brackets the 95 % interval; "
                 "better and worse where the two lie apart.",
                 class_="quiet",
                 title=", ".join(f"{name.replace('_', ' ')} {count(n)}" for name, n in counts.items() if n),
@@ -182,7 +183,7 @@ def _why_no_figures(result: Mapping) -> str:
 def draw_samples(samples: Sequence[Mapping]) -> Markup:
     """Held-out images with the answer before and after, the changed words marked."""
     if not samples:
-        return tag("p", "No answers to compare yet.", class_="nothing")
+        return tag("p", "Nothing to compare: no answers yet, or none that changed.", class_="nothing")
     cards = []
     for sample in samples:
         before, after = clip(sample["before"] or ""), clip(sample["after"] or "")

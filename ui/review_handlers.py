@@ -214,7 +214,9 @@ class ReviewHandler:
         pair = item.pair
         if pair is not None and candidate.id == pair.chosen:
             return self._answer(c, item, message="The text is unchanged.")
-        rejected = pair.rejected if pair else c.pending.get("rejected")
+        rejected = pair.rejected if pair else c.pending.get("rejected", c.candidate_id)
+        if rejected not in {known.id for known in item.candidates}:
+            rejected = None
         if pair is not None and candidate.id == rejected:
             rejected = pair.chosen
         if rejected is None or rejected == candidate.id:

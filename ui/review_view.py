@@ -135,7 +135,11 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         for role in ("chosen", "rejected")
     ]
     if item.pair is None and not pending:
-        way = " Make one with 1–9 and Shift+1–9." if len(numbered) > 1 else " Skip it with S, or N: all wrong."
+        way = (
+            " Make one with 1–9 and Shift+1–9."
+            if len(numbered) > 1
+            else " If the answer is wrong, press E and write the right one: they become the pair. Else skip it with S."
+        )
         words = (tag("b", "No pair. "), reason(item.no_pair_reason), way)
         cards = [tag("p", *words, class_="no-pair", role="note")]
     others = [_draw_row(n, c, item.scoring) for n, c in numbered if roles[c.id] == "none"]

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from m3po.types import Run
-from ui.formatting import KIND_LABELS, STATE_LABELS, clock, count, duration, percent, rate
+from ui.formatting import KIND_LABELS, STATE_LABELS, clock, count, duration, percent, plural, rate
 from ui.markup import Markup, join, tag
 
 RESUMABLE = ("stopped", "failed", "interrupted")
@@ -102,13 +102,13 @@ def _figures(run: Run) -> str:
             parts.append(text)
         if run.eta is not None:
             parts.append(f"{duration(run.eta)} left")
-        if not run.total:
+        if run.message or not run.total:
             parts.append(run.message or "starting")
     if run.state == "queued":
         parts.append("waits for its turn")
     if run.state == "finished":
         if run.total:
-            parts.append(f"{count(run.done)} {run.unit}".strip())
+            parts.append(plural(run.done, run.unit.removesuffix("s")) if run.unit else count(run.done))
         parts.append(f"in {duration(seconds_of(run))}")
         parts.append(clock(run.ended_at))
     return " · ".join(parts)

@@ -13,7 +13,7 @@ def draw_preview(preview: dict) -> Markup:
     """How many pairs, how many of them human-corrected, from which selection, and what speaks against it."""
     figures = [
         ("Pairs", count(preview["pairs"]), "to train on"),
-        ("Reviewed", count(preview["human"]), f"{count(preview.get('overridden', 0))} corrected by a human"),
+        ("By humans", count(preview["human"]), f"{count(preview.get('overridden', 0))} of them corrected"),
         ("Machine", count(preview["machine"]), "not reviewed"),
     ]
     cells = [
@@ -56,7 +56,7 @@ def draw_status(result: dict, logs: dict[int, str]) -> Markup:
     run, state = result["run"], state_of(result)
     config = result["config"]
     facts = [
-        plural(result["pairs"], "pair"), f"{count(result['human'])} reviewed", str(config.get("preset", "")),
+        plural(result["pairs"], "pair"), f"{count(result['human'])} by humans", str(config.get("preset", "")),
         str(config.get("method", "")).upper(),
     ]  # fmt: skip
     head = tag(

@@ -82,20 +82,21 @@ def _import(
     splits: dict[str, int] = {}
     known: dict[Path, StoredImage] = {}
     while batch := list(islice(rows, BATCH)):
-        ready = []
+        ready, bad = [], []
         for row in batch:
             if isinstance(row, RefusedRow):
-                refused.append(row)
+                bad.append(row)
                 continue
             try:
                 ready.append((row, [_stored(workspace, image, known) for image in row.images]))
             except BadImageError as error:  # it changed under our hands since the reader looked
-                refused.append(RefusedRow(row.row, str(error)))
+                bad.append(RefusedRow(row.row, str(error)))
             warnings += row.warnings
         result = write(lambda con, ready=ready: instructions.add_rows(con, source, ready, split=split))
         added += result.added
         there += result.already_there
-        refused += result.refused
+        place = {row.row: number for number, row in enumerate(batch)}  # in the order of the file
+        refused += sorted([*bad, *result.refused], key=lambda row: place[row.row])
         for key, count in result.splits.items():
             splits[key] = splits.get(key, 0) + count
         seen += len(batch)

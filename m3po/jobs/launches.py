@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from m3po.jobs import plans
 from m3po.jobs.runner import JobRunner
@@ -12,6 +13,8 @@ from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
 from m3po.types import Run
+
+FEW_STEPS = 10
 
 
 def preview(workspace: Workspace, config: TrainConfig) -> dict:
@@ -23,8 +26,19 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         counts = decisions.pair_counts(con, selection, config.only)
         info = selections.selection_info(con, selection)
         problems = []
+        steps = math.ceil(config.epochs * counts["pairs"] / (config.batch_size * config.gradient_accumulation))
+        steps = min(steps, config.max_steps) if config.max_steps else steps
         if counts["pairs"] < 2:
             problems.append("There are fewer than 2 pairs to train on: sample, score and select first, or review.")
+        elif steps < FEW_STEPS:
+            problems.append(
+                f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
+                "or set more epochs or a smaller batch."
+            )
+        if any(run.kind in ("sample", "score", "select") for run in runs.read_active(con)):
+            problems.append("The models are still at work: more pairs will come, and this run would not have them.")
+        elif unselected := selections.count_not_selected(con, selection):
+            problems.append(f"{unselected} train instructions came after the last selection: sample, score and select.")
         if not instructions.count_by_split(con)["heldout"]:
             problems.append("The held-out split is empty: the run trains, but nothing measures before and after.")
         return {

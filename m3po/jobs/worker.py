@@ -151,6 +151,8 @@ def sentence_for(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DISK_FULL
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{str(error.filename)[:300]} cannot be used ({error.strerror}): check the path and its permissions."
     name, text = type(error).__name__, str(error).strip().split("\n")[0][:300]
     if "OutOfMemory" in name or "out of memory" in text.lower() or isinstance(error, MemoryError):
         return "The device ran out of memory: start a new run with a smaller batch size."

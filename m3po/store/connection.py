@@ -85,11 +85,16 @@ def translated(path: Path) -> Iterator[None]:
         text = str(error)
         first = text.splitlines()[0]
         # A full disk shows up under several names, depending on what was being written.
-        if "No space left" in text or "max_temp_directory_size" in text:
+        if any(words in text for words in ("No space left", "max_temp_directory_size", "quota exceeded")):
             raise StorageError(DISK_FULL) from error
         if isinstance(error, duckdb.IOException) and "lock" in text.lower():
             raise WorkspaceError(
                 f"{path} is open in another program: close that program, or use its page or command line."
+            ) from error
+        if "Could not write" in text or "Failed to commit" in text:
+            raise StorageError(
+                f"{path} cannot be written ({first.rpartition(': ')[2]}): see to the disk and its limits, then try "
+                "again; everything stored until now is kept."
             ) from error
         if isinstance(error, duckdb.IOException | duckdb.SerializationException):
             raise StorageError(f"{path} cannot be read or written ({first}): restore it from a copy.") from error

@@ -101,6 +101,19 @@ _CONTENT = """
 """
 
 
+def count_not_selected(con: Connection, selection: int | None) -> int:
+    """Train instructions that the selection does not know: imported since. 0 without a selection."""
+    if selection is None:
+        return 0
+    return scalar(
+        con,
+        "SELECT count(*) FROM instructions i ANTI JOIN"
+        " (SELECT instruction_id FROM selection_pairs WHERE selection_id = ?) p USING (instruction_id)"
+        " WHERE i.split = 'train'",
+        [selection],
+    )
+
+
 def any_pairs(con: Connection) -> bool:
     """Whether a selection ever found a pair."""
     return scalar(con, "SELECT count(*) FROM selections WHERE pairs > 0") > 0

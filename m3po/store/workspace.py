@@ -7,13 +7,14 @@ runs/<id>/    one folder a job                      server.json, lock: who has i
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
 from pathlib import Path
 
-from m3po.errors import WorkspaceError
+from m3po.errors import StorageError, WorkspaceError
 from m3po.files import replace_file, storage_error
 from m3po.images import ImageInfo, write_thumbnail
 from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
@@ -85,8 +86,11 @@ class Workspace:
         return lock
 
     def announce(self, address: str, socket: str = "") -> None:
-        """Tell the command line and a second app who has the workspace open."""
-        with replace_file(self.path / SERVER) as part:
+        """Tell the command line and a second app who has the workspace open.
+
+        On a full disk nobody is told, but the workspace can be looked at and exported to another place.
+        """
+        with contextlib.suppress(StorageError), replace_file(self.path / SERVER) as part:
             part.write_text(json.dumps({"pid": os.getpid(), "address": address, "socket": socket}))
 
     def close(self) -> None:
@@ -113,9 +117,10 @@ class Workspace:
 def read_server(path: Path) -> dict:
     """Who has the workspace open, as far as it told; an empty dict when nobody said."""
     try:
-        return json.loads((Path(path) / SERVER).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        found = json.loads((Path(path) / SERVER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def is_open_elsewhere(path: Path) -> bool:

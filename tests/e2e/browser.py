@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -20,6 +22,15 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 VIEWPORT = {"width": 1280, "height": 800}
+
+
+HOSTILE = (
+    "<img src=x onerror=\"window.hacked='img'\">",
+    "</script><script>window.hacked='script'</script>",
+    "\"><svg onload=window.hacked='svg'>",
+    "${window.hacked='template'} {{this}} {{constructor.constructor('return 1')()}}",
+)
+N_INSTRUCTIONS = 10
 
 
 def find_browser() -> str:
@@ -71,3 +82,33 @@ class App:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
+
+
+def draw_image(path: Path, number: int) -> Path:
+    image = Image.new("RGB", (160, 120), (40 + 20 * number % 200, 120, 160))
+    ImageDraw.Draw(image).ellipse((40, 20, 120, 100), fill=(240, 200, 20 * number % 255))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+def write_rows(folder: Path) -> Path:
+    """Instructions with eight candidates each, the first ones hostile; the last has none."""
+    lines = []
+    for i in range(N_INSTRUCTIONS):
+        image = draw_image(folder / "pictures" / f"{i}.png", i)
+        texts = [f"Answer {k} of question {i}: a yellow ball number {k} on blue." for k in range(8)]
+        if i == 0:
+            texts[: len(HOSTILE)] = HOSTILE
+        lines.append(
+            {
+                "id": f"q{i}",
+                "images": [str(image)],
+                "instruction": HOSTILE[0] if i == 0 else f"What is in picture {i}?",
+                "split": "train",
+                "candidates": [{"text": text} for text in texts] if i < N_INSTRUCTIONS - 1 else [],
+            }
+        )
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path

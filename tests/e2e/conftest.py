@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parent))
-from browser import FLAGS, VIEWPORT, App, find_browser
+from browser import FLAGS, N_INSTRUCTIONS, VIEWPORT, App, find_browser, write_rows
 
 from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
-
-HOSTILE = (
-    "<img src=x onerror=\"window.hacked='img'\">",
-    "</script><script>window.hacked='script'</script>",
-    "\"><svg onload=window.hacked='svg'>",
-    "${window.hacked='template'} {{this}} {{constructor.constructor('return 1')()}}",
-)
-N_INSTRUCTIONS = 10
 
 
 @pytest.fixture(scope="session")
@@ -61,36 +51,6 @@ def open_page(browser) -> Iterator[Callable]:
     for context in contexts:
         context.close()
     assert not complaints, complaints
-
-
-def draw_image(path: Path, number: int) -> Path:
-    image = Image.new("RGB", (160, 120), (40 + 20 * number % 200, 120, 160))
-    ImageDraw.Draw(image).ellipse((40, 20, 120, 100), fill=(240, 200, 20 * number % 255))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
-    return path
-
-
-def write_rows(folder: Path) -> Path:
-    """Instructions with eight candidates each, the first ones hostile; the last has none."""
-    lines = []
-    for i in range(N_INSTRUCTIONS):
-        image = draw_image(folder / "pictures" / f"{i}.png", i)
-        texts = [f"Answer {k} of question {i}: a yellow ball number {k} on blue." for k in range(8)]
-        if i == 0:
-            texts[: len(HOSTILE)] = HOSTILE
-        lines.append(
-            {
-                "id": f"q{i}",
-                "images": [str(image)],
-                "instruction": HOSTILE[0] if i == 0 else f"What is in picture {i}?",
-                "split": "train",
-                "candidates": [{"text": text} for text in texts] if i < N_INSTRUCTIONS - 1 else [],
-            }
-        )
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
 
 
 def wait_for(studio: Studio, run_id: int, seconds: float = 120) -> None:

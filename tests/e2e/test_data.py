@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import App
-from conftest import write_rows
+from browser import App, write_rows
 
 from m3po.studio import Studio
 

@@ -6,7 +6,7 @@ import statistics
 import time
 
 import pytest
-from conftest import HOSTILE, N_INSTRUCTIONS
+from browser import HOSTILE, N_INSTRUCTIONS
 
 pytestmark = pytest.mark.browser
 
@@ -188,6 +188,25 @@ def test_edit_becomes_the_chosen_answer_and_is_scored(review):
     assert "–" not in chosen.locator(".value", has_text="MAS").inner_text()
     undo_everything(review)
     assert pair(review) == before
+
+
+def test_a_reload_in_the_middle_of_an_edit_keeps_the_text(review):
+    undo_everything(review)
+    press(review, "e")
+    review.fill("#review-edit-text", "Half of a better ans")
+    review.reload()
+    review.wait_for_selector("[data-role=chosen]")
+    idle(review)
+    review.wait_for_function("document.querySelector('#review-message').innerText.includes('unsaved edit is kept')")
+    press(review, "e")
+    assert review.input_value("#review-edit-text") == "Half of a better ans"
+    review.keyboard.press("Escape")
+    review.reload()
+    review.wait_for_selector("[data-role=chosen]")
+    idle(review)
+    press(review, "e")
+    assert review.input_value("#review-edit-text") != "Half of a better ans"  # given up is given up
+    review.keyboard.press("Escape")
 
 
 def test_hostile_texts_show_as_text(review):

@@ -1,16 +1,23 @@
 """The database under trouble: full disk, a second opener, a failing change, an older or newer schema, two lanes."""
 
+import contextlib
+import json
+import resource
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import duckdb
 import pytest
+from workspaces import make_images, make_workspace
 
 from m3po.errors import StorageError, WorkspaceError
 from m3po.store import migrations
 from m3po.store.connection import Database, scalar
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def count(database, table):
@@ -151,3 +158,49 @@ def test_a_decision_does_not_wait_for_a_bulk_change(tmp_path):
     assert waited < 2
     assert count(database, "answers") == 1000
     database.close()
+
+
+def m3po(*words, **options):
+    command = [sys.executable, "-m", "m3po", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def test_a_workspace_on_a_full_disk_can_be_looked_at_and_exported_to_another(small_disk, tmp_path):
+    path = make_workspace(small_disk)
+    with (small_disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    done = m3po("status", path)
+    assert done.returncode == 0 and "24 candidates" in done.stdout, done.stderr
+    done = m3po("export", path, tmp_path / "out.jsonl")
+    assert done.returncode == 0 and "6 rows" in done.stdout, done.stderr
+    done = m3po("import", path, write_rows(tmp_path / "more", 400))
+    assert done.returncode == 1 and "disk is full" in done.stderr.strip().splitlines()[-1], (
+        done.returncode,
+        done.stderr,
+    )
+    (small_disk / "filler").unlink()
+    assert m3po("status", path).returncode == 0
+
+
+def test_a_limit_on_file_sizes_is_one_sentence_and_loses_nothing_stored(tmp_path):
+    path = make_workspace(tmp_path)
+    limit = 400_000  # bytes: less than the log of this import needs
+    done = m3po(
+        "import",
+        path,
+        write_rows(tmp_path / "more", 2000),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and "cannot be written" in last and "Unexpected" not in last, done.stderr
+    done = m3po("status", path)
+    assert done.returncode == 0 and "24 candidates" in done.stdout, done.stderr
+
+
+def write_rows(folder, count):
+    [image] = make_images(folder, 1)
+    text = "What is in this picture, and what is not? " * 20
+    rows = [{"file_name": image.name, "id": f"more-{n}", "instruction": f"{n} {text}"} for n in range(count)]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder

@@ -193,3 +193,17 @@ def test_a_workspace_without_candidates_says_what_to_do(tmp_path, op):
         assert answer["item"] is None and "Nothing to review yet" in answer["empty"]["title"]
     finally:
         studio.close()
+
+
+def test_a_right_answer_written_against_a_wrong_one_makes_the_pair(page):
+    a, *_ = page.ids
+    page.send("edit", text="What is really there.", candidate_id=a)
+    [(verdict, chosen, rejected)] = page.history()
+    assert (verdict, rejected) == ("override", a)
+    item = page.studio.review_item(ReviewView("all", "id"), page.item["instruction_id"])
+    assert next(c for c in item.candidates if c.id == chosen).text == "What is really there."
+
+
+def test_a_right_answer_written_against_nothing_waits_for_its_other_side(page):
+    answer = page.send("edit", text="What is really there.", candidate_id=10**9)
+    assert page.history() == [] and set(answer["item"]["pending"]) == {"chosen"}
