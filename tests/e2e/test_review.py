@@ -192,19 +192,22 @@ def test_edit_becomes_the_chosen_answer_and_is_scored(review):
 
 def test_a_reload_in_the_middle_of_an_edit_keeps_the_text(review):
     undo_everything(review)
-    press(review, "e")
+    review.keyboard.press("e")
+    review.wait_for_selector("#review-edit-text")
     review.fill("#review-edit-text", "Half of a better ans")
     review.reload()
     review.wait_for_selector("[data-role=chosen]")
     idle(review)
     review.wait_for_function("document.querySelector('#review-message').innerText.includes('unsaved edit is kept')")
-    press(review, "e")
+    review.keyboard.press("e")
+    review.wait_for_selector("#review-edit-text")
     assert review.input_value("#review-edit-text") == "Half of a better ans"
     review.keyboard.press("Escape")
     review.reload()
     review.wait_for_selector("[data-role=chosen]")
     idle(review)
-    press(review, "e")
+    review.keyboard.press("e")
+    review.wait_for_selector("#review-edit-text")
     assert review.input_value("#review-edit-text") != "Half of a better ans"  # given up is given up
     review.keyboard.press("Escape")
 
