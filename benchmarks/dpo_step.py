@@ -129,7 +129,7 @@ def run_ours(config, rows: list[dict], folder: Path) -> tuple[float, list[float]
     recorder = Recorder()
     policy = Policy.load(config.policy)
     pairs = dpo.encode_pairs(rows, policy, recorder)
-    collator = PairCollator(policy.chat, pairs, encode_images=image_encoder(policy.model))
+    collator = PairCollator(policy.core, pairs, encode_images=image_encoder(policy.model))
     trainer = dpo.build_trainer(config, policy, pairs, collator, folder)
     trainer.args.save_strategy = "no"
     trainer.add_callback(dpo._Report(recorder, dpo.count_steps(config, len(pairs))))
@@ -204,9 +204,9 @@ def measure_parts(config, rows: list[dict], folder: Path, repeats: int = 3) -> t
     policy = Policy.load(config.policy)
     pairs = dpo.encode_pairs(rows[:BATCH], policy, Recorder())
     encode = image_encoder(policy.model)
-    images = [PairCollator(policy.chat, pairs).read_images(n) for n in range(BATCH)]
+    images = [PairCollator(policy.core, pairs).read_images(n) for n in range(BATCH)]
     pixels = policy.chat.encode_prompts([pair.prompt for pair in pairs], images)["pixel_values"]
-    collator = PairCollator(policy.chat, pairs, encode_images=encode)
+    collator = PairCollator(policy.core, pairs, encode_images=encode)
     trainer = dpo.build_trainer(config, policy, pairs, collator, folder)
     batch = collator([{"row": n} for n in range(BATCH)])
 

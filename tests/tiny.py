@@ -6,6 +6,7 @@ Tests run the product's own loading code on them, so nothing about a model is mo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 IMAGE_SIZE, PATCH = 32, 8
@@ -37,8 +38,13 @@ _CORPUS = (
 )
 
 
-def build_tokenizer(*, wrap: bool = False, max_length: int = 1024):
-    """Byte-level BPE with a few merges: any text is encoded without loss. `wrap` adds bos and eos."""
+def build_tokenizer(
+    *, wrap: bool = False, max_length: int = 1024, special: Sequence[str] = (), named: dict[str, str] | None = None
+):
+    """Byte-level BPE with a few merges: any text is encoded without loss. `wrap` adds bos and eos.
+
+    `special` are further special tokens, `named` ones that are attributes of the tokenizer too (`boi_token` ...).
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -59,7 +65,8 @@ def build_tokenizer(*, wrap: bool = False, max_length: int = 1024):
         eos_token="</s>",
         pad_token="<pad>",
         unk_token="<unk>",
-        additional_special_tokens=list(SPECIAL[4:]),
+        additional_special_tokens=[*SPECIAL[4:], *special],
+        extra_special_tokens=named or {},
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
         padding_side="right" if wrap else "left",

@@ -93,13 +93,15 @@ class ChatFormat:
         """
         nested = [list(row) for row in images]
         try:
-            return self.processor(
+            inputs = self.processor(
                 text=list(texts),
                 images=nested if any(nested) else None,
                 padding=True,
                 return_tensors="pt",
                 add_special_tokens=self._adds_special(texts[0]),
             )
+            inputs.pop("labels", None)  # PaliGemma's processor makes some: an answer is no part of a prompt
+            return inputs
         except (ValueError, IndexError, TypeError) as error:
             raise BadInputError(f"The model's processor refuses this prompt ({error}).") from error
 

@@ -19,8 +19,6 @@ from m3po.errors import BadInputError
 from m3po.models.chat import ChatFormat
 from m3po.models.decoding import can_share, select_rows
 
-_TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
-
 
 @dataclass
 class Prefix:
@@ -96,7 +94,7 @@ class PrefixModel:
             state.position = positions[..., -1:]
             arguments["position_ids"] = positions
         for key, value in state.extra.items():
-            arguments[key] = _continuation(key, value, length)
+            arguments[key] = self.continuation(key, value, length)
         prepared = self.model.prepare_inputs_for_generation(ids, is_first_iteration=False, **arguments)
         out = self.model(**prepared, return_dict=True)
         state.cache = out.past_key_values
@@ -121,10 +119,19 @@ class PrefixModel:
         whole["input_ids"] = torch.cat([inputs["input_ids"], tail], 1)
         whole["attention_mask"] = torch.ones_like(whole["input_ids"])
         for key in _per_token_keys(inputs):
-            whole[key] = torch.cat([inputs[key], _continuation(key, inputs[key], tail.shape[1])], 1)
+            whole[key] = torch.cat([inputs[key], self.continuation(key, inputs[key], tail.shape[1])], 1)
         if self._keeps_logits:
             whole["logits_to_keep"] = len(answer) + 1
         return self.model(**whole, use_cache=False).logits[:, -len(answer) - 1 : -1]
+
+    def continuation(self, key: str, value: torch.Tensor, length: int) -> torch.Tensor:
+        """What the per-token input `key` (B, S, ...) says about `length` answer tokens: (B, length, ...).
+
+        Asked of the model's own generation code, one token ahead: a Gemma 3 answer has token type 0, a PaliGemma
+        answer type 1 (with 0 its tokens would see those that they are to predict).
+        """
+        grown = self.model._update_model_kwargs_for_generation({}, {key: value})[key]
+        return grown[:, -1:].expand(-1, length, *value.shape[2:])
 
     def check_length(self, length: int) -> None:
         if self.max_positions is not None and length > self.max_positions:
@@ -147,9 +154,3 @@ def _per_token_keys(inputs: dict) -> list[str]:
     ]
 
 
-def _continuation(key: str, value: torch.Tensor, length: int) -> torch.Tensor:
-    """What a per-token input says about `length` answer tokens: they are text, and see what the prompt's end
-    saw.
-    """
-    last = value[:, -1:].expand(-1, length, *value.shape[2:])
-    return torch.zeros_like(last) if key in _TOKEN_TYPES else last

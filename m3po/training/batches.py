@@ -19,7 +19,7 @@ from PIL import Image
 from trl.trainer.utils import flush_left, pad
 
 from m3po.images import load_rgb
-from m3po.models.chat import ChatFormat
+from m3po.models.prefix import PrefixModel
 
 FEATURE_CACHE_BYTES = 2 * 1024**3
 
@@ -80,18 +80,18 @@ class PairCollator:
 
     def __init__(
         self,
-        chat: ChatFormat,
+        core: PrefixModel,
         pairs: Sequence[EncodedPair],
         *,
         encode_images: Callable[[torch.Tensor], Sequence[torch.Tensor]] | None = None,
         cache: FeatureCache | None = None,
     ) -> None:
-        self._chat = chat
+        self._core, self._chat = core, core.chat
         self._pairs = pairs
         self._encode_images = encode_images
         self._cache = cache or FeatureCache()
         self._prompt_ids: dict[int, list[int]] = {}
-        self._pad_id = chat.tokenizer.pad_token_id
+        self._pad_id = core.chat.tokenizer.pad_token_id
 
     def __call__(self, examples: list[dict]) -> dict[str, torch.Tensor]:
         rows = [int(example["row"]) for example in examples]
@@ -146,9 +146,10 @@ class PairCollator:
             "input_ids": torch.cat((batch["input_ids"], answer_ids), dim=1),
             "completion_mask": torch.cat((torch.zeros_like(prompt_mask), answer_mask), dim=1),
         }
-        for name in ("token_type_ids", "mm_token_type_ids"):  # of some processors: an answer is plain text, 0
+        for name in ("token_type_ids", "mm_token_type_ids"):
             if name in batch:
-                by_token[name] = torch.cat((batch[name], torch.zeros_like(answer_ids)), dim=1)
+                following = self._core.continuation(name, batch[name], answer_ids.shape[1])
+                by_token[name] = torch.cat((batch[name], following), dim=1)
         whole_mask = torch.cat((prompt_mask, answer_mask), dim=1)
         attention_mask, *tensors = flush_left(whole_mask, *by_token.values())
         batch.update(zip(by_token, tensors, strict=True), attention_mask=attention_mask)

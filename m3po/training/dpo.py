@@ -85,7 +85,7 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     # The base's own dropout is off in policy and reference alike; the adapter's is as configured.
     disable_dropout_in_model(model)
     encode_images = image_encoder(model) if can_reuse_features(model) else None
-    collator = PairCollator(policy.chat, pairs, encode_images=encode_images)
+    collator = PairCollator(policy.core, pairs, encode_images=encode_images)
     trainer = build_trainer(config, policy, pairs, collator, folder)
     n_trainable = check_trainable(trainer.model, prefix)
 

@@ -287,7 +287,7 @@ def test_an_adapter_outside_the_language_model_is_refused(tiny_policy):
 def test_training_sees_the_tokens_that_scoring_counted(tiny_policy, rows):
     policy = Policy.load(tiny_policy)
     pairs = encode_pairs(rows, policy, Recorder())
-    batch = PairCollator(policy.chat, pairs)([{"row": 3}, {"row": 4}])
+    batch = PairCollator(policy.core, pairs)([{"row": 3}, {"row": 4}])
     scores = policy.log_probs(
         [json.loads(rows[n]["messages"]) for n in (3, 4)],
         [[load_rgb(path) for path in rows[n]["images"]] for n in (3, 4)],
@@ -329,7 +329,7 @@ def test_images_are_read_lazily_as_rgb(tiny_policy, rows, tmp_path):
     Image.new("P", (20, 20), 3).save(path)
     policy = Policy.load(tiny_policy)
     pairs = encode_pairs([{**rows[0], "images": [str(path)]}], policy, Recorder())
-    assert PairCollator(policy.chat, pairs).read_images(0)[0].mode == "RGB"
+    assert PairCollator(policy.core, pairs).read_images(0)[0].mode == "RGB"
 
 
 def test_no_telemetry_and_no_model_card(tiny_policy, rows, tmp_path, monkeypatch):

@@ -1,0 +1,150 @@
+"""Every architecture goes the whole way with the product's own code: sample, score, train an adapter, load it again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import architectures
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+
+from m3po.errors import BadInputError
+from m3po.models.policy import Policy
+from m3po.text import build_messages
+from m3po.training.dpo import train_pairs
+from m3po.training.presets import build_train_config
+from m3po.types import Turn
+
+NEEDS_AN_IMAGE = {"paligemma"}
+ANSWERS = ["A red boat and a sun.", "No.", "There are three things, one of them blue."]
+
+
+@pytest.fixture(scope="module", params=sorted(architectures.BUILDERS))
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def checkpoint(name: str, tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    return architectures.BUILDERS[name](tmp_path_factory.mktemp(name) / "policy")
+
+
+@pytest.fixture(scope="module")
+def policy(checkpoint: Path) -> Policy:
+    return Policy.load(checkpoint)
+
+
+def conversations() -> tuple[list, list]:
+    """Prompts and images: one image, two images, and an earlier turn."""
+    turns = [Turn("user", "What is it?"), Turn("assistant", "A boat.")]
+    prompts = [
+        build_messages("Describe the picture.", 1),
+        build_messages("What is in both?", 2),
+        build_messages("And what color is it?", 1, turns=turns),
+    ]
+    return prompts, [[tiny.build_image(1)], [tiny.build_image(2), tiny.build_image(3)], [tiny.build_image(4)]]
+
+
+def test_sampling_is_repeatable_and_sees_the_images(policy: Policy) -> None:
+    prompts, images = conversations()
+    once = policy.sample(prompts, images, k=3, max_new_tokens=10, seeds=[1, 2, 3])
+    again = policy.sample(prompts, images, k=3, max_new_tokens=10, seeds=[1, 2, 3])
+    assert once == again and [len(row) for row in once] == [3, 3, 3]
+    others = [[tiny.build_image(50 + n) for n, _ in enumerate(row)] for row in images]
+    seen = policy.log_probs(prompts, images, [ANSWERS] * 3)
+    unlike = policy.log_probs(prompts, others, [ANSWERS] * 3)
+    for one, other in zip(seen, unlike, strict=True):
+        assert all(abs(a.logp_sum - b.logp_sum) > 1e-3 for a, b in zip(one, other, strict=True))
+
+
+def test_log_probs_are_those_of_the_librarys_own_generation(policy: Policy) -> None:
+    """The oracle shares no line with the product: `generate`, one prompt, made to say the answer token by token."""
+    prompts, images = conversations()
+    scores = policy.log_probs(prompts, images, [ANSWERS] * 3)
+    for prompt, row_images, row in zip(prompts, images, scores, strict=True):
+        text = policy.chat.render_prompt(prompt)
+        inputs = policy.chat.processor(text=[text], images=[row_images], return_tensors="pt", add_special_tokens=False)
+        inputs.pop("labels", None)
+        length = inputs["input_ids"].shape[1]
+        for score in row:
+            said = policy.model.generate(
+                **inputs,
+                max_new_tokens=score.n_tokens,
+                do_sample=False,
+                eos_token_id=-1,
+                prefix_allowed_tokens_fn=lambda _, ids, told=score.token_ids, n=length: [told[len(ids) - n]],
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+            assert tuple(said.sequences[0, length:].tolist()) == score.token_ids
+            logits = torch.cat(said.logits).float()
+            wanted = torch.log_softmax(logits, -1).gather(1, torch.tensor(score.token_ids)[:, None])[:, 0]
+            assert torch.tensor(score.log_probs) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_text_only_instruction_is_scored_or_refused_in_words(policy: Policy, name: str) -> None:
+    prompts, images = [build_messages("Say a thing.", 0)], [[]]
+    if name in NEEDS_AN_IMAGE:
+        with pytest.raises(BadInputError, match="images"):
+            policy.log_probs(prompts, images, [["Boat."]])
+    else:
+        assert policy.log_probs(prompts, images, [["Boat."]])[0][0].logp_sum < 0
+
+
+class Recorder:
+    """The run's side of a training: what is told, and nobody who stops it."""
+
+    stop_requested = False
+
+    def __init__(self) -> None:
+        self.events: list[dict] = []
+
+    def emit(self, event: str, **values: object) -> None:
+        self.events.append({"event": event, **values})
+
+    def progress(self, *_: object, **__: object) -> None: ...
+
+    def metrics(self, step: int, **values: float) -> None:
+        self.events.append({"event": "metrics", "step": step, **values})
+
+    def check_stop(self) -> None: ...
+
+
+def test_one_dpo_step_moves_an_adapter_in_the_language_model_alone(checkpoint: Path, policy: Policy, tmp_path) -> None:
+    prompts, images = conversations()
+    rows = []
+    for n, (prompt, row_images) in enumerate(zip(prompts, images, strict=True)):
+        paths = [tmp_path / f"{n}-{k}.png" for k in range(len(row_images))]
+        for path, image in zip(paths, row_images, strict=True):
+            image.save(path)
+        row = {"instruction_id": n, "name": f"'row-{n}' of tiny", "images": [str(path) for path in paths]}
+        row |= {"chosen_id": 2 * n, "rejected_id": 2 * n + 1, "chosen": ANSWERS[0], "rejected": ANSWERS[2]}
+        rows.append(row | {"messages": json.dumps(prompt), "human": False})
+    settings = {"max_steps": "2", "batch_size": "3", "learning_rate": "0.01", "lora_r": "4", "warmup_ratio": "0"}
+    before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    recorder = Recorder()
+    result = train_pairs(build_train_config(str(checkpoint), "demo", settings), rows, tmp_path / "run", recorder)
+    assert result["pairs"] == 3, recorder.events
+    metrics = [event for event in recorder.events if event["event"] == "metrics"]
+    # The first step sees the untouched model: what it trains on is what scoring says, tokens, masks and all.
+    scores = policy.log_probs(prompts, images, [[ANSWERS[0], ANSWERS[2]]] * 3)
+    for place, side in enumerate(("chosen", "rejected")):
+        mean = sum(row[place].logp_sum for row in scores) / len(scores)
+        assert metrics[0][f"logps/{side}"] == pytest.approx(mean, abs=1e-3)
+    assert metrics[0]["rewards/margins"] == pytest.approx(0, abs=1e-4)
+    assert abs(metrics[1]["rewards/margins"]) > 1e-4
+
+    weights = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    assert weights and not any("vision" in key or "projector" in key or "connector" in key for key in weights)
+    assert any(tensor.abs().max() > 0 for key, tensor in weights.items() if "lora_B" in key)  # it moved
+    assert all(torch.equal(tensor, before[name]) for name, tensor in Policy.load(checkpoint).model.state_dict().items())
+
+    tuned = Policy.load(checkpoint, tmp_path / "run" / "adapter")
+    plain = policy.log_probs(prompts, images, [[ANSWERS[0]]] * 3)
+    after = tuned.log_probs(prompts, images, [[ANSWERS[0]]] * 3)
+    assert all(abs(a[0].logp_sum - b[0].logp_sum) > 1e-4 for a, b in zip(plain, after, strict=True))
+    assert len(tuned.sample(prompts, images, k=2, max_new_tokens=6, seeds=[1, 2, 3])) == 3
