@@ -28,6 +28,20 @@ def m3po(*words, code=0):
     return done.stdout, done.stderr
 
 
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """The command line's own main in this process (starting Python twenty times takes a minute); returns stderr."""
+
+    def run(*words, code):
+        monkeypatch.setattr(sys, "argv", ["m3po", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        return capsys.readouterr().err
+
+    return run
+
+
 def write_metadata(folder, rows):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -74,14 +88,14 @@ def test_init_import_status_and_export(tmp_path, source):
         (("evaluate", "{ws}", "--policy", "x"), "split is empty"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, words, sentence):
+def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, here, words, sentence):
     workspace = tmp_path / "ws"
     (tmp_path / "empty").mkdir()
     path = Studio.create(workspace)
     studio = Studio.open(path)
     studio.import_source(source)
     studio.close()
-    _, err = m3po(*[word.format(tmp=tmp_path, ws=workspace) for word in words], code=1)
+    err = here(*[word.format(tmp=tmp_path, ws=workspace) for word in words], code=1)
     assert sentence in err.strip().splitlines()[-1]
 
 
@@ -108,14 +122,10 @@ def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, words, sentence)
         (("evaluate", "{ws}", "--policy", "x", "--split", "train"), "choose tune or heldout"),
     ],
 )
-def test_a_value_that_an_option_does_not_take_is_exit_2(tmp_path, monkeypatch, capsys, words, sentence):
-    """The command line's own main, in this process: starting Python twenty times takes a minute."""
+def test_a_value_that_an_option_does_not_take_is_exit_2(tmp_path, here, words, sentence):
     Studio.create(tmp_path / "ws")
-    monkeypatch.setattr(sys, "argv", ["m3po", *(word.format(tmp=tmp_path, ws=tmp_path / "ws") for word in words)])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert exit_.value.code == 2
-    assert sentence in capsys.readouterr().err.strip().splitlines()[-1]
+    err = here(*[word.format(tmp=tmp_path, ws=tmp_path / "ws") for word in words], code=2)
+    assert sentence in err.strip().splitlines()[-1]
 
 
 def test_wrong_usage_is_exit_2(tmp_path):

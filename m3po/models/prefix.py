@@ -152,5 +152,3 @@ def _per_token_keys(inputs: dict) -> list[str]:
         and value.dim() >= 2
         and tuple(value.shape[:2]) == (batch, length)
     ]
-
-
