@@ -13,14 +13,10 @@ from pathlib import Path
 
 from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError, RunStopped, UsageError
-from m3po.formats.m3po import write_m3po
-from m3po.formats.trl import write_trl
-from m3po.jobs import importing, launches, plans
+from m3po.jobs import exporting, importing, launches, plans
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.worker import sentence_for
 from m3po.settings import (
-    EXPORT_FORMATS,
-    EXPORT_ONLY,
     EvaluateConfig,
     SampleConfig,
     ScoreConfig,
@@ -28,9 +24,9 @@ from m3po.settings import (
     TrainConfig,
     WorkspaceConfig,
 )
-from m3po.store import candidates, decisions, exports, instructions, review, runs, selections
+from m3po.store import candidates, decisions, instructions, review, runs, selections
 from m3po.store.connection import Connection
-from m3po.store.workspace import Workspace, create_workspace, is_workspace
+from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
 from m3po.types import (
     REVIEW_FILTERS,
@@ -381,23 +377,7 @@ class Studio:
         Raises UsageError for a `format` or `only` that does not exist, BadInputError for a place inside the
         workspace, StorageError where nothing can be written.
         """
-        if format not in EXPORT_FORMATS:
-            raise UsageError(f"format = {format!r} is not known: choose one of {', '.join(EXPORT_FORMATS)}.")
-        if only not in EXPORT_ONLY:
-            raise UsageError(f"only = {only!r} is not known: choose one of {', '.join(EXPORT_ONLY)}.")
-        out = Path(out).expanduser().resolve()
-        if inside := next((folder for folder in (self.path, *out.parents) if out.is_relative_to(folder)
-                           and is_workspace(folder)), None):  # fmt: skip
-            raise BadInputError(
-                f"{out} lies inside the workspace {inside}, which an export must not touch: name another place."
-            )
-        selection = self.db.read(selections.latest_selection)
-        if format == "m3po":
-            ids = self.db.read(lambda con: exports.instruction_ids(con, only))
-            rows = write_m3po(exports.iter_rows(self.db.read, ids, selection, self.workspace.images), out)
-        else:
-            rows = write_trl(exports.iter_pairs(self.db.read, selection, only, self.workspace.images), out)
-        return {"rows": rows, "path": str(out), "format": format, "only": only}
+        return exporting.export(self.workspace, out, format=format, only=only)
 
 
 def _active_name(con: Connection, kind: str) -> str | None:

@@ -192,7 +192,7 @@ class ReviewItem:
     reviewable: int
     previous_id: int | None = None
     next_id: int | None = None
-    scoring: bool = False  # a scoring run waits or is at work
+    scoring: bool = False  # a human's answer waits for its scores, and a run is there to give them
 
     def role(self, candidate_id: int) -> str:
         """`chosen`, `rejected` or `none`."""

@@ -24,6 +24,14 @@ TEXT = {
     "pad_token_id": 0,
     "initializer_range": 0.3,
 }
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": tiny.IMAGE_SIZE,
+    "patch_size": tiny.PATCH,
+}
 
 
 def _tokenizer(*special: str, **named: str):
@@ -101,8 +109,7 @@ def build_idefics3(folder: Path) -> Path:
     )
     config = Idefics3Config(
         vision_config=Idefics3VisionConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=side,
-            patch_size=tiny.PATCH, initializer_range=0.3,
+            **VISION, initializer_range=0.3,
         ),
         text_config=LlamaConfig(vocab_size=len(processor.tokenizer), **TEXT),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
@@ -132,8 +139,7 @@ def build_gemma3(folder: Path) -> Path:
             layer_types=["sliding_attention", "full_attention"], **TEXT,
         ),
         vision_config=SiglipVisionConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=side,
-            patch_size=tiny.PATCH, vision_use_head=False,
+            **VISION, vision_use_head=False,
         ),
         mm_tokens_per_image=4,
         boi_token_index=tokenizer.convert_tokens_to_ids("<start_of_image>"),
@@ -171,8 +177,7 @@ def build_paligemma(folder: Path) -> Path:
     processor = PaliGemmaProcessor(image_processor, tokenizer, chat_template=tiny.CHAT_TEMPLATE)
     config = PaliGemmaConfig(
         vision_config=SiglipVisionConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=side,
-            patch_size=tiny.PATCH, vision_use_head=False, projection_dim=32,
+            **VISION, vision_use_head=False, projection_dim=32,
         ),
         text_config=GemmaConfig(vocab_size=len(processor.tokenizer), head_dim=8, **TEXT),
         image_token_index=processor.tokenizer.convert_tokens_to_ids("<image>"),

@@ -14,7 +14,7 @@ from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import M3poError
 from m3po.studio import Studio
 from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, TRAINING_VERDICTS, ReviewItem, ReviewView
-from ui.review_view import draw_item, image_url, is_scoring
+from ui.review_view import draw_item, image_url
 
 log = logging.getLogger(__name__)
 
@@ -301,7 +301,10 @@ class ReviewHandler:
                 "pending": dict(pending),
                 "decision_id": item.decision.id if item.decision else None,
                 "chosen_text": texts.get(chosen, ""),
-                "scoring": is_scoring(item),
+                "texts": {}
+                if item.pair
+                else {str(key): text for key, text in texts.items()},  # whole: drawn ones are cut
+                "scoring": item.scoring,
                 "waiting": item.decision is None and (item.selection_id is None or not item.candidates),
             },
             "parts": draw_item(item, pending),

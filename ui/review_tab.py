@@ -16,7 +16,8 @@ from ui.markup import Markup, join, tag
 from ui.review_handlers import ReviewHandler
 from ui.users import user_of
 
-KEYS_JS = Path(__file__).with_name("keys.js")
+# Gradio takes one function body: what edit.js declares, keys.js calls, and both share its variables.
+SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("keys.js", "edit.js"))
 
 # (id, label, key as shown, op, what it does)
 ACTIONS = (
@@ -56,7 +57,7 @@ def build_review_tab(studio: Studio) -> gr.HTML:
 
     return gr.HTML(
         html_template=build_frame(),
-        js_on_load=KEYS_JS.read_text(encoding="utf-8"),
+        js_on_load="\n".join(script.read_text(encoding="utf-8") for script in SCRIPTS),
         server_functions=[review],
         elem_id="review",
         apply_default_css=False,

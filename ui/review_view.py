@@ -76,11 +76,6 @@ def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Mar
     }
 
 
-def is_scoring(item: ReviewItem) -> bool:
-    """True while a human edit waits for its scores and a run is there to give them."""
-    return item.scoring and any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in item.candidates)
-
-
 def _draw_images(item: ReviewItem) -> Markup:
     images = item.instruction.images
     shown = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from m3po.jobs import plans
 from m3po.jobs.runner import JobRunner
@@ -11,7 +10,7 @@ from m3po.settings import EvaluateConfig, TrainConfig
 from m3po.store import decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
-from m3po.training.presets import parse_losses, train_command
+from m3po.training.presets import MIN_PAIRS, count_steps, parse_losses, train_command
 from m3po.types import Run
 
 FEW_STEPS = 10
@@ -26,16 +25,17 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         counts = decisions.pair_counts(con, selection, config.only)
         info = selections.selection_info(con, selection)
         problems = []
-        steps = math.ceil(config.epochs * counts["pairs"] / (config.batch_size * config.gradient_accumulation))
-        steps = min(steps, config.max_steps) if config.max_steps else steps
-        if counts["pairs"] < 2:
-            problems.append("There are fewer than 2 pairs to train on: sample, score and select first, or review.")
+        steps = count_steps(config, counts["pairs"])
+        if counts["pairs"] < MIN_PAIRS:
+            problems.append(
+                f"There are fewer than {MIN_PAIRS} pairs to train on: sample, score and select first, or review."
+            )
         elif steps < FEW_STEPS:
             problems.append(
                 f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
                 "or set more epochs or a smaller batch."
             )
-        if any(run.kind in ("sample", "score", "select") for run in runs.read_active(con)):
+        if any(run.kind in ("sample", "select") for run in runs.read_active(con)):
             problems.append("The models are still at work: more pairs will come, and this run would not have them.")
         elif unselected := selections.count_not_selected(con, selection):
             problems.append(f"{unselected} train instructions came after the last selection: sample, score and select.")

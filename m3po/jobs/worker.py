@@ -74,8 +74,9 @@ class Worker:
         self.emit("metrics", step=step, values=values)
 
     def read_input(self) -> list[dict]:
-        """The frozen input, one dict a row."""
-        return pq.read_table(self.folder.input_path).to_pylist()
+        """The frozen input, one dict a row; one that an older version froze has no names."""
+        rows = pq.read_table(self.folder.input_path).to_pylist()
+        return [{"name": str(row["instruction_id"]), **row} for row in rows]
 
     def write_shard(self, rows: list[dict], schema: pa.Schema) -> None:
         """Write rows whole under a temporary name, rename, announce. Numbering goes on after a resume."""

@@ -181,7 +181,8 @@ def _truth_of(row: ImportedRow) -> dict[str, object]:
 
 def _other_truth(known: dict, told: dict[str, object]) -> str | None:
     """The first truth field that is stored otherwise than it is told; one that is not stored yet may be added."""
-    return next((name for name, value in told.items() if known[name] is not None and known[name] != value), None)
+    stored = known | {"objects": known["objects"] and sorted(set(known["objects"]))}
+    return next((name for name, value in told.items() if stored[name] is not None and stored[name] != value), None)
 
 
 def _add_truth(con: Connection, instruction_id: int, known: dict, told: dict[str, object]) -> None:

@@ -92,8 +92,12 @@ def read_item(
         reviewable=counts["reviewable"],
         previous_id=_neighbour(ids, shown, target, -1),
         next_id=_neighbour(ids, shown, target, +1),
-        scoring=any(run.kind == "score" for run in read_active(con)),
+        scoring=_waits_for_scores(bare.candidates) and any(run.kind == "score" for run in read_active(con)),
     )
+
+
+def _waits_for_scores(candidates: tuple[Candidate, ...]) -> bool:
+    return any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in candidates)
 
 
 def read_bare_item(con: Connection, instruction_id: int) -> BareItem | None:

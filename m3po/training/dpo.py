@@ -33,7 +33,7 @@ from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
 from m3po.training.adapters import build_lora_config, check_trainable, find_language_model
 from m3po.training.batches import EncodedPair, PairCollator
-from m3po.training.presets import check_pairs, find_preset, parse_losses
+from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 
 MARGIN_PAIRS = 5000  # beyond, the pass over all pairs after the training is left out
@@ -212,14 +212,6 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def count_steps(config: TrainConfig, n_pairs: int) -> int:
-    """Optimiser steps of a run over `n_pairs`, as the Trainer counts them."""
-    if config.max_steps:
-        return int(config.max_steps)
-    batches = math.ceil(n_pairs / config.batch_size)
-    return math.ceil(config.epochs * math.ceil(batches / config.gradient_accumulation))
 
 
 def checkpoint_interval(total_steps: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,6 +136,14 @@ def parse_losses(config: TrainConfig) -> tuple[list[str], list[float]]:
     if any(not 0 <= weight < float("inf") for weight in weights) or not any(weights):
         raise UsageError(f"loss_weights {config.loss_weights!r} cannot be used: give numbers from 0, one above 0.")
     return types, weights
+
+
+def count_steps(config: TrainConfig, n_pairs: int) -> int:
+    """Optimiser steps of a run over `n_pairs`, as the Trainer counts them."""
+    if config.max_steps:
+        return int(config.max_steps)
+    batches = math.ceil(n_pairs / config.batch_size)
+    return math.ceil(config.epochs * math.ceil(batches / config.gradient_accumulation))
 
 
 def train_command(workspace: str, config: TrainConfig) -> str:
