@@ -5,6 +5,7 @@ A run lives in its folder and its own process: closing every tab or killing the 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import logging
@@ -69,9 +70,11 @@ class JobRunner:
 
     def start(self) -> None:
         self._thread.start()
+        atexit.register(self.close)  # a thread that is still inside DuckDB when Python ends would abort the process
 
     def close(self) -> None:
         """Stop looking; a running worker goes on and is found again at the next start."""
+        atexit.unregister(self.close)
         self._closed = True
         self._wake.set()
         if self._thread.is_alive():
@@ -108,8 +111,10 @@ class JobRunner:
     def stop(self, run_id: int) -> None:
         """Ask a run to stop: a queued one at once, a running one after its present batch, by signal if it lingers."""
         run = self._get(run_id)
-        if run.state == "queued" and self._claim(run_id, "stopped"):
-            self._end(run_id, "stopped", "Stopped before it started.")
+        if run.state == "queued" and self._claim(
+            run_id, "stopped", message="Stopped before it started.", ended_at=now()
+        ):
+            self._finish(run_id)
         elif self._get(run_id).state == "running":
             self.folder(run_id).request_stop()
             self._stops.setdefault(run_id, time.monotonic())
@@ -131,9 +136,9 @@ class JobRunner:
         self._wake.set()
         return self._get(run_id)
 
-    def _claim(self, run_id: int, state: str) -> bool:
+    def _claim(self, run_id: int, state: str, **values: object) -> bool:
         """Take a queued run out of the queue; False when somebody (a stop, a start) was quicker."""
-        return self.db.write(lambda con: runs.claim(con, run_id, state))
+        return self.db.write(lambda con: runs.claim(con, run_id, state, **values))
 
     def _get(self, run_id: int) -> Run:
         run = self.db.read(lambda con: runs.read_run(con, run_id))
@@ -232,10 +237,10 @@ class JobRunner:
             if not self.folder(run.id).input_path.exists():  # else frozen at launch, or resumed
                 prepared = self.prepare(run)
                 if isinstance(prepared, dict):  # done inside the server
-                    if self._claim(run.id, "finished"):
-                        values = {"result": prepared, "started_at": now(), "done": 1, "total": 1}
-                        self.db.write(lambda con: runs.update_run(con, run.id, **values))
-                        self._end(run.id, "finished", prepared.get("message", ""))
+                    times = {"started_at": now(), "ended_at": now()}
+                    message = prepared.get("message", "")
+                    if self._claim(run.id, "finished", result=prepared, message=message, done=1, total=1, **times):
+                        self._finish(run.id)
                     return False
                 self.freeze(run.id, run.kind, *prepared)
             if not self._claim(run.id, "running"):  # stopped while its input was being prepared

@@ -68,10 +68,13 @@ def read_run(con: Connection, run_id: int) -> Run | None:
     return as_run(found[0]) if found else None
 
 
-def claim(con: Connection, run_id: int, state: str) -> bool:
-    """Move a run from `queued` to `state`, unless it is queued no more."""
+def claim(con: Connection, run_id: int, state: str, **values: object) -> bool:
+    """Move a run from `queued` to `state`, with other `values` at once, unless it is queued no more."""
     sql = "UPDATE runs SET state = ? WHERE run_id = ? AND state = 'queued' RETURNING run_id"
-    return bool(con.execute(sql, [state, run_id]).fetchall())
+    claimed = bool(con.execute(sql, [state, run_id]).fetchall())
+    if claimed and values:
+        update_run(con, run_id, **values)
+    return claimed
 
 
 def never_started_after(con: Connection, run_id: int) -> list[int]:

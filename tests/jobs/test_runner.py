@@ -1,0 +1,58 @@
+"""What a reader of the runs table may see while the runner works, and that a forgotten studio ends quietly."""
+
+import subprocess
+import sys
+
+import pytest
+from workspaces import make_workspace
+
+from m3po.jobs.runner import JobRunner
+from m3po.store import runs
+from m3po.store.workspace import Workspace
+
+
+@pytest.fixture
+def workspace_path(tmp_path):
+    return make_workspace(tmp_path)
+
+
+@pytest.fixture
+def seen(workspace_path):
+    """A runner that does its work in the server, and every state of its run that was ever committed."""
+    workspace = Workspace(workspace_path)
+    states = []
+    write = workspace.db.write
+
+    def write_and_look(work):
+        result = write(work)
+        states.extend(workspace.db.read(lambda con: runs.read_runs(con)))
+        return result
+
+    workspace.db.write = write_and_look
+    runner = JobRunner(workspace.db, workspace.runs_path, prepare=lambda run: {"message": "Done.", "pairs": 3})
+    yield runner, states
+    workspace.close()
+
+
+def test_a_finished_run_has_its_result_and_end_from_the_first_moment(seen):
+    runner, states = seen
+    runner.db.write(lambda con: runner.queue(con, "select", {}, ""))
+    runner.tick()
+    finished = [run for run in states if run.state == "finished"]
+    assert finished and all(run.result == {"message": "Done.", "pairs": 3} for run in finished)
+    assert all(run.ended_at and run.message == "Done." and (run.done, run.total) == (1, 1) for run in finished)
+
+
+def test_a_run_stopped_in_the_queue_says_so_from_the_first_moment(seen):
+    runner, states = seen
+    runner.stop(runner.db.write(lambda con: runner.queue(con, "select", {}, "")))
+    runner.tick()
+    ended = [run for run in states if run.state != "queued"]
+    assert ended and {(run.state, run.message) for run in ended} == {("stopped", "Stopped before it started.")}
+    assert all(run.ended_at for run in ended)
+
+
+def test_python_ends_quietly_with_a_studio_left_open(workspace_path):
+    code = f"from m3po.studio import Studio; studio = Studio.open({str(workspace_path)!r}); print(studio.path)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "FATAL" not in done.stderr, done.stderr
