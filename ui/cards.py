@@ -1,0 +1,46 @@
+"""What the cards of the Data tab share: a heading, a strip that shows the newest run, and how a form is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from m3po.studio import Studio
+from ui.form import run_command
+from ui.run_view import RUN_BUTTONS_JS
+
+
+@dataclass
+class Card:
+    """One step of the Data tab: its `button`, the `strip` that tells of its runs, and the components of its `form`,
+    whose values `read` makes a config of."""
+
+    button: gr.Button
+    strip: gr.HTML
+    form: list[Component]
+    read: Callable[..., Any]
+    submits: list[Callable] = field(default_factory=list)  # other ways than the button to set it off
+
+
+def draw_heading(title: str, what: str = "") -> gr.HTML:
+    text = f"<h2>{title}</h2>" + (f"<p>{what}</p>" if what else "")
+    return gr.HTML(text, apply_default_css=False, js_on_load=None)
+
+
+def build_run_strip(studio: Studio) -> gr.HTML:
+    """The newest run of a kind, with its buttons."""
+
+    def on_run_button(command: dict) -> dict:
+        return run_command(studio, command)
+
+    return gr.HTML(
+        "",
+        server_functions=[on_run_button],
+        js_on_load=RUN_BUTTONS_JS,
+        apply_default_css=False,
+        elem_classes="run-strip",
+    )

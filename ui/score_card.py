@@ -1,0 +1,31 @@
+"""The Score card: which models give the two signals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from m3po.settings import ScoreConfig
+from m3po.studio import Studio
+from ui.cards import Card, build_run_strip, draw_heading
+
+
+def build_score_card(studio: Studio, defaults: dict[str, Any]) -> Card:
+    """The first field of the form is the policy's name; `read` gives a ScoreConfig."""
+    with gr.Column(elem_classes="card-group"):
+        draw_heading("2 · Score", "Log-probs by the policy, MAS by the scorer, for what has none yet.")
+        with gr.Row(elem_classes="settings"):
+            policy = gr.Textbox(
+                defaults.get("policy", ""), label="Policy (folder or hub id)", scale=4, elem_id="data-policy"
+            )
+            mas = gr.Textbox(
+                defaults.get("mas", ""), label="MAS scorer (folder or hub id)", scale=4, elem_id="data-mas"
+            )
+            button = gr.Button("Score", elem_id="data-score", min_width=90)
+        strip = build_run_strip(studio)
+
+    def read(policy: str, mas: str) -> ScoreConfig:
+        return ScoreConfig(policy=policy.strip() or None, mas=mas.strip() or None)
+
+    return Card(button, strip, [policy, mas], read)
