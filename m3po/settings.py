@@ -167,6 +167,7 @@ class WorkspaceConfig:
     policy: str | None = None
     mas: str | None = None
     demo: bool = False
+    remote: bool = True  # false: nothing of this workspace leaves the machine, and nothing is fetched for it
 
     def __post_init__(self) -> None:
         for name in ("policy", "mas"):
@@ -196,8 +197,9 @@ def read_workspace_config(path: Path) -> WorkspaceConfig:
             raise WorkspaceError(f"{path}: {key} must be text in quotes, a hub id or a folder.")
         if value and (path.parent / value).is_dir():
             values[key] = str((path.parent / value).resolve())
-    if not isinstance(values.get("demo", False), bool):
-        raise WorkspaceError(f"{path}: demo must be true or false, without quotes.")
+    for key in ("demo", "remote"):
+        if not isinstance(values.get(key, False), bool):
+            raise WorkspaceError(f"{path}: {key} must be true or false, without quotes.")
     return WorkspaceConfig(**values)
 
 
@@ -213,7 +215,16 @@ def write_workspace_config(path: Path, config: WorkspaceConfig) -> None:
         lines.append(f"{text}  # {comment}")
     if config.demo:
         lines.append("demo = true  # sampled and scored by itself when the app starts")
+    lines.append(f"{'' if not config.remote else '# '}remote = false  # forbids every call to another machine")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def check_remote(config: WorkspaceConfig, what: str) -> None:
+    """Raise UsageError when the workspace forbids remote calls; `what` names the call, as in "push_to_hub"."""
+    if not config.remote:
+        raise UsageError(
+            f"{what} would leave this machine, which remote = false in the workspace's config.toml forbids."
+        )
 
 
 def _toml_string(value: str) -> str:

@@ -24,6 +24,24 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class ImportedDecision:
+    """A verdict that a file brings; `chosen` and `rejected` are places in the row's `candidates`.
+
+    `given`: the preference that a data set comes with (its maker's or another model's), kept to compare with;
+    otherwise somebody's vote in another tool, with that annotator's name, time (UTC) and seconds where known.
+    """
+
+    verdict: str
+    chosen: int | None = None
+    rejected: int | None = None
+    annotator: str = ""
+    at: dt.datetime | None = None
+    seconds: float | None = None
+    note: str = ""
+    given: bool = False
+
+
+@dataclass(frozen=True)
 class ImportedRow:
     """One instruction as a file brings it, checked but not stored yet.
 
@@ -43,6 +61,8 @@ class ImportedRow:
     category: str | None = None
     candidates: tuple[str, ...] = ()
     human: tuple[str, ...] = ()  # those among the candidates that a person wrote: no rule picks them
+    ratings: tuple[dict[str, float], ...] = ()  # by name, one dict a candidate, or none at all
+    decisions: tuple[ImportedDecision, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -97,6 +117,25 @@ class Candidate:
     b: float | None = None
     good: float | None = None
     hard: float | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of an answer and what a judge says of it; `p_yes` in [0, 1], None where it only said yes or no."""
+
+    text: str
+    upheld: bool
+    p_yes: float | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A scorer's word on one answer: `score` is the MAS; `minimum` that of the worst of its parts (sentences), where
+    it was judged in parts; `claims` where it was judged claim by claim."""
+
+    score: float
+    minimum: float | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,21 @@ CREATE TABLE answers (run_id BIGINT, instruction_id BIGINT, text VARCHAR);
 """
 
 
+_RATINGS = """
+-- What a file says of an answer in numbers, by name (VLFeedback: Helpfulness, ...); the scorer `column:NAME` reads it.
+CREATE TABLE ratings (candidate_id BIGINT, name VARCHAR, value DOUBLE);
+"""
+
+
 def _m001_first(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_FIRST)
 
 
-MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [_m001_first]
+def _m002_ratings(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_RATINGS)
+
+
+MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [_m001_first, _m002_ratings]
 
 
 def migrate(con: duckdb.DuckDBPyConnection) -> None:
