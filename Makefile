@@ -18,7 +18,8 @@ demo: install
 	$(BIN)/python app.py --workspace $(DEMO) $(ARGS)
 
 test: install-dev
-	$(BIN)/python -m pytest $(ARGS)
+	@# Two at a time, a file's tests together: much of the suite waits for processes and pages.
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 install: $(VENV)/.installed
 
