@@ -23,6 +23,7 @@ from m3po.settings import (
     SelectConfig,
     TrainConfig,
     WorkspaceConfig,
+    parse_remote,
 )
 from m3po.store import candidates, decisions, instructions, review, runs, selections
 from m3po.store.connection import Connection
@@ -96,11 +97,13 @@ class Studio:
             verdicts = decisions.verdict_counts(con)
             pairs = decisions.pair_counts(con, selection)
             info = selections.selection_info(con, selection)
+            counts = candidates.counts(con)
             return {
                 "workspace": str(self.path),
                 "instructions": splits,
                 "images": instructions.count_images(con),
-                **candidates.counts(con),
+                **counts,
+                "advice": plans.advise_log_probs(counts["without_log_prob"]),
                 "pairs": info["pairs"] if info else 0,
                 "no_pair": selections.no_pair_counts(con, selection),
                 "selection": info,
@@ -175,7 +178,12 @@ class Studio:
 
     def default_score(self) -> ScoreConfig:
         """The workspace's own models: both signals where both are named."""
-        return ScoreConfig(policy=self.config.policy, mas=self.config.mas)
+        return ScoreConfig(policy=self.local_policy, mas=self.config.mas)
+
+    @property
+    def local_policy(self) -> str | None:
+        """The workspace's own policy where its weights can be had: None for a remote one."""
+        return None if parse_remote(self.config.policy) else self.config.policy
 
     def default_train(self, preset: str = "demo") -> TrainConfig:
         """The preset's settings for the workspace's own policy, else for the one whose log-probs are shown.
@@ -183,7 +191,7 @@ class Studio:
         Raises UsageError when there is neither, or no such preset.
         """
         scored_by = self.db.read(lambda con: _active_name(con, "logp"))
-        return build_train_config(self.config.policy or scored_by or self._policy(), preset)
+        return build_train_config(self.local_policy or scored_by or self._policy(), preset)
 
     def _policy(self) -> str:
         if not self.config.policy:
@@ -328,7 +336,7 @@ class Studio:
         if any(run.kind == "score" for run in self.db.read(runs.read_active)):
             return
         policy, mas = self.db.read(lambda con: (_active_name(con, "logp"), _active_name(con, "mas")))
-        policy, mas = policy or self.config.policy, mas or self.config.mas
+        policy, mas = policy or self.local_policy, mas or self.config.mas
         if policy or mas:
             self.start_score(ScoreConfig(policy=policy, mas=mas))
 

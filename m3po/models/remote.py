@@ -35,7 +35,11 @@ _SECRET_LENGTH = 8  # shorter keys ("EMPTY", "none") are no secrets, and words t
 _HIDDEN = "[key]"
 
 
-class RefusedRequest(BadInputError):
+class FailedRequest(BadInputError):
+    """This one request got no answer, though the server is there."""
+
+
+class RefusedRequest(FailedRequest):
     """The server takes this one request not: `parameter` is what it names, where it names one."""
 
     def __init__(self, sentence: str, parameter: str | None, said: str) -> None:
@@ -70,7 +74,7 @@ class RemoteClient:
     async def chat(self, body: dict) -> dict:
         """The reply to one chat completion of this model, tried again where that may help.
 
-        Raises RefusedRequest for a request that the server does not take, BadInputError for one that it cannot answer
+        Raises RefusedRequest for a request that the server does not take, FailedRequest for one that it cannot answer
         though it is there, and ModelError when there is nothing to go on with: no server, no such model, no right.
         """
         async with self._slots:
@@ -101,7 +105,7 @@ class RemoteClient:
                 problem = f"answered {reply.status_code}: {self._said(reply)[0]}"
                 wait = _retry_after(reply.headers.get("retry-after"))
                 if attempt == ATTEMPTS:
-                    raise BadInputError(f"{self.remote.url} {problem}, {ATTEMPTS} times.")
+                    raise FailedRequest(f"{self.remote.url} {problem}, {ATTEMPTS} times.")
             await asyncio.sleep(wait if wait is not None else _backoff(attempt))
         raise AssertionError("the last attempt returns or raises")
 
@@ -111,7 +115,7 @@ class RemoteClient:
             await self._http.get(f"{self.remote.url}/models", timeout=CONNECT_SECONDS)
         except httpx.HTTPError:
             return self._gone(problem)
-        return BadInputError(f"{self.remote.url} {problem}.")
+        return FailedRequest(f"{self.remote.url} {problem}.")
 
     def _gone(self, problem: str) -> ModelError:
         return ModelError(
@@ -126,7 +130,7 @@ class RemoteClient:
             found = None
         if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
             if isinstance(found, dict) and found.get("error"):  # some proxies send their errors as 200
-                raise BadInputError(f"{self.remote.url} answered with an error: {self._said(reply)[0]}.")
+                raise FailedRequest(f"{self.remote.url} answered with an error: {self._said(reply)[0]}.")
             raise ModelError(
                 f"{self.remote.url} does not answer as an OpenAI-compatible server does: check the address, which "
                 "mostly ends in /v1."

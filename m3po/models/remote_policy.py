@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from m3po.errors import BadInputError
-from m3po.models.remote import RefusedRequest, RemoteClient
+from m3po.models.remote import FailedRequest, RefusedRequest, RemoteClient
 
 _ENDED = {"stop": "stop", "eos_token": "stop", "stop_sequence": "stop", "length": "length"}
 _SEEDS = 2**31  # what every server takes: some hold a seed in 32 bits
@@ -95,7 +95,7 @@ class RemotePolicy:
     ) -> RemoteAnswers:
         """K answers to `messages` (see with_images); the j-th request of an instruction has the seed `seed + j`.
 
-        Fewer come back where the server withheld some. Raises BadInputError where there is none, and what the client
+        Fewer come back where the server withheld some. Raises FailedRequest where there is none, and what the client
         raises.
         """
         settings = {"temperature": temperature, "top_p": top_p, "limit": max_new_tokens}
@@ -122,7 +122,7 @@ class RemotePolicy:
                     found.answers.append(answer)
             _add_usage(found, reply.get("usage"))
         if not found.answers:
-            raise BadInputError(f"{self.client.remote.url} gave no answer to it.")
+            raise FailedRequest(f"{self.client.remote.url} gave no answer to it.")
         return found
 
     async def _ask(self, messages: list[dict], n: int, seed: int, settings: dict) -> dict:
