@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -248,6 +249,14 @@ def check_remote(config: WorkspaceConfig, what: str) -> None:
         raise UsageError(
             f"{what} would leave this machine, which remote = false in the workspace's config.toml forbids."
         )
+
+
+def check_specs(config: WorkspaceConfig, values: Mapping[str, object]) -> None:
+    """Raise UsageError when a run's `values` name a policy or scorer on a server and the workspace forbids that."""
+    for name in ("policy", "mas"):
+        spec = values.get(name)
+        if isinstance(spec, str) and names_remote(spec):
+            check_remote(config, f"{name} = {spec!r}")
 
 
 def names_remote(spec: str | None) -> bool:

@@ -23,6 +23,8 @@ from m3po.settings import (
     SelectConfig,
     TrainConfig,
     WorkspaceConfig,
+    check_specs,
+    names_remote,
     parse_remote,
 )
 from m3po.store import candidates, decisions, instructions, review, runs, selections
@@ -226,7 +228,9 @@ class Studio:
         self, sample: SampleConfig | None = None, score: ScoreConfig | None = None, select: SelectConfig | None = None
     ) -> Run:
         """Sample, score and select, in a fresh workspace a few instructions first; returns the chain's last run."""
-        sample = sample or self.default_sample()
+        sample, score = sample or self.default_sample(), score or self.default_score()
+        for config in (sample, score):  # before the first of them is queued
+            check_specs(self.workspace.read_config(), dataclasses.asdict(config))
         last = None
         fresh = not self.db.read(lambda con: candidates.counts(con))["sampled_instructions"]
         pilot = fresh and (not sample.limit or sample.limit > PILOT)
@@ -243,6 +247,7 @@ class Studio:
         return None if self.db.read(selections.any_pairs) else self.start_pipeline()
 
     def _queue(self, kind: str, config: object, **links: int | None) -> Run:
+        check_specs(self.workspace.read_config(), dataclasses.asdict(config))
         command = plans.command_line(kind, self.workspace, config)
         run_id = self.db.write(lambda con: self.runner.queue(con, kind, dataclasses.asdict(config), command, **links))
         self.runner.wake()
@@ -273,6 +278,7 @@ class Studio:
         run = self.run(run_id)
         if run.kind == "import" and not run.active:
             return self._spawn_import(run_id, run.config)
+        check_specs(self.workspace.read_config(), run.config)
         return self.runner.resume(run_id)
 
     def run_metrics(self, run_id: int) -> dict[str, list[tuple[int, float | None]]]:
@@ -337,6 +343,8 @@ class Studio:
             return
         policy, mas = self.db.read(lambda con: (_active_name(con, "logp"), _active_name(con, "mas")))
         policy, mas = policy or self.local_policy, mas or self.config.mas
+        if names_remote(mas) and not self.workspace.read_config().remote:
+            mas = None
         if policy or mas:
             self.start_score(ScoreConfig(policy=policy, mas=mas))
 

@@ -8,7 +8,7 @@ import os
 import signal
 
 from m3po.errors import RunStopped
-from m3po.jobs.worker import Worker, sentence_for
+from m3po.jobs.worker import Worker, obey, sentence_for
 from m3po.studio import Studio
 from m3po.types import Run
 
@@ -33,6 +33,7 @@ def run_here(studio: Studio, run: Run) -> Run:
     job = Worker(folder)
     job.emit("started", pid=os.getpid())
     try:
+        obey(folder)
         result = importlib.import_module(f"m3po.jobs.{run.kind}").run(job)
     except RunStopped as error:
         job.emit("stopped", message=str(error))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from m3po.errors import JobError
 from m3po.models.fingerprint import model_fingerprint
 from m3po.selection import RULES
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig, check_specs
 from m3po.store import candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
@@ -26,6 +26,7 @@ _NOT_THE_SAMPLER = ("limit", "batch_size", "policy", "concurrency")
 
 def prepare(workspace: Workspace, run: Run) -> Prepared:
     """Freeze what the run needs when its turn comes; a dict is the result of a run that needs no worker."""
+    check_specs(workspace.read_config(), run.config)
     return _PREPARE[run.kind](workspace, run)
 
 
