@@ -17,6 +17,7 @@ import re
 import ssl
 import time
 import warnings
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import httpx
@@ -33,6 +34,8 @@ CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
 _AGAIN = {408, 425, 429, 500, 502, 503, 504, 529}
 _SECRET_LENGTH = 8  # shorter keys ("EMPTY", "none") are no secrets, and words that an answer may well hold
 _HIDDEN = "[key]"
+# What a refusal calls a parameter, where that is not its name alone.
+_CALLED = {"n": {"n", "best_of"}, "logprobs": {"logprobs", "top_logprobs"}}
 
 
 class FailedRequest(BadInputError):
@@ -53,6 +56,8 @@ class RemoteClient:
     def __init__(self, remote: RemoteModel, *, concurrency: int = 8) -> None:
         self.remote = remote
         self.concurrency = concurrency
+        self.lacks: set[str] = set()
+        self._renamed: dict[str, str] = {}
         self._key = read_key()
 
     async def __aenter__(self) -> RemoteClient:
@@ -71,14 +76,40 @@ class RemoteClient:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def chat(self, body: dict) -> dict:
+    async def chat(self, body: dict, optional: Sequence[str] = ()) -> dict:
         """The reply to one chat completion of this model, tried again where that may help.
 
-        Raises RefusedRequest for a request that the server does not take, FailedRequest for one that it cannot answer
-        though it is there, and ModelError when there is nothing to go on with: no server, no such model, no right.
+        A server that refuses one of the `optional` parameters is asked without it, from then on where that helped
+        (`lacks` says which); one that wants max_tokens under its newer name gets it so. Raises RefusedRequest for a
+        request that the server does not take, FailedRequest for one that it cannot answer though it is there, and
+        ModelError when there is nothing to go on with: no server, no such model, no right.
         """
-        async with self._slots:
-            return await self._try(f"{self.remote.url}/chat/completions", {"model": self.remote.model, **body})
+        names = {name: name for name in body} | self._renamed
+        lacks = self.lacks.intersection(optional)
+        while True:
+            asked = {names[name]: value for name, value in body.items() if name not in lacks}
+            try:
+                async with self._slots:
+                    reply = await self._try(
+                        f"{self.remote.url}/chat/completions", {"model": self.remote.model, **asked}
+                    )
+            except RefusedRequest as refusal:
+                said = refusal.said.lower()
+                if "max_tokens" in asked and "max_completion_tokens" in said:  # newer models of OpenAI
+                    names["max_tokens"] = "max_completion_tokens"
+                    continue
+                words = set(re.findall(r"\w+", said)) | {refusal.parameter}
+                left_out = next((n for n in optional if n in asked and words & _CALLED.get(n, {n})), None)
+                if left_out is None:
+                    raise
+                lacks.add(left_out)
+                continue
+            if "max_tokens" in body:
+                self._renamed["max_tokens"] = names["max_tokens"]
+            for name in lacks - self.lacks:
+                self.lacks.add(name)
+                warnings.warn(f"{self.remote.url} takes no {name}: it goes on without.", stacklevel=1)
+            return reply
 
     async def _try(self, address: str, body: dict) -> dict:
         timeouts = 0

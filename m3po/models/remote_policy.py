@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from m3po.errors import BadInputError
-from m3po.models.remote import FailedRequest, RefusedRequest, RemoteClient
+from m3po.models.remote import FailedRequest, RemoteClient
 
 _ENDED = {"stop": "stop", "eos_token": "stop", "stop_sequence": "stop", "length": "length"}
 _SEEDS = 2**31  # what every server takes: some hold a seed in 32 bits
-# Parameters that a server may do without, each by the names under which a refusal speaks of it.
-_OPTIONAL = {"n": ("n", "best_of"), "logprobs": ("logprobs", "top_logprobs"), "seed": ("seed",)}
 
 
 @dataclass(frozen=True)
@@ -76,12 +73,10 @@ def with_images(messages: Sequence[dict], images: Sequence[dict]) -> list[dict]:
 
 
 class RemotePolicy:
-    """Samples from a server, and remembers what that server cannot do: asked for n answers it may give one."""
+    """Samples from a server that may give K answers at once, or only one whatever it is asked for."""
 
     def __init__(self, client: RemoteClient) -> None:
         self.client = client
-        self._lacks: set[str] = set()
-        self._limit_name = "max_tokens"
 
     async def sample(
         self,
@@ -98,13 +93,18 @@ class RemotePolicy:
         Fewer come back where the server withheld some. Raises FailedRequest where there is none, and what the client
         raises.
         """
-        settings = {"temperature": temperature, "top_p": top_p, "limit": max_new_tokens}
+        settings = {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens}
         found = RemoteAnswers()
         replies: list[dict] = []
-        if "n" not in self._lacks:
+        lacks = self.client.lacks
+        if "n" not in lacks:
             replies.append(await self._ask(messages, k, seed, settings))
-            if k > 1 and len(replies[0]["choices"]) == 1:
-                self._do_without("n", "gives one answer whatever n asks for: each is asked for on its own")
+            if k > 1 and len(replies[0]["choices"]) == 1 and "n" not in lacks:
+                lacks.add("n")
+                warnings.warn(
+                    f"{self.client.remote.url} gives one answer whatever n asks for: each is asked for on its own.",
+                    stacklevel=1,
+                )
         missing = k - sum(len(reply["choices"]) for reply in replies)
         if missing > 0:
             done = k - missing
@@ -126,44 +126,9 @@ class RemotePolicy:
         return found
 
     async def _ask(self, messages: list[dict], n: int, seed: int, settings: dict) -> dict:
-        """One request; what the server refuses and can be done without is left out, from then on where that helped."""
-        lacks, limit_name = set(self._lacks), self._limit_name
-        while True:
-            body = {"messages": messages, "temperature": settings["temperature"], "top_p": settings["top_p"]}
-            asked = {limit_name: settings["limit"], "n": n, "logprobs": True, "seed": seed % _SEEDS}
-            body |= {name: value for name, value in asked.items() if name not in lacks}
-            try:
-                reply = await self.client.chat(body)
-            except RefusedRequest as refusal:
-                name = _named(refusal, body)
-                if name is None:
-                    raise
-                if name == "max_tokens":
-                    limit_name = "max_completion_tokens"
-                lacks.add(name)
-                continue
-            self._limit_name = limit_name
-            for name in _OPTIONAL.keys() & lacks:
-                self._do_without(name, f"takes no {name}: it goes on without")
-            choices = [choice for choice in reply["choices"] if isinstance(choice, dict)]
-            return reply | {"choices": choices[: 1 if "n" in lacks else n]}
-
-    def _do_without(self, name: str, what: str) -> None:
-        if name not in self._lacks:
-            self._lacks.add(name)
-            warnings.warn(f"{self.client.remote.url} {what}.", stacklevel=1)
-
-
-def _named(refusal: RefusedRequest, body: dict) -> str | None:
-    """The parameter of `body` that the server refuses and that can be left out, or asked for under another name."""
-    said = refusal.said.lower()
-    if "max_completion_tokens" in said and "max_tokens" in body:  # newer models of OpenAI
-        return "max_tokens"
-    words = set(re.findall(r"\w+", said))
-    for name, aliases in _OPTIONAL.items():
-        if name in body and (refusal.parameter in aliases or words.intersection(aliases)):
-            return name
-    return None
+        body = {"messages": messages, "n": n, "logprobs": True, "seed": seed % _SEEDS, **settings}
+        reply = await self.client.chat(body, optional=("n", "logprobs", "seed"))
+        return reply | {"choices": [choice for choice in reply["choices"] if isinstance(choice, dict)][:n]}
 
 
 async def _gather(requests: list) -> list[dict]:
