@@ -64,11 +64,11 @@ def _with_policy(kind: type, studio: Studio, options: dict) -> object:
 
 
 def _score_config(studio: Studio, options: dict) -> ScoreConfig:
-    return ScoreConfig(**{"policy": studio.config.policy, "mas": studio.config.mas} | _given(options))
+    return ScoreConfig(**{"policy": studio.local_policy, "mas": studio.config.mas} | _given(options))
 
 
 def _train_config(studio: Studio, policy: str | None, preset: str, overrides: dict[str, str]) -> TrainConfig:
-    return build_train_config(policy or studio.default_sample().policy, preset, overrides)
+    return build_train_config(policy or studio.default_train(preset).policy, preset, overrides)
 
 
 def call(studio: Studio, method: str, arguments: dict) -> object:

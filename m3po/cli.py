@@ -22,7 +22,7 @@ from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import M3poError, UsageError
 from m3po.jobs.worker import sentence_for
-from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.settings import SelectConfig, WorkspaceConfig, names_remote
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.training.presets import parse_overrides
@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split
 
 Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Policy = Annotated[str, typer.Option(help="hub id or folder; default: the workspace's own")]
+Policy = Annotated[str, typer.Option(help="hub id or folder (sample: remote:MODEL@URL too); default: the workspace's")]
 POLL_SECONDS = 0.3
 
 
@@ -129,13 +129,15 @@ def sample(
     limit: Annotated[int, typer.Option(help="the first N instructions; 0 = all")] = 0,
     seed: int = 0,
     batch_size: int = 16,
+    concurrency: Annotated[int, typer.Option(help="requests in flight, for a remote policy")] = 8,
     as_json: Json = False,
 ) -> None:
     """Sample K candidate answers for every instruction of the train split."""
     with connect(workspace) as client:
         options = {"policy": _model(policy), "adapter": _model(adapter), "k": k, "temperature": temperature}
         options |= {"top_p": top_p, "max_new_tokens": max_new_tokens, "limit": limit, "seed": seed}
-        run = follow(client, client.call("sample", **options, batch_size=batch_size))
+        options |= {"batch_size": batch_size, "concurrency": concurrency}
+        run = follow(client, client.call("sample", **options))
         say(run, run["message"] or f"{run['done']} instructions sampled.", as_json)
 
 
@@ -257,15 +259,17 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     print(f"{found['candidates']} candidates, {found['scored_candidates']} scored; {found['pairs']} pairs")
     for reason, count in found["no_pair"].items():
         print(f"  {count} without a pair: {reason}")
+    if found["advice"]:
+        print(f"{found['advice']}.")
     print(f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden")
     for run in found["runs"]:
         print(f"  run {run['id']} {run['kind']}: {run['state']} {run['done']}/{run['total']} {run['message']}")
 
 
 def _model(name: str) -> str | None:
-    """A folder as an absolute path (the app may run elsewhere), a hub id as it is."""
-    if not name:
-        return None
+    """A folder as an absolute path (the app may run elsewhere), a hub id or a remote spec as it is."""
+    if not name or names_remote(name):
+        return name or None
     prefix, _, rest = name.rpartition(":")
     folder = Path(rest).expanduser()
     return (

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from m3po.errors import UsageError, WorkspaceError
+from m3po.types import RemoteModel
 
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd")
 NORMALISATIONS = ("percentile", "raw", "minmax")
@@ -16,6 +20,14 @@ TRAIN_METHODS = ("dpo", "sft")
 IMPORT_FORMATS = ("imagefolder", "llava", "m3po")
 EXPORT_FORMATS = ("m3po", "trl")
 EXPORT_ONLY = ("all", "reviewed", "accepted")
+REMOTE = "remote:"
+REMOTE_RATING = "remote-rating:"
+_NAMES_REMOTE = re.compile(r"(?<![\w/.-])remote(-rating)?:")
+_CREDENTIALS = re.compile(r"https?://[^/\s@]*@(?!https?://)")
+_NO_CREDENTIALS = (
+    "The address of a remote model must hold no user, password, query or fragment: give the API key in the environment "
+    "variable M3PO_API_KEY, which is never stored."
+)
 
 
 def _check(ok: bool, name: str, value: object, remedy: str) -> None:
@@ -51,9 +63,16 @@ class SampleConfig:
     limit: int = 0  # 0 = every instruction
     seed: int = 0
     batch_size: int = 16
+    concurrency: int = 8  # requests in flight, for a remote policy
 
     def __post_init__(self) -> None:
         _check_numbers(self)
+        if parse_remote(self.policy) and self.adapter:
+            raise UsageError(
+                "A remote policy takes no --adapter: serve the adapter under a name of its own "
+                "(vllm serve --enable-lora --lora-modules NAME=FOLDER) and give that as MODEL."
+            )
+        _check(1 <= self.concurrency <= 1024, "concurrency", self.concurrency, "give 1 to 1024")
         _check(1 <= self.k <= 1024, "k", self.k, "give 1 to 1024")
         _check(0 < self.temperature <= 10, "temperature", self.temperature, "give a value above 0, at most 10")
         _check(0 < self.top_p <= 1, "top_p", self.top_p, "give a value above 0, at most 1")
@@ -75,6 +94,8 @@ class ScoreConfig:
         _check_numbers(self)
         if not (self.policy or self.mas):
             raise UsageError("There is no model to score with: give --policy or --mas, or name them in config.toml.")
+        check_weights(self.policy, "Log-probs are computed")
+        check_address(self.mas)
         _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
 
 
@@ -130,6 +151,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_numbers(self)
+        check_weights(self.policy, "Training goes on")
         _check(self.method in TRAIN_METHODS, "method", self.method, f"choose one of {', '.join(TRAIN_METHODS)}")
         _check(self.only in EXPORT_ONLY, "only", self.only, f"choose one of {', '.join(EXPORT_ONLY)}")
         for name in ("learning_rate", "epochs", "beta"):
@@ -154,6 +176,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         _check_numbers(self)
+        check_weights(self.policy, "Evaluation answers")
         _check(self.split in ("tune", "heldout"), "split", self.split, "choose tune or heldout")
         _check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")
         _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
@@ -174,6 +197,7 @@ class WorkspaceConfig:
             value = getattr(self, name)
             if isinstance(value, str):
                 _check(value.isprintable(), name, value, "give a hub id or a folder without control characters")
+                check_address(value)
 
 
 def read_workspace_config(path: Path) -> WorkspaceConfig:
@@ -225,6 +249,64 @@ def check_remote(config: WorkspaceConfig, what: str) -> None:
         raise UsageError(
             f"{what} would leave this machine, which remote = false in the workspace's config.toml forbids."
         )
+
+
+def check_specs(config: WorkspaceConfig, values: Mapping[str, object]) -> None:
+    """Raise UsageError when a run's `values` name a policy or scorer on a server and the workspace forbids that."""
+    for name in ("policy", "mas"):
+        spec = values.get(name)
+        if isinstance(spec, str) and names_remote(spec):
+            check_remote(config, f"{name} = {spec!r}")
+
+
+def names_remote(spec: str | None) -> bool:
+    """Whether a policy or scorer asks a server: `remote:` or `remote-rating:`, alone or as a part of it."""
+    return bool(spec and _NAMES_REMOTE.search(spec))
+
+
+def check_weights(policy: str | None, what: str) -> None:
+    """Raise UsageError where a model's weights are needed and `policy` is on a server."""
+    if policy and policy.startswith(REMOTE):
+        raise UsageError(
+            f"{what} with the weights at hand, which a remote policy does not give: "
+            "give --policy FOLDER (or a hub id) of the same model."
+        )
+
+
+def check_address(spec: str | None) -> None:
+    """Raise UsageError for a remote policy or scorer whose address cannot be used, before the spec is stored."""
+    if names_remote(spec) and _CREDENTIALS.search(spec):
+        raise UsageError(_NO_CREDENTIALS)
+    parse_remote(spec) or parse_remote(spec, REMOTE_RATING)
+
+
+def parse_remote(spec: str | None, prefix: str = REMOTE) -> RemoteModel | None:
+    """The server and model that `remote:MODEL@URL` names; None for a spec without the prefix.
+
+    MODEL may hold slashes and `@`: the last `@http` parts the two. A URL that holds a password or a query is refused,
+    and no part of it is repeated. Raises UsageError.
+    """
+    if not spec or not spec.startswith(prefix):
+        return None
+    model, at, rest = _split_at_url(spec[len(prefix) :])
+    wanted = f"write {prefix}MODEL@URL, as in {prefix}llava-hf/llava-1.5-7b-hf@http://localhost:8000/v1"
+    if not (at and model.strip()):
+        raise UsageError(f"A remote model needs a name and an address that begins with http:// or https://: {wanted}.")
+    try:
+        parts = urlsplit(rest)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, None
+    if not host or "://" in model or not spec.isprintable() or any(c.isspace() for c in rest):
+        raise UsageError(f"The address of a remote model cannot be read: {wanted}.")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UsageError(_NO_CREDENTIALS)
+    return RemoteModel(model.strip(), rest.rstrip("/"))
+
+
+def _split_at_url(text: str) -> tuple[str, str, str]:
+    found = [match.start() for match in re.finditer(r"@https?://", text)]
+    return (text[: found[-1]], "@", text[found[-1] + 1 :]) if found else (text, "", "")
 
 
 def _toml_string(value: str) -> str:

@@ -23,6 +23,9 @@ from m3po.settings import (
     SelectConfig,
     TrainConfig,
     WorkspaceConfig,
+    check_specs,
+    names_remote,
+    parse_remote,
 )
 from m3po.store import candidates, decisions, instructions, review, runs, selections
 from m3po.store.connection import Connection
@@ -96,11 +99,13 @@ class Studio:
             verdicts = decisions.verdict_counts(con)
             pairs = decisions.pair_counts(con, selection)
             info = selections.selection_info(con, selection)
+            counts = candidates.counts(con)
             return {
                 "workspace": str(self.path),
                 "instructions": splits,
                 "images": instructions.count_images(con),
-                **candidates.counts(con),
+                **counts,
+                "advice": plans.advise_log_probs(counts["without_log_prob"]),
                 "pairs": info["pairs"] if info else 0,
                 "no_pair": selections.no_pair_counts(con, selection),
                 "selection": info,
@@ -175,7 +180,12 @@ class Studio:
 
     def default_score(self) -> ScoreConfig:
         """The workspace's own models: both signals where both are named."""
-        return ScoreConfig(policy=self.config.policy, mas=self.config.mas)
+        return ScoreConfig(policy=self.local_policy, mas=self.config.mas)
+
+    @property
+    def local_policy(self) -> str | None:
+        """The workspace's own policy where its weights can be had: None for a remote one."""
+        return None if parse_remote(self.config.policy) else self.config.policy
 
     def default_train(self, preset: str = "demo") -> TrainConfig:
         """The preset's settings for the workspace's own policy, else for the one whose log-probs are shown.
@@ -183,7 +193,7 @@ class Studio:
         Raises UsageError when there is neither, or no such preset.
         """
         scored_by = self.db.read(lambda con: _active_name(con, "logp"))
-        return build_train_config(self.config.policy or scored_by or self._policy(), preset)
+        return build_train_config(self.local_policy or scored_by or self._policy(), preset)
 
     def _policy(self) -> str:
         if not self.config.policy:
@@ -218,7 +228,9 @@ class Studio:
         self, sample: SampleConfig | None = None, score: ScoreConfig | None = None, select: SelectConfig | None = None
     ) -> Run:
         """Sample, score and select, in a fresh workspace a few instructions first; returns the chain's last run."""
-        sample = sample or self.default_sample()
+        sample, score = sample or self.default_sample(), score or self.default_score()
+        for config in (sample, score):  # before the first of them is queued
+            check_specs(self.workspace.read_config(), dataclasses.asdict(config))
         last = None
         fresh = not self.db.read(lambda con: candidates.counts(con))["sampled_instructions"]
         pilot = fresh and (not sample.limit or sample.limit > PILOT)
@@ -235,6 +247,7 @@ class Studio:
         return None if self.db.read(selections.any_pairs) else self.start_pipeline()
 
     def _queue(self, kind: str, config: object, **links: int | None) -> Run:
+        check_specs(self.workspace.read_config(), dataclasses.asdict(config))
         command = plans.command_line(kind, self.workspace, config)
         run_id = self.db.write(lambda con: self.runner.queue(con, kind, dataclasses.asdict(config), command, **links))
         self.runner.wake()
@@ -265,6 +278,7 @@ class Studio:
         run = self.run(run_id)
         if run.kind == "import" and not run.active:
             return self._spawn_import(run_id, run.config)
+        check_specs(self.workspace.read_config(), run.config)
         return self.runner.resume(run_id)
 
     def run_metrics(self, run_id: int) -> dict[str, list[tuple[int, float | None]]]:
@@ -328,7 +342,9 @@ class Studio:
         if any(run.kind == "score" for run in self.db.read(runs.read_active)):
             return
         policy, mas = self.db.read(lambda con: (_active_name(con, "logp"), _active_name(con, "mas")))
-        policy, mas = policy or self.config.policy, mas or self.config.mas
+        policy, mas = policy or self.local_policy, mas or self.config.mas
+        if names_remote(mas) and not self.workspace.read_config().remote:
+            mas = None
         if policy or mas:
             self.start_score(ScoreConfig(policy=policy, mas=mas))
 

@@ -120,6 +120,14 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class RemoteModel:
+    """A model behind an OpenAI-compatible server: `url` is its base, as in http://localhost:8000/v1."""
+
+    model: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Claim:
     """One statement of an answer and what a judge says of it; `p_yes` in [0, 1], None where it only said yes or no."""
 

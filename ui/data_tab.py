@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from m3po.errors import M3poError
+from m3po.settings import parse_remote
 from m3po.studio import Studio
 from m3po.types import Run
 from ui.data_view import draw_import, draw_notice, draw_selection, draw_workspace
@@ -79,7 +80,9 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         to_sample = len(sampling.form) + 1
         to_select = len(values) - len(selecting.form)
         sample_config = sampling.read(*values[:to_sample])
-        score_config = dataclasses.replace(scoring.read(*values[to_sample:to_select]), policy=sample_config.policy)
+        score_config = scoring.read(*values[to_sample:to_select])
+        if not parse_remote(sample_config.policy):  # whose weights are elsewhere: the Score card names those at hand
+            score_config = dataclasses.replace(score_config, policy=sample_config.policy)
         studio.start_pipeline(sample_config, score_config, selecting.read(*values[to_select:]))
         return "Sampling, scoring and selecting, one after another; it goes on when this page is closed."
 
@@ -128,9 +131,11 @@ def _draw_strip(studio: Studio, run: Run | None, kind: str, status: dict) -> Mar
 
 def _defaults(studio: Studio) -> tuple[dict[str, Any], str]:
     """The workspace's own settings as the form's first values, and what is missing in config.toml."""
-    values: dict[str, Any] = {"policy": studio.config.policy or "", "mas": studio.config.mas or ""}
+    remote = studio.config.policy if studio.local_policy is None else None
+    names = {"policy": studio.local_policy or "", "mas": studio.config.mas or "", "sampler": remote or ""}
+    values: dict[str, Any] = dict(names)
     try:
-        values.update(dataclasses.asdict(studio.default_sample()))
+        values.update(dataclasses.asdict(studio.default_sample()) | names)
     except M3poError as error:
         return values, str(error)
     return values, ""

@@ -57,6 +57,8 @@ def draw_workspace(status: dict) -> Markup:
 def _next_step(status: dict) -> list[object]:
     if any(run["state"] in ("queued", "running") for run in status["runs"]):
         return ["The models are at work; what is ready can be reviewed already. ", open_tab("review", "Review")]
+    if status["advice"]:
+        return [f"Next: {status['advice']}."]
     if not status["candidates"]:
         return ["Next: sample candidates, or press Run all."]
     if not status["scored_candidates"]:

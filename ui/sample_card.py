@@ -13,7 +13,7 @@ from ui.form import numbers
 
 
 def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
-    """`read` takes the policy's name first (its field is the Score card's) and gives a SampleConfig."""
+    """`read` takes the Score card's policy first, which answers unless this card names another."""
     with gr.Column(elem_classes="card-group"):
         draw_heading("1 · Sample", "K answers an instruction from the policy; equal answers become votes.")
         with gr.Row(elem_classes="settings"):
@@ -24,11 +24,19 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
             limit = gr.Number(defaults.get("limit", 0), label="Limit (0 all)", precision=0)
             seed = gr.Number(defaults.get("seed", 0), label="Seed", precision=0)
             button = gr.Button("Sample", elem_id="data-sample", min_width=90)
+        with gr.Row(elem_classes="settings"):
+            own = gr.Textbox(
+                defaults.get("sampler", ""),
+                label="Policy that answers (empty: the one below)",
+                placeholder="folder, hub id or remote:MODEL@URL",
+                scale=4,
+                elem_id="sample-policy",
+            )
         strip = build_run_strip(studio)
 
-    def read(policy: str, *values: Any) -> SampleConfig:
+    def read(policy: str, own_policy: str, *values: Any) -> SampleConfig:
         names = ("k", "temperature", "top_p", "max_new_tokens", "limit", "seed")
-        named = policy.strip() or studio.default_sample().policy
+        named = own_policy.strip() or policy.strip() or studio.default_sample().policy
         return SampleConfig(policy=named, **numbers(dict(zip(names, values, strict=True))))
 
-    return Card(button, strip, [k, temperature, top_p, max_new, limit, seed], read)
+    return Card(button, strip, [own, k, temperature, top_p, max_new, limit, seed], read)

@@ -7,13 +7,14 @@ seconds.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 SHARD_SECONDS = 2.5
 SHARD_INSTRUCTIONS = 64
+STOP_SECONDS = 5.0  # for answers that are under way when the user stops the run
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Item:
 
 
 Work = Callable[[list[Item]], Sequence[list[dict]]]
+Ask = Callable[[dict], Awaitable[list[dict]]]  # a row of the input -> its output rows
 
 
 def run_batches(
@@ -111,6 +114,50 @@ def run_batches(
                 continue
             _free_memory()  # after the except clause: its traceback holds the tensors
             job.emit("warning", message=f"Out of memory: going on with {batch_size} instructions at a time.")
+    return shards.finished, skipped
+
+
+async def walk_concurrently(
+    job: Worker, rows: list[dict], ask: Ask, schema: pa.Schema, *, concurrency: int, done: int, total: int
+) -> tuple[int, int]:
+    """As run_batches, for work that is waiting, not computing: up to `concurrency` rows are asked at once, and answers
+    are taken as they come. Asked to stop it starts no more, gives those under way a moment, and calls off the rest.
+    """
+    waiting = deque(rows)
+    asked: dict[asyncio.Task, dict] = {}
+    skipped = 0
+    job.progress(done, total, "instructions")
+
+    def take(finished: set[asyncio.Task]) -> None:
+        nonlocal skipped
+        fatal = None
+        for task in finished:
+            row = asked.pop(task)
+            try:
+                shards.add([task.result()])
+            except BadInputError as error:
+                skipped += _skip(job, row, error)
+            except Exception as error:
+                fatal = fatal or error
+        job.progress(done + shards.finished + skipped, total, "instructions")
+        if fatal is not None:
+            raise fatal
+
+    with _warnings_told(job), _Shards(job, schema) as shards:
+        try:
+            while waiting or asked:
+                while waiting and len(asked) < concurrency and not job.stop_requested:
+                    row = waiting.popleft()
+                    asked[asyncio.create_task(ask(row))] = row
+                if job.stop_requested:
+                    if asked:
+                        take((await asyncio.wait(asked, timeout=STOP_SECONDS))[0])
+                    job.check_stop()
+                take((await asyncio.wait(asked, timeout=0.2, return_when=asyncio.FIRST_COMPLETED))[0])
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
     return shards.finished, skipped
 
 

@@ -16,6 +16,8 @@ import json
 import os
 from pathlib import Path
 
+from m3po.settings import WorkspaceConfig, read_workspace_config
+
 TAIL_BYTES = 16_384
 LOCK_FD = "M3PO_LOCK_FD"  # environment: the descriptor of the lock that the runner hands down to the worker
 
@@ -40,6 +42,10 @@ class RunFolder:
     def write_config(self, config: dict) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self.config_path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def read_workspace_config(self) -> WorkspaceConfig:
+        """config.toml of the workspace that the run belongs to, as it is now; the defaults where there is none."""
+        return read_workspace_config(self.path.parent.parent / "config.toml")
 
     def shards(self) -> list[Path]:
         """Finished shards, oldest first."""

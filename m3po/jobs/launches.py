@@ -7,7 +7,7 @@ import dataclasses
 from m3po.jobs import plans
 from m3po.jobs.runner import JobRunner
 from m3po.settings import EvaluateConfig, TrainConfig
-from m3po.store import decisions, instructions, runs, selections
+from m3po.store import candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import MIN_PAIRS, count_steps, parse_losses, train_command
@@ -39,6 +39,8 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
             problems.append("The models are still at work: more pairs will come, and this run would not have them.")
         elif unselected := selections.count_not_selected(con, selection):
             problems.append(f"{unselected} train instructions came after the last selection: sample, score and select.")
+        if advice := plans.advise_log_probs(candidates.count_without_log_prob(con)):
+            problems.append(f"{advice}.")
         if not instructions.count_by_split(con)["heldout"]:
             problems.append("The held-out split is empty: the run trains, but nothing measures before and after.")
         return {

@@ -12,7 +12,7 @@ import pyarrow as pa
 from m3po.errors import JobError
 from m3po.models.fingerprint import model_fingerprint
 from m3po.selection import RULES
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig, check_specs
 from m3po.store import candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
@@ -21,11 +21,12 @@ from m3po.types import Run
 Prepared = tuple[dict, pa.Table] | dict
 
 # Settings that change how fast a sampler is, not what it answers: the rest is its identity.
-_NOT_THE_SAMPLER = ("limit", "batch_size", "policy")
+_NOT_THE_SAMPLER = ("limit", "batch_size", "policy", "concurrency")
 
 
 def prepare(workspace: Workspace, run: Run) -> Prepared:
     """Freeze what the run needs when its turn comes; a dict is the result of a run that needs no worker."""
+    check_specs(workspace.read_config(), run.config)
     return _PREPARE[run.kind](workspace, run)
 
 
@@ -35,7 +36,7 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
     identity = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_THE_SAMPLER}
 
     def read(con: Connection) -> tuple[int, pa.Table]:
-        sampler = candidates.sampler_id(con, fingerprint, identity)
+        sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
         return sampler, candidates.unsampled(con, sampler, config.limit, workspace.images)
 
     sampler, table = workspace.db.write(read)
@@ -122,6 +123,7 @@ def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> 
     pairs = decisions.curated_pairs(con, selection, config.only)
     if not pairs:
         remedy = "review some pairs first" if config.only != "all" else "sample, score and select first"
+        remedy = advise_log_probs(candidates.count_without_log_prob(con)) or remedy
         raise JobError(f"There is no pair to train on: {remedy}.")
     table = instructions.prompts(con, [pair["instruction_id"] for pair in pairs], workspace.images)
     for name, key in (("chosen_id", "chosen"), ("rejected_id", "rejected"), ("human", "human")):
@@ -130,6 +132,16 @@ def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> 
         table = table.append_column(name, pa.array([pair[f"{name}_text"] for pair in pairs], pa.string()))
         table = table.append_column(f"{name}_truncated", pa.array([pair[f"{name}_truncated"] for pair in pairs]))
     return pairs, table, content_hash(table)
+
+
+def advise_log_probs(count: int) -> str:
+    """What to do about `count` answers of remote policies that have no log-prob of a model here; empty for none."""
+    if not count:
+        return ""
+    return (
+        f"{count} answers of a remote policy have no log-prob of a model on this machine, and without one no pair is "
+        "made of them; score with the weights that will be trained (score --policy FOLDER), then select"
+    )
 
 
 def content_hash(table: pa.Table) -> str:

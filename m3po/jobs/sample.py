@@ -1,27 +1,39 @@
 """Worker of a sampling run: `python -m m3po.jobs.sample runs/<id>`; input SAMPLE_INPUT, config SampleConfig.
 
-Result: `policy_fingerprint`, `sampled` (instructions), `answers` (distinct ones), `skipped` (instructions).
-Each instruction's draws depend on the run's seed and its id alone: a resumed run gives what an uninterrupted
-one gives.
+Result: `policy_fingerprint`, `sampled` (instructions), `answers` (distinct ones), `skipped` (instructions),
+`seconds_each` (an instruction, the model's loading left out), `prompt_tokens` and `completion_tokens` (a server's
+count, else null). Each instruction's draws depend on the run's seed and its id alone: a resumed run gives what an
+uninterrupted one gives, as far as a remote server keeps to the seed it is given.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
+import json
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from m3po.jobs.batches import Item, run_batches
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from m3po.errors import ModelError
+from m3po.images import encode_rgb
+from m3po.jobs.batches import Item, run_batches, walk_concurrently
 from m3po.jobs.schemas import SAMPLE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
-from m3po.settings import SampleConfig
+from m3po.models.remote import FailedRequest, RemoteClient
+from m3po.models.remote_policy import RemoteAnswer, RemoteAnswers, RemotePolicy, image_url, with_images
+from m3po.settings import SampleConfig, parse_remote
 from m3po.text import same_answer_key
 
 if TYPE_CHECKING:
     from m3po.models.policy import Answer
 
+MIN_PATIENCE = 16  # instructions in a row that a server may fail to answer before the run is given up
 _MAX_ROWS = 512  # answers decoded at once: more fill the memory and gain no speed
 
 
@@ -35,40 +47,93 @@ def run(job: Worker) -> dict:
     todo = [row for row in rows if row["instruction_id"] not in finished]
     job.progress(0, len(rows), "instructions", message="Loading the model")
     fingerprint = model_fingerprint(config.policy, config.adapter)
-    answers = 0
+    done = skipped = 0
+    began = time.monotonic()
     if todo:
-        from m3po.models.policy import Policy  # torch: seconds, after the first sign of life
-
-        policy = Policy.load(config.policy, config.adapter)
-
-        def work(items: list[Item]) -> list[list[dict]]:
-            nonlocal answers
-            sampled = policy.sample(
-                [item.messages for item in items],
-                [item.images for item in items],
-                k=config.k,
-                temperature=config.temperature,
-                top_p=config.top_p,
-                max_new_tokens=config.max_new_tokens,
-                seeds=[instruction_seed(config.seed, item.id) for item in items],
-            )
-            merged = [merge_answers(item.id, row) for item, row in zip(items, sampled, strict=True)]
-            answers += sum(map(len, merged))
-            return merged
-
-        batch_size = max(1, min(config.batch_size, _MAX_ROWS // config.k))
-        done, skipped = run_batches(
-            job, todo, work, SAMPLE_OUTPUT, batch_size=batch_size, done=len(rows) - len(todo), total=len(rows)
-        )
-    else:
-        done = skipped = 0
+        way = _sample_remotely if parse_remote(config.policy) else _sample_here
+        began, done, skipped = way(job, config, todo, len(rows))
+    seconds = time.monotonic() - began
     job.progress(len(rows), len(rows), "instructions")
     return {
         "policy_fingerprint": fingerprint,
         "sampled": len(rows) - len(todo) + done,
-        "answers": answers,
         "skipped": skipped,
+        "seconds_each": seconds / done if done else None,
+        **_count_answers(job),
     }
+
+
+def _sample_here(job: Worker, config: SampleConfig, todo: list[dict], total: int) -> tuple[float, int, int]:
+    """With the weights on this machine. Returns when the model was ready (seconds), finished and skipped ones."""
+    from m3po.models.policy import Policy  # torch: seconds, after the first sign of life
+
+    policy = Policy.load(config.policy, config.adapter)
+
+    def work(items: list[Item]) -> list[list[dict]]:
+        sampled = policy.sample(
+            [item.messages for item in items],
+            [item.images for item in items],
+            k=config.k,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            max_new_tokens=config.max_new_tokens,
+            seeds=[instruction_seed(config.seed, item.id) for item in items],
+        )
+        return [merge_answers(item.id, row) for item, row in zip(items, sampled, strict=True)]
+
+    batch_size = max(1, min(config.batch_size, _MAX_ROWS // config.k))
+    began = time.monotonic()
+    return began, *run_batches(
+        job, todo, work, SAMPLE_OUTPUT, batch_size=batch_size, done=total - len(todo), total=total
+    )
+
+
+def _sample_remotely(job: Worker, config: SampleConfig, todo: list[dict], total: int) -> tuple[float, int, int]:
+    """From an OpenAI-compatible server. One that answers nothing any more ends the run; resumed, it goes on."""
+    client = RemoteClient(parse_remote(config.policy), concurrency=config.concurrency)
+    policy = RemotePolicy(client)
+    patience = max(MIN_PATIENCE, 2 * config.concurrency)
+    failures = 0
+
+    async def ask(row: dict) -> list[dict]:
+        nonlocal failures
+        files = [await asyncio.to_thread(encode_rgb, path) for path in row["images"] or []]
+        messages = with_images(json.loads(row["messages"]), [image_url(*file) for file in files])
+        settings = {name: getattr(config, name) for name in ("k", "temperature", "top_p", "max_new_tokens")}
+        try:
+            found = await policy.sample(messages, **settings, seed=instruction_seed(config.seed, row["instruction_id"]))
+        except FailedRequest as error:
+            failures += 1
+            if failures < patience:
+                raise
+            raise ModelError(
+                f"{failures} instructions in a row got no answer, the last because {str(error).rstrip('.')}: see to "
+                "the server or the settings, then resume this run; what was finished is kept."
+            ) from error
+        failures = 0
+        return remote_rows(row["instruction_id"], found)
+
+    async def work() -> tuple[int, int]:
+        async with client:
+            return await walk_concurrently(
+                job, todo, ask, SAMPLE_OUTPUT, concurrency=config.concurrency, done=total - len(todo), total=total
+            )
+
+    began = time.monotonic()
+    return began, *asyncio.run(work())
+
+
+def _count_answers(job: Worker) -> dict:
+    """From every shard of the run, also those of earlier attempts: distinct answers, and the tokens they cost."""
+    counts = {"answers": 0, "prompt_tokens": None, "completion_tokens": None}
+    for path in job.folder.shards():
+        table = pq.read_table(path)
+        counts["answers"] += table.num_rows
+        for name in ("prompt_tokens", "completion_tokens"):
+            told = pc.sum(table.column(name)).as_py() if name in table.column_names else None
+            if told is not None:
+                counts[name] = (counts[name] or 0) + told
+    return counts
 
 
 def instruction_seed(seed: int, instruction_id: int) -> int:
@@ -77,9 +142,16 @@ def instruction_seed(seed: int, instruction_id: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-def merge_answers(instruction_id: int, answers: Iterable[Answer]) -> list[dict]:
-    """Output rows: equal answers (m3po.text.same_answer_key) are one, with their votes and the first one's
-    text.
+def remote_rows(instruction_id: int, found: RemoteAnswers) -> list[dict]:
+    """Output rows as merge_answers has them, with what the server says: log-probs, and the tokens that all cost."""
+    rows = merge_answers(instruction_id, found.answers)
+    rows[0] |= {"prompt_tokens": found.prompt_tokens, "completion_tokens": found.completion_tokens}
+    return rows
+
+
+def merge_answers(instruction_id: int, answers: Iterable[Answer | RemoteAnswer]) -> list[dict]:
+    """Output rows: equal answers (m3po.text.same_answer_key) are one, with their votes and the first one's text and
+    log-prob (where a server told it).
 
     Where one of them ended by itself the text is a whole answer: its finish_reason is "stop".
     """
@@ -87,7 +159,14 @@ def merge_answers(instruction_id: int, answers: Iterable[Answer]) -> list[dict]:
     for answer in answers:
         row = merged.setdefault(
             same_answer_key(answer.text),
-            {"instruction_id": instruction_id, "text": answer.text, "votes": 0, "finish_reason": "length"},
+            {
+                "instruction_id": instruction_id,
+                "text": answer.text,
+                "votes": 0,
+                "finish_reason": "length",
+                "sampler_logp_sum": getattr(answer, "logp_sum", None),
+                "sampler_n_tokens": getattr(answer, "n_tokens", None),
+            },
         )
         row["votes"] += 1
         if answer.finish_reason == "stop":

@@ -22,6 +22,12 @@ SAMPLE_OUTPUT = pa.schema(
         ("text", pa.string()),
         ("votes", pa.int32()),
         ("finish_reason", pa.string()),  # "stop" | "length"
+        # What a remote policy's server says, null elsewhere: the text's log-prob, and on the first row of an
+        # instruction the tokens that all its answers cost.
+        ("sampler_logp_sum", pa.float64()),
+        ("sampler_n_tokens", pa.int32()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
     ]
 )
 

@@ -30,7 +30,9 @@ import pyarrow.parquet as pq
 
 from m3po.errors import M3poError, RunStopped
 from m3po.jobs.folder import LOCK_FD, RunFolder
+from m3po.settings import check_specs
 
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 DISK_FULL = "The disk is full: free some space, then resume this run; what was finished is kept."
 
 
@@ -118,6 +120,17 @@ def _take_lock(folder: RunFolder) -> int:
     return lock
 
 
+def obey(folder: RunFolder) -> None:
+    """Hold the run to its workspace's `remote = false`, whoever started it: no server is asked, nothing is downloaded.
+
+    Before a library of Hugging Face is imported, which reads its switch once. Raises UsageError.
+    """
+    config = folder.read_workspace_config()
+    check_specs(config, folder.read_config())
+    if not config.remote:
+        os.environ |= dict.fromkeys(OFFLINE, "1")
+
+
 def main(run: Callable[[Worker], dict | None]) -> None:
     """Run a job module's `run` on the folder named on the command line; exit 0 finished, 3 stopped, 1 failed."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -133,6 +146,7 @@ def main(run: Callable[[Worker], dict | None]) -> None:
         sys.exit("this run already has a worker")
     job.emit("started", pid=os.getpid())
     try:
+        obey(job.folder)
         result = run(job)
     except RunStopped as error:
         job.emit("stopped", message=str(error))

@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from m3po.settings import parse_remote
+
 _MIB = 1024 * 1024
 _WHOLE = (".json", ".jinja", ".txt", ".model")  # config, tokenizer, processor, chat template
 _WEIGHTS = (".safetensors",)
@@ -21,14 +23,18 @@ def model_fingerprint(name: str | Path, adapter: str | Path | None = None, *, re
     """A name for what a model (and its adapter) computes: equal content gives equal text, wherever it lies.
 
     A local folder gives `sha256:` and 16 hex digits; a hub id gives `hub:<id>@<revision>`, as its content is
-    not here to be read. With an adapter both are joined by `+`. A folder that is not there is named like a
-    hub id: loading it is what fails, with a sentence.
+    not here to be read, and a remote spec `remote:` and the hash of its name and address. With an adapter both
+    are joined by `+`. A folder that is not there is named like a hub id: loading it is what fails, with a
+    sentence.
     """
     base = _fingerprint(name, revision)
     return base if adapter is None else f"{base}+{_fingerprint(adapter, None)}"
 
 
 def _fingerprint(name: str | Path, revision: str | None) -> str:
+    remote = parse_remote(str(name))
+    if remote:
+        return f"remote:{hashlib.sha256(f'{remote.model}@{remote.url}'.encode()).hexdigest()[:16]}"
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return f"hub:{name}@{revision or 'main'}"

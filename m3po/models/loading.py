@@ -217,6 +217,11 @@ def _sentence(name: str, part: str, error: Exception) -> str:
         return f"{name}: its {part} cannot be loaded ({_first_line(error)}): copy or download the model again."
     if "safetensors" in text and "connect" not in text:
         return f"{name} has no safetensors weights, and pickled ones are never loaded: choose another model."
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return (
+            f"The model {name} is neither a folder here nor in the cache of earlier downloads, and downloading is off "
+            "(remote = false in config.toml, or HF_HUB_OFFLINE): give a local folder."
+        )
     return (
         f"The model {name} is neither a folder here nor could it be fetched from the Hugging Face hub: "
         "check the name and the connection, or give a local folder."

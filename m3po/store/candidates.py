@@ -15,16 +15,16 @@ from m3po.store.instructions import Images, now, prompts
 from m3po.text import same_answer_key
 
 
-def sampler_id(con: Connection, fingerprint: str, config: dict) -> int:
-    """The sampler with this model and these settings; made when there is none yet."""
+def sampler_id(con: Connection, fingerprint: str, config: dict, policy: str | None = None) -> int:
+    """The sampler with this model and these settings; made when there is none yet. `policy` is what people call it."""
     text = json.dumps(config, sort_keys=True)
     found = scalar(con, "SELECT sampler_id FROM samplers WHERE fingerprint = ? AND config = ?", [fingerprint, text])
     if found is not None:
         return found
     return scalar(
         con,
-        "INSERT INTO samplers (fingerprint, config, created_at) VALUES (?, ?, ?) RETURNING sampler_id",
-        [fingerprint, text, now()],
+        "INSERT INTO samplers (fingerprint, config, policy, created_at) VALUES (?, ?, ?, ?) RETURNING sampler_id",
+        [fingerprint, text, policy, now()],
     )
 
 
@@ -79,6 +79,16 @@ def ingest_samples(con: Connection, shard: Path, sampler: int, run_id: int) -> i
             """,
             {"sampler": sampler},
         )
+        if "sampler_logp_sum" in table.column_names:  # an older version's shard has none
+            con.execute(
+                """
+                INSERT INTO sampler_logprobs
+                SELECT c.candidate_id, $sampler, s.sampler_logp_sum, s.sampler_n_tokens
+                FROM shard s JOIN candidates c USING (instruction_id, same_key)
+                WHERE s.sampler_logp_sum IS NOT NULL
+                """,
+                {"sampler": sampler},
+            )
         con.execute(
             "INSERT INTO sampled SELECT DISTINCT $s, instruction_id, $r FROM shard",
             {"s": sampler, "r": run_id},
@@ -253,11 +263,29 @@ def candidates_of(con: Connection, instruction_ids: list[int], selection: int | 
     return grouped
 
 
+def count_without_log_prob(con: Connection) -> int:
+    """Train answers of remote policies that no model on this machine has given a log-prob (the active one counts)."""
+    return scalar(
+        con,
+        """
+        SELECT count(DISTINCT v.candidate_id) FROM votes v
+        JOIN samplers s ON s.sampler_id = v.sampler_id AND starts_with(s.fingerprint, 'remote:')
+        JOIN candidates c ON c.candidate_id = v.candidate_id
+        JOIN instructions i ON i.instruction_id = c.instruction_id AND i.split = 'train'
+        LEFT JOIN logprobs l ON l.candidate_id = v.candidate_id AND l.scorer_id = $logp
+        WHERE l.candidate_id IS NULL
+        """,
+        {"logp": active_scorer(con, "logp")},
+    )
+
+
 def counts(con: Connection) -> dict[str, int]:
-    """How many candidates there are, how many instructions were sampled, how many candidates have both signals."""
+    """How many candidates there are, how many instructions were sampled, how many candidates have both signals, and
+    how many answers of remote policies have no log-prob of a model here."""
     logp, mas = active_scorer(con, "logp"), active_scorer(con, "mas")
     return {
         "candidates": scalar(con, "SELECT count(*) FROM candidates"),
+        "without_log_prob": count_without_log_prob(con),
         "sampled_instructions": scalar(con, "SELECT count(DISTINCT instruction_id) FROM sampled"),
         "scored_candidates": scalar(
             con,

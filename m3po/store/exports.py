@@ -8,6 +8,7 @@ from m3po.store.candidates import candidates_of
 from m3po.store.connection import Connection, rows
 from m3po.store.decisions import curated_pairs
 from m3po.store.instructions import Images, read_turns
+from m3po.store.samplers import samplers_of
 
 BATCH = 500
 
@@ -64,7 +65,8 @@ def _batch_rows(con: Connection, batch: list[int], selection: int | None, images
         {"ids": batch, "selection": selection},
     )
     paths = image_paths(con, [image_id for row in found for image_id in row["image_ids"]], images)
-    return [_row(row, by_instruction[row["instruction_id"]], paths) for row in found]
+    told = samplers_of(con, [c["candidate_id"] for members in by_instruction.values() for c in members])
+    return [_row(row, by_instruction[row["instruction_id"]], paths, told) for row in found]
 
 
 def image_paths(con: Connection, image_ids: list[int], images: Images) -> dict[int, str]:
@@ -73,7 +75,7 @@ def image_paths(con: Connection, image_ids: list[int], images: Images) -> dict[i
     return {row["image_id"]: str(images.path(row["sha256"], row["suffix"])) for row in rows(con, sql, [wanted])}
 
 
-def _row(row: dict, candidates: list[dict], paths: dict[int, str]) -> dict:
+def _row(row: dict, candidates: list[dict], paths: dict[int, str], told: dict[int, list[dict]]) -> dict:
     pair = None
     if row["chosen"] is not None:
         pair = {name: row[name] for name in ("chosen", "rejected", "m3p_score", "logp_margin")}
@@ -97,6 +99,7 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str]) -> dict:
             {"id": c["candidate_id"], "text": c["text"], "source": c["origin"]}
             | {name: c[name] for name in ("votes", "mas", "logp_sum", "n_tokens", "logp_mean", "confidence")}
             | {name: c[name] for name in ("good", "hard")}
+            | _provenance(told.get(c["candidate_id"], []))
             for c in candidates
         ],
         "pair": pair,
@@ -109,6 +112,15 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str]) -> dict:
     if turns:
         out["turns"] = [{"role": turn.role, "text": turn.text} for turn in turns]
     return out
+
+
+def _provenance(told: list[dict]) -> dict:
+    """Which samplers gave a candidate, and the first log-prob that a server told of it; nothing for other answers."""
+    out: dict[str, object] = {}
+    if told:
+        out["samplers"] = [{name: sampler[name] for name in ("sampler", "policy", "votes")} for sampler in told]
+    logps = [sampler["logp_sum"] for sampler in told if sampler["logp_sum"] is not None]
+    return out | ({"sampler_logp_sum": logps[0]} if logps else {})
 
 
 def _not_selected(row: dict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import duckdb
@@ -92,6 +93,13 @@ CREATE TABLE ratings (candidate_id BIGINT, name VARCHAR, value DOUBLE);
 """
 
 
+_SAMPLERS = """
+ALTER TABLE samplers ADD COLUMN policy VARCHAR;
+-- What a remote policy's server says of its own answer; never a log-prob to pick or train by (those are in logprobs).
+CREATE TABLE sampler_logprobs (candidate_id BIGINT, sampler_id BIGINT, logp_sum DOUBLE, n_tokens INTEGER);
+"""
+
+
 def _m001_first(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_FIRST)
 
@@ -100,7 +108,16 @@ def _m002_ratings(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_RATINGS)
 
 
-MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [_m001_first, _m002_ratings]
+def _m003_samplers(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_SAMPLERS)
+    # The name of an older sampler's policy stands in the runs that it answered in.
+    sql = "SELECT DISTINCT s.sampler_id, r.config FROM sampled s JOIN runs r USING (run_id) ORDER BY r.run_id"
+    for sampler, config in con.execute(sql).fetchall():
+        policy = json.loads(config).get("policy")
+        con.execute("UPDATE samplers SET policy = ? WHERE sampler_id = ? AND policy IS NULL", [policy, sampler])
+
+
+MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [_m001_first, _m002_ratings, _m003_samplers]
 
 
 def migrate(con: duckdb.DuckDBPyConnection) -> None:

@@ -93,6 +93,10 @@ class Workspace:
         with contextlib.suppress(StorageError), replace_file(self.path / SERVER) as part:
             part.write_text(json.dumps({"pid": os.getpid(), "address": address, "socket": socket}))
 
+    def read_config(self) -> WorkspaceConfig:
+        """config.toml as it is now: what it forbids counts from the moment it is written."""
+        return read_workspace_config(self.path / CONFIG)
+
     def close(self) -> None:
         self.db.close()
         (self.path / SERVER).unlink(missing_ok=True)

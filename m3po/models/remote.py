@@ -1,0 +1,256 @@
+"""A client for OpenAI-compatible servers (vLLM, llama.cpp, a hosted one): bounded, patient, and discreet.
+
+Plain httpx: the Hugging Face client would send that site's token to whoever is asked. The API key comes from the
+environment alone; it is cut out of whatever a server says, so that it reaches no error, log, answer or table. Nothing
+follows a redirect, which would take the key along. No torch: nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import functools
+import json
+import os
+import random
+import re
+import ssl
+import time
+import warnings
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import httpx
+
+from m3po.errors import BadInputError, ModelError
+from m3po.types import RemoteModel
+
+KEY_NAMES = ("M3PO_API_KEY", "OPENAI_API_KEY")
+ATTEMPTS = 8  # with doubling waits about a minute: longer than a hiccup, shorter than a restart
+TIMEOUT_ATTEMPTS = 3
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
+LONGEST_RETRY_AFTER = 120.0
+CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
+_AGAIN = {408, 425, 429, 500, 502, 503, 504, 529}
+_SECRET_LENGTH = 8  # shorter keys ("EMPTY", "none") are no secrets, and words that an answer may well hold
+_HIDDEN = "[key]"
+# What a refusal calls a parameter, where that is not its name alone.
+_CALLED = {"n": {"n", "best_of"}, "logprobs": {"logprobs", "top_logprobs"}}
+
+
+class FailedRequest(BadInputError):
+    """This one request got no answer, though the server is there."""
+
+
+class RefusedRequest(FailedRequest):
+    """The server takes this one request not: `parameter` is what it names, where it names one."""
+
+    def __init__(self, sentence: str, parameter: str | None, said: str) -> None:
+        super().__init__(sentence)
+        self.parameter, self.said = parameter, said
+
+
+class RemoteClient:
+    """Requests to one server, at most `concurrency` at a time; use it as an async context manager."""
+
+    def __init__(self, remote: RemoteModel, *, concurrency: int = 8) -> None:
+        self.remote = remote
+        self.concurrency = concurrency
+        self.lacks: set[str] = set()
+        self._renamed: dict[str, str] = {}
+        self._key = read_key()
+
+    async def __aenter__(self) -> RemoteClient:
+        address = urlsplit(self.remote.url)
+        if self._key and address.scheme == "http" and not _is_near(address.hostname or ""):
+            warnings.warn(f"The API key goes to {self.remote.url} unencrypted: use https there.", stacklevel=1)
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=None)
+        limits = httpx.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
+        self._http = httpx.AsyncClient(
+            headers=headers, timeout=timeout, limits=limits, follow_redirects=False, verify=_certificates()
+        )
+        self._slots = asyncio.Semaphore(self.concurrency)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def chat(self, body: dict, optional: Sequence[str] = ()) -> dict:
+        """The reply to one chat completion of this model, tried again where that may help.
+
+        A server that refuses one of the `optional` parameters is asked without it, from then on where that helped
+        (`lacks` says which); one that wants max_tokens under its newer name gets it so. Raises RefusedRequest for a
+        request that the server does not take, FailedRequest for one that it cannot answer though it is there, and
+        ModelError when there is nothing to go on with: no server, no such model, no right.
+        """
+        names = {name: name for name in body} | self._renamed
+        lacks = self.lacks.intersection(optional)
+        while True:
+            asked = {names[name]: value for name, value in body.items() if name not in lacks}
+            try:
+                async with self._slots:
+                    reply = await self._try(
+                        f"{self.remote.url}/chat/completions", {"model": self.remote.model, **asked}
+                    )
+            except RefusedRequest as refusal:
+                said = refusal.said.lower()
+                if "max_tokens" in asked and "max_completion_tokens" in said:  # newer models of OpenAI
+                    names["max_tokens"] = "max_completion_tokens"
+                    continue
+                words = set(re.findall(r"\w+", said)) | {refusal.parameter}
+                left_out = next((n for n in optional if n in asked and words & _CALLED.get(n, {n})), None)
+                if left_out is None:
+                    raise
+                lacks.add(left_out)
+                continue
+            if "max_tokens" in body:
+                self._renamed["max_tokens"] = names["max_tokens"]
+            for name in lacks - self.lacks:
+                self.lacks.add(name)
+                warnings.warn(f"{self.remote.url} takes no {name}: it goes on without.", stacklevel=1)
+            return reply
+
+    async def _try(self, address: str, body: dict) -> dict:
+        timeouts = 0
+        for attempt in range(1, ATTEMPTS + 1):
+            wait = None
+            try:
+                reply = await self._http.post(address, json=body)
+            except httpx.TimeoutException:
+                timeouts += 1
+                problem = f"did not answer within {READ_SECONDS:.0f} s, {timeouts} times"
+                if timeouts == TIMEOUT_ATTEMPTS:
+                    raise await self._after_timeouts(problem) from None
+            except httpx.TransportError as error:
+                problem = f"cannot be reached ({self._clean(str(error)) or type(error).__name__})"
+                if attempt == ATTEMPTS:
+                    raise self._gone(problem) from None
+            except httpx.HTTPError as error:
+                raise self._gone(f"cannot be asked ({self._clean(str(error))})") from None
+            else:
+                if reply.status_code == 200:
+                    return self._read(reply)
+                if reply.status_code not in _AGAIN:
+                    raise self._refusal(reply)
+                problem = f"answered {reply.status_code}: {self._said(reply)[0]}"
+                wait = _retry_after(reply.headers.get("retry-after"))
+                if attempt == ATTEMPTS:
+                    raise FailedRequest(f"{self.remote.url} {problem}, {ATTEMPTS} times.")
+            await asyncio.sleep(wait if wait is not None else _backoff(attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _after_timeouts(self, problem: str) -> Exception:
+        """One slow answer costs one instruction; a server that says nothing at all ends the run."""
+        try:
+            await self._http.get(f"{self.remote.url}/models", timeout=CONNECT_SECONDS)
+        except httpx.HTTPError:
+            return self._gone(problem)
+        return FailedRequest(f"{self.remote.url} {problem}.")
+
+    def _gone(self, problem: str) -> ModelError:
+        return ModelError(
+            f"The server {self.remote.url} {problem}: see that it runs and is reachable from here, then resume this "
+            "run; what was finished is kept."
+        )
+
+    def _read(self, reply: httpx.Response) -> dict:
+        try:
+            found = json.loads(self._without_key(reply.text, secrets_only=True))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
+            if isinstance(found, dict) and found.get("error"):  # some proxies send their errors as 200
+                raise FailedRequest(f"{self.remote.url} answered with an error: {self._said(reply)[0]}.")
+            raise ModelError(
+                f"{self.remote.url} does not answer as an OpenAI-compatible server does: check the address, which "
+                "mostly ends in /v1."
+            )
+        return found
+
+    def _refusal(self, reply: httpx.Response) -> Exception:
+        status, where = reply.status_code, self.remote.url
+        said, parameter = self._said(reply)
+        if status in (401, 403):
+            named = " or ".join(KEY_NAMES)
+            how = "rejects the API key" if self._key else "asks for an API key"
+            return ModelError(
+                f"{where} {how} ({status}): set {named} in the environment in which the app or command is started, "
+                "then resume this run."
+            )
+        if status == 404:
+            return ModelError(
+                f"{where} has no model {self.remote.model!r} or no chat completions (404: {said}): check the name, as "
+                f"{where}/models lists it, and the address, which mostly ends in /v1."
+            )
+        if 300 <= status < 400:
+            return ModelError(f"{where} redirects elsewhere ({status}): name the address that it leads to.")
+        if status in (400, 413, 422):
+            return RefusedRequest(f"{where} refused the request ({status}): {said}.", parameter, said)
+        return ModelError(f"{where} refused the request ({status}: {said}): check the address and the model's name.")
+
+    def _said(self, reply: httpx.Response) -> tuple[str, str | None]:
+        """The server's own words in one short line, and the parameter that it names; OpenAI's and vLLM's shapes."""
+        text, parameter = reply.text, None
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if isinstance(found, dict):
+            inner = found.get("error") if isinstance(found.get("error"), dict) else found
+            words = inner.get("message") or inner.get("detail") or found.get("error")
+            text = words if isinstance(words, str) else text
+            parameter = inner.get("param") if isinstance(inner.get("param"), str) else None
+        return self._clean(text), parameter
+
+    def _clean(self, text: str) -> str:
+        """One line of printable text without the key."""
+        line = " ".join(self._without_key(text).split())
+        return "".join(c for c in line if c.isprintable())[:300].rstrip(". ") or "no reason given"
+
+    def _without_key(self, text: str, *, secrets_only: bool = False) -> str:
+        if not self._key or (secrets_only and len(self._key) < _SECRET_LENGTH):
+            return text
+        for form in {self._key, json.dumps(self._key)[1:-1]}:
+            text = text.replace(form, _HIDDEN)
+        return text
+
+
+def read_key() -> str | None:
+    """The API key from the environment. Raises ModelError for one that no server could have given; it is not shown."""
+    for name in KEY_NAMES:
+        key = os.environ.get(name, "").strip()
+        if key:
+            if not re.fullmatch(r"[\x21-\x7e]+", key):
+                raise ModelError(f"The API key in {name} holds a blank or a letter that no key has: set it again.")
+            return key
+    return None
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: it takes longer than a request."""
+    return httpx.create_ssl_context()
+
+
+def _backoff(attempt: int) -> float:
+    """Seconds: doubled each time, between half and the whole of it, so that many do not come back at once."""
+    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+
+
+def _is_near(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds to wait as the header says, in seconds or as a date; None where it says nothing usable."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else None

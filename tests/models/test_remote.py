@@ -1,0 +1,366 @@
+"""The client of OpenAI-compatible servers against one that behaves, and one that has every kind of bad day."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import math
+import socket
+import time
+import warnings
+
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+from openai_server import KNOWN, FakeServer
+
+from m3po.errors import BadInputError, ModelError, UsageError
+from m3po.images import encode_rgb
+from m3po.models import remote
+from m3po.models.remote import RefusedRequest, RemoteClient
+from m3po.models.remote_policy import RemotePolicy, image_url, with_images
+from m3po.settings import ScoreConfig, names_remote, parse_remote
+from m3po.text import build_messages
+from m3po.types import RemoteModel
+
+SECRET = "sk-do-not-tell-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def quick_and_keyless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "FIRST_WAIT", 0.001)
+    for name in remote.KEY_NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def ask(server: FakeServer, *, times: int = 1, concurrency: int = 8, model: str | None = None, **options) -> list:
+    """`times` instructions sampled at once: RemoteAnswers, or the error that each ended with."""
+    settings = {"k": 3, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 16} | options
+
+    async def work() -> list:
+        async with RemoteClient(RemoteModel(model or server.model, server.url), concurrency=concurrency) as client:
+            policy = RemotePolicy(client)
+            messages = with_images(build_messages("What is it?", 0), [])
+            return await asyncio.gather(
+                *[policy.sample(messages, seed=100 * n, **settings) for n in range(times)], return_exceptions=True
+            )
+
+    return asyncio.run(work())
+
+
+# --- the spec -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "model", "url"),
+    [
+        ("remote:m@http://localhost:8000/v1", "m", "http://localhost:8000/v1"),
+        ("remote:org/name@https://host/v1/", "org/name", "https://host/v1"),
+        ("remote:org/name@rev@http://[::1]:80/a/b", "org/name@rev", "http://[::1]:80/a/b"),
+    ],
+)
+def test_a_spec_is_read_from_the_right(spec: str, model: str, url: str) -> None:
+    assert parse_remote(spec) == RemoteModel(model, url)
+
+
+@given(
+    st.text("ab/@.:-", min_size=1).filter(lambda m: "@http" not in m and "://" not in m),
+    st.sampled_from(["http://h", "https://h.org:8/v1"]),
+)
+def test_any_model_name_comes_back(model: str, url: str) -> None:
+    assert parse_remote(f"remote:{model}@{url}") == RemoteModel(model, url)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["remote:m", "remote:@http://h/v1", "remote:m@localhost:8000", "remote:m@http://", "remote:m@http://h:x/v1",
+     "remote:m@http://h/v 1", "remote:m@ftp://h"],
+)  # fmt: skip
+def test_a_spec_that_is_none_says_how_to_write_one(spec: str) -> None:
+    with pytest.raises(UsageError, match="write remote:MODEL@URL"):
+        parse_remote(spec)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://user:hunter2@h/v1", "https://hunter2@h/v1", "http://h/v1?api_key=hunter2", "http://h/v1#hunter2",
+     "http://u:a@http://hunter2@h/v1"],
+)  # fmt: skip
+def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) -> None:
+    for use in (parse_remote, lambda spec: ScoreConfig(policy=None, mas=f"0.5*{spec} + clip:x")):
+        if "?" in address or "#" in address or "u:a" in address:
+            use = parse_remote
+        with pytest.raises(UsageError) as caught:
+            use(f"remote:m@{address}")
+        assert "hunter2" not in str(caught.value)
+
+
+def test_what_names_a_server() -> None:
+    for spec in ("remote:m@http://h", "remote-rating:m@http://h", "clip:a+0.5*remote:m@http://h", "a, remote:m@x"):
+        assert names_remote(spec), spec
+    for spec in (None, "", "org/remote", "/data/remote:x", "my-remote:x", "vqa:org/name"):
+        assert not names_remote(spec), spec
+
+
+# --- a server that behaves ----------------------------------------------------------------------------------------
+
+
+def test_k_answers_with_their_log_probs_and_what_they_cost() -> None:
+    with FakeServer(["A boat.", "A fish", "No."]) as server:
+        [found] = ask(server)
+    [body] = server.requests
+    assert body["n"] == 3 and body["logprobs"] is True and body["max_tokens"] == 16 and body["model"] == server.model
+    assert [(a.text, a.finish_reason) for a in found.answers] == [(t, "stop") for t in server.answers]
+    for answer in found.answers:
+        assert answer.n_tokens == len(answer.text) + 1
+        assert answer.logp_sum == pytest.approx(-0.25 * len(answer.text) - 0.5)
+    assert (found.prompt_tokens, found.completion_tokens) == (10, len("A boat.A fishNo."))
+    assert "Authorization" not in server.headers[0]
+
+
+def test_images_arrive_whole_and_in_their_places(tmp_path) -> None:
+    tiny.build_image(1).save(tmp_path / "a.png")
+    tiny.build_image(2).save(tmp_path / "b.jpg")
+    parts = [image_url(*encode_rgb(tmp_path / name)) for name in ("a.png", "b.jpg")]
+    assert [p["image_url"]["url"][:16] for p in parts] == ["data:image/png;b", "data:image/jpeg;"]
+    messages = build_messages("Which?", 2, system="Be brief.")
+    sent = with_images(messages, parts)
+    assert sent[0] == {"role": "system", "content": "Be brief."}
+    assert sent[1]["content"] == [*parts, {"type": "text", "text": "Which?"}]
+    for images in (parts[:1], [*parts, parts[0]]):
+        with pytest.raises(BadInputError, match="image parts"):
+            with_images(messages, images)
+
+
+def test_requests_in_flight_are_bounded() -> None:
+    with FakeServer(seconds=0.03) as server:
+        found = ask(server, times=12, concurrency=3)
+    assert len(found) == 12 and server.most_at_once == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({"ignore_n": True}, "gives one answer whatever n asks for"),
+        ({"takes": KNOWN - {"n"}}, "takes no n"),
+        ({"refuse": lambda b: "best_of must be 1" if b.get("n", 1) > 1 else None}, "takes no n"),
+    ],
+)
+def test_a_server_without_n_is_asked_k_times(options: dict, warned: str) -> None:
+    with FakeServer(["a", "b", "c"], **options) as server, pytest.warns(UserWarning, match=warned):
+        first, second = ask(server, times=2, concurrency=1)
+    assert sorted(a.text for a in first.answers) == sorted(a.text for a in second.answers) == ["a", "b", "c"]
+    seeds = [body["seed"] for body in server.requests if body.get("n", 1) == 1]
+    assert len(set(seeds)) == len(seeds)  # one seed for all would give one answer K times
+    assert sum(body.get("n", 1) > 1 for body in server.requests) <= 2  # it is not tried again and again
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ({"log_probs": False}, None),
+        ({"takes": KNOWN - {"logprobs", "top_logprobs"}}, "logprobs"),
+        ({"takes": KNOWN - {"seed"}}, "seed"),
+        ({"takes": KNOWN - {"max_tokens"}}, "max_tokens"),
+        ({"takes": {"model", "messages", "temperature", "top_p", "max_completion_tokens"}}, "max_tokens"),
+    ],
+)
+def test_a_server_that_lacks_something_else_works_too(options: dict, changed: str | None) -> None:
+    with FakeServer(["a"], **options) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first, second = ask(server, times=2, concurrency=1)
+    assert [len(found.answers) for found in (first, second)] == [3, 3]
+    if changed is None or "logprobs" not in server.takes:
+        assert second.answers[0].logp_sum is None and second.answers[0].n_tokens is None
+    if changed:
+        assert changed in server.requests[0] and changed not in server.requests[-1]
+    if changed == "max_tokens":
+        assert server.requests[-1]["max_completion_tokens"] == 16
+
+
+def test_one_odd_refusal_teaches_nothing() -> None:
+    """A message that speaks of n for another reason must not cost K prompts an instruction ever after."""
+    with FakeServer(refuse=lambda body: "n/a: the prompt is too long") as server:
+        [error] = ask(server)
+        assert isinstance(error, RefusedRequest) and "prompt is too long" in str(error)
+        server.refuse = None
+        server.requests.clear()
+        ask(server)
+    assert server.requests[0]["n"] == 3
+
+
+def test_how_an_answer_ended_is_kept() -> None:
+    ends = {"s": "stop", "l": "length", "e": "eos_token"}
+    with FakeServer(list(ends), reply=lambda b, j: _choice("sle"[j], ends["sle"[j]])) as server:
+        [found] = ask(server)
+    assert [a.finish_reason for a in found.answers] == ["stop", "length", "stop"]
+    with FakeServer(reply=lambda b, j: _choice("x" * (16 if j else 3), None)) as server:
+        [found] = ask(server)
+    assert [a.finish_reason for a in found.answers] == ["stop", "length", "length"]
+
+
+def test_withheld_answers_are_left_out() -> None:
+    def reply(body: dict, j: int) -> dict:
+        return [_choice("fine", "stop"), _choice("half", "content_filter"), _choice(None, "stop")][j]
+
+    with FakeServer(reply=reply) as server, pytest.warns(UserWarning, match="withheld"):
+        [found] = ask(server)
+    assert [a.text for a in found.answers] == ["fine"]
+    with FakeServer(reply=lambda b, j: _choice(None, "abort")) as server, pytest.warns(UserWarning):
+        [error] = ask(server)
+    assert isinstance(error, BadInputError) and "gave no answer" in str(error)
+
+
+def test_a_log_prob_that_is_no_number_is_none() -> None:
+    bad = [{"token": "a", "logprob": -math.inf}], [{"token": "a"}], ["a"], [], "a", None
+    for content in bad:
+        over = {"logprobs": {"content": content}}
+        with FakeServer(reply=lambda b, j, over=over: _choice("a", "stop") | over) as server:
+            [found] = ask(server, k=1)
+        assert found.answers[0].logp_sum is None, content
+
+
+def _choice(text: str | None, reason: str | None) -> dict:
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": reason}
+    if text:
+        choice["logprobs"] = {"content": [{"token": c, "logprob": -0.1} for c in text]}
+    return choice
+
+
+# --- a server that does not ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [{"fail": [429, 500, 503, 502]}, {"close": 3}])
+def test_it_is_tried_again(bad: dict) -> None:
+    with FakeServer(["a"], **bad) as server:
+        [found] = ask(server)
+    assert len(found.answers) == 3 and len(server.requests) == (5 if "fail" in bad else 4)
+
+
+def test_retry_after_is_honoured() -> None:
+    with FakeServer(fail=[429], retry_after="0.4") as server:
+        ask(server)
+    assert server.times[1] - server.times[0] >= 0.4
+    at = email.utils.formatdate(time.time() + 30, usegmt=True)
+    assert remote._retry_after(at) == pytest.approx(30, abs=2)
+    assert remote._retry_after("86400") == remote.LONGEST_RETRY_AFTER
+    assert remote._retry_after("soon") is None and remote._retry_after(None) is None
+
+
+def test_waits_double_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "FIRST_WAIT", 0.5)
+    for attempt, longest in ((1, 0.5), (2, 1.0), (5, 8.0), (12, remote.LONGEST_WAIT)):
+        waits = {remote._backoff(attempt) for _ in range(50)}
+        assert longest / 2 <= min(waits) < max(waits) <= longest and len(waits) > 40
+
+
+def test_errors_that_last_cost_the_instruction() -> None:
+    with FakeServer(always=500) as server:
+        [error] = ask(server)
+    assert isinstance(error, BadInputError) and "500" in str(error) and "bad moment" in str(error)
+    assert len(server.requests) == remote.ATTEMPTS
+
+
+def test_a_server_that_is_not_there_ends_it() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = FakeServer()
+    server.url = f"http://127.0.0.1:{port}/v1"
+    [error] = ask(server)
+    assert isinstance(error, ModelError) and "cannot be reached" in str(error) and "resume" in str(error)
+    assert server.url in str(error) and "\n" not in str(error)
+
+
+def test_a_hanging_answer_costs_its_instruction_while_the_server_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "READ_SECONDS", 0.1)
+    with FakeServer(["a"], hang=5.0) as server:
+        [error] = ask(server)
+    assert isinstance(error, BadInputError) and "did not answer within" in str(error)
+    assert len(server.requests) == remote.TIMEOUT_ATTEMPTS
+    with FakeServer(["a"], hang=5.0, hang_first=1) as server:
+        [found] = ask(server)
+    assert len(found.answers) == 3
+
+
+@pytest.mark.parametrize(
+    ("server", "key", "sentence"),
+    [
+        (FakeServer(key="other"), None, "asks for an API key (401): set M3PO_API_KEY or OPENAI_API_KEY"),
+        (FakeServer(key="other"), SECRET, "rejects the API key (401)"),
+        (FakeServer(always=403), SECRET, "rejects the API key (403)"),
+        (FakeServer(always=301), None, "redirects elsewhere (301)"),
+        (FakeServer(always=404), None, "has no model 'org/model@v1'"),
+        (FakeServer(always=405), None, "refused the request (405"),
+        (FakeServer(raw=b"<html>Welcome</html>"), None, "does not answer as an OpenAI-compatible server"),
+        (FakeServer(raw=b'{"id": 1}'), None, "does not answer as an OpenAI-compatible server"),
+    ],
+)
+def test_what_cannot_go_on_says_why_and_what_to_do(server, key, sentence, monkeypatch) -> None:
+    if key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    with server:
+        [error] = ask(server)
+    assert isinstance(error, ModelError) and sentence in str(error) and server.url in str(error)
+    assert len(server.requests) == 1 and "\n" not in str(error)
+
+
+def test_another_model_is_named() -> None:
+    with FakeServer() as server:
+        [error] = ask(server, model="org/other")
+    assert isinstance(error, ModelError) and "'org/other'" in str(error) and "/models" in str(error)
+
+
+def test_an_error_sent_as_success_costs_the_instruction() -> None:
+    with FakeServer(raw=b'{"error": {"message": "upstream broke"}}') as server:
+        [error] = ask(server)
+    assert isinstance(error, BadInputError) and "upstream broke" in str(error)
+
+
+# --- the key ------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_is_sent_and_never_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another-key-000")
+    monkeypatch.setenv("M3PO_API_KEY", f" {SECRET}\n")
+    with FakeServer(reply=lambda b, j: f"My key is {SECRET}.", key=SECRET) as server:
+        [found] = ask(server)
+    assert server.headers[0]["Authorization"] == f"Bearer {SECRET}"
+    assert found.answers[0].text == "My key is [key]."
+    for bad in ({"always": 500}, {"refuse": lambda body: "no"}, {"key": "other"}, {"always": 404}, {"always": 418}):
+        with FakeServer(echo_key=True, **bad) as server:
+            [error] = ask(server)
+        assert isinstance(error, BadInputError | ModelError)
+        assert SECRET not in str(error) and SECRET not in repr(error.__cause__) + repr(error.__context__)
+
+
+def test_a_word_that_stands_for_a_key_is_left_in_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M3PO_API_KEY", "EMPTY")
+    with FakeServer(["The box is EMPTY."]) as server:
+        [found] = ask(server)
+    assert found.answers[0].text == "The box is EMPTY."
+
+
+@pytest.mark.parametrize("key", ["sk-secret\nX-Evil: 1", "sk secret", "sk-sécret"])
+def test_a_key_that_is_none_is_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M3PO_API_KEY", key)
+    with pytest.raises(ModelError, match="M3PO_API_KEY") as caught:
+        RemoteClient(RemoteModel("m", "http://h"))
+    assert "cret" not in str(caught.value)
+
+
+def test_a_key_over_plain_http_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M3PO_API_KEY", SECRET)
+
+    async def open_and_close(url: str) -> None:
+        async with RemoteClient(RemoteModel("m", url)):
+            pass
+
+    with pytest.warns(UserWarning, match="unencrypted") as caught:
+        asyncio.run(open_and_close("http://far.example/v1"))
+    assert SECRET not in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(open_and_close("http://127.0.0.1:1/v1"))
+        asyncio.run(open_and_close("https://far.example/v1"))
