@@ -22,6 +22,7 @@ from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import M3poError, UsageError
 from m3po.jobs.worker import sentence_for
+from m3po.scorer_spec import map_folders
 from m3po.settings import SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
@@ -78,7 +79,7 @@ def init(
         target = workspace.expanduser().resolve()
         policy = policy or os.path.relpath(own_policy, target)  # the checkout may be moved as a whole
         mas = mas or os.path.relpath(own_mas, target)
-    policy, mas = _model(policy) or policy, _model(mas) or mas  # config.toml is read from any folder
+    policy, mas = _model(policy) or policy, _scorer(mas) or mas  # config.toml is read from any folder
     kept = is_workspace(workspace.expanduser().resolve()) and bool(policy or mas) and not demo
     path = Studio.create(workspace, WorkspaceConfig(policy or None, mas or None, demo))
     if demo:
@@ -150,7 +151,7 @@ def score(
 ) -> None:
     """Compute log-probs by the policy and MAS by the scorer for every candidate that lacks them."""
     with connect(workspace) as client:
-        options = {"policy": _model(policy), "mas": _model(mas), "adapter": _model(adapter)}
+        options = {"policy": _model(policy), "mas": _scorer(mas), "adapter": _model(adapter)}
         started = client.call("score", **options, batch_size=batch_size)
         run = follow(client, started)
         say(run, run["message"] or f"The candidates of {run['done']} instructions are scored.", as_json)
@@ -264,17 +265,13 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
 
 def _model(name: str) -> str | None:
     """A folder as an absolute path (the app may run elsewhere), a hub id as it is."""
-    if not name:
-        return None
-    prefix, _, rest = name.rpartition(":")
-    folder = Path(rest).expanduser()
-    return (
-        f"{prefix}:{folder.resolve()}"
-        if prefix and folder.is_dir()
-        else str(folder.resolve())
-        if folder.is_dir()
-        else name
-    )
+    folder = Path(name).expanduser()
+    return (str(folder.resolve()) if folder.is_dir() else name) if name else None
+
+
+def _scorer(name: str) -> str | None:
+    """The same for each model that a scorer's name holds."""
+    return map_folders(name, lambda model: _model(model) or model) if name else None
 
 
 def follow(client: Client | Local, run: dict) -> dict:

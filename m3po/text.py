@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 from m3po.types import Turn
+
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
 def same_answer_key(text: str) -> str:
@@ -31,3 +34,16 @@ def build_messages(instruction: str, n_images: int, *, system: str = "", turns: 
         content.append({"type": "text", "text": turn.text})
         messages.append({"role": turn.role, "content": content})
     return messages
+
+
+def last_instruction(messages: Sequence[dict]) -> str:
+    """The text of a conversation's last user turn."""
+    content = next(m["content"] for m in reversed(messages) if m["role"] == "user")
+    if isinstance(content, str):
+        return content
+    return " ".join(part["text"] for part in content if part["type"] == "text")
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text, stripped: a cut after `.`, `!` or `?` before white space, and at line breaks."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]

@@ -100,6 +100,7 @@ class ImageRef:
 class Candidate:
     """An answer with its scores under the active policy and scorer; `None` means not scored yet.
 
+    `mas_minimum`: the MAS of its worst part (sentence), where it was judged in parts.
     `a`, `b`, `good`, `hard` are the normalised values frozen in the selection (see m3po.scoring).
     """
 
@@ -109,6 +110,7 @@ class Candidate:
     votes: int = 0
     finish_reason: str | None = None
     mas: float | None = None
+    mas_minimum: float | None = None
     logp_sum: float | None = None
     n_tokens: int | None = None
     logp_mean: float | None = None

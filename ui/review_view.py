@@ -227,6 +227,8 @@ def _values(c: Candidate) -> list[Markup]:
         title = column.tooltip
         if column.key == "logp_mean" and c.logp_sum is not None:
             title += f" Sum {number(c.logp_sum)} nats over {plural(c.n_tokens or 0, 'token')}."
+        if column.key == "mas" and c.mas_minimum is not None:
+            title += f" The mean over its sentences; the worst one has {number(c.mas_minimum)}."
         cells.append(
             tag("span", tag("i", column.head), shown, class_="value", title=title, aria_label=f"{column.head} {shown}")
         )

@@ -1,8 +1,8 @@
 """Our own JSON Lines: one object a line, everything known of an instruction; the contract for scripts.
 
     {"id", "images": [path], "instruction", "split",
-     "candidates": [{"id", "text", "source", "votes", "mas", "logp_sum", "n_tokens", "logp_mean",
-                     "confidence", "good", "hard"}],
+     "candidates": [{"id", "text", "source", "votes", "mas", "mas_minimum", "logp_sum", "n_tokens",
+                     "logp_mean", "confidence", "good", "hard"}],
      "pair": {"chosen", "rejected", "m3p_score", "logp_margin"} or null, "no_pair_reason",
      "decision": {"verdict", "chosen", "rejected", "annotator", "note", "at"} or null}
 

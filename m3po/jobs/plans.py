@@ -10,7 +10,8 @@ import shlex
 import pyarrow as pa
 
 from m3po.errors import JobError
-from m3po.models.fingerprint import model_fingerprint
+from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
+from m3po.scorer_spec import parse_scorer
 from m3po.selection import RULES
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store import candidates, decisions, instructions, runs, selections
@@ -53,7 +54,8 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
             fingerprint = model_fingerprint(config.policy, config.adapter)
             logp = candidates.scorer_id(con, "logp", config.policy, fingerprint)
         if config.mas:
-            mas = candidates.scorer_id(con, "mas", config.mas, model_fingerprint(config.mas.removeprefix("clip:")))
+            part = parse_scorer(config.mas).parts[0]
+            mas = candidates.scorer_id(con, "mas", part.text, scorer_fingerprint(part))
         table = candidates.unscored(con, logp, mas, workspace.images)
         # A model that has yet to load changes nothing that is shown: its worker's results do (m3po.jobs.ingest).
         if not table.num_rows:

@@ -95,8 +95,8 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str]) -> dict:
         "split": row["split"],
         "candidates": [
             {"id": c["candidate_id"], "text": c["text"], "source": c["origin"]}
-            | {name: c[name] for name in ("votes", "mas", "logp_sum", "n_tokens", "logp_mean", "confidence")}
-            | {name: c[name] for name in ("good", "hard")}
+            | {name: c[name] for name in ("votes", "mas", "mas_minimum", "logp_sum", "n_tokens")}
+            | {name: c[name] for name in ("logp_mean", "confidence", "good", "hard")}
             for c in candidates
         ],
         "pair": pair,

@@ -144,8 +144,8 @@ def _neighbour(ids: list[int], shown: list[bool], current: int, direction: int) 
 def as_candidate(row: dict) -> Candidate:
     return Candidate(
         id=row["candidate_id"],
-        **{name: row[name] for name in ("text", "origin", "votes", "finish_reason", "mas", "logp_sum", "n_tokens")},
-        **{name: row[name] for name in ("logp_mean", "confidence", "a", "b", "good", "hard")},
+        **{name: row[name] for name in ("text", "origin", "votes", "finish_reason", "mas", "mas_minimum")},
+        **{name: row[name] for name in ("logp_sum", "n_tokens", "logp_mean", "confidence", "a", "b", "good", "hard")},
     )
 
 
