@@ -144,7 +144,7 @@ def sample(
 def score(
     workspace: Workspace,
     policy: Policy = "",
-    mas: Annotated[str, typer.Option(help="alignment scorer; default: the workspace's own")] = "",
+    mas: Annotated[str, typer.Option(help="KIND:MODEL or a weighted mean; default: the workspace's own")] = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
     batch_size: int = 16,
     as_json: Json = False,
@@ -152,9 +152,28 @@ def score(
     """Compute log-probs by the policy and MAS by the scorer for every candidate that lacks them."""
     with connect(workspace) as client:
         options = {"policy": _model(policy), "mas": _scorer(mas), "adapter": _model(adapter)}
-        started = client.call("score", **options, batch_size=batch_size)
-        run = follow(client, started)
+        for started in client.call("score", **options, batch_size=batch_size):
+            run = follow(client, started)
         say(run, run["message"] or f"The candidates of {run['done']} instructions are scored.", as_json)
+
+
+@app.command()
+def scorers(
+    workspace: Workspace,
+    use: Annotated[str, typer.Option(help="the number or name of the one to show and select by")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the MAS scorers whose values are stored, or switch to another one."""
+    with connect(workspace) as client:
+        if use:
+            used = client.call("use_scorer", scorer=_scorer_name(use))
+            say(used, f"{used['name']} is active now: select again for other pairs.", as_json)
+            return
+        found = client.call("scorers")
+    lines = [
+        f"{'*' if row['active'] else ' '} {row['id']}  {row['name']}  {row['candidates']} candidates" for row in found
+    ]
+    say({"scorers": found}, "\n".join(lines) or "No candidate has a MAS yet: score first.", as_json)
 
 
 @app.command()
@@ -272,6 +291,10 @@ def _model(name: str) -> str | None:
 def _scorer(name: str) -> str | None:
     """The same for each model that a scorer's name holds."""
     return map_folders(name, lambda model: _model(model) or model) if name else None
+
+
+def _scorer_name(name: str) -> str:
+    return name if name.isdecimal() else _scorer(name) or name
 
 
 def follow(client: Client | Local, run: dict) -> dict:

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 from m3po.errors import UsageError
@@ -70,7 +71,15 @@ class ScorerSpec:
         """The name that parses back to this."""
         if not self.is_mean:
             return self.parts[0].text
-        return " + ".join(f"{weight!r}*{part.text}" for weight, part in zip(self.weights, self.parts, strict=True))
+        return " + ".join(
+            f"{_plain(weight)}*{part.text}" for weight, part in zip(self.weights, self.parts, strict=True)
+        )
+
+
+def _plain(weight: float) -> str:
+    """All digits of a number, without an exponent and without zeros at its end."""
+    text = format(Decimal(repr(weight)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def parse_scorer(text: str) -> ScorerSpec:

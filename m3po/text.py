@@ -47,3 +47,28 @@ def last_instruction(messages: Sequence[dict]) -> str:
 def split_sentences(text: str) -> list[str]:
     """The sentences of a text, stripped: a cut after `.`, `!` or `?` before white space, and at line breaks."""
     return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
+
+
+def split_claims(text: str) -> list[str]:
+    """The statements that an answer makes, in order, by rule and without a model.
+
+    Each sentence is cut at `;`, and at the word "and" where three words or more stand on either side ("The boat is
+    red and the fish is blue" makes two, "black and white" stays one), but not behind "between" or "both", whose "and"
+    joins two names of one statement. What holds no letter and no digit is no claim.
+    """
+    claims = []
+    for sentence in split_sentences(text):
+        for clause in sentence.split(";"):
+            claims += _split_at_and(clause.split())
+    return [claim for claim in claims if any(character.isalnum() for character in claim)]
+
+
+def _split_at_and(words: list[str]) -> list[str]:
+    parts, start = [], 0
+    for place, word in enumerate(words):
+        left, right = words[start:place], words[place + 1 :]
+        joins = {"between", "both"} & {other.lower() for other in left}
+        if word.lower() == "and" and len(left) >= 3 and len(right) >= 3 and not joins:
+            parts.append(" ".join(left).rstrip(","))
+            start = place + 1
+    return [*parts, " ".join(words[start:])]

@@ -97,10 +97,19 @@ class ImageRef:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """One statement of an answer and what a judge says of it; `p_yes` in [0, 1], None where it only said yes or no."""
+
+    text: str
+    upheld: bool
+    p_yes: float | None = None
+
+
+@dataclass(frozen=True)
 class Candidate:
     """An answer with its scores under the active policy and scorer; `None` means not scored yet.
 
-    `mas_minimum`: the MAS of its worst part (sentence), where it was judged in parts.
+    `mas_minimum`: the MAS of its worst part (sentence), `claims`: its statements, where it was judged in parts.
     `a`, `b`, `good`, `hard` are the normalised values frozen in the selection (see m3po.scoring).
     """
 
@@ -119,15 +128,7 @@ class Candidate:
     b: float | None = None
     good: float | None = None
     hard: float | None = None
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement of an answer and what a judge says of it; `p_yes` in [0, 1], None where it only said yes or no."""
-
-    text: str
-    upheld: bool
-    p_yes: float | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -189,9 +189,8 @@ class SiglipScorer(ClipScorer):
 
     def _embed(self, texts: list[str]):
         inputs = self._tokenize(texts, padding="max_length", max_length=self.max_tokens, return_tensors="pt")
-        # The released tokenizers give no attention mask, and the models were trained without one.
-        given = {key: inputs[key].to(self.device) for key in self.tokenizer.model_input_names if key in inputs}
-        return self.model.get_text_features(**given)
+        # Without an attention mask, whatever the tokenizer offers: the models were trained without one.
+        return self.model.get_text_features(input_ids=inputs["input_ids"].to(self.device))
 
     def _measure(self, cosines: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(cosines * self.model.logit_scale.float().exp() + self.model.logit_bias.float())

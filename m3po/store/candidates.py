@@ -258,14 +258,22 @@ def candidates_of(con: Connection, instruction_ids: list[int], selection: int | 
         """
         WITH c AS (SELECT * FROM candidates WHERE instruction_id IN (SELECT unnest($ids::BIGINT[]))),
         v AS (SELECT candidate_id, sum(votes)::INTEGER AS votes FROM votes SEMI JOIN c USING (candidate_id)
-              GROUP BY candidate_id)
+              GROUP BY candidate_id),
+        told AS (
+            SELECT candidate_id,
+                   list({'text': text, 'upheld': upheld, 'p_yes': p_yes} ORDER BY scorer_id, number) AS claims
+            FROM claims SEMI JOIN c USING (candidate_id)
+            WHERE scorer_id = $mas OR scorer_id IN (SELECT part FROM scorer_parts WHERE scorer_id = $mas)
+            GROUP BY candidate_id)
         SELECT c.candidate_id, c.instruction_id, c.text, c.origin, c.finish_reason, coalesce(v.votes, 0) AS votes,
                m.mas, m.minimum AS mas_minimum, l.logp_sum, l.n_tokens, l.logp_sum / l.n_tokens AS logp_mean,
-               exp(l.logp_sum / l.n_tokens) AS confidence, s.a, s.b, s.good, s.hard
+               exp(l.logp_sum / l.n_tokens) AS confidence, s.a, s.b, s.good, s.hard,
+               coalesce(told.claims, []) AS claims
         FROM c
         LEFT JOIN v USING (candidate_id)
         LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
         LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
+        LEFT JOIN told USING (candidate_id)
         LEFT JOIN selection_values s ON s.candidate_id = c.candidate_id AND s.selection_id = $selection
         ORDER BY c.instruction_id, c.candidate_id
         """,

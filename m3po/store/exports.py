@@ -97,6 +97,7 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str]) -> dict:
             {"id": c["candidate_id"], "text": c["text"], "source": c["origin"]}
             | {name: c[name] for name in ("votes", "mas", "mas_minimum", "logp_sum", "n_tokens")}
             | {name: c[name] for name in ("logp_mean", "confidence", "good", "hard")}
+            | ({"claims": c["claims"]} if c["claims"] else {})
             for c in candidates
         ],
         "pair": pair,
