@@ -22,7 +22,8 @@ from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import M3poError, UsageError
 from m3po.jobs.worker import sentence_for
-from m3po.settings import SelectConfig, WorkspaceConfig, names_remote
+from m3po.scorer_spec import map_folders
+from m3po.settings import SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.training.presets import parse_overrides
@@ -78,7 +79,7 @@ def init(
         target = workspace.expanduser().resolve()
         policy = policy or os.path.relpath(own_policy, target)  # the checkout may be moved as a whole
         mas = mas or os.path.relpath(own_mas, target)
-    policy, mas = _model(policy) or policy, _model(mas) or mas  # config.toml is read from any folder
+    policy, mas = _model(policy) or policy, _scorer(mas) or mas  # config.toml is read from any folder
     kept = is_workspace(workspace.expanduser().resolve()) and bool(policy or mas) and not demo
     path = Studio.create(workspace, WorkspaceConfig(policy or None, mas or None, demo))
     if demo:
@@ -145,17 +146,36 @@ def sample(
 def score(
     workspace: Workspace,
     policy: Policy = "",
-    mas: Annotated[str, typer.Option(help="alignment scorer; default: the workspace's own")] = "",
+    mas: Annotated[str, typer.Option(help="KIND:MODEL or a weighted mean; default: the workspace's own")] = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
     batch_size: int = 16,
     as_json: Json = False,
 ) -> None:
     """Compute log-probs by the policy and MAS by the scorer for every candidate that lacks them."""
     with connect(workspace) as client:
-        options = {"policy": _model(policy), "mas": _model(mas), "adapter": _model(adapter)}
-        started = client.call("score", **options, batch_size=batch_size)
-        run = follow(client, started)
+        options = {"policy": _model(policy), "mas": _scorer(mas), "adapter": _model(adapter)}
+        for started in client.call("score", **options, batch_size=batch_size):
+            run = follow(client, started)
         say(run, run["message"] or f"The candidates of {run['done']} instructions are scored.", as_json)
+
+
+@app.command()
+def scorers(
+    workspace: Workspace,
+    use: Annotated[str, typer.Option(help="the number or name of the one to show and select by")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the MAS scorers whose values are stored, or switch to another one."""
+    with connect(workspace) as client:
+        if use:
+            used = client.call("use_scorer", scorer=_scorer_name(use))
+            say(used, f"{used['name']} is active now: select again for other pairs.", as_json)
+            return
+        found = client.call("scorers")
+    lines = [
+        f"{'*' if row['active'] else ' '} {row['id']}  {row['name']}  {row['candidates']} candidates" for row in found
+    ]
+    say({"scorers": found}, "\n".join(lines) or "No candidate has a MAS yet: score first.", as_json)
 
 
 @app.command()
@@ -267,18 +287,18 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
 
 
 def _model(name: str) -> str | None:
-    """A folder as an absolute path (the app may run elsewhere), a hub id or a remote spec as it is."""
-    if not name or names_remote(name):
-        return name or None
-    prefix, _, rest = name.rpartition(":")
-    folder = Path(rest).expanduser()
-    return (
-        f"{prefix}:{folder.resolve()}"
-        if prefix and folder.is_dir()
-        else str(folder.resolve())
-        if folder.is_dir()
-        else name
-    )
+    """A folder as an absolute path (the app may run elsewhere), a hub id or remote:MODEL@URL as it is."""
+    folder = Path(name).expanduser()
+    return (str(folder.resolve()) if folder.is_dir() else name) if name else None
+
+
+def _scorer(name: str) -> str | None:
+    """The same for each model that a scorer's name holds."""
+    return map_folders(name, lambda model: _model(model) or model) if name else None
+
+
+def _scorer_name(name: str) -> str:
+    return name if name.isdecimal() else _scorer(name) or name
 
 
 def follow(client: Client | Local, run: dict) -> dict:

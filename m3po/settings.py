@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from m3po.errors import UsageError, WorkspaceError
+from m3po.scorer_spec import map_folders, parse_scorer
 from m3po.types import RemoteModel
 
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd")
@@ -83,12 +84,15 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """Log-probs by `policy` (with `adapter`), MAS by `mas`; either may be None: then that signal is not computed."""
+    """Log-probs by `policy` (with `adapter`), MAS by `mas` (see m3po.scorer_spec); either may be None: then that signal
+    is not computed. `activate`: what was computed is then what is shown and selected by.
+    """
 
     policy: str | None
     mas: str | None
     adapter: str | None = None
     batch_size: int = 16
+    activate: bool = True
 
     def __post_init__(self) -> None:
         _check_numbers(self)
@@ -96,6 +100,8 @@ class ScoreConfig:
             raise UsageError("There is no model to score with: give --policy or --mas, or name them in config.toml.")
         check_weights(self.policy, "Log-probs are computed")
         check_address(self.mas)
+        if self.mas:
+            parse_scorer(self.mas)
         _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
 
 
@@ -215,12 +221,19 @@ def read_workspace_config(path: Path) -> WorkspaceConfig:
     unknown = sorted(set(values) - known)
     if unknown:
         raise WorkspaceError(f"{path} has the unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}.")
+
+    def place(name: str) -> str:
+        return str((path.parent / name).resolve()) if (path.parent / name).is_dir() else name
+
     for key in ("policy", "mas"):
         value = values.get(key)
         if value is not None and not isinstance(value, str):
             raise WorkspaceError(f"{path}: {key} must be text in quotes, a hub id or a folder.")
-        if value and (path.parent / value).is_dir():
-            values[key] = str((path.parent / value).resolve())
+        if value:
+            try:
+                values[key] = map_folders(value, place) if key == "mas" else place(value)
+            except UsageError as error:
+                raise WorkspaceError(f"{path}: {error}") from error
     for key in ("demo", "remote"):
         if not isinstance(values.get(key, False), bool):
             raise WorkspaceError(f"{path}: {key} must be true or false, without quotes.")

@@ -27,7 +27,7 @@ from m3po.settings import (
     names_remote,
     parse_remote,
 )
-from m3po.store import candidates, decisions, instructions, review, runs, selections
+from m3po.store import candidates, decisions, instructions, review, runs, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
@@ -208,7 +208,18 @@ class Studio:
         return self._queue("sample", config or self.default_sample(), **links)
 
     def start_score(self, config: ScoreConfig | None = None, **links: int | None) -> Run:
-        return self._queue("score", config or self.default_score(), **links)
+        """Returns the last run: a judge, a rating or a mean takes several, one after another."""
+        return self.start_scoring(config, **links)[-1]
+
+    def start_scoring(self, config: ScoreConfig | None = None, **links: int | None) -> list[Run]:
+        """Queue every run that it takes; raises UsageError or BadInputError for a scorer that cannot be used."""
+        config = config or self.default_score()
+        plans.check_score(self.workspace, config)
+        command = plans.command_line("score", self.workspace, config)
+        queued: list[Run] = []
+        for step in plans.score_steps(config):
+            queued.append(self._queue("score", step, command, **(links | ({"after": queued[-1].id} if queued else {}))))
+        return queued
 
     def start_select(self, config: SelectConfig | None = None, **links: int | None) -> Run:
         return self._queue("select", config or self.current_select(), **links)
@@ -223,6 +234,23 @@ class Studio:
         if info is None:
             return SelectConfig()
         return SelectConfig(**{field.name: info[field.name] for field in dataclasses.fields(SelectConfig)})
+
+    def scorers(self) -> list[dict]:
+        """The MAS scorers that there are: `id, name, range_low, range_high, candidates` (scored), `active`."""
+        return self.db.read(scorers.list_scorers)
+
+    def use_scorer(self, scorer: int | str) -> dict:
+        """Show, and select by, the values of another scorer, named by its number or as it was written.
+
+        The pairs stay those of the last selection until one selects again. Raises UsageError when there is none.
+        """
+        there = self.scorers()
+        named = [row for row in there if str(scorer) in (str(row["id"]), row["name"])]
+        if not named:
+            names = ", ".join(f"{row['id']} ({row['name']})" for row in there) or "none yet: score first"
+            raise UsageError(f"There is no scorer {scorer}; there are: {names}.")
+        self.db.write(lambda con: candidates.activate(con, "mas", named[-1]["id"]))
+        return named[-1] | {"active": True}
 
     def start_pipeline(
         self, sample: SampleConfig | None = None, score: ScoreConfig | None = None, select: SelectConfig | None = None
@@ -246,9 +274,9 @@ class Studio:
             return None
         return None if self.db.read(selections.any_pairs) else self.start_pipeline()
 
-    def _queue(self, kind: str, config: object, **links: int | None) -> Run:
+    def _queue(self, kind: str, config: object, command: str = "", **links: int | None) -> Run:
         check_specs(self.workspace.read_config(), dataclasses.asdict(config))
-        command = plans.command_line(kind, self.workspace, config)
+        command = command or plans.command_line(kind, self.workspace, config)
         run_id = self.db.write(lambda con: self.runner.queue(con, kind, dataclasses.asdict(config), command, **links))
         self.runner.wake()
         return self.run(run_id)
@@ -345,8 +373,13 @@ class Studio:
         policy, mas = policy or self.local_policy, mas or self.config.mas
         if names_remote(mas) and not self.workspace.read_config().remote:
             mas = None
-        if policy or mas:
-            self.start_score(ScoreConfig(policy=policy, mas=mas))
+        try:
+            if policy or mas:
+                self.start_score(ScoreConfig(policy=policy, mas=mas))
+        except (
+            M3poError
+        ) as error:  # the answer is stored; a scorer that may no longer be asked is no fault of its writer
+            log.warning("an edited answer stays unscored: %s", error)
 
     # ---- images -----------------------------------------------------------------------------------------------
 

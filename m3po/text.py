@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 from m3po.types import Turn
+
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
 def same_answer_key(text: str) -> str:
@@ -31,3 +34,41 @@ def build_messages(instruction: str, n_images: int, *, system: str = "", turns: 
         content.append({"type": "text", "text": turn.text})
         messages.append({"role": turn.role, "content": content})
     return messages
+
+
+def last_instruction(messages: Sequence[dict]) -> str:
+    """The text of a conversation's last user turn."""
+    content = next(m["content"] for m in reversed(messages) if m["role"] == "user")
+    if isinstance(content, str):
+        return content
+    return " ".join(part["text"] for part in content if part["type"] == "text")
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text, stripped: a cut after `.`, `!` or `?` before white space, and at line breaks."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
+
+
+def split_claims(text: str) -> list[str]:
+    """The statements that an answer makes, in order, by rule and without a model.
+
+    Each sentence is cut at `;`, and at the word "and" where three words or more stand on either side ("The boat is
+    red and the fish is blue" makes two, "black and white" stays one), but not behind "between" or "both", whose "and"
+    joins two names of one statement. What holds no letter and no digit is no claim.
+    """
+    claims = []
+    for sentence in split_sentences(text):
+        for clause in sentence.split(";"):
+            claims += _split_at_and(clause.split())
+    return [claim for claim in claims if any(character.isalnum() for character in claim)]
+
+
+def _split_at_and(words: list[str]) -> list[str]:
+    parts, start = [], 0
+    for place, word in enumerate(words):
+        left, right = words[start:place], words[place + 1 :]
+        joins = {"between", "both"} & {other.lower() for other in left}
+        if word.lower() == "and" and len(left) >= 3 and len(right) >= 3 and not joins:
+            parts.append(" ".join(left).rstrip(","))
+            start = place + 1
+    return [*parts, " ".join(words[start:])]

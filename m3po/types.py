@@ -97,9 +97,19 @@ class ImageRef:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """One statement of an answer and what a judge says of it; `p_yes` in [0, 1], None where it only said yes or no."""
+
+    text: str
+    upheld: bool
+    p_yes: float | None = None
+
+
+@dataclass(frozen=True)
 class Candidate:
     """An answer with its scores under the active policy and scorer; `None` means not scored yet.
 
+    `mas_minimum`: the MAS of its worst part (sentence), `claims`: its statements, where it was judged in parts.
     `a`, `b`, `good`, `hard` are the normalised values frozen in the selection (see m3po.scoring).
     """
 
@@ -109,6 +119,7 @@ class Candidate:
     votes: int = 0
     finish_reason: str | None = None
     mas: float | None = None
+    mas_minimum: float | None = None
     logp_sum: float | None = None
     n_tokens: int | None = None
     logp_mean: float | None = None
@@ -117,6 +128,7 @@ class Candidate:
     b: float | None = None
     good: float | None = None
     hard: float | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,15 +137,6 @@ class RemoteModel:
 
     model: str
     url: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement of an answer and what a judge says of it; `p_yes` in [0, 1], None where it only said yes or no."""
-
-    text: str
-    upheld: bool
-    p_yes: float | None = None
 
 
 @dataclass(frozen=True)

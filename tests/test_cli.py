@@ -17,7 +17,7 @@ from m3po.cli import main
 from m3po.studio import Studio
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("init", "import", "sample", "score", "select", "export", "train", "evaluate", "status")
+COMMANDS = ("init", "import", "sample", "score", "scorers", "select", "export", "train", "evaluate", "status")
 
 
 def m3po(*words, code=0):
@@ -84,6 +84,7 @@ def test_init_import_status_and_export(tmp_path, source):
         (("status", "{tmp}/nowhere"), "is not a workspace"),
         (("import", "{ws}", "{tmp}/nowhere"), "nowhere"),
         (("sample", "{ws}", "--policy", "{tmp}/empty"), "empty"),
+        (("score", "{ws}", "--mas", "column:Humour"), "no rating 'Humour'"),
         (("train", "{ws}", "--policy", "x"), "no pair to train on"),
         (("evaluate", "{ws}", "--policy", "x"), "split is empty"),
     ],
@@ -111,6 +112,8 @@ def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, here, words, sen
         (("sample", "{ws}", "--policy", "x", "--k", "0"), "k = 0"),
         (("sample", "{ws}", "--policy", "x", "--temperature", "nan"), "temperature"),
         (("score", "{ws}", "--policy", "x", "--batch-size", "0"), "batch_size"),
+        (("score", "{ws}", "--mas", "blip:x"), "no kind of scorer 'blip'"),
+        (("scorers", "{ws}", "--use", "3"), "There is no scorer 3"),
         (("select", "{ws}", "--rule", "best"), "choose one of m3po"),
         (("select", "{ws}", "--delta", "1.5"), "delta = 1.5"),
         (("export", "{ws}", "{tmp}/out", "--format", "csv"), "choose one of m3po, trl"),

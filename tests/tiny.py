@@ -39,9 +39,14 @@ _CORPUS = (
 
 
 def build_tokenizer(
-    *, wrap: bool = False, max_length: int = 1024, special: Sequence[str] = (), named: dict[str, str] | None = None
+    *,
+    wrap: bool = False,
+    max_length: int = 1024,
+    special: Sequence[str] = (),
+    named: dict[str, str] | None = None,
+    ends: bool = False,
 ):
-    """Byte-level BPE with a few merges: any text is encoded without loss. `wrap` adds bos and eos.
+    """Byte-level BPE with a few merges: any text is encoded without loss. `wrap` adds bos and eos, `ends` eos alone.
 
     `special` are further special tokens, `named` ones that are attributes of the tokenizer too (`boi_token` ...).
     """
@@ -59,6 +64,8 @@ def build_tokenizer(
     if wrap:
         ends = [("<s>", 1), ("</s>", 3)]
         core.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    if ends:
+        core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 3)])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         bos_token="<s>",
@@ -190,6 +197,32 @@ def build_mas(folder: Path, *, seed: int = 0, max_tokens: int = 40) -> Path:
     model = CLIPModel(config).eval()
     model.save_pretrained(folder)
     CLIPProcessor(build_image_processor(), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def build_siglip(folder: Path, *, seed: int = 0, max_tokens: int = 24) -> Path:
+    """Save a random SigLIP whose text part reads exactly `max_tokens` tokens, padded, into `folder`."""
+    import torch
+    from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, SiglipProcessor
+
+    tokenizer = build_tokenizer(max_length=max_tokens, ends=True)
+    tokenizer.padding_side = "right"
+    tokenizer.model_input_names = ["input_ids"]  # as the released ones: padding is read, not masked
+    common = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**common, "vocab_size": len(tokenizer), "max_position_embeddings": max_tokens, "projection_size": 32}
+    vision = {**common, "image_size": IMAGE_SIZE, "patch_size": PATCH}
+    torch.manual_seed(seed)
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3)  # else every image and text looks the same to random weights
+        model.logit_scale.fill_(1.5)
+        model.logit_bias.fill_(-0.5)
+    model.save_pretrained(folder)
+    SiglipProcessor(
+        SiglipImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}), tokenizer
+    ).save_pretrained(folder)
     return folder
 
 

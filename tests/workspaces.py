@@ -51,7 +51,11 @@ def add_answers(con: Connection, instruction_id: int, answers: list[Answer]) -> 
         ids.append(candidate_id)
         con.execute("INSERT INTO votes VALUES (?, ?, ?)", [candidate_id, sampler, answer.votes])
         if answer.mas is not None:
-            con.execute("INSERT INTO mas_scores VALUES (?, ?, 1, ?, now()::TIMESTAMP)", [candidate_id, mas, answer.mas])
+            con.execute(
+                "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas, created_at)"
+                " VALUES (?, ?, 1, ?, now()::TIMESTAMP)",
+                [candidate_id, mas, answer.mas],
+            )
         if answer.logp is not None:
             con.execute(
                 "INSERT INTO logprobs VALUES (?, ?, 1, ?, ?, [], [], [], now()::TIMESTAMP)",

@@ -44,7 +44,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
             )
             all_btn = gr.Button("Run all: sample, score, select", variant="primary", elem_id="data-all")
             sampling = build_sample_card(studio, defaults)
-            scoring = build_score_card(studio, defaults)
+            scoring, connect_switch = build_score_card(studio, defaults, message)
             selecting = build_select_card(studio)
     policy = scoring.form[0]
     strips = [workspace, importing.strip, sampling.strip, scoring.strip, selecting.strip]
@@ -103,7 +103,9 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         return draw_strips(studio) if visible else [gr.skip()] * len(strips)
 
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
-    gr.Timer(TICK).tick(on_tick, visible, strips, js=IF_VISIBLE, **QUIET)
+    timer = gr.Timer(TICK)
+    timer.tick(on_tick, visible, strips, js=IF_VISIBLE, **QUIET)
+    connect_switch(timer, visible, page)
     page.load(lambda: draw_strips(studio), None, strips, **QUIET)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from m3po.types import TRAINING_VERDICTS, Candidate, ImageRef, ReviewItem
+from m3po.types import TRAINING_VERDICTS, Candidate, Claim, ImageRef, ReviewItem
 from ui.formatting import (
     PAIR_TOOLTIPS,
     SCORE_COLUMNS,
@@ -162,9 +162,36 @@ def _draw_card(
         tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c, scoring),
             tag("span", *_values(c), class_="values"), class_="card-head"),
         tag("p", text, class_="card-text", dir="auto"),
+        _draw_refuted(c),
         class_=f"card card-{role}", data_candidate_id=c.id, data_role=role, data_number=n, tabindex="0",
         aria_label=f"Candidate {n}, {role}",
     )  # fmt: skip
+
+
+def _refuted(c: Candidate) -> list[Claim]:
+    return [claim for claim in c.claims if not claim.upheld]
+
+
+def _count_refuted(c: Candidate) -> Markup | None:
+    """What a closed row says of them; open, it names them."""
+    if not _refuted(c):
+        return None
+    title = "Claims of this answer that the judge did not uphold, of all that it makes; open the row to read them."
+    return tag("span", f"{len(_refuted(c))} of {len(c.claims)} refuted", class_="chip", title=title)
+
+
+def _draw_refuted(c: Candidate) -> Markup | None:
+    """The claims that the judge did not uphold; nothing where it upheld all, or was not asked."""
+    refuted = _refuted(c)
+    if not refuted:
+        return None
+    items = [
+        tag("li", clip(claim.text), dir="auto",
+            title=None if claim.p_yes is None else f"The judge's P(yes) is {number(claim.p_yes)}.")
+        for claim in refuted
+    ]  # fmt: skip
+    head = f"{len(refuted)} of {plural(len(c.claims), 'claim')} refuted:"
+    return tag("div", tag("b", head), tag("ul", *items), class_="refuted-claims")
 
 
 def _draw_vacant(role: str) -> Markup:
@@ -187,8 +214,8 @@ def _draw_row(n: int, c: Candidate, scoring: bool) -> Markup:
         tag(
             "div",
             tag("kbd", n, title=_key_help(n)),
-            tag("p", clip(c.text), class_="row-text", dir="auto"),
-            tag("span", _origin(c, scoring), *_values(c), class_="values"),
+            tag("div", tag("p", clip(c.text), class_="row-text", dir="auto"), _draw_refuted(c), class_="row-said"),
+            tag("span", _origin(c, scoring), _count_refuted(c), *_values(c), class_="values"),
             tag("div", *make, class_="row-actions"),
             class_="row-body",
         ),
@@ -227,6 +254,8 @@ def _values(c: Candidate) -> list[Markup]:
         title = column.tooltip
         if column.key == "logp_mean" and c.logp_sum is not None:
             title += f" Sum {number(c.logp_sum)} nats over {plural(c.n_tokens or 0, 'token')}."
+        if column.key == "mas" and c.mas_minimum is not None:
+            title += f" The mean over its sentences; the worst one has {number(c.mas_minimum)}."
         cells.append(
             tag("span", tag("i", column.head), shown, class_="value", title=title, aria_label=f"{column.head} {shown}")
         )

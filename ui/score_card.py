@@ -1,18 +1,36 @@
-"""The Score card: which models give the two signals."""
+"""The Score card: which models give the two signals, and which scorer's values are shown."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
+from m3po.errors import M3poError
+from m3po.scorer_spec import short_name
 from m3po.settings import ScoreConfig
 from m3po.studio import Studio
 from ui.cards import Card, build_run_strip, draw_heading
+from ui.data_view import draw_notice
+from ui.form import QUIET
+from ui.formatting import plural
+from ui.markup import Markup
+
+IF_VISIBLE = "(visible, drawn) => [Boolean(document.querySelector('#data-page')?.offsetParent), drawn]"
+MAS_HELP = (
+    "A CLIP or SigLIP folder or hub id; vqa:MODEL or claims:MODEL, a judge; column:NAME, an imported rating; "
+    "remote:MODEL@URL; or a mean, 0.7*clip:A + 0.3*vqa:B."
+)
 
 
-def build_score_card(studio: Studio, defaults: dict[str, Any]) -> Card:
-    """The first field of the form is the policy's name; `read` gives a ScoreConfig."""
+Connect = Callable[[gr.Timer, gr.Checkbox, gr.Blocks], None]
+
+
+def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML) -> tuple[Card, Connect]:
+    """The first field of the form is the policy's name; `read` gives a ScoreConfig. Switching the scorer speaks through
+    `message`; what is returned beside the card keeps the switch true, on each tick of a timer while it is visible.
+    """
     with gr.Column(elem_classes="card-group"):
         draw_heading("2 · Score", "Log-probs by the policy, MAS by the scorer, for what has none yet.")
         with gr.Row(elem_classes="settings"):
@@ -20,12 +38,55 @@ def build_score_card(studio: Studio, defaults: dict[str, Any]) -> Card:
                 defaults.get("policy", ""), label="Policy (folder or hub id)", scale=4, elem_id="data-policy"
             )
             mas = gr.Textbox(
-                defaults.get("mas", ""), label="MAS scorer (folder or hub id)", scale=4, elem_id="data-mas"
+                defaults.get("mas", ""),
+                label="MAS scorer (folder, hub id or KIND:MODEL)",
+                placeholder=MAS_HELP,
+                scale=4,
+                elem_id="data-mas",
             )
             button = gr.Button("Score", elem_id="data-score", min_width=90)
+        switch = gr.Dropdown(
+            [],
+            label="MAS shown, and selected by",
+            interactive=True,
+            visible=False,
+            filterable=False,
+            elem_id="data-scorer",
+        )
         strip = build_run_strip(studio)
 
     def read(policy: str, mas: str) -> ScoreConfig:
         return ScoreConfig(policy=policy.strip() or None, mas=mas.strip() or None)
 
-    return Card(button, strip, [policy, mas], read)
+    def on_switch(scorer: int) -> Markup:
+        try:
+            name = short_name(studio.use_scorer(scorer)["name"])
+        except M3poError as error:
+            return draw_notice(str(error))
+        return draw_notice(f"MAS by {name} is shown now; the pairs change when you press Select.", good=True)
+
+    def on_tick(visible: bool, drawn: str) -> list:
+        return _draw_switch(studio, drawn) if visible else [gr.skip(), gr.skip()]
+
+    drawn = gr.State("")  # an open menu is not drawn anew for nothing
+    switch.input(on_switch, switch, message, **QUIET)
+
+    def connect(timer: gr.Timer, visible: gr.Checkbox, page: gr.Blocks) -> None:
+        timer.tick(on_tick, [visible, drawn], [switch, drawn], js=IF_VISIBLE, **QUIET)
+        page.load(lambda: _draw_switch(studio, ""), None, [switch, drawn], **QUIET)
+
+    return Card(button, strip, [policy, mas], read), connect
+
+
+def _draw_switch(studio: Studio, drawn: str) -> list:
+    there = [row for row in studio.scorers() if row["candidates"] or row["active"]]
+    names = [short_name(row["name"]) for row in there]
+    choices = []
+    for name, row in zip(names, there, strict=True):
+        twin = f" (no. {row['id']})" if names.count(name) > 1 else ""
+        choices.append((f"{name}{twin}: {plural(row['candidates'], 'candidate')}", row["id"]))
+    active = next((row["id"] for row in there if row["active"]), None)
+    now = repr((choices, active))
+    if now == drawn:
+        return [gr.skip(), gr.skip()]
+    return [gr.Dropdown(choices=choices, value=active, visible=len(choices) > 1), now]

@@ -1,16 +1,17 @@
 """Our own JSON Lines: one object a line, everything known of an instruction; the contract for scripts.
 
     {"id", "images": [path], "instruction", "split",
-     "candidates": [{"id", "text", "source", "votes", "mas", "logp_sum", "n_tokens", "logp_mean",
-                     "confidence", "good", "hard", "samplers": [{"sampler", "policy", "votes"}],
+     "candidates": [{"id", "text", "source", "votes", "mas", "mas_minimum", "logp_sum", "n_tokens",
+                     "logp_mean", "confidence", "good", "hard", "samplers": [{"sampler", "policy", "votes"}],
                      "sampler_logp_sum": as a remote policy's server told it}],
      "pair": {"chosen", "rejected", "m3p_score", "logp_margin"} or null, "no_pair_reason",
      "decision": {"verdict", "chosen", "rejected", "annotator", "note", "at"} or null}
 
-with `system` and `turns` ([{"role", "text"}]) where an instruction has them. Read back, `instruction` alone
-is required and candidates need only `text`; scores, pairs and decisions are not taken over, since they belong
-to the models, the selection and the people of the workspace that wrote them. Optional truth: `answer`,
-`objects`, `category`. Image paths are taken from the file's folder; an absolute path may also name an image
+with `claims` ([{"text", "upheld", "p_yes"}]) in candidates that a judge read claim by claim, and `system` and
+`turns` ([{"role", "text"}]) where an instruction has them. Read back, `instruction` alone is required and
+candidates need only `text`; scores, pairs and decisions are not taken over, since they belong to the models, the
+selection and the people of the workspace that wrote them. Optional truth: `answer`, `objects`, `category`.
+Image paths are taken from the file's folder; an absolute path may also name an image
 in a workspace, known by its file name being its SHA-256.
 """
 

@@ -46,14 +46,6 @@ class Item:
     def id(self) -> int:
         return self.row["instruction_id"]
 
-    @property
-    def instruction(self) -> str:
-        """The text of the last user turn."""
-        content = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
-        if isinstance(content, str):
-            return content
-        return " ".join(part["text"] for part in content if part["type"] == "text")
-
 
 Work = Callable[[list[Item]], Sequence[list[dict]]]
 Ask = Callable[[dict], Awaitable[list[dict]]]  # a row of the input -> its output rows

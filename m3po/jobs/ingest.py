@@ -67,7 +67,9 @@ def ingest_events(con: Connection, run_id: int, kind: str, config: dict, folder:
         values["ended_at"] = dt.datetime.fromtimestamp(ending["t"], dt.UTC).replace(tzinfo=None)
         if ending["event"] == "finished":
             values["result"] = ending.get("result") or {}
-            if kind == "score":  # another scorer takes over when all its values are there, not while they trickle in
+            if kind == "score" and config.get(
+                "activate", True
+            ):  # another scorer takes over when all its values are there, not while they trickle in
                 candidates.activate_scorers(con, config["logp_scorer"], config["mas_scorer"])
     runs.update_run(con, run_id, **values)
     return ending
@@ -78,6 +80,7 @@ def _ingest_shard(con: Connection, run_id: int, kind: str, config: dict, path) -
         candidates.ingest_samples(con, path, config["sampler"], run_id)
     elif kind == "score":
         candidates.ingest_scores(con, path, config["logp_scorer"], config["mas_scorer"], run_id)
-        candidates.activate_scorers(con, config["logp_scorer"], config["mas_scorer"], only_first=True)
+        if config.get("activate", True):
+            candidates.activate_scorers(con, config["logp_scorer"], config["mas_scorer"], only_first=True)
     elif kind == "evaluate":
         runs.add_answers(con, run_id, pq.read_table(path))

@@ -35,6 +35,8 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
                 f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
                 "or set more epochs or a smaller batch."
             )
+        if info and info["mas_scorer"] != candidates.active_scorer(con, "mas"):
+            problems.append("The pairs were selected by another scorer than the one that is shown now: select again.")
         if any(run.kind in ("sample", "select") for run in runs.read_active(con)):
             problems.append("The models are still at work: more pairs will come, and this run would not have them.")
         elif unselected := selections.count_not_selected(con, selection):

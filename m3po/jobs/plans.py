@@ -10,10 +10,11 @@ import shlex
 import pyarrow as pa
 
 from m3po.errors import JobError
-from m3po.models.fingerprint import model_fingerprint
+from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
+from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_scorer
 from m3po.selection import RULES
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig, check_specs
-from m3po.store import candidates, decisions, instructions, runs, selections
+from m3po.store import candidates, decisions, instructions, runs, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.types import Run
@@ -45,19 +46,48 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
     return {**dataclasses.asdict(config), "sampler": sampler, "fingerprint": fingerprint}, table
 
 
+def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
+    """The runs that a scoring takes, in order: each has one scorer, and a judge, which is large, no policy beside it.
+
+    The parts of a mean are scored one by one, each stored as a scorer of its own; the mean comes last.
+    """
+    if not config.mas:
+        return [config]
+    spec = parse_scorer(config.mas)
+    alone = spec.is_mean or spec.parts[0].kind not in ("", "clip", "siglip")
+    steps = [dataclasses.replace(config, mas=None)] if alone and config.policy else []
+    only_mas = dataclasses.replace(config, policy=None, adapter=None) if alone else config
+    if spec.is_mean:
+        steps += [dataclasses.replace(only_mas, mas=part.text, activate=False) for part in spec.parts]
+    return [*steps, dataclasses.replace(only_mas, mas=spec.text)]
+
+
+def check_score(workspace: Workspace, config: ScoreConfig) -> None:
+    """Refuse before anything is queued what cannot be scored: a remote judge where the workspace forbids it
+    (UsageError), a rating that no file brought (BadInputError)."""
+    check_specs(workspace.read_config(), {"mas": config.mas})
+    for part in parse_scorer(config.mas).parts if config.mas else ():
+        if part.kind == "column":
+            workspace.db.read(lambda con, name=part.model: scorers.check_rating(con, name))
+
+
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
-    config = ScoreConfig(**run.config)
+    config = ScoreConfig(**{k: v for k, v in run.config.items() if k in SCORE_FIELDS})
+    check_score(workspace, config)
+    spec = parse_scorer(config.mas) if config.mas else None
+    if spec and (spec.is_mean or spec.parts[0].kind == "column"):
+        return workspace.db.write(lambda con: _score_by_sql(con, spec, config, run.id))
 
     def read(con: Connection) -> tuple[int | None, int | None, pa.Table]:
         logp = mas = None
         if config.policy:
             fingerprint = model_fingerprint(config.policy, config.adapter)
             logp = candidates.scorer_id(con, "logp", config.policy, fingerprint)
-        if config.mas:
-            mas = candidates.scorer_id(con, "mas", config.mas, model_fingerprint(config.mas.removeprefix("clip:")))
+        if spec:
+            mas = _part_id(con, spec.parts[0])
         table = candidates.unscored(con, logp, mas, workspace.images)
         # A model that has yet to load changes nothing that is shown: its worker's results do (m3po.jobs.ingest).
-        if not table.num_rows:
+        if not table.num_rows and config.activate:
             candidates.activate_scorers(con, logp, mas)
         return logp, mas, table
 
@@ -65,6 +95,27 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     if not table.num_rows:
         return {"message": "Nothing to score: every candidate has its scores.", "scored": 0}
     return {**dataclasses.asdict(config), "logp_scorer": logp, "mas_scorer": mas}, table
+
+
+def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, run_id: int) -> dict:
+    """A rating or a mean is computed here, at once."""
+    if spec.is_mean:
+        parts = [(share, _part_id(con, part)) for share, part in zip(spec.shares, spec.parts, strict=True)]
+        scorer = scorers.mean_scorer(con, spec.text, parts)
+        scored = scorers.fill_mean(con, scorer, run_id)
+    else:
+        scorer = _part_id(con, spec.parts[0])
+        scored = scorers.fill_from_ratings(con, scorer, spec.parts[0].model, run_id)
+    if config.activate:
+        candidates.activate_scorers(con, None, scorer)
+    return {"message": f"{scored} candidates scored by {spec.text}.", "scored": scored}
+
+
+def _part_id(con: Connection, part: ScorerPart) -> int:
+    return candidates.scorer_id(con, "mas", part.text, scorer_fingerprint(part))
+
+
+SCORE_FIELDS = {field.name for field in dataclasses.fields(ScoreConfig)}
 
 
 def _prepare_select(workspace: Workspace, run: Run) -> Prepared:

@@ -56,6 +56,11 @@ SCORE_OUTPUT = pa.schema(
             pa.list_(pa.int32()),
         ),  # start offset of each token in the text; end-of-turn: len(text)
         ("mas", pa.float64()),
+        ("mas_minimum", pa.float64()),  # of the worst part, where the answer was judged in parts
+        (
+            "claims",
+            pa.list_(pa.struct([("text", pa.string()), ("upheld", pa.bool_()), ("p_yes", pa.float64())])),
+        ),
     ]
 )
 

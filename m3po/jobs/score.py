@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
 from m3po.jobs.batches import Item, run_batches
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.jobs.worker import Worker, main
-from m3po.models.fingerprint import model_fingerprint
+from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
+from m3po.scorer_spec import parse_scorer
 from m3po.settings import ScoreConfig
 
 if TYPE_CHECKING:
     from m3po.models.alignment import AlignmentScorer
     from m3po.models.policy import Policy, TokenScores
+    from m3po.types import Judgement
 
 
 def run(job: Worker) -> dict:
@@ -33,7 +36,7 @@ def run(job: Worker) -> dict:
     job.progress(0, len(rows), "instructions", message="Loading the models")
     result = {
         "policy_fingerprint": model_fingerprint(config.policy, config.adapter) if config.policy else None,
-        "mas_fingerprint": model_fingerprint(config.mas.removeprefix("clip:")) if config.mas else None,
+        "mas_fingerprint": scorer_fingerprint(parse_scorer(config.mas).parts[0]) if config.mas else None,
     }
     done = skipped = candidates = 0
     if todo:
@@ -88,30 +91,43 @@ class _Scoring:
     def _log_probs(self, items: list[Item]) -> dict[tuple[int, int], TokenScores]:
         """Token scores by (item, place of the candidate)."""
         wanted = [_places(item, "want_logp") if self.policy else [] for item in items]
+        return self._tell(self._token_scores, items, wanted, "log-prob")
+
+    def _mas(self, items: list[Item]) -> dict[tuple[int, int], Judgement]:
+        """Judgements by (item, place of the candidate); an instruction without an image has none, unless the scorer
+        can do without."""
+        bare = self.scorer and not getattr(self.scorer, "needs_image", True)
+        wanted = [_places(item, "want_mas") if self.scorer and (item.images or bare) else [] for item in items]
+        return self._tell(self._judgements, items, wanted, "MAS")
+
+    def _tell(
+        self, measure: Callable, items: list[Item], wanted: list[list[int]], signal: str
+    ) -> dict[tuple[int, int], object]:
+        """What `measure` says of the wanted places; an answer that it refuses costs only itself."""
         asked = [n for n, places in enumerate(wanted) if places]
         if not asked:
             return {}
         try:
-            scores = self._score_answers(items, asked, wanted)
+            return measure(items, asked, wanted)
         except BadInputError as error:
             if len(items) > 1:
                 raise  # the batch is halved until the culprit is alone
             if len(wanted[0]) == 1:
-                self._warn_no_log_prob(items[0], wanted[0][0], error)
+                self._warn(items[0], wanted[0][0], signal, error)
                 return {}
-            scores = {}
+            told = {}
             for place in wanted[0]:
                 try:
-                    scores.update(self._score_answers(items, [0], [[place]]))
+                    told.update(measure(items, [0], [[place]]))
                 except BadInputError as alone:
-                    self._warn_no_log_prob(items[0], place, alone)
-        return scores
+                    self._warn(items[0], place, signal, alone)
+            return told
 
-    def _warn_no_log_prob(self, item: Item, place: int, error: BadInputError) -> None:
+    def _warn(self, item: Item, place: int, signal: str, error: BadInputError) -> None:
         answer = f"{item.row['texts'][place]!r:.60}"
-        self.job.emit("warning", message=f"Answer {answer} to {item.row['name']} has no log-prob: {error}")
+        self.job.emit("warning", message=f"Answer {answer} to {item.row['name']} has no {signal}: {error}")
 
-    def _score_answers(
+    def _token_scores(
         self, items: list[Item], asked: list[int], wanted: list[list[int]]
     ) -> dict[tuple[int, int], TokenScores]:
         rows = self.policy.log_probs(
@@ -120,38 +136,40 @@ class _Scoring:
             [[items[n].row["texts"][place] for place in wanted[n]] for n in asked],
             [[bool(items[n].row["truncated"][place]) for place in wanted[n]] for n in asked],
         )
-        return {
-            (n, place): score
-            for n, row in zip(asked, rows, strict=True)
-            for place, score in zip(wanted[n], row, strict=True)
-        }
+        return _by_place(rows, asked, wanted)
 
-    def _mas(self, items: list[Item]) -> dict[tuple[int, int], float]:
-        """MAS by (item, place of the candidate); instructions without an image have none."""
-        wanted = [_places(item, "want_mas") if self.scorer and item.images else [] for item in items]
-        asked = [n for n, places in enumerate(wanted) if places]
-        if not asked:
-            return {}
+    def _judgements(
+        self, items: list[Item], asked: list[int], wanted: list[list[int]]
+    ) -> dict[tuple[int, int], Judgement]:
         rows = self.scorer.score(
-            [items[n].instruction for n in asked],
+            [items[n].messages for n in asked],
             [items[n].images for n in asked],
             [[items[n].row["texts"][place] for place in wanted[n]] for n in asked],
         )
-        return {
-            (n, place): mas
-            for n, row in zip(asked, rows, strict=True)
-            for place, mas in zip(wanted[n], row, strict=True)
-        }
+        return _by_place(rows, asked, wanted)
+
+
+def _by_place(rows: list[list], asked: list[int], wanted: list[list[int]]) -> dict[tuple[int, int], object]:
+    return {
+        (n, place): value
+        for n, row in zip(asked, rows, strict=True)
+        for place, value in zip(wanted[n], row, strict=True)
+    }
 
 
 def _places(item: Item, want: str) -> list[int]:
     return [place for place, wanted in enumerate(item.row[want]) if wanted]
 
 
-def _output_row(instruction_id: int, candidate_id: int, scores: TokenScores | None, mas: float | None) -> dict:
+def _output_row(instruction_id: int, candidate_id: int, scores: TokenScores | None, mas: Judgement | None) -> dict:
     # A value that is no number is no score: it would sort above every other.
     row = {"instruction_id": instruction_id, "candidate_id": candidate_id}
-    row["mas"] = mas if mas is not None and math.isfinite(mas) else None
+    if mas is not None and math.isfinite(mas.score):
+        row |= {
+            "mas": mas.score,
+            "mas_minimum": mas.minimum,
+            "claims": [dataclasses.asdict(claim) for claim in mas.claims],
+        }
     if scores is not None and math.isfinite(scores.logp_sum):
         row |= {
             "logp_sum": scores.logp_sum,

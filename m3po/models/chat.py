@@ -110,6 +110,10 @@ class ChatFormat:
         bos = self.tokenizer.bos_token
         return not (bos and prompt.startswith(bos))
 
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of rendered prompts as their tokenizer alone writes them: image placeholders are not expanded."""
+        return self.tokenizer(list(texts), add_special_tokens=self._adds_special(texts[0]))["input_ids"]
+
     def encode_answers(self, prompt: str, answers: Sequence[str], truncated: Sequence[bool]) -> list[AnswerTokens]:
         """Tokens of `answers` after the rendered `prompt`; truncated ones get no end of turn.
 

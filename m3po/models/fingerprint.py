@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from m3po.scorer_spec import ScorerPart
 from m3po.settings import parse_remote
 
 _MIB = 1024 * 1024
@@ -29,6 +30,18 @@ def model_fingerprint(name: str | Path, adapter: str | Path | None = None, *, re
     """
     base = _fingerprint(name, revision)
     return base if adapter is None else f"{base}+{_fingerprint(adapter, None)}"
+
+
+def scorer_fingerprint(part: ScorerPart) -> str:
+    """What identifies a scorer: its model's content, and the way it is used where that is not the model's own.
+
+    A CLIP or SigLIP model is known by its content alone, with or without the prefix.
+    """
+    if part.kind in ("", "clip", "siglip"):
+        return model_fingerprint(part.model)
+    if part.kind in ("vqa", "claims"):
+        return f"{part.kind}:{model_fingerprint(part.model, part.adapter)}"
+    return part.text
 
 
 def _fingerprint(name: str | Path, revision: str | None) -> str:

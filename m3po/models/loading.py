@@ -209,6 +209,8 @@ def _sentence(name: str, part: str, error: Exception) -> str:
     text = str(error)
     if isinstance(error, ImportError) and "torchvision" in text.lower():
         return f"{name} {_TORCHVISION}."
+    if isinstance(error, ImportError) and "sentencepiece" in text.lower():
+        return f"{name} needs the package sentencepiece for its tokenizer: install it, then try again."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"{name} does not fit into this machine's memory: use a smaller model or a larger device."
     if "trust_remote_code" in text:

@@ -62,7 +62,26 @@ class PrefixModel:
         return inputs
 
     def prefill(self, texts: list[str], images: list[Sequence[Image.Image]]) -> Prefix:
-        inputs = self.encode(texts, images)
+        return self.prefill_encoded(self.encode(texts, images))
+
+    def cut(self, inputs: dict, tail: int) -> dict | None:
+        """One encoded prompt without its last `tail` tokens; None where those before would read them too.
+
+        A model that gives its answers another token type than its prompts (PaliGemma) reads a prompt in both
+        directions.
+        """
+        if inputs["input_ids"].shape[1] <= tail:
+            return None
+        keys = _per_token_keys(inputs)
+        if any(not torch.equal(self.continuation(key, inputs[key], 1), inputs[key][:, -1:]) for key in keys):
+            return None
+        return {
+            key: value[:, :-tail] if key in ("input_ids", "attention_mask", *keys) else value
+            for key, value in inputs.items()
+        }
+
+    def prefill_encoded(self, inputs: dict) -> Prefix:
+        inputs = dict(inputs)
         ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask")
         per_token = {key: inputs[key] for key in _per_token_keys({**inputs, "input_ids": ids})}
         arguments = {**inputs, "attention_mask": mask, "use_cache": True}
@@ -80,10 +99,12 @@ class PrefixModel:
         position = None if positions is None else positions[..., -1:]
         return Prefix(out.logits[:, -1], out.past_key_values, mask, position, mask.sum(1).tolist(), per_token)
 
-    def advance(self, state: Prefix, ids: torch.Tensor, fed: torch.Tensor | None = None) -> torch.Tensor:
+    def advance(
+        self, state: Prefix, ids: torch.Tensor, fed: torch.Tensor | None = None, keep: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Feed `ids` (rows, T) behind `state`, which moves on with them; `fed` (rows, T) is 0 at padding.
 
-        Returns logits (rows, T, V).
+        Returns logits (rows, T, V), or those of the columns `keep` alone.
         """
         length = ids.shape[1]
         fed = torch.ones_like(ids) if fed is None else fed
@@ -95,10 +116,12 @@ class PrefixModel:
             arguments["position_ids"] = positions
         for key, value in state.extra.items():
             arguments[key] = self.continuation(key, value, length)
+        if keep is not None and self._keeps_logits:
+            arguments["logits_to_keep"] = keep
         prepared = self.model.prepare_inputs_for_generation(ids, is_first_iteration=False, **arguments)
         out = self.model(**prepared, return_dict=True)
         state.cache = out.past_key_values
-        return out.logits
+        return out.logits if keep is None or self._keeps_logits else out.logits[:, keep]
 
     def can_share(self, prefix: Prefix) -> bool:
         """Whether rows of the cache can be repeated; told once, with a warning where they cannot."""

@@ -190,9 +190,18 @@ def unscored(con: Connection, logp: int | None, mas: int | None, images: Images)
     return inputs
 
 
+_OPTIONAL = {
+    "mas_minimum": pa.float64(),
+    "claims": pa.list_(pa.struct([("text", pa.string()), ("upheld", pa.bool_()), ("p_yes", pa.float64())])),
+}
+
+
 def ingest_scores(con: Connection, shard: Path, logp: int | None, mas: int | None, run_id: int) -> int:
     """Append a shard of scores; a candidate that another run scored meanwhile keeps its first value."""
     table = pq.read_table(shard)
+    for name in ("mas_minimum", "claims"):  # a run that an older version began has none
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, _OPTIONAL[name]))
     with registered(con, "shard", table):
         if logp is not None:
             con.execute(
@@ -207,13 +216,28 @@ def ingest_scores(con: Connection, shard: Path, logp: int | None, mas: int | Non
         if mas is not None:
             con.execute(
                 """
-                INSERT INTO mas_scores
-                SELECT candidate_id, $scorer, $run, mas, $now
+                CREATE OR REPLACE TEMP TABLE judged AS
+                SELECT candidate_id, mas, mas_minimum, claims
                 FROM shard WHERE mas IS NOT NULL AND candidate_id NOT IN
                     (SELECT candidate_id FROM mas_scores WHERE scorer_id = $scorer)
                 """,
+                {"scorer": mas},
+            )
+            con.execute(
+                "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas, created_at, minimum)"
+                " SELECT candidate_id, $scorer, $run, mas, $now, mas_minimum FROM judged",
                 {"scorer": mas, "run": run_id, "now": now()},
             )
+            con.execute(
+                """
+                INSERT INTO claims (candidate_id, scorer_id, number, text, p_yes, upheld)
+                SELECT candidate_id, $scorer, number, claim.text, claim.p_yes, claim.upheld
+                FROM (SELECT candidate_id, unnest(claims) AS claim, generate_subscripts(claims, 1) AS number
+                      FROM judged)
+                """,
+                {"scorer": mas},
+            )
+            con.execute("DROP TABLE judged")
     return table.num_rows
 
 
@@ -244,14 +268,22 @@ def candidates_of(con: Connection, instruction_ids: list[int], selection: int | 
         """
         WITH c AS (SELECT * FROM candidates WHERE instruction_id IN (SELECT unnest($ids::BIGINT[]))),
         v AS (SELECT candidate_id, sum(votes)::INTEGER AS votes FROM votes SEMI JOIN c USING (candidate_id)
-              GROUP BY candidate_id)
+              GROUP BY candidate_id),
+        told AS (
+            SELECT candidate_id,
+                   list({'text': text, 'upheld': upheld, 'p_yes': p_yes} ORDER BY scorer_id, number) AS claims
+            FROM claims SEMI JOIN c USING (candidate_id)
+            WHERE scorer_id = $mas OR scorer_id IN (SELECT part FROM scorer_parts WHERE scorer_id = $mas)
+            GROUP BY candidate_id)
         SELECT c.candidate_id, c.instruction_id, c.text, c.origin, c.finish_reason, coalesce(v.votes, 0) AS votes,
-               m.mas, l.logp_sum, l.n_tokens, l.logp_sum / l.n_tokens AS logp_mean,
-               exp(l.logp_sum / l.n_tokens) AS confidence, s.a, s.b, s.good, s.hard
+               m.mas, m.minimum AS mas_minimum, l.logp_sum, l.n_tokens, l.logp_sum / l.n_tokens AS logp_mean,
+               exp(l.logp_sum / l.n_tokens) AS confidence, s.a, s.b, s.good, s.hard,
+               coalesce(told.claims, []) AS claims
         FROM c
         LEFT JOIN v USING (candidate_id)
         LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
         LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
+        LEFT JOIN told USING (candidate_id)
         LEFT JOIN selection_values s ON s.candidate_id = c.candidate_id AND s.selection_id = $selection
         ORDER BY c.instruction_id, c.candidate_id
         """,

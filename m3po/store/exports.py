@@ -97,8 +97,9 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str], told: dict[in
         "split": row["split"],
         "candidates": [
             {"id": c["candidate_id"], "text": c["text"], "source": c["origin"]}
-            | {name: c[name] for name in ("votes", "mas", "logp_sum", "n_tokens", "logp_mean", "confidence")}
-            | {name: c[name] for name in ("good", "hard")}
+            | {name: c[name] for name in ("votes", "mas", "mas_minimum", "logp_sum", "n_tokens")}
+            | {name: c[name] for name in ("logp_mean", "confidence", "good", "hard")}
+            | ({"claims": c["claims"]} if c["claims"] else {})
             | _provenance(told.get(c["candidate_id"], []))
             for c in candidates
         ],

@@ -99,6 +99,16 @@ ALTER TABLE samplers ADD COLUMN policy VARCHAR;
 CREATE TABLE sampler_logprobs (candidate_id BIGINT, sampler_id BIGINT, logp_sum DOUBLE, n_tokens INTEGER);
 """
 
+_JUDGEMENTS = """
+-- The score of an answer's worst part (sentence), where it was judged in parts.
+ALTER TABLE mas_scores ADD COLUMN minimum DOUBLE;
+-- The statements of an answer that a `claims:` scorer asked its judge about, in their order.
+CREATE TABLE claims (
+    candidate_id BIGINT, scorer_id BIGINT, number INTEGER, text VARCHAR, p_yes DOUBLE, upheld BOOLEAN);
+-- What a weighted mean is made of: the part's weight (they sum to 1) and the range that its values are scaled by.
+CREATE TABLE scorer_parts (scorer_id BIGINT, part BIGINT, weight DOUBLE, range_low DOUBLE, range_high DOUBLE);
+"""
+
 
 def _m001_first(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_FIRST)
@@ -117,7 +127,16 @@ def _m003_samplers(con: duckdb.DuckDBPyConnection) -> None:
         con.execute("UPDATE samplers SET policy = ? WHERE sampler_id = ? AND policy IS NULL", [policy, sampler])
 
 
-MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [_m001_first, _m002_ratings, _m003_samplers]
+def _m004_judgements(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_JUDGEMENTS)
+
+
+MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
+    _m001_first,
+    _m002_ratings,
+    _m003_samplers,
+    _m004_judgements,
+]
 
 
 def migrate(con: duckdb.DuckDBPyConnection) -> None:

@@ -11,7 +11,7 @@ from m3po.store.decisions import as_decision, current_decision
 from m3po.store.instructions import Images, read_instruction
 from m3po.store.runs import read_active
 from m3po.store.selections import latest_selection, pair_of
-from m3po.types import Candidate, Decision, Pair, ReviewItem, ReviewView
+from m3po.types import Candidate, Claim, Decision, Pair, ReviewItem, ReviewView
 
 _ORDERS = {
     "m3p_score": "p.m3p_score DESC NULLS LAST",
@@ -144,8 +144,9 @@ def _neighbour(ids: list[int], shown: list[bool], current: int, direction: int) 
 def as_candidate(row: dict) -> Candidate:
     return Candidate(
         id=row["candidate_id"],
-        **{name: row[name] for name in ("text", "origin", "votes", "finish_reason", "mas", "logp_sum", "n_tokens")},
-        **{name: row[name] for name in ("logp_mean", "confidence", "a", "b", "good", "hard")},
+        **{name: row[name] for name in ("text", "origin", "votes", "finish_reason", "mas", "mas_minimum")},
+        **{name: row[name] for name in ("logp_sum", "n_tokens", "logp_mean", "confidence", "a", "b", "good", "hard")},
+        claims=tuple(Claim(**claim) for claim in row["claims"]),
     )
 
 

@@ -78,7 +78,7 @@ def test_equals_the_models_by_hand(tmp_path: Path, tiny_policy: Path, tiny_mas: 
         image = load_rgb(row["images"][0])
         messages = json.loads(row["messages"])
         [scores] = policy.log_probs([messages], [[image]], [row["texts"]], [row["truncated"]])
-        [masses] = scorer.score([messages[-1]["content"][-1]["text"]], [[image]], [row["texts"]])
+        [masses] = scorer.score([messages], [[image]], [row["texts"]])
         for candidate, by_hand, mas in zip(row["candidate_ids"], scores, masses, strict=True):
             written = out[candidate]
             assert written["instruction_id"] == row["instruction_id"]
@@ -87,7 +87,7 @@ def test_equals_the_models_by_hand(tmp_path: Path, tiny_policy: Path, tiny_mas: 
             assert written["token_logps"] == pytest.approx(by_hand.log_probs, abs=1e-4)
             assert written["logp_sum"] == pytest.approx(by_hand.logp_sum, abs=1e-3)
             assert written["n_tokens"] == by_hand.n_tokens
-            assert written["mas"] == pytest.approx(mas, abs=1e-5)
+            assert written["mas"] == pytest.approx(mas.score, abs=1e-5)
             assert (written["token_ids"][-1] == 3) == (candidate % 100 != 3)
 
 

@@ -1,0 +1,150 @@
+"""How people name a scorer: `KIND:MODEL`, or a weighted mean of several, `0.7*clip:A + 0.3*vqa:B`.
+
+Text alone: what a name means is known here, which model it loads is known in m3po.models.alignment.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+from m3po.errors import UsageError
+
+# What each kind takes after the colon.
+KINDS = {
+    "clip": "a CLIP folder or hub id",
+    "siglip": "a SigLIP folder or hub id",
+    "vqa": "a vision-language model as judge of the whole answer",
+    "claims": "a vision-language model as judge of each claim",
+    "remote": "MODEL@URL, a judge behind an OpenAI-compatible server",
+    "remote-rating": "MODEL@URL, a judge that gives a number",
+    "column": "the name of a rating from the imported file",
+}
+JUDGES = ("vqa", "claims")
+REMOTE = ("remote", "remote-rating")
+_ADAPTER = ",adapter="
+_PREFIX = re.compile(r"([A-Za-z][A-Za-z-]*):(.*)", re.DOTALL)
+_NUMBER = r"\d+(?:\.\d*)?|\.\d+"
+_WEIGHTED = re.compile(rf"\s*({_NUMBER})\s*\*\s*(.*)", re.DOTALL)
+_PLUS = re.compile(rf"\s*\+\s*(?=(?:{_NUMBER})\s*\*)")
+_NAMED = re.compile(rf"\+\s*(?:{'|'.join(KINDS)}):")
+
+
+@dataclass(frozen=True)
+class ScorerPart:
+    """One scorer: its `kind` (empty: a CLIP or SigLIP model, as its config says), `model`, and a judge's `adapter`."""
+
+    kind: str
+    model: str
+    adapter: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The name that parses back to this."""
+        tail = f"{_ADAPTER}{self.adapter}" if self.adapter else ""
+        return f"{self.kind}:{self.model}{tail}" if self.kind else self.model
+
+
+@dataclass(frozen=True)
+class ScorerSpec:
+    """A scorer or, with several `parts`, their mean; `weights` run in parallel, as they were written."""
+
+    parts: tuple[ScorerPart, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def is_mean(self) -> bool:
+        return len(self.parts) > 1
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The weights, summing to 1."""
+        total = sum(self.weights)
+        return tuple(weight / total for weight in self.weights)
+
+    @property
+    def text(self) -> str:
+        """The name that parses back to this."""
+        if not self.is_mean:
+            return self.parts[0].text
+        return " + ".join(
+            f"{_plain(weight)}*{part.text}" for weight, part in zip(self.weights, self.parts, strict=True)
+        )
+
+
+def _plain(weight: float) -> str:
+    """All digits of a number, without an exponent and without zeros at its end."""
+    text = format(Decimal(repr(weight)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def parse_scorer(text: str) -> ScorerSpec:
+    """The scorer that `text` names. Raises UsageError in one sentence that says how it should be written."""
+    text = text.strip()
+    if not text:
+        raise UsageError("The scorer's name is empty: give a CLIP or SigLIP model, or KIND:MODEL.")
+    if not _WEIGHTED.fullmatch(text):
+        if _NAMED.search(text):
+            raise UsageError(f"{text!r} names several scorers: give each a weight, as in 0.7*clip:A + 0.3*vqa:B.")
+        return ScorerSpec((_parse_part(text),), (1.0,))
+    weights, parts = [], []
+    for piece in _PLUS.split(text):
+        weight, name = _WEIGHTED.fullmatch(piece).groups()
+        if _NAMED.search(name):
+            raise UsageError(f"A part of {text!r} has no weight: give each one, as in 0.7*clip:A + 0.3*vqa:B.")
+        weights.append(float(weight))
+        parts.append(_parse_part(name))
+    if len(parts) < 2:
+        raise UsageError(f"{text!r} is a mean of one: leave out the weight, or add a second scorer with its weight.")
+    if not all(0 < weight < math.inf for weight in weights):
+        raise UsageError(f"{text!r} has a weight of 0: leave that scorer out, or give it a weight above 0.")
+    if len(set(parts)) < len(parts):
+        raise UsageError(f"{text!r} names a scorer twice: add up its weights.")
+    return ScorerSpec(tuple(parts), tuple(weights))
+
+
+def _parse_part(text: str) -> ScorerPart:
+    text = text.strip()
+    match = _PREFIX.fullmatch(text)
+    kind, model = (match.group(1), match.group(2).strip()) if match else ("", text)
+    if kind and kind not in KINDS:
+        raise UsageError(f"There is no kind of scorer {kind!r}: use one of {', '.join(KINDS)}.")
+    adapter = None
+    if kind in JUDGES and _ADAPTER in model:
+        model, _, adapter = (piece.strip() for piece in model.partition(_ADAPTER))
+        if not adapter:
+            raise UsageError(f"{text!r} names no adapter: write the folder after adapter=, or leave it out.")
+    if not model:
+        raise UsageError(f"{text!r} names no model: write {kind}: and then {KINDS[kind]}." if kind else _UNNAMED)
+    if kind in REMOTE and not re.fullmatch(r"\S.*@https?://\S+", model):
+        raise UsageError(
+            f"{text!r} names no server: write {kind}:MODEL@URL, as in {kind}:qwen@http://localhost:8000/v1."
+        )
+    return ScorerPart(kind, model, adapter)
+
+
+_UNNAMED = "A part of the mean names no scorer: write 0.7*clip:A + 0.3*vqa:B."
+
+
+def map_folders(text: str, change: Callable[[str], str]) -> str:
+    """The same name with `change` applied to every model and adapter that could be a folder here."""
+    spec = parse_scorer(text)
+
+    def mapped(part: ScorerPart) -> ScorerPart:
+        if part.kind in REMOTE or part.kind == "column":
+            return part
+        return replace(part, model=change(part.model), adapter=change(part.adapter) if part.adapter else None)
+
+    return replace(spec, parts=tuple(mapped(part) for part in spec.parts)).text
+
+
+def short_name(text: str) -> str:
+    """The name for a narrow place: folders by their last part."""
+    try:
+        return map_folders(text, lambda model: Path(model).name if Path(model).is_absolute() else model)
+    except UsageError:  # what an older version stored
+        return text

@@ -1,0 +1,51 @@
+"""What the page says of scorers: refuted claims as text, the worst sentence in the tooltip, the switch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from m3po.store import candidates
+from m3po.types import Claim
+from ui.review_view import draw_item
+from ui.score_card import _draw_switch
+
+
+def drawn(studio, **first) -> str:
+    item = studio.review_item()
+    changed = dataclasses.replace(item.candidates[0], **first)
+    return draw_item(dataclasses.replace(item, candidates=(changed, *item.candidates[1:])))["review-candidates"]
+
+
+def test_refuted_claims_are_shown_as_text(studio) -> None:
+    claims = (Claim("<b>it</b> swims", False, 0.125), Claim("it is red", True, 0.9), Claim("two boats", False))
+    html = drawn(studio, claims=claims)
+    assert "2 of 3 refuted" in html and "2 of 3 claims refuted:" in html
+    assert "&lt;b&gt;it&lt;/b&gt; swims" in html and "<b>it</b>" not in html and "it is red" not in html
+    assert "P(yes) is 0.12" in html
+    assert "refuted" not in drawn(studio, claims=claims[1:2])  # nothing to say where all is upheld
+
+
+def test_the_worst_sentence_is_in_the_tooltip(studio) -> None:
+    assert "the worst one has 0.10" in drawn(studio, mas=0.5, mas_minimum=0.1)
+    assert "worst" not in drawn(studio, mas=0.5)
+
+
+def test_the_switch_lists_who_has_scored_and_is_drawn_once(studio) -> None:
+    def fill(con) -> None:
+        for name, count in (("vqa:/models/judge", 3), ("clip:/models/a", 1), ("clip:/other/a", 2), ("column:x", 0)):
+            scorer = candidates.scorer_id(con, "mas", name, name)
+            for n in range(count):
+                con.execute("INSERT INTO mas_scores (candidate_id, scorer_id, mas) VALUES (?, ?, 0.5)", [n, scorer])
+            candidates.activate(con, "mas", scorer) if name == "clip:/models/a" else None
+
+    before, _ = _draw_switch(studio, "")
+    assert not before.visible
+    studio.db.write(fill)
+    switch, now = _draw_switch(studio, "")
+    ids = {row["name"]: row["id"] for row in studio.scorers()}
+    assert [label for label, _ in switch.choices] == [
+        "vqa:judge: 3 candidates", f"clip:a (no. {ids['clip:/models/a']}): 1 candidate",
+        f"clip:a (no. {ids['clip:/other/a']}): 2 candidates",
+    ]  # fmt: skip
+    assert switch.value == ids["clip:/models/a"] and switch.visible
+    assert "value" not in _draw_switch(studio, now)[0]  # skipped: nothing changed
