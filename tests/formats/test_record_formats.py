@@ -378,7 +378,7 @@ def test_columns_guessed_by_their_names(folder: Path) -> None:
     path = write(folder, [{"Query": "What is it?", "img_path": "a.png", "label": "red"}])
     [row], _ = read(path, "mapping")
     assert (row.instruction, row.images, row.answer) == ("What is it?", (folder / "a.png",), "red")
-    with pytest.raises(BadInputError, match="which column is the instruction"):
+    with pytest.raises(BadInputError, match="no known format"):
         read(write(folder, [{"x": 1}]), "mapping")
 
 
