@@ -406,10 +406,22 @@ def test_columns_by_hand_replace_what_a_known_format_reads(folder: Path) -> None
     assert (row.id, row.instruction, row.candidates) == ("new", "What is it?", ("Crimson.",))
 
 
+def test_candidates_by_hand_bring_no_ratings_of_others(folder: Path) -> None:
+    [row], _ = read(write(folder, [GOOD["vlfeedback"] | {"mine": ["One"]}]), mapping={"candidates": "mine"})
+    assert (row.candidates, row.ratings) == (("One",), ())
+    [row], _ = read(write(folder, [GOOD["mmpr"] | {"mine": ["One"]}]), mapping={"candidates": "mine"})
+    assert (row.candidates, row.decisions) == (("One",), ())
+
+
 def test_columns_guessed_by_their_names(folder: Path) -> None:
     path = write(folder, [{"Query": "What is it?", "img_path": "a.png", "label": "red"}])
     [row], _ = read(path, "mapping")
     assert (row.instruction, row.images, row.answer) == ("What is it?", (folder / "a.png",), "red")
+    assert row.warnings == (
+        "Columns guessed by their names: image=img_path, instruction=Query, answer=label; --map says it otherwise.",
+    )
+    [row], _ = read(path, mapping={"instruction": "Query", "answer": ""})  # an empty column: there is none
+    assert (row.images, row.answer) == ((folder / "a.png",), None) and "image=img_path;" in row.warnings[0]
     with pytest.raises(BadInputError, match="no known format"):
         read(write(folder, [{"x": 1}]), "mapping")
 
