@@ -40,6 +40,7 @@ METHODS: dict[str, Callable[..., object]] = {
     "status": lambda studio: studio.status(),
     "import": lambda studio, source, **options: describe(studio.import_source(source, **options)),
     "sample": lambda studio, **options: studio.start_sample(_with_policy(SampleConfig, studio, options)),
+    "pilot": lambda studio, **options: studio.start_pilot(_with_policy(SampleConfig, studio, options)),
     "score": lambda studio, **options: studio.start_score(_score_config(studio, options)),
     "select": lambda studio, **options: studio.select(SelectConfig(**options)),
     "train": lambda studio, evaluate, **given: studio.start_train(_train_config(studio, **given), evaluate=evaluate),

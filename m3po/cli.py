@@ -21,6 +21,7 @@ from m3po.bridge import Client, Local, connect
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import M3poError, UsageError
+from m3po.jobs.pilot import write_table
 from m3po.jobs.worker import sentence_for
 from m3po.settings import SelectConfig, WorkspaceConfig, names_remote
 from m3po.store.workspace import is_workspace
@@ -130,13 +131,19 @@ def sample(
     seed: int = 0,
     batch_size: int = 16,
     concurrency: Annotated[int, typer.Option(help="requests in flight, for a remote policy")] = 8,
+    pilot: Annotated[int, typer.Option(help="only N instructions, 16 answers each: yield and cost at each K")] = 0,
     as_json: Json = False,
 ) -> None:
     """Sample K candidate answers for every instruction of the train split."""
     with connect(workspace) as client:
         options = {"policy": _model(policy), "adapter": _model(adapter), "k": k, "temperature": temperature}
         options |= {"top_p": top_p, "max_new_tokens": max_new_tokens, "limit": limit, "seed": seed}
-        options |= {"batch_size": batch_size, "concurrency": concurrency}
+        options |= {"batch_size": batch_size, "concurrency": concurrency, "pilot": pilot}
+        if pilot:
+            for run in client.call("pilot", **options):
+                run = follow(client, run)
+            say(run["result"], write_table(run["result"]), as_json)
+            return
         run = follow(client, client.call("sample", **options))
         say(run, run["message"] or f"{run['done']} instructions sampled.", as_json)
 

@@ -64,6 +64,7 @@ class SampleConfig:
     seed: int = 0
     batch_size: int = 16
     concurrency: int = 8  # requests in flight, for a remote policy
+    pilot: int = 0  # this many instructions from all over the train split; 0 = no pilot
 
     def __post_init__(self) -> None:
         _check_numbers(self)
@@ -72,6 +73,8 @@ class SampleConfig:
                 "A remote policy takes no --adapter: serve the adapter under a name of its own "
                 "(vllm serve --enable-lora --lora-modules NAME=FOLDER) and give that as MODEL."
             )
+        _check(0 <= self.pilot <= 100_000, "pilot", self.pilot, "give 1 to 100000, or 0 for none")
+        _check(not (self.pilot and self.limit), "pilot", self.pilot, "give --pilot or --limit, not both")
         _check(1 <= self.concurrency <= 1024, "concurrency", self.concurrency, "give 1 to 1024")
         _check(1 <= self.k <= 1024, "k", self.k, "give 1 to 1024")
         _check(0 < self.temperature <= 10, "temperature", self.temperature, "give a value above 0, at most 10")

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from m3po.settings import SampleConfig
-from m3po.studio import Studio
+from m3po.studio import DEFAULT_PILOT, Studio
 from ui.cards import Card, build_run_strip, draw_heading
 from ui.form import numbers
 
@@ -24,6 +24,7 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
             limit = gr.Number(defaults.get("limit", 0), label="Limit (0 all)", precision=0)
             seed = gr.Number(defaults.get("seed", 0), label="Seed", precision=0)
             button = gr.Button("Sample", elem_id="data-sample", min_width=90)
+            pilot = gr.Button(f"Pilot {DEFAULT_PILOT}", elem_id="data-pilot", min_width=90)
         with gr.Row(elem_classes="settings"):
             own = gr.Textbox(
                 defaults.get("sampler", ""),
@@ -39,4 +40,4 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
         named = own_policy.strip() or policy.strip() or studio.default_sample().policy
         return SampleConfig(policy=named, **numbers(dict(zip(names, values, strict=True))))
 
-    return Card(button, strip, [own, k, temperature, top_p, max_new, limit, seed], read)
+    return Card(button, strip, [own, k, temperature, top_p, max_new, limit, seed], read, pilot)
