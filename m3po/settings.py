@@ -65,9 +65,15 @@ class SampleConfig:
     batch_size: int = 16
     concurrency: int = 8  # requests in flight, for a remote policy
     pilot: int = 0  # this many instructions from all over the train split; 0 = no pilot
+    system: str | None = None  # a system text in place of the instruction's own
+    prompt: str | None = None  # a template around the last user turn, with {instruction} once in it
 
     def __post_init__(self) -> None:
         _check_numbers(self)
+        for name in ("system", "prompt"):
+            object.__setattr__(self, name, getattr(self, name) or None)
+        ask = "write {instruction} once, where the instruction goes"
+        _check(self.prompt is None or self.prompt.count("{instruction}") == 1, "prompt", self.prompt, ask)
         if parse_remote(self.policy) and self.adapter:
             raise UsageError(
                 "A remote policy takes no --adapter: serve the adapter under a name of its own "

@@ -14,7 +14,6 @@ from pathlib import Path
 from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError, RunStopped, UsageError
 from m3po.jobs import exporting, importing, launches, plans
-from m3po.jobs.pilot import PILOT_K
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.worker import sentence_for
 from m3po.settings import (
@@ -28,7 +27,7 @@ from m3po.settings import (
     names_remote,
     parse_remote,
 )
-from m3po.store import candidates, decisions, instructions, review, runs, selections
+from m3po.store import candidates, decisions, instructions, review, runs, samplers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
@@ -46,7 +45,6 @@ from m3po.types import (
 
 log = logging.getLogger("m3po.studio")
 
-DEFAULT_PILOT = 200
 PILOT = 24  # instructions that a pipeline answers first, so that there is something to review within seconds
 
 
@@ -64,6 +62,7 @@ class Studio:
             prepare=lambda run: plans.prepare(workspace, run),
             on_end=self._on_run_end,
         )
+        self._known_samplers: tuple[tuple[int, ...] | None, list[dict]] = (None, [])
         self._import_stops: dict[int, threading.Event] = {}
 
     @classmethod
@@ -117,10 +116,18 @@ class Studio:
                 "curated_pairs": pairs["pairs"],
                 "human_pairs": pairs["human"],
                 "overridden": pairs["overridden"],
+                "samplers": self._samplers(con, selection),
                 "runs": [_run_summary(run) for run in runs.read_runs(con, limit=20)],
             }
 
         return self.db.read(read)
+
+    def _samplers(self, con: Connection, selection: int | None) -> list[dict]:
+        """Counted again only when something changed: the page asks every second."""
+        state = samplers.state_of_samplers(con)
+        if self._known_samplers[0] != state:
+            self._known_samplers = (state, samplers.list_samplers(con, selection))
+        return self._known_samplers[1]
 
     # ---- data -------------------------------------------------------------------------------------------------
 
@@ -245,28 +252,13 @@ class Studio:
     def start_pilot(
         self, sample: SampleConfig, score: ScoreConfig | None = None, select: SelectConfig | None = None
     ) -> list[Run]:
-        """Sample `sample.pilot` instructions 16 times, score what has no scores where models are named, and report the
-        yield of pairs and the cost of the whole (m3po.jobs.pilot): the runs, of which the last has the report.
-        """
-        sample = dataclasses.replace(sample, pilot=sample.pilot or DEFAULT_PILOT, k=PILOT_K, limit=0)
-        score = score or self._score_for(sample.policy)
-        check_specs(self.workspace.read_config(), dataclasses.asdict(score) if score else {})
-        chain = [self.start_sample(sample)]
-        if score:
-            chain.append(self.start_score(score, after=chain[-1].id))
-        config = {"sample": dataclasses.asdict(sample), "select": dataclasses.asdict(select or self.current_select())}
-        command = chain[0].command
-        last = chain[-1].id
-        run_id = self.db.write(lambda con: self.runner.queue(con, "pilot", config, command, after=last))
-        self.runner.wake()
-        return [*chain, self.run(run_id)]
-
-    def _score_for(self, policy: str) -> ScoreConfig | None:
-        """Both signals for answers of `policy`, as far as models for them are known; None where none is."""
-        scored_by, mas = self.db.read(lambda con: (_active_name(con, "logp"), _active_name(con, "mas")))
-        policy = policy if not parse_remote(policy) else self.local_policy or scored_by
-        mas = self.config.mas or mas
-        return ScoreConfig(policy=policy, mas=mas) if policy or mas else None
+        """Sample some instructions 16 times, score, report yield and cost: the runs; the last has the report."""
+        return [
+            self.run(run_id)
+            for run_id in launches.launch_pilot(
+                self.workspace, self.runner, sample, score, select or self.current_select()
+            )
+        ]
 
     def start_demo(self) -> Run | None:
         """What a demo workspace does by itself when the app starts: its pipeline, unless it is done or under way."""

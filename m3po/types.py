@@ -117,6 +117,7 @@ class Candidate:
     b: float | None = None
     good: float | None = None
     hard: float | None = None
+    samplers: tuple[tuple[str, int], ...] = ()  # who gave it: sampler in a few words, votes
 
 
 @dataclass(frozen=True)

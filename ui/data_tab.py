@@ -18,9 +18,9 @@ from ui.form import QUIET
 from ui.formatting import plural
 from ui.import_card import build_import_card
 from ui.markup import Markup, join
-from ui.pilot_view import draw_pilot
 from ui.run_view import draw_run, latest
 from ui.sample_card import build_sample_card
+from ui.sample_view import draw_pilot, draw_samplers
 from ui.score_card import build_score_card
 from ui.select_card import build_select_card
 
@@ -124,7 +124,9 @@ def draw_strips(studio: Studio) -> list[Markup]:
     strips = [draw_workspace(status)]
     for kind in ("import", "sample", "score", "select"):
         strip = _draw_strip(studio, latest(runs, kind), kind, status)
-        strips.append(join([strip, draw_pilot(latest(runs, "pilot"))]) if kind == "sample" else strip)
+        if kind == "sample":
+            strip = join([strip, draw_pilot(latest(runs, "pilot")), draw_samplers(status["samplers"])])
+        strips.append(strip)
     return strips
 
 

@@ -14,6 +14,7 @@ from m3po.selection import Scored, normalise, pick
 from m3po.settings import SampleConfig, SelectConfig, parse_remote
 from m3po.types import Pair, Run
 
+DEFAULT_PILOT = 200  # instructions
 PILOT_K = 16
 KS = (2, 4, 8, 16)
 DRAWS = 20_000  # in all, for each K: what they leave to chance is a tenth of what the instructions leave

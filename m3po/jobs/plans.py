@@ -17,12 +17,16 @@ from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfi
 from m3po.store import candidates, decisions, instructions, runs, samplers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
+from m3po.text import override_prompt
 from m3po.types import Run
 
 Prepared = tuple[dict, pa.Table] | dict
 
-# Settings that change how fast a sampler is, not what it answers: the rest is its identity.
+# Settings that change how fast a sampler is, or whom it is asked for, not what it answers.
 _NOT_THE_SAMPLER = ("limit", "batch_size", "policy", "concurrency", "pilot")
+# Those that have always been its identity. Later ones are named where they are set: what an older workspace sampled
+# stays the same sampler.
+_FIRST_IDENTITY = ("adapter", "k", "temperature", "top_p", "max_new_tokens", "seed")
 
 
 def prepare(workspace: Workspace, run: Run) -> Prepared:
@@ -43,6 +47,15 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
         return sampler, candidates.unsampled(con, sampler, config.limit, workspace.images)
 
     sampler, table = workspace.db.write(read)
+    if config.system or config.prompt:
+        texts = [
+            json.dumps(
+                override_prompt(json.loads(text), system=config.system, template=config.prompt), ensure_ascii=False
+            )
+            for text in table.column("messages").to_pylist()
+        ]
+        place = table.column_names.index("messages")
+        table = table.set_column(place, "messages", pa.array(texts, pa.string()))
     if not table.num_rows:
         return {"message": "Nothing to sample: every train instruction asked for has its answers.", "sampled": 0}
     return {**dataclasses.asdict(config), "sampler": sampler, "fingerprint": fingerprint}, table
@@ -50,7 +63,11 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
 
 def identify(config: SampleConfig) -> tuple[str, dict]:
     """What makes a sampler the same one: the fingerprint of its weights, and its settings."""
-    identity = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_THE_SAMPLER}
+    identity = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in _FIRST_IDENTITY or (field.name not in _NOT_THE_SAMPLER and value != field.default):
+            identity[field.name] = value
     return model_fingerprint(config.policy, config.adapter), identity
 
 

@@ -1,4 +1,4 @@
-"""A pilot's report as the Data tab shows it: the yield of pairs at each K, and what sampling the whole would cost."""
+"""What the Sample card shows beside its run: the samplers there are, and a pilot's report."""
 
 from __future__ import annotations
 
@@ -15,6 +15,38 @@ _HEADS = (
 )
 _HOURS = ("device hours", "sampling alone; the time grows with K, but less than in proportion: least and most")
 _TOKENS = (("prompt tokens", "as the server counts them"), ("answer tokens", "as the server counts them"))
+
+_SAMPLER_HEADS = (
+    ("sampler", "policy and settings"),
+    ("instructions", "that it answered"),
+    ("answers", "all of its samples"),
+    ("distinct", "answers that differ"),
+    ("pairs", "of its instructions those whose selected pair it gave both sides of"),
+)
+
+
+def draw_samplers(samplers: list[dict]) -> Markup | None:
+    """The samplers of the workspace with what each gave; nothing while there is none."""
+    if not samplers:
+        return None
+    lines = []
+    for row in samplers:
+        share = MISSING if row["pair_share"] is None else f"{row['pair_share']:.0%}"
+        cells = [count(row["instructions"]), count(row["answers"]), count(row["distinct"]), share]
+        settings = ", ".join(f"{name} = {value}" for name, value in row["settings"].items() if value is not None)
+        lines.append(
+            tag(
+                "tr",
+                tag("td", row["name"], title=f"{row['policy'] or 'unknown policy'}; {settings}", class_="sampler-name"),
+                *[tag("td", cell, class_="num") for cell in cells],
+            )
+        )
+    heads = [tag("th", name, scope="col", title=title) for name, title in _SAMPLER_HEADS]
+    return tag(
+        "div",
+        tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *lines), class_="figures-table", id="samplers"),
+        class_="scroll",
+    )
 
 
 def draw_pilot(run: Run | None) -> Markup | None:
