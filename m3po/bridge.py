@@ -44,6 +44,7 @@ METHODS: dict[str, Callable[..., object]] = {
     "score": lambda studio, **options: studio.start_scoring(_score_config(studio, options)),
     "scorers": lambda studio: studio.scorers(),
     "use_scorer": lambda studio, scorer: studio.use_scorer(scorer),
+    "pilot": lambda studio, **options: studio.start_pilot(_with_policy(SampleConfig, studio, options)),
     "select": lambda studio, **options: studio.select(SelectConfig(**options)),
     "train": lambda studio, evaluate, **given: studio.start_train(_train_config(studio, **given), evaluate=evaluate),
     "evaluate": lambda studio, **options: studio.start_evaluate(_with_policy(EvaluateConfig, studio, options)),

@@ -24,6 +24,7 @@ from m3po.errors import M3poError, UsageError
 from m3po.formats.hub import parse_hub
 from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
+from m3po.jobs.pilot import write_table
 from m3po.jobs.previewing import draw_preview
 from m3po.jobs.worker import sentence_for
 from m3po.scorer_spec import map_folders
@@ -135,7 +136,7 @@ def sample(
     workspace: Workspace,
     policy: Policy = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
-    k: Annotated[int, typer.Option(help="answers an instruction")] = 8,
+    k: Annotated[int, typer.Option(help="answers an instruction; another K is another sampler")] = 8,
     temperature: float = 1.0,
     top_p: float = 1.0,
     max_new_tokens: int = 128,
@@ -143,13 +144,22 @@ def sample(
     seed: int = 0,
     batch_size: int = 16,
     concurrency: Annotated[int, typer.Option(help="requests in flight, for a remote policy")] = 8,
+    pilot: Annotated[int, typer.Option(help="only N instructions, 16 answers each: yield and cost at each K")] = 0,
+    system: Annotated[str, typer.Option(help="a system text in place of the instruction's own")] = "",
+    prompt: Annotated[str, typer.Option(help="a template with {instruction} once in it")] = "",
     as_json: Json = False,
 ) -> None:
     """Sample K candidate answers for every instruction of the train split."""
     with connect(workspace) as client:
         options = {"policy": _model(policy), "adapter": _model(adapter), "k": k, "temperature": temperature}
         options |= {"top_p": top_p, "max_new_tokens": max_new_tokens, "limit": limit, "seed": seed}
-        options |= {"batch_size": batch_size, "concurrency": concurrency}
+        options |= {"batch_size": batch_size, "concurrency": concurrency, "pilot": pilot}
+        options |= {"system": system or None, "prompt": prompt or None}
+        if pilot:
+            for run in client.call("pilot", **options):
+                run = follow(client, run)
+            say(run["result"], write_table(run["result"]), as_json)
+            return
         run = follow(client, client.call("sample", **options))
         say(run, run["message"] or f"{run['done']} instructions sampled.", as_json)
 
@@ -294,6 +304,10 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     if found["advice"]:
         print(f"{found['advice']}.")
     print(f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden")
+    for row in found["samplers"]:
+        share = "" if row["pair_share"] is None else f", pairs for {row['pair_share']:.0%}"
+        given = f"{row['instructions']} instructions, {row['answers']} answers, {row['distinct']} distinct"
+        print(f"  sampler {row['sampler']} {row['name']}: {given}{share}")
     for run in found["runs"]:
         print(f"  run {run['id']} {run['kind']}: {run['state']} {run['done']}/{run['total']} {run['message']}")
 

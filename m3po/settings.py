@@ -64,14 +64,23 @@ class SampleConfig:
     seed: int = 0
     batch_size: int = 16
     concurrency: int = 8  # requests in flight, for a remote policy
+    pilot: int = 0  # this many instructions from all over the train split; 0 = no pilot
+    system: str | None = None  # a system text in place of the instruction's own
+    prompt: str | None = None  # a template around the last user turn, with {instruction} once in it
 
     def __post_init__(self) -> None:
         _check_numbers(self)
+        for name in ("system", "prompt"):
+            object.__setattr__(self, name, getattr(self, name) or None)
+        ask = "write {instruction} once, where the instruction goes"
+        _check(self.prompt is None or self.prompt.count("{instruction}") == 1, "prompt", self.prompt, ask)
         if parse_remote(self.policy) and self.adapter:
             raise UsageError(
                 "A remote policy takes no --adapter: serve the adapter under a name of its own "
                 "(vllm serve --enable-lora --lora-modules NAME=FOLDER) and give that as MODEL."
             )
+        _check(0 <= self.pilot <= 100_000, "pilot", self.pilot, "give 1 to 100000, or 0 for none")
+        _check(not (self.pilot and self.limit), "pilot", self.pilot, "give --pilot or --limit, not both")
         _check(1 <= self.concurrency <= 1024, "concurrency", self.concurrency, "give 1 to 1024")
         _check(1 <= self.k <= 1024, "k", self.k, "give 1 to 1024")
         _check(0 < self.temperature <= 10, "temperature", self.temperature, "give a value above 0, at most 10")

@@ -26,7 +26,7 @@ from m3po.settings import (
     names_remote,
     parse_remote,
 )
-from m3po.store import candidates, decisions, instructions, review, runs, scorers, selections
+from m3po.store import candidates, decisions, instructions, review, runs, samplers, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
@@ -61,6 +61,7 @@ class Studio:
             prepare=lambda run: plans.prepare(workspace, run),
             on_end=self._on_run_end,
         )
+        self._known_samplers: tuple[tuple[int, ...] | None, list[dict]] = (None, [])
         self._import_stops: dict[int, threading.Event] = {}
 
     @classmethod
@@ -114,10 +115,18 @@ class Studio:
                 "curated_pairs": pairs["pairs"],
                 "human_pairs": pairs["human"],
                 "overridden": pairs["overridden"],
+                "samplers": self._samplers(con, selection),
                 "runs": [_run_summary(run) for run in runs.read_runs(con, limit=20)],
             }
 
         return self.db.read(read)
+
+    def _samplers(self, con: Connection, selection: int | None) -> list[dict]:
+        """Counted again only when something changed: the page asks every second."""
+        state = samplers.state_of_samplers(con)
+        if self._known_samplers[0] != state:
+            self._known_samplers = (state, samplers.list_samplers(con, selection))
+        return self._known_samplers[1]
 
     # ---- data -------------------------------------------------------------------------------------------------
 
@@ -276,6 +285,17 @@ class Studio:
             last = self.start_score(score, after=last.id)
             last = self.start_select(select, after=last.id)
         return last
+
+    def start_pilot(
+        self, sample: SampleConfig, score: ScoreConfig | None = None, select: SelectConfig | None = None
+    ) -> list[Run]:
+        """Sample some instructions 16 times, score, report yield and cost: the runs; the last has the report."""
+        return [
+            self.run(run_id)
+            for run_id in launches.launch_pilot(
+                self.workspace, self.runner, sample, score, select or self.current_select()
+            )
+        ]
 
     def start_demo(self) -> Run | None:
         """What a demo workspace does by itself when the app starts: its pipeline, unless it is done or under way."""

@@ -72,3 +72,21 @@ def _split_at_and(words: list[str]) -> list[str]:
             parts.append(" ".join(left).rstrip(","))
             start = place + 1
     return [*parts, " ".join(words[start:])]
+
+
+def override_prompt(messages: list[dict], *, system: str | None = None, template: str | None = None) -> list[dict]:
+    """The messages with another `system` text, and the last user turn put into `template` at {instruction}.
+
+    None leaves a part as it is; nothing but {instruction} has a meaning in a template.
+    """
+    out = [dict(message) for message in messages]
+    if template is not None:
+        last = next(message for message in reversed(out) if message["role"] == "user")
+        last["content"] = [
+            {**part, "text": template.replace("{instruction}", part["text"])} if part["type"] == "text" else part
+            for part in last["content"]
+        ]
+    if system is not None:
+        own = {"role": "system", "content": [{"type": "text", "text": system}]}
+        out = [own, *[message for message in out if message["role"] != "system"]]
+    return out

@@ -129,6 +129,7 @@ class Candidate:
     good: float | None = None
     hard: float | None = None
     claims: tuple[Claim, ...] = ()
+    samplers: tuple[tuple[str, int], ...] = ()  # who gave it: sampler in a few words, votes
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Card:
     strip: gr.HTML
     form: list[Component]
     read: Callable[..., Any]
+    pilot: gr.Button | None = None
     submits: list[Callable] = field(default_factory=list)  # other ways than the button to set it off
 
 

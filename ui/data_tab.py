@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from m3po.errors import M3poError
-from m3po.settings import parse_remote
+from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, parse_remote
 from m3po.studio import Studio
 from m3po.types import Run
 from ui.data_view import draw_import, draw_notice, draw_selection, draw_workspace
@@ -20,6 +20,7 @@ from ui.import_card import build_import_card
 from ui.markup import Markup, join
 from ui.run_view import draw_run, latest
 from ui.sample_card import build_sample_card
+from ui.sample_view import draw_pilot, draw_samplers
 from ui.score_card import build_score_card
 from ui.select_card import build_select_card
 
@@ -76,15 +77,22 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         done = studio.select(selecting.read(*values))
         return f"{plural(done['pairs'], 'pair')} selected, frozen as {done['content_hash'][:12]}."
 
-    def run_all(*values: Any) -> str:
+    def read_all(*values: Any) -> tuple[SampleConfig, ScoreConfig, SelectConfig]:
         to_sample = len(sampling.form) + 1
         to_select = len(values) - len(selecting.form)
         sample_config = sampling.read(*values[:to_sample])
         score_config = scoring.read(*values[to_sample:to_select])
         if not parse_remote(sample_config.policy):  # whose weights are elsewhere: the Score card names those at hand
             score_config = dataclasses.replace(score_config, policy=sample_config.policy)
-        studio.start_pipeline(sample_config, score_config, selecting.read(*values[to_select:]))
+        return sample_config, score_config, selecting.read(*values[to_select:])
+
+    def run_all(*values: Any) -> str:
+        studio.start_pipeline(*read_all(*values))
         return "Sampling, scoring and selecting, one after another; it goes on when this page is closed."
+
+    def pilot(*values: Any) -> str:
+        studio.start_pilot(*read_all(*values))
+        return "The pilot started: 16 answers an instruction, scores, then a report; nothing is selected."
 
     def import_(*values: Any) -> str:
         studio.start_import(**importing.read(*values))
@@ -95,7 +103,9 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
     sampling.button.click(act(sample), sample_form, outputs, **QUIET)
     scoring.button.click(act(score), scoring.form, outputs, **QUIET)
     selecting.button.click(act(select), selecting.form, outputs, **QUIET)
-    all_btn.click(act(run_all), [*sample_form, *scoring.form, *selecting.form], outputs, **QUIET)
+    whole_form = [*sample_form, *scoring.form, *selecting.form]
+    all_btn.click(act(run_all), whole_form, outputs, **QUIET)
+    sampling.pilot.click(act(pilot), whole_form, outputs, **QUIET)
     for trigger in (importing.button.click, *importing.submits):
         trigger(act(import_), importing.form, outputs, **QUIET)
 
@@ -115,7 +125,10 @@ def draw_strips(studio: Studio) -> list[Markup]:
     status = studio.status()
     strips = [draw_workspace(status)]
     for kind in ("import", "sample", "score", "select"):
-        strips.append(_draw_strip(studio, latest(runs, kind), kind, status))
+        strip = _draw_strip(studio, latest(runs, kind), kind, status)
+        if kind == "sample":
+            strip = join([strip, draw_pilot(latest(runs, "pilot")), draw_samplers(status["samplers"])])
+        strips.append(strip)
     return strips
 
 

@@ -72,6 +72,7 @@ KIND_LABELS = {
     "sample": "Sample",
     "score": "Score",
     "select": "Select",
+    "pilot": "Pilot",
     "train": "Fine-tune",
     "evaluate": "Evaluate",
 }

@@ -252,6 +252,8 @@ def _values(c: Candidate) -> list[Markup]:
         if column.key == "votes" and c.origin != "sampled":
             shown = number(None)
         title = column.tooltip
+        if column.key == "votes" and c.samplers:
+            title += " From " + "; ".join(f"{name} (×{votes})" for name, votes in c.samplers) + "."
         if column.key == "logp_mean" and c.logp_sum is not None:
             title += f" Sum {number(c.logp_sum)} nats over {plural(c.n_tokens or 0, 'token')}."
         if column.key == "mas" and c.mas_minimum is not None:

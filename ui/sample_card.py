@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from m3po.jobs.pilot import DEFAULT_PILOT
 from m3po.settings import SampleConfig
 from m3po.studio import Studio
 from ui.cards import Card, build_run_strip, draw_heading
@@ -24,19 +25,28 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
             limit = gr.Number(defaults.get("limit", 0), label="Limit (0 all)", precision=0)
             seed = gr.Number(defaults.get("seed", 0), label="Seed", precision=0)
             button = gr.Button("Sample", elem_id="data-sample", min_width=90)
-        with gr.Row(elem_classes="settings"):
-            own = gr.Textbox(
-                defaults.get("sampler", ""),
-                label="Policy that answers (empty: the one below)",
-                placeholder="folder, hub id or remote:MODEL@URL",
-                scale=4,
-                elem_id="sample-policy",
-            )
+            pilot = gr.Button(f"Pilot {DEFAULT_PILOT}", elem_id="data-pilot", min_width=90)
+        with gr.Accordion("Another sampler", open=bool(defaults.get("sampler")), elem_id="sample-another"):
+            with gr.Row(elem_classes="settings"):
+                own = gr.Textbox(
+                    defaults.get("sampler", ""),
+                    label="Policy that answers (empty: the Score card's)",
+                    placeholder="folder, hub id or remote:MODEL@URL",
+                    scale=4,
+                    elem_id="sample-policy",
+                )
+                adapter = gr.Textbox("", label="Adapter", placeholder="folder", scale=2, elem_id="sample-adapter")
+            with gr.Row(elem_classes="settings"):
+                system = gr.Textbox("", label="System text in place of its own", scale=3, elem_id="sample-system")
+                prompt = gr.Textbox(
+                    "", label="Template", placeholder="Think first. {instruction}", scale=3, elem_id="sample-prompt"
+                )
         strip = build_run_strip(studio)
 
-    def read(policy: str, own_policy: str, *values: Any) -> SampleConfig:
+    def read(policy: str, own_policy: str, adapter: str, system: str, prompt: str, *values: Any) -> SampleConfig:
         names = ("k", "temperature", "top_p", "max_new_tokens", "limit", "seed")
         named = own_policy.strip() or policy.strip() or studio.default_sample().policy
-        return SampleConfig(policy=named, **numbers(dict(zip(names, values, strict=True))))
+        texts = {"adapter": adapter.strip() or None, "system": system.strip(), "prompt": prompt.strip()}
+        return SampleConfig(policy=named, **texts, **numbers(dict(zip(names, values, strict=True))))
 
-    return Card(button, strip, [own, k, temperature, top_p, max_new, limit, seed], read)
+    return Card(button, strip, [own, adapter, system, prompt, k, temperature, top_p, max_new, limit, seed], read, pilot)

@@ -2,7 +2,8 @@
 
     {"id", "images": [path], "instruction", "split",
      "candidates": [{"id", "text", "source", "votes", "mas", "mas_minimum", "logp_sum", "n_tokens",
-                     "logp_mean", "confidence", "good", "hard", "samplers": [{"sampler", "policy", "votes"}],
+                     "logp_mean", "confidence", "good", "hard",
+                     "samplers": [{"sampler", "policy", "settings", "votes"}],
                      "sampler_logp_sum": as a remote policy's server told it}],
      "pair": {"chosen", "rejected", "m3p_score", "logp_margin"} or null, "no_pair_reason",
      "decision": {"verdict", "chosen", "rejected", "annotator", "note", "at"} or null}

@@ -5,8 +5,18 @@ from __future__ import annotations
 import dataclasses
 
 from m3po.jobs import plans
+from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
-from m3po.settings import EvaluateConfig, TrainConfig
+from m3po.settings import (
+    EvaluateConfig,
+    SampleConfig,
+    ScoreConfig,
+    SelectConfig,
+    TrainConfig,
+    WorkspaceConfig,
+    check_specs,
+    parse_remote,
+)
 from m3po.store import candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
@@ -86,6 +96,41 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     run_id = workspace.db.write(change)
     runner.wake()
     return run_id
+
+
+def launch_pilot(
+    workspace: Workspace, runner: JobRunner, sample: SampleConfig, score: ScoreConfig | None, select: SelectConfig
+) -> list[int]:
+    """Queue a pilot (m3po.jobs.pilot): sampling, scoring where models are named or known, and the report; their ids."""
+    sample = dataclasses.replace(sample, pilot=sample.pilot or DEFAULT_PILOT, k=PILOT_K, limit=0)
+
+    def change(con: Connection) -> list[int]:
+        scoring = score or _score_for(workspace.config, con, sample.policy)
+        chain: list[int] = []
+        report = {"sample": dataclasses.asdict(sample), "select": dataclasses.asdict(select)}
+        for kind, config in (("sample", sample), ("score", scoring)):
+            if config is None:
+                continue
+            check_specs(workspace.read_config(), dataclasses.asdict(config))
+            command = plans.command_line(kind, workspace, config)
+            after = chain[-1] if chain else None
+            chain.append(runner.queue(con, kind, dataclasses.asdict(config), command, after=after))
+        command = plans.command_line("sample", workspace, sample)
+        return [*chain, runner.queue(con, "pilot", report, command, after=chain[-1])]
+
+    run_ids = workspace.db.write(change)
+    runner.wake()
+    return run_ids
+
+
+def _score_for(own: WorkspaceConfig, con: Connection, policy: str) -> ScoreConfig | None:
+    """Both signals for answers of `policy`, as far as models for them are known; None where none is."""
+    active = {kind: candidates.scorer_info(con, candidates.active_scorer(con, kind)) for kind in ("logp", "mas")}
+    names = {kind: info["name"] if info else None for kind, info in active.items()}
+    if parse_remote(policy):
+        policy = names["logp"] if parse_remote(own.policy) or not own.policy else own.policy
+    mas = own.mas or names["mas"]
+    return ScoreConfig(policy=policy, mas=mas) if policy or mas else None
 
 
 def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateConfig) -> int:

@@ -10,19 +10,24 @@ import shlex
 import pyarrow as pa
 
 from m3po.errors import JobError
+from m3po.jobs.pilot import build_report
 from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_scorer
-from m3po.selection import RULES
+from m3po.selection import RULES, Scored
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig, check_specs
-from m3po.store import candidates, decisions, instructions, runs, scorers, selections
+from m3po.store import candidates, decisions, instructions, runs, samplers, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
+from m3po.text import override_prompt
 from m3po.types import Run
 
 Prepared = tuple[dict, pa.Table] | dict
 
-# Settings that change how fast a sampler is, not what it answers: the rest is its identity.
-_NOT_THE_SAMPLER = ("limit", "batch_size", "policy", "concurrency")
+# Settings that change how fast a sampler is, or whom it is asked for, not what it answers.
+_NOT_THE_SAMPLER = ("limit", "batch_size", "policy", "concurrency", "pilot")
+# Those that have always been its identity. Later ones are named where they are set: what an older workspace sampled
+# stays the same sampler.
+_FIRST_IDENTITY = ("adapter", "k", "temperature", "top_p", "max_new_tokens", "seed")
 
 
 def prepare(workspace: Workspace, run: Run) -> Prepared:
@@ -33,14 +38,25 @@ def prepare(workspace: Workspace, run: Run) -> Prepared:
 
 def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
     config = SampleConfig(**run.config)
-    fingerprint = model_fingerprint(config.policy, config.adapter)
-    identity = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_THE_SAMPLER}
+    fingerprint, identity = identify(config)
 
     def read(con: Connection) -> tuple[int, pa.Table]:
         sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
+        if config.pilot:
+            ids = samplers.pilot_ids(con, config.pilot, config.seed)
+            return sampler, samplers.unsampled_of(con, sampler, ids, workspace.images)
         return sampler, candidates.unsampled(con, sampler, config.limit, workspace.images)
 
     sampler, table = workspace.db.write(read)
+    if config.system or config.prompt:
+        texts = [
+            json.dumps(
+                override_prompt(json.loads(text), system=config.system, template=config.prompt), ensure_ascii=False
+            )
+            for text in table.column("messages").to_pylist()
+        ]
+        place = table.column_names.index("messages")
+        table = table.set_column(place, "messages", pa.array(texts, pa.string()))
     if not table.num_rows:
         return {"message": "Nothing to sample: every train instruction asked for has its answers.", "sampled": 0}
     return {**dataclasses.asdict(config), "sampler": sampler, "fingerprint": fingerprint}, table
@@ -69,6 +85,16 @@ def check_score(workspace: Workspace, config: ScoreConfig) -> None:
     for part in parse_scorer(config.mas).parts if config.mas else ():
         if part.kind == "column":
             workspace.db.read(lambda con, name=part.model: scorers.check_rating(con, name))
+
+
+def identify(config: SampleConfig) -> tuple[str, dict]:
+    """What makes a sampler the same one: the fingerprint of its weights, and its settings."""
+    identity = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in _FIRST_IDENTITY or (field.name not in _NOT_THE_SAMPLER and value != field.default):
+            identity[field.name] = value
+    return model_fingerprint(config.policy, config.adapter), identity
 
 
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
@@ -139,6 +165,34 @@ def select(workspace: Workspace, config: SelectConfig) -> dict:
     return workspace.db.write(change)
 
 
+def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
+    """What the pilot that `run` belongs to found: a report, no selection."""
+    config = SampleConfig(**run.config["sample"])
+    select_config = SelectConfig(**run.config["select"])
+    fingerprint, identity = identify(config)
+
+    def read(con: Connection) -> tuple[dict[int, list[dict]], Run | None, int]:
+        selections.check_raw(con, candidates.active_scorer(con, "mas"), select_config)
+        sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
+        found = samplers.answers_of(con, sampler, samplers.pilot_ids(con, config.pilot, config.seed))
+        # A pilot that was run before has its answers and samples nothing: its cost was measured then.
+        timed = [
+            past
+            for past in runs.read_runs(con, ("sample",), limit=1000)
+            if (past.result or {}).get("seconds_each")
+            and identify(SampleConfig(**past.config)) == (fingerprint, identity)
+        ]
+        return found, timed[0] if timed else None, instructions.count_by_split(con)["train"]
+
+    found, measured, total = workspace.db.write(read)
+    names = ("mas", "logp_sum", "n_tokens", "truncated")
+    answers = [
+        [(Scored(row["candidate_id"], number, *[row[name] for name in names]), row["votes"]) for row in members]
+        for number, members in found.items()
+    ]
+    return build_report(answers, config, select_config, measured, total)
+
+
 def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:
     config = EvaluateConfig(**{k: v for k, v in run.config.items() if k in EVALUATE_FIELDS})
     table = workspace.db.read(lambda con: instructions.heldout_rows(con, config.split, workspace.images))
@@ -160,6 +214,7 @@ _PREPARE = {
     "sample": _prepare_sample,
     "score": _prepare_score,
     "select": _prepare_select,
+    "pilot": _prepare_pilot,
     "evaluate": _prepare_evaluate,
     "train": _prepare_train,  # frozen when launched: what was shown is what is trained on
 }

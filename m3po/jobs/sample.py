@@ -2,8 +2,9 @@
 
 Result: `policy_fingerprint`, `sampled` (instructions), `answers` (distinct ones), `skipped` (instructions),
 `seconds_each` (an instruction, the model's loading left out), `prompt_tokens` and `completion_tokens` (a server's
-count, else null). Each instruction's draws depend on the run's seed and its id alone: a resumed run gives what an
-uninterrupted one gives, as far as a remote server keeps to the seed it is given.
+count, else null), of a server also `one_by_one` (it has no n: every answer costs the prompt again).
+Each instruction's draws depend on the run's seed and its id alone: a resumed run gives what an uninterrupted one
+gives, as far as a remote server keeps to the seed it is given.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ def run(job: Worker) -> dict:
     fingerprint = model_fingerprint(config.policy, config.adapter)
     done = skipped = 0
     began = time.monotonic()
+    notes: dict[str, object] = {}
     if todo:
         way = _sample_remotely if parse_remote(config.policy) else _sample_here
-        began, done, skipped = way(job, config, todo, len(rows))
+        began, done, skipped = way(job, config, todo, len(rows), notes)
     seconds = time.monotonic() - began
     job.progress(len(rows), len(rows), "instructions")
     return {
@@ -60,10 +62,13 @@ def run(job: Worker) -> dict:
         "skipped": skipped,
         "seconds_each": seconds / done if done else None,
         **_count_answers(job),
+        **notes,
     }
 
 
-def _sample_here(job: Worker, config: SampleConfig, todo: list[dict], total: int) -> tuple[float, int, int]:
+def _sample_here(
+    job: Worker, config: SampleConfig, todo: list[dict], total: int, notes: dict[str, object]
+) -> tuple[float, int, int]:
     """With the weights on this machine. Returns when the model was ready (seconds), finished and skipped ones."""
     from m3po.models.policy import Policy  # torch: seconds, after the first sign of life
 
@@ -88,7 +93,9 @@ def _sample_here(job: Worker, config: SampleConfig, todo: list[dict], total: int
     )
 
 
-def _sample_remotely(job: Worker, config: SampleConfig, todo: list[dict], total: int) -> tuple[float, int, int]:
+def _sample_remotely(
+    job: Worker, config: SampleConfig, todo: list[dict], total: int, notes: dict[str, object]
+) -> tuple[float, int, int]:
     """From an OpenAI-compatible server. One that answers nothing any more ends the run; resumed, it goes on."""
     client = RemoteClient(parse_remote(config.policy), concurrency=config.concurrency)
     policy = RemotePolicy(client)
@@ -120,7 +127,9 @@ def _sample_remotely(job: Worker, config: SampleConfig, todo: list[dict], total:
             )
 
     began = time.monotonic()
-    return began, *asyncio.run(work())
+    counts = asyncio.run(work())
+    notes["one_by_one"] = "n" in client.lacks
+    return began, *counts
 
 
 def _count_answers(job: Worker) -> dict:

@@ -119,7 +119,9 @@ def _provenance(told: list[dict]) -> dict:
     """Which samplers gave a candidate, and the first log-prob that a server told of it; nothing for other answers."""
     out: dict[str, object] = {}
     if told:
-        out["samplers"] = [{name: sampler[name] for name in ("sampler", "policy", "votes")} for sampler in told]
+        out["samplers"] = [
+            {name: sampler[name] for name in ("sampler", "policy", "settings", "votes")} for sampler in told
+        ]
     logps = [sampler["logp_sum"] for sampler in told if sampler["logp_sum"] is not None]
     return out | ({"sampler_logp_sum": logps[0]} if logps else {})
 

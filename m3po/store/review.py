@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from m3po.store.connection import Connection, one
 from m3po.store.decisions import as_decision, current_decision
 from m3po.store.instructions import Images, read_instruction
 from m3po.store.runs import read_active
+from m3po.store.samplers import name_sampler, samplers_of
 from m3po.store.selections import latest_selection, pair_of
 from m3po.types import Candidate, Claim, Decision, Pair, ReviewItem, ReviewView
 
@@ -80,7 +82,7 @@ def read_item(
     in_view = [i for i, is_shown in zip(ids, shown, strict=True) if is_shown]
     return ReviewItem(
         instruction=instruction,
-        candidates=bare.candidates,
+        candidates=_with_samplers(con, bare.candidates),
         pair=bare.pair,
         machine_pair=bare.machine_pair,
         no_pair_reason=_reason(bare.machine_row, bare.candidates, instruction.split) if not bare.machine_pair else None,
@@ -93,6 +95,16 @@ def read_item(
         previous_id=_neighbour(ids, shown, target, -1),
         next_id=_neighbour(ids, shown, target, +1),
         scoring=_waits_for_scores(bare.candidates) and any(run.kind == "score" for run in read_active(con)),
+    )
+
+
+def _with_samplers(con: Connection, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    told = samplers_of(con, [c.id for c in candidates])
+    return tuple(
+        dataclasses.replace(
+            c, samplers=tuple((name_sampler(s["policy"], s["settings"]), s["votes"]) for s in told.get(c.id, ()))
+        )
+        for c in candidates
     )
 
 

@@ -2,20 +2,115 @@
 
 from __future__ import annotations
 
-from m3po.store.connection import Connection, rows
+import json
+
+import pyarrow as pa
+
+from m3po.store.candidates import active_scorer
+from m3po.store.connection import Connection, rows, scalar
+from m3po.store.instructions import Images, prompts
 
 
 def samplers_of(con: Connection, candidate_ids: list[int]) -> dict[int, list[dict]]:
-    """By candidate, in sampler order: `sampler` (id), `policy`, `votes`, and `logp_sum`, `n_tokens` as a remote
-    policy's server told them, else None."""
+    """By candidate, in sampler order: `sampler` (id), `policy`, `settings`, `votes`, and `logp_sum`, `n_tokens` as a
+    remote policy's server told them, else None."""
     found: dict[int, list[dict]] = {}
     sql = """
-        SELECT v.candidate_id, v.sampler_id AS sampler, s.policy, v.votes, l.logp_sum, l.n_tokens
+        SELECT v.candidate_id, v.sampler_id AS sampler, s.policy, s.config AS settings, v.votes, l.logp_sum, l.n_tokens
         FROM (SELECT * FROM votes WHERE candidate_id IN (SELECT unnest($ids::BIGINT[]))) v
         JOIN samplers s USING (sampler_id)
         LEFT JOIN sampler_logprobs l ON l.candidate_id = v.candidate_id AND l.sampler_id = v.sampler_id
         ORDER BY v.candidate_id, v.sampler_id
     """
     for row in rows(con, sql, {"ids": candidate_ids}):
+        row["settings"] = json.loads(row["settings"])
         found.setdefault(row.pop("candidate_id"), []).append(row)
+    return found
+
+
+def name_sampler(policy: str | None, settings: dict) -> str:
+    """A sampler in a few words, as in `llava-1.5-7b-hf, K 8, T 1.0`; what is not always the same is named."""
+    words = [(policy or "unknown policy").rstrip("/")]
+    if not words[0].startswith("remote:"):
+        words[0] = words[0].rpartition("/")[2]
+    words += [f"K {settings.get('k', '?')}", f"T {settings.get('temperature', '?')}"]
+    if settings.get("top_p", 1.0) != 1.0:
+        words.append(f"top-p {settings['top_p']}")
+    if settings.get("adapter"):
+        words.append(f"adapter {settings['adapter'].rstrip('/').rpartition('/')[2]}")
+    if settings.get("seed"):
+        words.append(f"seed {settings['seed']}")
+    words += [f"{name} {settings[name]!r:.40}" for name in ("system", "prompt") if settings.get(name)]
+    return ", ".join(words)
+
+
+def state_of_samplers(con: Connection) -> tuple[int, ...]:
+    """Figures that change whenever list_samplers does."""
+    names = ("samplers", "sampled", "votes", "selections")
+    return tuple(scalar(con, f"SELECT count(*) FROM {name}") for name in names)
+
+
+def list_samplers(con: Connection, selection: int | None) -> list[dict]:
+    """Every sampler with what it gave: `instructions`, `answers` (votes), `distinct` ones, and `pair_share`: of its
+    instructions those whose selected pair it gave both sides of (None without a selection). Oldest first."""
+    sql = """
+        WITH given AS (
+            SELECT sampler_id, sum(votes)::BIGINT AS answers, count(*) AS distinct_answers
+            FROM votes GROUP BY sampler_id),
+        asked AS (SELECT sampler_id, count(*) AS instructions FROM sampled GROUP BY sampler_id),
+        paired AS (
+            SELECT c.sampler_id, count(*) AS pairs FROM selection_pairs p
+            JOIN votes c ON c.candidate_id = p.chosen
+            JOIN votes r ON r.candidate_id = p.rejected AND r.sampler_id = c.sampler_id
+            WHERE p.selection_id = $selection GROUP BY c.sampler_id)
+        SELECT s.sampler_id AS sampler, s.policy, s.fingerprint, s.config AS settings, s.created_at,
+               coalesce(a.instructions, 0) AS instructions, coalesce(g.answers, 0) AS answers,
+               coalesce(g.distinct_answers, 0) AS distinct_answers,
+               CASE WHEN $selection IS NOT NULL AND a.instructions > 0
+                    THEN coalesce(p.pairs, 0)::DOUBLE / a.instructions END AS pair_share
+        FROM samplers s LEFT JOIN asked a USING (sampler_id) LEFT JOIN given g USING (sampler_id)
+        LEFT JOIN paired p USING (sampler_id) ORDER BY s.sampler_id
+    """
+    found = rows(con, sql, {"selection": selection})
+    for row in found:
+        row["settings"] = json.loads(row["settings"])
+        row["name"] = name_sampler(row["policy"], row["settings"])
+        row["distinct"] = row.pop("distinct_answers")
+    return found
+
+
+def pilot_ids(con: Connection, count: int, seed: int) -> list[int]:
+    """`count` train instructions from all over the workspace, drawn by `seed`, in id order."""
+    sql = """
+        SELECT instruction_id FROM (
+            SELECT instruction_id FROM instructions WHERE split = 'train'
+            ORDER BY md5(?::VARCHAR || ':pilot:' || instruction_id), instruction_id LIMIT ?)
+        ORDER BY instruction_id
+    """
+    return [row[0] for row in con.execute(sql, [seed, count]).fetchall()]
+
+
+def unsampled_of(con: Connection, sampler: int, ids: list[int], images: Images) -> pa.Table:
+    """Prompts of those instructions that this sampler has not answered yet."""
+    done = {
+        row[0] for row in con.execute("SELECT instruction_id FROM sampled WHERE sampler_id = ?", [sampler]).fetchall()
+    }
+    return prompts(con, [i for i in ids if i not in done], images)
+
+
+def answers_of(con: Connection, sampler: int, ids: list[int]) -> dict[int, list[dict]]:
+    """What this sampler answered to each of the instructions, with votes and the active scorers' scores."""
+    sql = """
+        SELECT c.instruction_id, c.candidate_id, v.votes, m.mas, l.logp_sum, l.n_tokens,
+               coalesce(c.finish_reason = 'length', false) AS truncated
+        FROM votes v JOIN candidates c USING (candidate_id)
+        LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
+        LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
+        WHERE v.sampler_id = $sampler AND c.instruction_id IN (SELECT unnest($ids::BIGINT[]))
+        ORDER BY c.instruction_id, c.candidate_id
+    """
+    wanted = {"sampler": sampler, "ids": ids, "logp": active_scorer(con, "logp"), "mas": active_scorer(con, "mas")}
+    found: dict[int, list[dict]] = {}
+    for row in rows(con, sql, wanted):
+        found.setdefault(row["instruction_id"], []).append(row)
     return found

@@ -125,7 +125,7 @@ def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> i
     Raises BadInputError for `raw` with a scorer whose range is not [0, 1].
     """
     logp, mas = active_scorer(con, "logp"), active_scorer(con, "mas")
-    _check_raw(con, mas, config)
+    check_raw(con, mas, config)
     norm = _NORMALISED[config.normalise]
     run_values = _VALUES.format(scored=SCORED_CANDIDATES, a=norm.format("mas"), b=norm.format("confidence"))
     _execute(
@@ -172,7 +172,8 @@ def _execute(con: Connection, script: str, parameters: dict) -> None:
             con.execute(statement, {k: v for k, v in parameters.items() if f"${k}" in statement})
 
 
-def _check_raw(con: Connection, mas: int | None, config: SelectConfig) -> None:
+def check_raw(con: Connection, mas: int | None, config: SelectConfig) -> None:
+    """Raise BadInputError for `raw` with a scorer whose range is not [0, 1]."""
     info = scorer_info(con, mas)
     if config.normalise == "raw" and info and (info["range_low"], info["range_high"]) != (0.0, 1.0):
         raise BadInputError(

@@ -93,7 +93,8 @@ def test_answers_are_merged_and_their_log_probs_lie_beside(studio: Studio, tmp_p
     rows = export(studio, tmp_path)
     [boat] = [c for c in rows[1]["candidates"] if c["text"] == "A boat."]
     assert boat["logp_sum"] is None and boat["sampler_logp_sum"] == pytest.approx(-0.25 * len("A boat.") - 0.5)
-    assert boat["samplers"] == [{"sampler": 1, "policy": spec, "votes": 2}]
+    settings = {"adapter": None, "k": 4, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 9, "seed": 0}
+    assert boat["samplers"] == [{"sampler": 1, "policy": spec, "settings": settings, "votes": 2}]
     assert query(studio, "SELECT DISTINCT n_tokens FROM sampler_logprobs ORDER BY 1") == [(4,), (8,)]
 
 

@@ -1,0 +1,86 @@
+"""What the Sample card shows beside its run: the samplers there are, and a pilot's report."""
+
+from __future__ import annotations
+
+from m3po.jobs.pilot import write_hours
+from m3po.types import Run
+from ui.formatting import MISSING, count
+from ui.markup import Markup, tag
+
+_HEADS = (
+    ("K", "answers an instruction"),
+    ("pairs", "instructions that would have a usable pair, with its 95 % interval"),
+    ("of the whole", "pairs to expect when every train instruction is sampled"),
+    ("distinct", "distinct answers an instruction"),
+)
+_HOURS = ("device hours", "sampling alone; the time grows with K, but less than in proportion: least and most")
+_TOKENS = (("prompt tokens", "as the server counts them"), ("answer tokens", "as the server counts them"))
+
+_SAMPLER_HEADS = (
+    ("sampler", "policy and settings"),
+    ("instructions", "that it answered"),
+    ("answers", "all of its samples"),
+    ("distinct", "answers that differ"),
+    ("pairs", "of its instructions those whose selected pair it gave both sides of"),
+)
+
+
+def draw_samplers(samplers: list[dict]) -> Markup | None:
+    """The samplers of the workspace with what each gave; nothing while there is none."""
+    if not samplers:
+        return None
+    lines = []
+    for row in samplers:
+        share = MISSING if row["pair_share"] is None else f"{row['pair_share']:.0%}"
+        cells = [count(row["instructions"]), count(row["answers"]), count(row["distinct"]), share]
+        settings = ", ".join(f"{name} = {value}" for name, value in row["settings"].items() if value is not None)
+        lines.append(
+            tag(
+                "tr",
+                tag("td", row["name"], title=f"{row['policy'] or 'unknown policy'}; {settings}", class_="sampler-name"),
+                *[tag("td", cell, class_="num") for cell in cells],
+            )
+        )
+    heads = [tag("th", name, scope="col", title=title) for name, title in _SAMPLER_HEADS]
+    return tag(
+        "div",
+        tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *lines), class_="figures-table", id="samplers"),
+        class_="scroll",
+    )
+
+
+def draw_pilot(run: Run | None) -> Markup | None:
+    """The table of a finished pilot; nothing while there is none."""
+    report = run.result if run is not None and run.state == "finished" else None
+    if not report or "rows" not in report:
+        return None
+    remote = "prompt_tokens" in report["rows"][0]
+    heads = [*_HEADS, *(_TOKENS if remote else (_HOURS,))]
+    lines = [tag("tr", *[tag("td", cell, class_="num") for cell in _cells(row, remote)]) for row in report["rows"]]
+    return tag(
+        "div",
+        tag("p", tag("b", "Pilot. "), report["message"]),
+        tag(
+            "table",
+            tag("thead", tag("tr", *[tag("th", name, scope="col", title=title) for name, title in heads])),
+            tag("tbody", *lines),
+            class_="figures-table",
+        ),
+        tag("p", f"Rule {report['rule']}; of {count(report['of'])} train instructions.", class_="quiet"),
+        class_="pilot",
+    )
+
+
+def _cells(row: dict, remote: bool) -> list[str]:
+    share = MISSING
+    if row["pairs"] is not None:
+        share = f"{row['pairs']:.0%} ({row['low']:.0%} to {row['high']:.0%})"
+    cells = [str(row["k"]), share, _count(row["expected_pairs"])]
+    cells.append(MISSING if row["distinct"] is None else f"{row['distinct']:.1f}")
+    if remote:
+        return [*cells, _count(row["prompt_tokens"]), _count(row["completion_tokens"])]
+    return [*cells, write_hours(row["device_hours"]).replace("-", MISSING)]
+
+
+def _count(value: int | None) -> str:
+    return MISSING if value is None else count(value)
