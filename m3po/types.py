@@ -76,7 +76,10 @@ class RefusedRow:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did: rows that were new, already there, refused; warnings about rows that went in."""
+    """What an import did: rows that were new, already there, refused; warnings about rows that went in.
+
+    `refused` and `warnings` hold the first 1,000; `n_refused` counts all, and `refused_file` (JSON Lines) names them.
+    """
 
     source: str
     added: int
@@ -84,6 +87,8 @@ class ImportReport:
     refused: tuple[RefusedRow, ...] = ()
     warnings: tuple[str, ...] = ()
     splits: dict[str, int] = field(default_factory=dict)
+    n_refused: int = 0
+    refused_file: str = ""
 
 
 @dataclass(frozen=True)

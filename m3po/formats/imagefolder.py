@@ -6,20 +6,35 @@ Each line: `file_name` (or `file_names` / `images`, a list), `instruction`, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from m3po.errors import BadInputError
+from m3po.formats import blocks
+from m3po.formats.blocks import Plain, RowBlock
 from m3po.formats.lines import check_file, read_records
 from m3po.formats.rows import RowChecker, image_list, read_rows
 from m3po.types import ImportedRow, RefusedRow
 
 METADATA = "metadata.jsonl"
 IMAGE_KEYS = ("file_name", "file_names", "images")
+PLAIN = Plain(IMAGE_KEYS, other_keys=(), needs_image=True)
 
 
 def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
     """Rows of the folder (or of its metadata.jsonl). Raises BadInputError when there is nothing to read."""
+    metadata = _find_metadata(path)
+    return read_rows(read_records(metadata), _build_parser(RowChecker(metadata.parent)))
+
+
+def read_blocks(path: Path) -> Iterator[RowBlock | ImportedRow | RefusedRow]:
+    """The same rows, the plain ones among them in columns."""
+    metadata = _find_metadata(path)
+    checker = RowChecker(metadata.parent)
+    return blocks.read_blocks(metadata, checker, _build_parser(checker), PLAIN)
+
+
+def _find_metadata(path: Path) -> Path:
     if path.is_dir():
         metadata = path / METADATA
         if not metadata.exists():
@@ -30,8 +45,10 @@ def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
     else:
         metadata = path
     check_file(metadata)
-    checker = RowChecker(metadata.parent)
+    return metadata
 
+
+def _build_parser(checker: RowChecker) -> Callable[[dict, str], ImportedRow]:
     def parse(record: dict, row: str) -> ImportedRow:
         images = image_list(record, IMAGE_KEYS)
         if not images:
@@ -51,7 +68,7 @@ def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
             category=record.get("category"),
         )
 
-    return read_rows(read_records(metadata), parse)
+    return parse
 
 
 def recognises(record: dict) -> bool:

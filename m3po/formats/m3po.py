@@ -19,25 +19,41 @@ import dataclasses
 import datetime as dt
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from m3po.errors import BadInputError
 from m3po.files import replace_file
+from m3po.formats import blocks
+from m3po.formats.blocks import Plain, RowBlock
 from m3po.formats.lines import check_file, read_records, type_name
 from m3po.formats.rows import RowChecker, image_list, read_rows
 from m3po.images import ImageInfo
 from m3po.types import ImportedRow, RefusedRow, Turn
 
 _OF_A_WORKSPACE = ("votes", "mas", "logp_sum", "good", "hard")
+PLAIN = Plain(image_keys=("images", "image"), other_keys=("turns", "candidates", "pair", "decision"))
 NOT_TAKEN_OVER = "Votes, scores, pairs and decisions of the file are not taken over: score and select here."
 
 
 def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
     """Rows of the file, line by line. Raises BadInputError for a file that cannot be read at all."""
     check_file(path)
-    checker = RowChecker(path.parent, allow_outside=_is_workspace_image)
+    return read_rows(read_records(path), _build_parser(_build_checker(path)))
 
+
+def read_blocks(path: Path) -> Iterator[RowBlock | ImportedRow | RefusedRow]:
+    """The same rows, the plain ones among them in columns."""
+    check_file(path)
+    checker = _build_checker(path)
+    return blocks.read_blocks(path, checker, _build_parser(checker), PLAIN)
+
+
+def _build_checker(path: Path) -> RowChecker:
+    return RowChecker(path.parent, allow_outside=_is_workspace_image)
+
+
+def _build_parser(checker: RowChecker) -> Callable[[dict, str], ImportedRow]:
     def parse(record: dict, row: str) -> ImportedRow:
         if "instruction" not in record:
             raise BadInputError("it has no instruction; add the question or task under that key")
@@ -58,7 +74,7 @@ def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
             warnings=(NOT_TAKEN_OVER,) if _says_more(record) else (),
         )
 
-    return read_rows(read_records(path), parse)
+    return parse
 
 
 def _says_more(record: dict) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Any
 from m3po.errors import BadImageError, BadInputError
 from m3po.formats.lines import type_name
 from m3po.images import ImageInfo, inspect_image
+from m3po.text import asked_content
 from m3po.types import SPLITS, ImportedRow, RefusedRow, Turn
 
 MAX_TEXT = 100_000  # characters; far beyond any context window, short enough to show
 MAX_ID = 1_000
-REMEMBERED_PATHS = 50_000
+REMEMBERED_IMAGES = 50_000
 PLACEHOLDER = "<image>"
 _PLACEHOLDER = re.compile(r"\s*<image>\s*")
 
@@ -53,7 +53,7 @@ class RowChecker:
         self._real_root = root.resolve()
         self._allow_outside = allow_outside
         self._seen: dict[int, int] = {}
-        self._resolved: dict[str, Path] = {}
+        self._looked_at: dict[str, tuple[Path, ImageInfo]] = {}
 
     def build(
         self,
@@ -84,7 +84,7 @@ class RowChecker:
         if checked_turns and checked_turns[-1].role == "user":
             raise BadInputError("an earlier turn of the user has no answer before the instruction; add it")
         name = check_id(id)
-        found = [self._look_at(value) for value in images]
+        found = [self.look_at(value) for value in images]
         for _, info in found:
             notes += info.warnings
         imported = ImportedRow(
@@ -102,8 +102,37 @@ class RowChecker:
             human=tuple(text for text in human if isinstance(text, str)),
             warnings=tuple(dict.fromkeys(notes)),
         )
-        self._check_repeated(imported, [info.sha256 for _, info in found])
+        content = asked_content(
+            [info.sha256 for _, info in found], imported.system, imported.turns, imported.instruction, imported.split
+        )
+        if not self.note_id(name, content):
+            raise BadInputError(f"id {name[:100]!r} was already used with other content; give the row a new id")
         return imported
+
+    def note_id(self, id: str, content: str) -> bool:
+        """Whether the id is new, or came with the same `asked_content`: then it may come again."""
+        key = hash(content)
+        return self._seen.setdefault(hash(id), key) == key
+
+    def note_ids(self, ids: Sequence[str], contents: Sequence[str]) -> tuple[list[bool], bool]:
+        """`note_id` for many rows, and whether an id among them was there before."""
+        before = len(self._seen)
+        keys = list(map(hash, contents))
+        kept = list(map(operator.eq, map(self._seen.setdefault, map(hash, ids), keys), keys))
+        return kept, len(self._seen) - before < len(keys)
+
+    def look_at(self, value: object) -> tuple[Path, ImageInfo]:
+        """The absolute path of an image and what is known of it. Raises BadInputError, and BadImageError.
+
+        A good one is looked at once, for rows that share an image are many.
+        """
+        known = self._looked_at.get(value) if isinstance(value, str) else None
+        if known is None:
+            known = self._look_at(value)
+            if len(self._looked_at) >= REMEMBERED_IMAGES:
+                self._looked_at.clear()
+            self._looked_at[value] = known
+        return known
 
     def _look_at(self, value: object) -> tuple[Path, ImageInfo]:
         if not isinstance(value, str):
@@ -128,22 +157,11 @@ class RowChecker:
         return path, info
 
     def _resolve(self, value: str, shown: str) -> Path:
-        """The absolute path without symbolic links; remembered, for rows that share an image are many."""
-        if value not in self._resolved:
-            if len(self._resolved) >= REMEMBERED_PATHS:
-                self._resolved.clear()
-            try:
-                self._resolved[value] = (self.root / value).resolve()
-            except (OSError, RuntimeError, ValueError) as error:  # a loop of symbolic links
-                raise BadInputError(f"image {shown} cannot be found ({error}); correct the path") from error
-        return self._resolved[value]
-
-    def _check_repeated(self, row: ImportedRow, shas: Sequence[str]) -> None:
-        """The same id with the same content may come again; with other content it is refused."""
-        key = _digest(row.id)
-        content = _digest([shas, row.system, [[t.role, t.text] for t in row.turns], row.instruction, row.split])
-        if self._seen.setdefault(key, content) != content:
-            raise BadInputError(f"id {row.id[:100]!r} was already used with other content; give the row a new id")
+        """The absolute path without symbolic links."""
+        try:
+            return (self.root / value).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of symbolic links
+            raise BadInputError(f"image {shown} cannot be found ({error}); correct the path") from error
 
 
 def check_text(value: object, what: str) -> str:
@@ -243,8 +261,3 @@ def _check_objects(value: object) -> tuple[str, ...] | None:
     if not isinstance(value, list):
         raise BadInputError(f"objects must be a list of names, not {type_name(value)}; correct it")
     return tuple(check_text(item, f"object {number}") for number, item in enumerate(value, 1))
-
-
-def _digest(value: object) -> int:
-    text = json.dumps(value, ensure_ascii=False)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
