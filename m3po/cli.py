@@ -102,13 +102,16 @@ def import_(
 ) -> None:
     """Import images and instructions; says how many rows went in and why each other was refused."""
     with connect(workspace) as client:
-        result = client.call(
-            "import", source=str(source.expanduser().resolve()), format=format, split=split or None, strict=strict
-        )
+        options = {"format": format, "split": split or None, "strict": strict}
+        run = watch(client, client.call("start_import", source=str(source.expanduser().resolve()), **options))
+    result = run["result"]
+    if result is None:
+        raise M3poError(run["message"])
     for row, reason in result["refused"]:
         print(f"{row}: {reason}", file=sys.stderr)
     if result["n_refused"] > len(result["refused"]):
-        print(f"... and {result['n_refused'] - len(result['refused'])} more", file=sys.stderr)
+        left_out = result["n_refused"] - len(result["refused"])
+        print(f"... and {left_out} more: all are in {result['refused_file']}", file=sys.stderr)
     for warning in result["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     say(result, result["message"], as_json)
@@ -278,7 +281,17 @@ def _model(name: str) -> str | None:
 
 
 def follow(client: Client | Local, run: dict) -> dict:
-    """Show a run's progress on stderr until it ends; Ctrl-C stops it. Raises M3poError unless it finished."""
+    """`watch` it, then tell its warnings. Raises M3poError unless it finished."""
+    run = watch(client, run)
+    for warning in client.call("warnings", run_id=run["id"]):
+        print(f"warning: {warning}", file=sys.stderr)
+    if run["state"] != "finished":
+        raise M3poError(run["message"] or f"Run {run['id']} was {run['state']}.")
+    return run
+
+
+def watch(client: Client | Local, run: dict) -> dict:
+    """Show a run's progress on stderr until it ends; Ctrl-C stops it. Returns it as it is then."""
     live = sys.stderr.isatty()
     try:
         while run["state"] in ("queued", "running"):
@@ -293,10 +306,6 @@ def follow(client: Client | Local, run: dict) -> dict:
             run = client.call("run", run_id=run["id"])
     if live:
         print(file=sys.stderr)
-    for warning in client.call("warnings", run_id=run["id"]):
-        print(f"warning: {warning}", file=sys.stderr)
-    if run["state"] != "finished":
-        raise M3poError(run["message"] or f"Run {run['id']} was {run['state']}.")
     return run
 
 
