@@ -21,6 +21,10 @@ from m3po.bridge import Client, Local, connect
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import M3poError, UsageError
+from m3po.formats.hub import parse_hub
+from m3po.formats.mapping import FIELDS, parse_mapping
+from m3po.formats.registry import FORMATS
+from m3po.jobs.previewing import draw_preview
 from m3po.jobs.worker import sentence_for
 from m3po.settings import SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
@@ -33,6 +37,7 @@ Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the worksp
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Policy = Annotated[str, typer.Option(help="hub id or folder; default: the workspace's own")]
 POLL_SECONDS = 0.3
+MAP_HELP = f"a column by hand, repeatable; fields: {', '.join(FIELDS)}"
 
 
 def main() -> None:
@@ -94,16 +99,24 @@ def init(
 @app.command(name="import")
 def import_(
     workspace: Workspace,
-    source: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER")],
-    format: Annotated[str, typer.Option(help="auto, imagefolder, llava or m3po")] = "auto",
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="a file, a folder, or hub:owner/name[:split]")],
+    format: Annotated[str, typer.Option(help=f"auto, {', '.join(FORMATS)}")] = "auto",
+    map_: Annotated[list[str], typer.Option("--map", metavar="FIELD=COLUMN", help=MAP_HELP)] = [],  # noqa: B006
+    images: Annotated[str, typer.Option(help="the folder that image paths start from; default: the file's own")] = "",
     split: Annotated[str, typer.Option(help="train, tune or heldout for rows that name none; default: by image")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="one refused row refuses all")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="show the first rows and import nothing")] = False,
     as_json: Json = False,
 ) -> None:
     """Import images and instructions; says how many rows went in and why each other was refused."""
+    options = {"source": _source(source), "format": format, "mapping": parse_mapping(map_)}
+    options["images"] = str(Path(images).expanduser().resolve()) if images else None
     with connect(workspace) as client:
-        options = {"format": format, "split": split or None, "strict": strict}
-        run = watch(client, client.call("start_import", source=str(source.expanduser().resolve()), **options))
+        if preview:
+            shown = client.call("preview", **options, thumbnails=False)
+            print(json.dumps(shown, ensure_ascii=False) if as_json else draw_preview(shown))
+            return
+        run = watch(client, client.call("start_import", **options, split=split or None, strict=strict))
     result = run["result"]
     if result is None:
         raise M3poError(run["message"])
@@ -263,6 +276,11 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     print(f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden")
     for run in found["runs"]:
         print(f"  run {run['id']} {run['kind']}: {run['state']} {run['done']}/{run['total']} {run['message']}")
+
+
+def _source(name: str) -> str:
+    """A path as an absolute one (the app may run elsewhere), a data set of the hub as it is."""
+    return name if parse_hub(name) else str(Path(name).expanduser().resolve())
 
 
 def _model(name: str) -> str | None:

@@ -87,22 +87,44 @@ def inspect_image(path: Path | str, *, name: str | None = None) -> ImageInfo:
 @functools.lru_cache(maxsize=50_000)
 def _inspect(path: Path, n_bytes: int, mtime_ns: int, inode: int) -> ImageInfo:
     name = str(path)
-    image = _open(path, name)
-    frames = _count_frames(image)
-    kind = image.format or ""
-    _decode(image, name)
-    image = _transpose(image)
-    width, height = image.size
+    found = _look_into(path, name)
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BadImageError(f"Image {name} cannot be read ({error.strerror}): check its permissions.") from error
+    return ImageInfo(sha256, n_bytes=n_bytes, **found)
+
+
+_inspected: dict[str, ImageInfo] = {}  # by SHA-256: bytes that many rows repeat are decoded once, and not kept
+
+
+def inspect_bytes(data: bytes, *, name: str) -> ImageInfo:
+    """As `inspect_image`, for an image that a data set holds as bytes."""
+    if not data:
+        raise BadImageError(f"Image {name} is empty (0 bytes): {_REPLACE}.")
+    sha256 = hashlib.sha256(data).hexdigest()
+    info = _inspected.get(sha256)
+    if info is None:
+        info = ImageInfo(sha256, n_bytes=len(data), **_look_into(io.BytesIO(data), name))
+        if len(_inspected) >= 50_000:
+            _inspected.clear()
+        _inspected[sha256] = info
+    return info
+
+
+def _look_into(source: Path | io.BytesIO, name: str) -> dict:
+    """What one full decode tells, as fields of ImageInfo."""
+    image = _open(source, name)
+    frames = _count_frames(image)
+    kind = image.format or ""
+    _decode(image, name)
+    width, height = _transpose(image).size
     warnings = ()
     if frames > 1 and kind != "MPO":
         what = "pages" if kind == "TIFF" else "frames of an animation"
         warnings = (f"Image {name} has {frames} {what}: only the first is used.",)
-    return ImageInfo(sha256, width, height, kind, SUFFIXES[kind], n_bytes, warnings)
+    return {"width": width, "height": height, "format": kind, "suffix": SUFFIXES[kind], "warnings": warnings}
 
 
 def load_rgb(path: Path | str, max_side: int | None = None, *, name: str | None = None) -> Image.Image:
@@ -177,10 +199,10 @@ def _check_file(path: Path, name: str) -> os.stat_result:
     return status
 
 
-def _open(path: Path, name: str) -> Image.Image:
+def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
     """Read the header alone and refuse what is no image or too large."""
     try:
-        image = Image.open(path, formats=_READABLE)
+        image = Image.open(source, formats=_READABLE)
     except Image.DecompressionBombError:  # PIL's own limit, above ours
         raise BadImageError(_too_large(name)) from None
     except UnidentifiedImageError:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
 import threading
 from pathlib import Path
 
 from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError, RunStopped, UsageError
-from m3po.jobs import exporting, importing, launches, plans
+from m3po.jobs import exporting, importing, launches, plans, previewing
 from m3po.jobs.pace import Pace
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.worker import sentence_for
@@ -120,24 +119,34 @@ class Studio:
 
     def import_source(self, source: Path | str, **options) -> ImportReport:
         """Import now, in this thread; options as in m3po.jobs.importing.import_source."""
-        return importing.import_source(self.workspace, Path(source), **options)
+        return importing.import_source(self.workspace, source, **options)
+
+    def preview_import(
+        self, source: Path | str, format: str = "auto", mapping: dict[str, str] | None = None, rows: int = 5, **options
+    ) -> dict:
+        """What an import would begin with, nothing stored: see m3po.jobs.previewing.preview_source."""
+        given = {"format": format, "mapping": mapping, "rows": rows, **options}
+        return previewing.preview_source(self.workspace, source, **given)
 
     def start_import(
-        self, source: Path | str, *, format: str = "auto", split: str | None = None, strict: bool = False
+        self,
+        source: Path | str,
+        *,
+        format: str = "auto",
+        split: str | None = None,
+        strict: bool = False,
+        mapping: dict[str, str] | None = None,
+        images: str | None = None,
     ) -> Run:
         """Import in the background; refused rows and their reasons are in the run's result."""
-        config = {
-            "source": str(Path(source).expanduser().resolve()),
-            "format": format,
-            "split": split,
-            "strict": strict,
-        }
         importing.check_options(format, split)
-        if not Path(config["source"]).exists():
+        place = importing.locate(self.workspace, source)
+        if isinstance(place, Path) and not place.exists():
             raise BadInputError(f"{source} does not exist: correct the path.")
-        command = f"python -m m3po import {shlex.quote(str(self.path))} {shlex.quote(config['source'])}"
-        command += (f" --format {format}" if format != "auto" else "") + (f" --split {split}" if split else "")
-        command += " --strict" if strict else ""
+        folder = importing.image_folder(images)
+        config = {"source": str(place), "format": format, "split": split, "strict": strict}
+        config |= {"mapping": mapping or None, "images": str(folder) if folder else None}
+        command = importing.command_line(self.path, config)
         run_id = self.db.write(lambda con: runs.add_run(con, "import", config, command))
         return self._spawn_import(run_id, config)
 
@@ -162,7 +171,7 @@ class Studio:
                 self._update_run(run_id, done=done, rate=pace.rate(done))
 
         try:
-            self._update_run(run_id, total=importing.count_rows(Path(config["source"])))
+            self._update_run(run_id, total=importing.count_rows(config["source"]))
             report = self.import_source(config["source"], progress=on_progress, **options)
             result = importing.describe(report)
             state = "finished" if report.added or report.already_there else "failed"

@@ -55,6 +55,21 @@ def source(tmp_path):
     return write_metadata(tmp_path / "source", [*rows, {"file_name": "gone.png", "instruction": "And this?"}])
 
 
+def test_import_with_a_preview_and_columns_by_hand(tmp_path, source):
+    workspace = tmp_path / "ws"
+    m3po("init", workspace)
+    (source / "mine.csv").write_text("bild,frage\n0.png,Was?\ngone.png,Und?\n")
+    _, err = m3po("import", workspace, source / "mine.csv", code=1)
+    assert "no known format" in err and "--map instruction=question" in err
+    columns = ("--map", "image=bild", "--map", "instruction=frage")
+    out, _ = m3po("import", workspace, source / "mine.csv", *columns, "--preview")
+    assert "instruction  <- frage" in out and "line 3: refused: image gone.png" in out
+    out, _ = m3po("import", workspace, source / "mine.csv", *columns, "--preview", "--json")
+    assert [row["row"] for row in json.loads(out)["rows"]] == ["line 2", "line 3"]
+    out, _ = m3po("import", workspace, source / "mine.csv", *columns)
+    assert out.startswith("1 row went in")
+
+
 def test_every_command_is_there():
     out, _ = m3po("--help")
     assert all(re.search(rf"^\W*{command} ", out, re.MULTILINE) for command in COMMANDS)

@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from m3po.errors import BadInputError
+from m3po.formats.checks import MAX_ID, MAX_TEXT
 from m3po.formats.lines import BOM, MAX_LINE_BYTES, iter_lines, parse_lines, parse_object
-from m3po.formats.rows import MAX_ID, MAX_TEXT, PLACEHOLDER, RowChecker, read_rows
+from m3po.formats.rows import PLACEHOLDER, RowChecker, read_rows
 from m3po.images import ImageInfo
 from m3po.types import SPLITS, ImportedRow, RefusedRow
 
@@ -155,7 +156,9 @@ class _Columns:
         self.files, good = [], []
         for value in places.dictionary.to_pylist():
             try:
-                self.files.append(checker.look_at(value))
+                if value.startswith(("data:", "[")):  # an image itself, or a list of them
+                    raise BadInputError("not a path")
+                self.files.append(checker.pictures.look_at(value))
                 good.append(True)
             except BadInputError:
                 self.files.append(None)

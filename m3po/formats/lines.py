@@ -1,8 +1,10 @@
-"""JSON Lines as files really bring them: BOM, CRLF, blank and broken lines, wrong encodings, endless ones."""
+"""JSON Lines and JSON lists as files really bring them: BOM, CRLF, broken lines, wrong encodings, endless ones."""
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -10,6 +12,7 @@ from typing import BinaryIO
 from m3po.errors import BadInputError
 
 MAX_LINE_BYTES = 64_000_000
+CHUNK = 1_000_000  # bytes of a JSON list read at a time
 BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -73,6 +76,90 @@ def parse_lines(lines: Iterable[tuple[int, bytes | None]]) -> Iterator[tuple[str
             yield f"line {number}", error
 
 
+def read_list(path: Path) -> Iterator[tuple[str, object]]:
+    """Yield (entry name, value) of a JSON list, one by one, whatever the file's size.
+
+    What is no JSON ends it with a BadInputError as its last value: where the next entry begins cannot be known.
+    """
+    with path.open("rb") as file:
+        yield from _ListReader(file).entries()
+
+
+class _ListReader:
+    """A window on the text of a JSON list that grows to one entry and moves on."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+        self._text, self._at, self._line = "", 0, 1
+        self._ended, self._lost = False, False
+
+    def entries(self) -> Iterator[tuple[str, object]]:
+        number, decoder = 0, json.JSONDecoder()
+        self._skip("[")
+        while not self._lost and (following := self._skip(",")) not in ("]", ""):
+            number += 1
+            yield f"entry {number}", self._entry(decoder)
+        if not self._lost and not following:
+            yield f"entry {number + 1}", BadInputError("the list breaks off before it; copy the file again")
+
+    def _entry(self, decoder: json.JSONDecoder) -> object:
+        """The next value, or why there is none; `_lost` when the one after it cannot be found."""
+        size = CHUNK
+        while True:
+            try:
+                value, end = decoder.raw_decode(self._text, self._at)
+                if isinstance(value, int | float) and _NUMBER.fullmatch(self._text, end) and self._grow(size):
+                    continue  # 12 may go on as 123
+            except json.JSONDecodeError as error:
+                place = error.pos - self._at
+                if len(self._text) - self._at < MAX_LINE_BYTES and self._grow(size):
+                    size *= 2
+                    continue
+                line = self._line + self._text.count("\n", 0, self._at + place)
+                return self._lose(f"it is not valid JSON ({error.msg} in line {line})", "correct it")
+            except RecursionError:
+                return self._lose("it is nested too deeply", "write a flat object")
+            except ValueError:
+                return self._lose("it holds a number with too many digits", "correct it")
+            raw, self._at = self._text[self._at : end], end
+            if not raw.isascii() and _ESCAPED.search(raw):
+                return BadInputError("it is not valid UTF-8; save the file as UTF-8")
+            return value
+
+    def _lose(self, problem: str, remedy: str) -> BadInputError:
+        self._lost = True
+        return BadInputError(f"{problem}, and the rest of the file cannot be read; {remedy}")
+
+    def _skip(self, mark: str) -> str:
+        """Go over white space and one `mark`; the character that follows, empty at the end of the file."""
+        while True:
+            self._at = _BLANKS.match(self._text, self._at).end()
+            if self._at < len(self._text):
+                if not mark or self._text[self._at] != mark:
+                    return self._text[self._at]
+                self._at, mark = self._at + 1, ""
+            elif not self._grow(CHUNK):
+                return ""
+
+    def _grow(self, size: int) -> bool:
+        """Read on; False at the end of the file."""
+        if self._ended:
+            return False
+        data = self._file.read(size)
+        self._ended = not data
+        self._line += self._text.count("\n", 0, self._at)
+        self._text, self._at = self._text[self._at :] + self._decode(data, not data), 0
+        if self._text.startswith("\ufeff"):
+            self._text = self._text[1:]
+        return not self._ended
+
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_NUMBER = re.compile(r"[0-9.eE+-]*")
+_ESCAPED = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of bytes that are no UTF-8
+
+
 def parse_object(line: bytes | None) -> dict:
     """One JSON object. Raises BadInputError."""
     if line is None:
@@ -106,5 +193,5 @@ def type_name(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "true or false"
-    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object", bytes: "bytes"}
     return names.get(type(value), type(value).__name__)

@@ -19,62 +19,46 @@ import dataclasses
 import datetime as dt
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from m3po.errors import BadInputError
 from m3po.files import replace_file
-from m3po.formats import blocks
-from m3po.formats.blocks import Plain, RowBlock
-from m3po.formats.lines import check_file, read_records, type_name
-from m3po.formats.rows import RowChecker, image_list, read_rows
+from m3po.formats.blocks import Plain
+from m3po.formats.lines import type_name
+from m3po.formats.pictures import image_list
+from m3po.formats.rows import Fields
 from m3po.images import ImageInfo
-from m3po.types import ImportedRow, RefusedRow, Turn
+from m3po.types import Turn
 
 _OF_A_WORKSPACE = ("votes", "mas", "logp_sum", "good", "hard")
 PLAIN = Plain(image_keys=("images", "image"), other_keys=("turns", "candidates", "pair", "decision"))
 NOT_TAKEN_OVER = "Votes, scores, pairs and decisions of the file are not taken over: score and select here."
 
 
-def read(path: Path) -> Iterator[ImportedRow | RefusedRow]:
-    """Rows of the file, line by line. Raises BadInputError for a file that cannot be read at all."""
-    check_file(path)
-    return read_rows(read_records(path), _build_parser(_build_checker(path)))
+COLUMNS = {
+    name: (name,)
+    for name in ("id", "instruction", "system", "turns", "answer", "objects", "category", "candidates", "split")
+} | {"image": ("images", "image")}
 
 
-def read_blocks(path: Path) -> Iterator[RowBlock | ImportedRow | RefusedRow]:
-    """The same rows, the plain ones among them in columns."""
-    check_file(path)
-    checker = _build_checker(path)
-    return blocks.read_blocks(path, checker, _build_parser(checker), PLAIN)
-
-
-def _build_checker(path: Path) -> RowChecker:
-    return RowChecker(path.parent, allow_outside=_is_workspace_image)
-
-
-def _build_parser(checker: RowChecker) -> Callable[[dict, str], ImportedRow]:
-    def parse(record: dict, row: str) -> ImportedRow:
-        if "instruction" not in record:
-            raise BadInputError("it has no instruction; add the question or task under that key")
-        id = record.get("id")
-        return checker.build(
-            row,
-            id=row.removeprefix("line ") if id is None else id,
-            images=image_list(record, ("images", "image")),
-            instruction=record["instruction"],
-            system=record.get("system"),
-            turns=_read_turns(record.get("turns")),
-            split=record.get("split"),
-            answer=record.get("answer"),
-            objects=record.get("objects"),
-            category=record.get("category"),
-            candidates=_read_candidates(record.get("candidates")),
-            human=[c["text"] for c in record.get("candidates") or () if c.get("source") == "human"],
-            warnings=(NOT_TAKEN_OVER,) if _says_more(record) else (),
-        )
-
-    return parse
+def parse(record: dict, source: str) -> Fields:
+    if "instruction" not in record:
+        raise BadInputError("it has no instruction; add the question or task under that key")
+    return {
+        "id": record.get("id"),
+        "images": image_list(record, ("images", "image")),
+        "instruction": record["instruction"],
+        "system": record.get("system"),
+        "turns": _read_turns(record.get("turns")),
+        "split": record.get("split"),
+        "answer": record.get("answer"),
+        "objects": record.get("objects"),
+        "category": record.get("category"),
+        "candidates": _read_candidates(record.get("candidates")),
+        "human": [c["text"] for c in record.get("candidates") or () if c.get("source") == "human"],
+        "warnings": (NOT_TAKEN_OVER,) if _says_more(record) else (),
+    }
 
 
 def _says_more(record: dict) -> bool:
@@ -104,7 +88,7 @@ def write_m3po(rows: Iterable[dict], out: Path) -> int:
     return count
 
 
-def _is_workspace_image(path: Path, info: ImageInfo) -> bool:
+def is_workspace_image(path: Path, info: ImageInfo) -> bool:
     """An image of a workspace is named by its own hash, so naming it shows that one has seen it already."""
     return path.stem == info.sha256 and any((folder / "m3po.duckdb").is_file() for folder in path.parents[:4])
 

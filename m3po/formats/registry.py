@@ -1,85 +1,245 @@
-"""Which formats there are, and which one a file is in: the one door for imports."""
+"""Which formats there are, and which one a source is in: the one door for imports.
+
+A format is how one record is read; what the records lie in (JSON, CSV, Parquet, ...) is m3po.formats.containers'.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import functools
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from m3po.errors import BadInputError, UsageError
-from m3po.formats import imagefolder, llava, m3po
-from m3po.formats.blocks import RowBlock
-from m3po.formats.lines import check_file, parse_object, read_lines
+from m3po.formats import imagefolder, llava, m3po, pairs, pope, vlfeedback
+from m3po.formats.blocks import Plain, RowBlock, read_blocks
+from m3po.formats.containers import Container, open_container
+from m3po.formats.lines import type_name
+from m3po.formats.mapping import check_mapping, columns_of, guess_mapping, parse_mapped
+from m3po.formats.pictures import KeepImage, Pictures
+from m3po.formats.rows import Fields, RowChecker, read_rows
+from m3po.images import ImageInfo
 from m3po.types import ImportedRow, RefusedRow
 
-_LOOK_AT_LINES = 100  # broken ones at the top must not hide what the file is
+LOOK_AT = 100  # rows: broken ones at the top must not hide what the file is
+VOTES = 10  # good rows among them that say which format it is
+
+Rows = Iterator[ImportedRow | RefusedRow]
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is read, and how one of its records is told from the others'."""
+    """How a record is read: `parse(record, the source's name)`; how it is told from the others', and which of its
+    columns become which of our fields (the first that is there)."""
 
-    read: Callable[[Path], Iterator[ImportedRow | RefusedRow]]
+    label: str
+    parse: Callable[[dict, str], Fields]
     recognises: Callable[[dict], bool]
-    read_blocks: Callable[[Path], Iterator[RowBlock | ImportedRow | RefusedRow]] | None = (
-        None  # where there is a faster way
-    )
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    plain: Plain | None = None  # which of its rows may be read in columns
+
+
+def _only_by_hand(record: dict, source: str = "") -> Fields:
+    return {}
 
 
 # In the order in which a record is tried on them: the most telling keys first.
 FORMATS = {
-    "imagefolder": Format(imagefolder.read, imagefolder.recognises, imagefolder.read_blocks),
-    "llava": Format(llava.read, llava.recognises),
-    "m3po": Format(m3po.read, m3po.recognises, m3po.read_blocks),
+    "imagefolder": Format(
+        "Image folder (metadata.jsonl)",
+        imagefolder.parse,
+        imagefolder.recognises,
+        imagefolder.COLUMNS,
+        imagefolder.PLAIN,
+    ),
+    "vlfeedback": Format("VLFeedback", vlfeedback.parse, vlfeedback.recognises, vlfeedback.COLUMNS),
+    "rlhf_v": Format("RLHF-V", pairs.parse_rlhf_v, pairs.recognises_rlhf_v, pairs.RLHF_V_COLUMNS),
+    "rlaif_v": Format("RLAIF-V", pairs.parse_rlaif_v, pairs.recognises_rlaif_v, pairs.QUESTION_COLUMNS),
+    "llamafactory": Format(
+        "LLaMA-Factory ranking", pairs.parse_llamafactory, pairs.recognises_llamafactory, pairs.LLAMAFACTORY_COLUMNS
+    ),
+    "ms_swift": Format("ms-swift", pairs.parse_ms_swift, pairs.recognises_ms_swift, pairs.MS_SWIFT_COLUMNS),
+    "trl": Format("TRL preference", pairs.parse_trl, pairs.recognises_trl, pairs.TRL_COLUMNS),
+    "mmpr": Format("MMPR", pairs.parse_mmpr, pairs.recognises_mmpr, pairs.QUESTION_COLUMNS),
+    "pope": Format("POPE", pope.parse, pope.recognises, pope.COLUMNS),
+    "sharegpt": Format("ShareGPT", llava.parse, llava.recognises_sharegpt, llava.COLUMNS),
+    "llava": Format("LLaVA-instruct", llava.parse, llava.recognises, llava.COLUMNS),
+    "m3po": Format("M3PO", m3po.parse, m3po.recognises, m3po.COLUMNS, m3po.PLAIN),
+    "mapping": Format("Columns by hand", _only_by_hand, lambda record: False),
 }
 
 
-def read_source(path: Path, format: str = "auto") -> tuple[str, Iterator[ImportedRow | RefusedRow]]:
-    """The source's short name and its rows, checked one by one as they are taken.
+class UnknownFormatError(BadInputError):
+    """A source that can be read and whose rows are in no known format: its columns can be mapped by hand."""
 
-    Raises BadInputError when nothing of it can be read: missing, empty, another format, no JSON.
+    def __init__(self, message: str, container: Container, records: list[dict]) -> None:
+        super().__init__(message)
+        self.container, self.records = container, records
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that was opened: what it lies in, its format, and the columns mapped by hand."""
+
+    container: Container
+    format: str
+    mapping: dict[str, str]
+
+    def rows(self, keep_image: KeepImage, images: Path | None = None) -> Rows:
+        """The rows, checked one by one as they are taken. `images`: the folder that image paths start from."""
+        return read_rows(self.container.records(), self.parser(keep_image, images))
+
+    def parser(self, keep_image: KeepImage, images: Path | None = None) -> Callable[[object, str], ImportedRow]:
+        """What makes a row of (record, row name), one parser a pass: it remembers the ids that it saw."""
+        return self._parser(self._checker(keep_image, images))
+
+    def blocks(
+        self, keep_image: KeepImage, images: Path | None = None
+    ) -> Iterator[RowBlock | ImportedRow | RefusedRow]:
+        """The same rows, plain ones in columns where the file and its format allow it: for large files."""
+        plain = FORMATS[self.format].plain
+        if self.container.lines is None or plain is None or self.mapping:
+            return self.rows(keep_image, images)
+        checker = self._checker(keep_image, images)
+        return read_blocks(self.container.lines, checker, self._parser(checker), plain)
+
+    def _checker(self, keep_image: KeepImage, images: Path | None) -> RowChecker:
+        allow_outside = m3po.is_workspace_image if self.format == "m3po" else None
+        return RowChecker(Pictures(images or self.container.root, keep_image, allow_outside))
+
+    def _parser(self, checker: RowChecker) -> Callable[[object, str], ImportedRow]:
+        known = FORMATS[self.format]
+
+        def parse(record: object, row: str) -> ImportedRow:
+            if not isinstance(record, dict):
+                raise BadInputError(f"it is {type_name(record)} where an object is expected; write {{...}}")
+            fields = known.parse(record, self.container.name)
+            if self.mapping:
+                fields |= parse_mapped(record, self.mapping)
+            if fields.get("id") is None:
+                fields["id"] = row.rsplit(" ", 1)[-1]
+            return checker.build(row, **{"images": (), **fields})
+
+        return parse
+
+    def mapped(self, columns: Sequence[str]) -> dict[str, str]:
+        """Our fields to those of `columns` that they are read from, as far as the format tells."""
+        known = {}
+        for name, choices in FORMATS[self.format].columns.items():
+            found = next((c for c in choices if c in columns or c.split(".")[0] in columns), None)
+            if found:
+                known[name] = found
+        return known | self.mapping
+
+
+def open_source(source: Path | str, format: str = "auto", mapping: Mapping[str, str] | None = None) -> Source:
+    """Open a file, folder or data set of the hub; `mapping` says which of its columns are which of our fields.
+
+    Without a known format the fields that `mapping` does not speak of are guessed by the columns' names; an empty
+    column says that there is none.
+    Raises BadInputError when nothing of it can be read: missing, empty, in no known format without `mapping`;
+    UsageError for a format or field that there is not.
     """
-    path = Path(path)
     if format != "auto" and format not in FORMATS:
         raise UsageError(f"Format {format!r} is not known: choose auto, {', '.join(FORMATS)}.")
-    name = detect_format(path) if format == "auto" else format
-    rows = FORMATS[name].read(path)
-    whole = path.resolve()
-    is_metadata = whole.name == imagefolder.METADATA
-    return (whole.parent.name if is_metadata else whole.name if whole.is_dir() else whole.stem) or name, rows
+    given = dict(mapping or {})
+    wanted = check_mapping(given)
+    container = open_container(source)
+    name = format
+    if format == "auto":
+        name = _detect(container, source, by_hand=bool(wanted))
+    if name == "mapping":
+        records = first_records(container)
+        guess = guess_mapping(columns_of(records))
+        wanted = check_mapping({field: column for field, column in guess.items() if field not in given} | wanted)
+        if "instruction" not in wanted:
+            raise UnknownFormatError(_say_unknown(source, records), container, records)
+    return Source(container, name, wanted)
 
 
-def read_in_blocks(path: Path, format: str = "auto") -> tuple[str, Iterator[RowBlock | ImportedRow | RefusedRow]]:
-    """The same rows as `read_source` gives, plain ones in columns where the format can: for large files."""
-    name = detect_format(Path(path)) if format == "auto" else format
-    source, rows = read_source(path, name)
-    read_blocks = FORMATS[name].read_blocks
-    return source, read_blocks(Path(path)) if read_blocks else rows
+def read_source(
+    source: Path | str,
+    format: str = "auto",
+    *,
+    mapping: Mapping[str, str] | None = None,
+    images: Path | None = None,
+    keep_image: KeepImage | None = None,
+) -> tuple[str, Rows]:
+    """The source's short name and its rows; see `open_source` and `Source.rows`.
+
+    Images that come as bytes are handed to `keep_image`; without it they go to a folder that ends with the process.
+    """
+    opened = open_source(source, format, mapping)
+    return opened.container.name or opened.format, opened.rows(keep_image or _keep_for_now, images)
 
 
-def detect_format(path: Path) -> str:
+def read_in_blocks(
+    source: Path | str,
+    format: str = "auto",
+    *,
+    mapping: Mapping[str, str] | None = None,
+    images: Path | None = None,
+    keep_image: KeepImage | None = None,
+) -> tuple[str, Iterator[RowBlock | ImportedRow | RefusedRow]]:
+    """As `read_source`, plain rows in columns: see `Source.blocks`."""
+    opened = open_source(source, format, mapping)
+    return opened.container.name or opened.format, opened.blocks(keep_image or _keep_for_now, images)
+
+
+def detect_format(source: Path | str) -> str:
     """The format's name by the content, not by the file name. Raises BadInputError."""
-    if path.is_dir():
+    return open_source(source).format
+
+
+def first_records(container: Container, count: int = VOTES) -> list[dict]:
+    """The first good records, among the first hundred."""
+    good = (record for _, record in islice(container.records(), LOOK_AT) if isinstance(record, dict))
+    return list(islice(good, count))
+
+
+def _detect(container: Container, source: object, *, by_hand: bool) -> str:
+    if container.is_image_folder:
         return "imagefolder"  # its reader says what is missing
-    check_file(path)
-    with path.open("rb") as file:
-        head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"["):
-        return "llava"
-    problem: BadInputError | None = None
-    for _, line in islice(read_lines(path), _LOOK_AT_LINES):
-        try:
-            record = parse_object(line)
-        except BadInputError as error:
-            problem = problem or error
-            continue
-        for name, format in FORMATS.items():
-            if format.recognises(record):
-                return name
-        keys = ", ".join(list(record)[:5])[:100] or "none"
-        raise BadInputError(
-            f"{path} is in no known format (its keys: {keys}): give its lines an instruction and images, "
-            f"or convert it to one of {', '.join(FORMATS)}."
-        )
-    raise BadInputError(f"{path} is not JSON Lines, nor a JSON list: in its first line, {problem}.")
+    records = first_records(container)
+    if not records:
+        _, problem = next(iter(container.records()), ("", None))
+        if problem is None:
+            raise BadInputError(f"{source} holds no rows: there is nothing to import.")
+        if not isinstance(problem, BadInputError):
+            problem = f"it is {type_name(problem)} where an object is expected"
+        if container.kind == "JSON Lines":
+            raise BadInputError(f"{source} is not JSON Lines, nor a JSON list: in its first line, {problem}.")
+        raise BadInputError(f"{source} has no row that can be read: {problem}.")
+    votes = Counter(name for name in map(_recognise, records) if name)
+    if votes:
+        return votes.most_common(1)[0][0]
+    if by_hand:
+        return "mapping"
+    raise UnknownFormatError(_say_unknown(source, records), container, records)
+
+
+def _say_unknown(source: object, records: list[dict]) -> str:
+    keys = ", ".join(list(records[0])[:8])[:160] if records and records[0] else "none"
+    return (
+        f"{source} is in no known format (its keys: {keys}): say which of them are ours, as in "
+        "--map instruction=question --map image=img_path, after a look by --preview."
+    )
+
+
+def _recognise(record: dict) -> str | None:
+    return next((name for name, format in FORMATS.items() if format.recognises(record)), None)
+
+
+def _keep_for_now(data: bytes, info: ImageInfo) -> Path:
+    path = Path(_spool().name) / f"{info.sha256}{info.suffix}"
+    if not path.exists():
+        path.write_bytes(data)
+    return path
+
+
+@functools.cache
+def _spool() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="m3po-images-")

@@ -5,18 +5,15 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from m3po.errors import BadImageError, BadInputError
-from m3po.formats.lines import type_name
-from m3po.images import ImageInfo, inspect_image
+from m3po.errors import BadInputError
+from m3po.formats.checks import check_answer, check_id, check_objects, check_ratings, check_split, check_text
+from m3po.formats.pictures import Pictures
 from m3po.text import asked_content
-from m3po.types import SPLITS, ImportedRow, RefusedRow, Turn
+from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
 
-MAX_TEXT = 100_000  # characters; far beyond any context window, short enough to show
-MAX_ID = 1_000
-REMEMBERED_IMAGES = 50_000
+Fields = dict[str, Any]  # what a format makes of a record: keyword arguments of RowChecker.build
 PLACEHOLDER = "<image>"
 _PLACEHOLDER = re.compile(r"\s*<image>\s*")
 
@@ -40,20 +37,14 @@ def read_rows(
 
 
 class RowChecker:
-    """Builds ImportedRows of one source whose images lie under `root`; remembers its ids.
+    """Builds ImportedRows of one source; `pictures` finds their images. Remembers the source's ids.
 
     Per row it keeps two small integers (about 0.1 kB), so that a million rows cost some 100 MB at most.
-    `allow_outside(path, info)` may admit an image outside of `root`.
     """
 
-    def __init__(
-        self, root: Path, *, allow_outside: Callable[[Path, ImageInfo], bool] = lambda path, info: False
-    ) -> None:
-        self.root = root
-        self._real_root = root.resolve()
-        self._allow_outside = allow_outside
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
         self._seen: dict[int, int] = {}
-        self._looked_at: dict[str, tuple[Path, ImageInfo]] = {}
 
     def build(
         self,
@@ -70,6 +61,8 @@ class RowChecker:
         category: object = None,
         candidates: Sequence[object] = (),
         human: Sequence[object] = (),
+        ratings: Sequence[Mapping[str, float]] = (),
+        decisions: Sequence[ImportedDecision] = (),
         warnings: Sequence[str] = (),
     ) -> ImportedRow:
         """Check every field and look at every image. Raises BadInputError for the first thing that is wrong.
@@ -77,14 +70,18 @@ class RowChecker:
         Text placeholders for images are taken out of instruction and turns: the images go first (m3po.text).
         """
         notes = list(warnings)
-        text = strip_placeholders(check_text(instruction, "the instruction"))
+        raw = check_text(instruction, "the instruction")
+        text = strip_placeholders(raw)
         if not text.strip():
             raise BadInputError("the instruction is empty; write the question or task")
+        if text is not raw or turns:
+            asked = [turn.text for turn in turns if turn.role == "user" and isinstance(turn.text, str)]
+            notes += _check_placeholders([*asked, raw], len(images))
         checked_turns = tuple(_check_turn(turn, number) for number, turn in enumerate(turns, 1))
         if checked_turns and checked_turns[-1].role == "user":
             raise BadInputError("an earlier turn of the user has no answer before the instruction; add it")
         name = check_id(id)
-        found = [self.look_at(value) for value in images]
+        found = [self.pictures.look_at(value, number) for number, value in enumerate(images, 1)]
         for _, info in found:
             notes += info.warnings
         imported = ImportedRow(
@@ -96,10 +93,12 @@ class RowChecker:
             turns=checked_turns,
             split=check_split(split),
             answer=check_text(answer, "the answer") if answer is not None else None,
-            objects=_check_objects(objects),
+            objects=check_objects(objects),
             category=check_text(category, "the category") if category is not None else None,
             candidates=tuple(check_answer(value, number) for number, value in enumerate(candidates, 1)),
             human=tuple(text for text in human if isinstance(text, str)),
+            ratings=tuple(check_ratings(values) for values in ratings),
+            decisions=tuple(decisions),
             warnings=tuple(dict.fromkeys(notes)),
         )
         content = asked_content(
@@ -121,111 +120,19 @@ class RowChecker:
         kept = list(map(operator.eq, map(self._seen.setdefault, map(hash, ids), keys), keys))
         return kept, len(self._seen) - before < len(keys)
 
-    def look_at(self, value: object) -> tuple[Path, ImageInfo]:
-        """The absolute path of an image and what is known of it. Raises BadInputError, and BadImageError.
 
-        A good one is looked at once, for rows that share an image are many.
-        """
-        known = self._looked_at.get(value) if isinstance(value, str) else None
-        if known is None:
-            known = self._look_at(value)
-            if len(self._looked_at) >= REMEMBERED_IMAGES:
-                self._looked_at.clear()
-            self._looked_at[value] = known
-        return known
-
-    def _look_at(self, value: object) -> tuple[Path, ImageInfo]:
-        if not isinstance(value, str):
-            raise BadInputError(f"an image must be a path in quotes, not {type_name(value)}; name the file")
-        shown = value if value.isprintable() else ascii(value)  # no line break or terminal code in a message
-        shown = shown if len(shown) <= 200 else shown[:200] + "..."
-        check_characters(value, "the image path")
-        if not value.strip():
-            raise BadInputError("an image path is empty; name the file")
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", value):
-            raise BadInputError(f"image {shown} is an address, not a file; download it and name the file")
-        path = self._resolve(value, shown)
-        if path.is_relative_to(self._real_root):
-            return path, inspect_image(path, name=shown)
-        refusal = BadImageError(f"image {shown} lies outside {self.root.name or self.root}; copy it into that folder")
-        try:
-            info = inspect_image(path, name=shown)
-        except BadImageError:
-            raise refusal from None
-        if not self._allow_outside(path, info):
-            raise refusal
-        return path, info
-
-    def _resolve(self, value: str, shown: str) -> Path:
-        """The absolute path without symbolic links."""
-        try:
-            return (self.root / value).resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # a loop of symbolic links
-            raise BadInputError(f"image {shown} cannot be found ({error}); correct the path") from error
-
-
-def check_text(value: object, what: str) -> str:
-    """Text of at most 100,000 characters that can be stored. Raises BadInputError."""
-    if not isinstance(value, str):
-        raise BadInputError(f"{what} must be text, not {type_name(value)}; put it in quotes")
-    if len(value) > MAX_TEXT:
-        raise BadInputError(f"{what} has {len(value):,} characters, more than {MAX_TEXT:,}; shorten it")
-    check_characters(value, what)
-    return value
-
-
-def check_answer(value: object, number: int) -> str:
-    """A candidate's text; it may hold anything that can be shown, but something."""
-    text = check_text(value, f"candidate {number}")
-    if not text.strip():
-        raise BadInputError(f"candidate {number} is empty; write its text or leave it out")
-    return text
-
-
-def check_characters(value: str, what: str) -> None:
-    """Refuse what UTF-8 cannot hold, and NUL, which ends a text in half of all tools."""
-    if "\0" in value:
-        raise BadInputError(f"{what} holds a NUL character; remove it")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadInputError(f"{what} holds half of a surrogate pair; write the whole character") from None
-
-
-def check_id(value: object) -> str:
-    """Text or a whole number, as text."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadInputError(f"the id must be text or a whole number, not {type_name(value)}; correct it")
-    text = str(value)
-    check_characters(text, "the id")
-    if not text.strip():
-        raise BadInputError("the id is empty; write one or leave it out")
-    if len(text) > MAX_ID:
-        raise BadInputError(f"the id has {len(text):,} characters, more than {MAX_ID:,}; shorten it")
-    return text
-
-
-def check_split(value: object) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or value not in SPLITS:
-        shown = repr(value)[:60] if isinstance(value, str) else type_name(value)
-        raise BadInputError(f"the split is {shown}; write one of {', '.join(SPLITS)} or leave it out")
-    return value
-
-
-def image_list(record: Mapping[str, object], keys: Sequence[str]) -> list[object]:
-    """The images under the first of `keys` that is there; one path counts as a list of one, null as none."""
-    for key in keys:
-        value = record.get(key)
-        if value is None:
-            continue
-        if isinstance(value, str):
-            return [value]
-        if not isinstance(value, list):
-            raise BadInputError(f"{key} must be a path or a list of paths, not {type_name(value)}; correct it")
-        return value
-    return []
+def _check_placeholders(texts: Sequence[str], n_images: int) -> list[str]:
+    """`texts` of the user in order. Raises BadInputError for more placeholders than images; else warnings."""
+    counts = [text.count(PLACEHOLDER) for text in texts]
+    total = sum(counts)
+    if total > n_images:
+        raise BadInputError(f"its text has {total} {PLACEHOLDER} but it names {n_images} images; make them as many")
+    notes = []
+    if 0 < total < n_images:
+        notes.append(f"Fewer {PLACEHOLDER} in the text than images: all images are shown before the text.")
+    if sum(counts[1:]):
+        notes.append(f"{PLACEHOLDER} in a later turn: all images are shown in the first one.")
+    return notes
 
 
 def strip_placeholders(text: str) -> str:
@@ -253,11 +160,3 @@ def _check_turn(turn: Turn, number: int) -> Turn:
             f"turn {number} is from the {turn.role} where the {expected} is due; alternate, the user first"
         )
     return Turn(turn.role, strip_placeholders(check_text(turn.text, f"turn {number}")))
-
-
-def _check_objects(value: object) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise BadInputError(f"objects must be a list of names, not {type_name(value)}; correct it")
-    return tuple(check_text(item, f"object {number}") for number, item in enumerate(value, 1))

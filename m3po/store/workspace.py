@@ -106,6 +106,14 @@ class Workspace:
                 shutil.copyfile(path, part)
         return StoredImage(info.sha256, info.suffix, info.width, info.height, info.n_bytes)
 
+    def store_image_bytes(self, data: bytes, info: ImageInfo) -> Path:
+        """Write inspected image bytes to their content address and return it; what is there stays as it is."""
+        target = self.images.path(info.sha256, info.suffix)
+        if not (target.is_file() and target.stat().st_size == info.n_bytes):
+            with replace_file(target) as part:
+                part.write_bytes(data)
+        return target
+
     def thumbnail(self, sha256: str, source: Path, side: int) -> Path:
         """A WebP of at most `side` pixels, made when first asked for."""
         path = self.path / "thumbs" / f"{sha256}-{side}.webp"

@@ -1,0 +1,79 @@
+"""What a field of a row may hold: types, sizes, characters. Each check raises BadInputError with one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from m3po.errors import BadInputError
+from m3po.formats.lines import type_name
+from m3po.types import SPLITS
+
+MAX_TEXT = 100_000  # characters; far beyond any context window, short enough to show
+MAX_ID = 1_000
+
+
+def check_text(value: object, what: str) -> str:
+    """Text of at most 100,000 characters that can be stored. Raises BadInputError."""
+    if not isinstance(value, str):
+        raise BadInputError(f"{what} must be text, not {type_name(value)}; put it in quotes")
+    if len(value) > MAX_TEXT:
+        raise BadInputError(f"{what} has {len(value):,} characters, more than {MAX_TEXT:,}; shorten it")
+    check_characters(value, what)
+    return value
+
+
+def check_answer(value: object, number: int) -> str:
+    """A candidate's text; it may hold anything that can be shown, but something."""
+    text = check_text(value, f"candidate {number}")
+    if not text.strip():
+        raise BadInputError(f"candidate {number} is empty; write its text or leave it out")
+    return text
+
+
+def check_characters(value: str, what: str) -> None:
+    """Refuse what UTF-8 cannot hold, and NUL, which ends a text in half of all tools."""
+    if "\0" in value:
+        raise BadInputError(f"{what} holds a NUL character; remove it")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadInputError(f"{what} holds half of a surrogate pair; write the whole character") from None
+
+
+def check_id(value: object) -> str:
+    """Text or a whole number, as text."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise BadInputError(f"the id must be text or a whole number, not {type_name(value)}; correct it")
+    text = str(value)
+    check_characters(text, "the id")
+    if not text.strip():
+        raise BadInputError("the id is empty; write one or leave it out")
+    if len(text) > MAX_ID:
+        raise BadInputError(f"the id has {len(text):,} characters, more than {MAX_ID:,}; shorten it")
+    return text
+
+
+def check_split(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in SPLITS:
+        shown = repr(value)[:60] if isinstance(value, str) else type_name(value)
+        raise BadInputError(f"the split is {shown}; write one of {', '.join(SPLITS)} or leave it out")
+    return value
+
+
+def check_objects(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise BadInputError(f"objects must be a list of names, not {type_name(value)}; correct it")
+    return tuple(check_text(item, f"object {number}") for number, item in enumerate(value, 1))
+
+
+def check_ratings(values: Mapping[str, float]) -> dict[str, float]:
+    for name, value in values.items():
+        check_text(name, "a rating's name")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise BadInputError(f"the rating {name!r:.60} must be a finite number, not {value!r:.40}; correct it")
+    return {name: float(value) for name, value in values.items()}

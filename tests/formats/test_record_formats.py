@@ -1,0 +1,391 @@
+"""Each format that people bring: what a good row becomes; ten broken ones are refused and the others go in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from m3po.errors import BadInputError
+from m3po.formats import pairs, vlfeedback
+from m3po.formats.registry import FORMATS, detect_format, read_source
+from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
+
+LONG = "x" * 100_001
+NUL = "a\0b"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sets") / "set"
+    (root / "images").mkdir(parents=True)
+    Image.new("RGB", (8, 6), "red").save(root / "a.png")
+    Image.new("RGB", (8, 6), "blue").save(root / "images" / "b.png")
+    Image.new("RGB", (8, 6), "lime").save(root.parent / "outside.png")
+    (root / "broken.png").write_bytes((root / "a.png").read_bytes()[:45])
+    return root
+
+
+def human(text: object) -> dict:
+    return {"from": "human", "value": text}
+
+
+def gpt(text: object) -> dict:
+    return {"from": "gpt", "value": text}
+
+
+def user(text: object) -> dict:
+    return {"role": "user", "content": text}
+
+
+def bot(text: object) -> dict:
+    return {"role": "assistant", "content": text}
+
+
+def parts(*texts: str | None) -> list[dict]:
+    """Content parts; None is an image."""
+    return [{"type": "image", "text": None} if text is None else {"type": "text", "text": text} for text in texts]
+
+
+def completion(response: object, helpful: object = "4") -> dict:
+    rating = {"Rating": helpful, "Rationale": "because"}
+    return {"response": response, "model": "m", "annotations": {"Helpfulness": rating, "Visual Faithfulness": rating}}
+
+
+def rlhf_text(**fields: object) -> str:
+    return json.dumps({"question": "What is it?", "chosen": "Red.", "rejected": "Blue."} | fields)
+
+
+RLHF = {"ds_name": "RLHF-V", "origin_dataset": "d", "origin_split": "s", "idx": 0, "image_path": "d/x.jpg"}
+# One good row a format, as its makers write it.
+GOOD: dict[str, dict] = {
+    "imagefolder": {"file_name": "a.png", "instruction": "What is it?"},
+    "llava": {"image": "a.png", "conversations": [human("<image>\nWhat is it?"), gpt("Red.")]},
+    "sharegpt": {"images": ["a.png"], "conversations": [human("Hi."), gpt("Yes?"), human("What is it?"), gpt("Red.")]},
+    "trl": {
+        "images": ["a.png"], "prompt": [user(parts(None, "What is it?"))],
+        "chosen": [bot(parts("Red."))], "rejected": [bot(parts("Blue."))],
+    },
+    "rlhf_v": {"image": "a.png", "text": rlhf_text(), **RLHF},
+    "rlaif_v": {"image": "a.png", "question": "What is it?", "chosen": "Red.", "rejected": "Blue.", **RLHF},
+    "vlfeedback": {
+        "prompt": "What is it?", "img_path": "a.png", "models": ["m"] * 4,
+        "completions": [completion(f"Answer {n}.", str(n)) for n in range(1, 5)],
+    },
+    "mmpr": {"image": "a.png", "question": "<image>\nWhat is it?", "chosen": "Red.", "rejected": "Blue."},
+    "llamafactory": {
+        "conversations": [human("<image>What is it?")], "chosen": gpt("Red."), "rejected": gpt("Blue."),
+        "images": ["a.png"],
+    },
+    "ms_swift": {
+        "messages": [user("<image>What is it?"), bot("Red.")], "rejected_response": "Blue.", "images": ["a.png"],
+    },
+    "pope": {"question_id": 1, "image": "a.png", "text": "Is there a dog in the image?", "label": "no"},
+    "m3po": {"images": ["a.png"], "instruction": "What is it?", "candidates": [{"text": "Red."}]},
+}  # fmt: skip
+
+
+def without(row: dict, *keys: str) -> dict:
+    return {key: value for key, value in row.items() if key not in keys}
+
+
+def read(path: Path, format: str = "auto", **options) -> tuple[list[ImportedRow], list[RefusedRow]]:
+    found = list(read_source(path, format, **options)[1])
+    return [r for r in found if isinstance(r, ImportedRow)], [r for r in found if isinstance(r, RefusedRow)]
+
+
+def write(folder: Path, rows: list[object], name: str = "rows.jsonl") -> Path:
+    """JSON Lines; a str or bytes goes in as it is."""
+    raw = [row if isinstance(row, bytes) else row.encode() if isinstance(row, str) else json.dumps(row).encode()
+           for row in rows]  # fmt: skip
+    (folder / name).write_bytes(b"\n".join(raw) + b"\n")
+    return folder / name
+
+
+# --- good rows -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_each_format_is_told_by_its_rows_and_read(folder: Path, name: str) -> None:
+    path = write(folder, [GOOD[name]])
+    assert detect_format(path) == name
+    [row], refused = read(path)
+    assert not refused and row.images == (folder / "a.png",) and not row.warnings
+    assert row.instruction == ("Is there a dog in the image?" if name == "pope" else "What is it?")
+    if name in ("trl", "rlhf_v", "rlaif_v", "mmpr", "llamafactory", "ms_swift"):
+        assert row.candidates == ("Red.", "Blue.")
+        assert row.decisions == (ImportedDecision("override", 0, 1, annotator=name, given=True),)
+    else:
+        assert row.decisions == ()
+    assert row.answer == ("no" if name == "pope" else None)  # truth comes from a benchmark alone
+
+
+def test_every_format_has_a_name_for_people_and_a_test() -> None:
+    assert {*GOOD, "mapping"} <= set(FORMATS) and all(format.label for format in FORMATS.values())
+
+
+def test_mixed_up_first_rows_do_not_hide_the_format(folder: Path) -> None:
+    """A row without `chosen` alone would look like another format's, or like none."""
+    for name in ("rlaif_v", "llamafactory", "ms_swift"):
+        broken = without(GOOD[name], "chosen", "rejected_response")
+        path = write(folder, [broken, GOOD[name] | {"id": "1"}, GOOD[name] | {"id": "2"}])
+        assert detect_format(path) == name
+        good, refused = read(path)
+        assert len(good) == 2 and refused[0].row == "line 1", refused
+
+
+def test_turns_come_before_the_instruction(folder: Path) -> None:
+    [row], _ = read(write(folder, [GOOD["sharegpt"]]))
+    assert row.turns == (Turn("user", "Hi."), Turn("assistant", "Yes?")) and row.candidates == ("Red.",)
+    chat = [{"role": "system", "content": "Be brief."}, user("Hi."), bot("Yes?"), user("What is it?")]
+    for name, key, extra in [("trl", "prompt", []), ("ms_swift", "messages", [bot("Red.")])]:
+        [row], _ = read(write(folder, [GOOD[name] | {key: chat + extra}]), name)
+        assert row.system == "Be brief." and len(row.turns) == 2 and row.candidates == ("Red.", "Blue."), name
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"prompt": "What is it?", "chosen": "Red.", "rejected": "Blue."},
+        {"prompt": [user("What is it?")], "chosen": bot("Red."), "rejected": bot("Blue.")},
+        {"chosen": [user("What is it?"), bot("Red.")], "rejected": [user("What is it?"), bot("Blue.")]},
+        {"image": "a.png", "prompt": [user("<image>What is it?")], "chosen": [bot("Red.")], "rejected": [bot("Blue.")]},
+        {"prompt": {"role": ["user"], "content": ["What is it?"]}, "chosen": "Red.", "rejected": "Blue."},
+    ],
+)
+def test_trl_in_its_shapes(folder: Path, shape: dict) -> None:
+    path = write(folder, [shape])
+    assert detect_format(path) == "trl"
+    [row], _ = read(path)
+    assert (row.instruction, row.candidates) == ("What is it?", ("Red.", "Blue."))
+
+
+def test_vlfeedback_keeps_the_ratings_that_are_numbers(folder: Path) -> None:
+    rows = [
+        completion("One", "5"), completion("Two", "N/A"), completion("Three", 3), completion("Four", "2.5"),
+        completion(" One ", "1"), {"response": "Six", "annotations": None}, completion("Seven", "nan"),
+    ]  # fmt: skip
+    as_columns = {key: [row.get(key) for row in rows] for key in ("response", "model", "annotations")}
+    for completions in (rows, as_columns):  # as written, and as `datasets` stores a sequence
+        [row], _ = read(write(folder, [GOOD["vlfeedback"] | {"completions": completions}]))
+        assert row.candidates == ("One", "Two", "Three", "Four", "Six", "Seven") and row.decisions == ()
+        assert [ratings.get("Helpfulness") for ratings in row.ratings] == [5.0, None, 3.0, 2.5, None, None]
+        assert row.ratings[0] == {"Helpfulness": 5.0, "Visual Faithfulness": 5.0}
+        assert set(row.warnings) == {vlfeedback.NO_NUMBER, vlfeedback.TWICE}
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "category"),
+    [
+        ("coco_pope_random.json", {}, "exist_random"),
+        ("coco_pope_popular.json", {}, "exist_popular"),
+        ("coco_pope_adversarial.json", {}, "exist_partner_absent"),
+        ("coco_pope_adversarial.json", {"label": "Yes"}, "exist_present"),
+        ("coco_pope_random.json", {"category": "adversarial"}, "exist_partner_absent"),
+        ("mine.json", {}, None),
+        ("hub.json", {"text": None, "question": "Is it?", "label": None, "answer": "no"}, None),
+    ],
+)
+def test_pope_is_truth_and_held_out(folder: Path, name: str, row: dict, category: str | None) -> None:
+    [found], _ = read(write(folder, [GOOD["pope"] | row], name))
+    assert (found.category, found.split, found.candidates) == (category, "heldout", ())
+    assert found.answer == ("yes" if row.get("label") == "Yes" else "no") and found.id == "1"
+
+
+def test_an_equal_pair_is_no_preference(folder: Path) -> None:
+    [row], _ = read(write(folder, [GOOD["mmpr"] | {"rejected": " Red. "}]))
+    assert row.candidates == ("Red.",) and row.decisions == () and row.warnings == (pairs.SAME,)
+
+
+def test_fewer_placeholders_than_images_is_a_warning(folder: Path) -> None:
+    [row], _ = read(write(folder, [GOOD["mmpr"] | {"image": ["a.png", "b.png"]}]))
+    assert len(row.images) == 2 and "Fewer <image>" in row.warnings[0]
+
+
+# --- bad rows ------------------------------------------------------------------------------------------------------
+
+
+def bad_rows(name: str) -> dict[str, tuple[object, str]]:
+    """Broken in ten ways each and more: (row, what the reason says)."""
+    good = GOOD[name]
+    image = next(key for key in ("file_name", "img_path", "image", "images") if key in good)
+
+    def with_image(value: object) -> dict:
+        return good | {image: [value] if isinstance(good[image], list) else value}
+
+    def with_text(text: object) -> dict:
+        places = {
+            "rlhf_v": {"text": rlhf_text(question=text)}, "rlaif_v": {"question": text}, "mmpr": {"question": text},
+            "vlfeedback": {"prompt": text}, "pope": {"text": text}, "trl": {"prompt": text},
+            "llava": {"conversations": [human(text)]}, "sharegpt": {"conversations": [human(text)]},
+            "llamafactory": {"conversations": [human(text)]}, "ms_swift": {"messages": [user(text), bot("Red.")]},
+        }  # fmt: skip
+        return good | places.get(name, {"instruction": text})
+
+    missing = {
+        "rlhf_v": "text", "rlaif_v": "question", "mmpr": "question", "vlfeedback": "prompt", "pope": "text",
+        "trl": "prompt", "llava": "conversations", "sharegpt": "conversations", "llamafactory": "conversations",
+        "ms_swift": "messages",
+    }.get(name, "instruction")  # fmt: skip
+    line = json.dumps(with_text("caf?"))
+    cases: dict[str, tuple[object, str]] = {
+        "missing field": (without(good, missing), "it has no " if name != "rlhf_v" else "must be a JSON string"),
+        "wrong type": (with_text(5), "must be a list of turns" if name == "trl" else "must be text, not a number"),
+        "empty text": (with_text("<image> \n"), "instruction is empty"),
+        "image missing": (with_image("gone.png"), "does not exist"),
+        "image outside": (with_image("../outside.png"), "lies outside"),
+        "image unreadable": (with_image("broken.png"), "truncated"),
+        "image of a wrong type": (
+            with_image(7),
+            "an image must be a path" if isinstance(good[image], list) else "not a",
+        ),
+        "not json": (json.dumps(good)[:-1], "not valid JSON"),
+        "half a row": (json.dumps(good)[:30], "not valid JSON"),
+        "wrong encoding": (line.encode().replace(b"caf?", b"caf\xe9"), "not valid UTF-8"),
+        "same id, other content": (with_text("Something else?") | {"id": "1"}, "already used with other content"),
+        "too many placeholders": (with_text("<image><image> What?"), "2 <image> but it names 1 images"),
+        "nul": (with_text(NUL), "NUL character"),
+        "too long": (with_text(LONG), "100,001 characters"),
+        "no object": ([good], "a list where a JSON object is expected"),
+    }
+    if name in ("trl", "rlhf_v", "rlaif_v", "mmpr", "llamafactory", "ms_swift"):
+        for side, key in (("chosen", "chosen"), ("rejected", "rejected")):
+            for case, value, words in [
+                ("missing", None, f"no {side} answer"), ("empty", " ", f"the {side} answer is empty"),
+                ("of a wrong type", 5, "must be text"), ("with nul", NUL, "NUL"), ("too long", LONG, "100,001"),
+            ]:  # fmt: skip
+                row = with_pair(name, key, value)
+                if row is not None:
+                    cases[f"{side} {case}"] = row, words
+    return cases | OWN.get(name, {})
+
+
+def with_pair(name: str, side: str, value: object) -> dict | None:
+    good = GOOD[name]
+    if name == "rlhf_v":
+        return good | {"text": rlhf_text(**{side: value})}
+    if name == "ms_swift":
+        if side == "rejected":
+            return good | {"rejected_response": value}
+        return None  # the chosen one is a turn, broken above
+    if name == "llamafactory":
+        return good | {side: None if value is None else gpt(value)}
+    if name == "trl":
+        return good | {side: None if value is None else [bot(value)]}
+    return good | {side: value}
+
+
+T, L, S = GOOD["trl"], GOOD["llamafactory"], GOOD["ms_swift"]
+OWN: dict[str, dict[str, tuple[object, str]]] = {
+    "trl": {
+        "two answers": (T | {"chosen": [bot("a"), bot("b")]}, "chosen has 2 messages"),
+        "an answer of the user": (T | {"rejected": [user("a")]}, "rejected is from the user"),
+        "a prompt that is answered": (T | {"prompt": [user("a"), bot("b")]}, "ends with an answer"),
+        "an unknown role": (T | {"prompt": [{"role": "robot", "content": "a"}]}, "from 'robot'"),
+        "an unknown part": (T | {"prompt": [user([{"type": "video"}])]}, "neither text nor image"),
+        "different prompts": (
+            {"chosen": [user("a"), bot("b")], "rejected": [user("c"), bot("d")], "prompt": None},
+            "different conversations",
+        ),
+    },
+    "rlhf_v": {
+        "text is no json": (GOOD["rlhf_v"] | {"text": "{'question': 'a'}"}, "the JSON in its text cannot be read"),
+        "text is a list": (GOOD["rlhf_v"] | {"text": "[1]"}, "must be a JSON string"),
+        "text without question": (GOOD["rlhf_v"] | {"text": '{"chosen": "a", "rejected": "b"}'}, "no question"),
+    },
+    "vlfeedback": {
+        "no completions": (GOOD["vlfeedback"] | {"completions": []}, "completions must be a list of answers"),
+        "completions as text": (GOOD["vlfeedback"] | {"completions": "a"}, "completions must be a list of answers"),
+        "no response": (GOOD["vlfeedback"] | {"completions": [{"model": "m"}]}, "completion 1 must be an object"),
+        "empty response": (GOOD["vlfeedback"] | {"completions": [completion(" ")]}, "candidate 1 is empty"),
+        "response as number": (GOOD["vlfeedback"] | {"completions": [completion(3)]}, "candidate 1 must be text"),
+        "annotations as text": (
+            GOOD["vlfeedback"] | {"completions": [{"response": "a", "annotations": "4"}]}, "annotations must be"
+        ),
+    },
+    "llamafactory": {
+        "an answer too many": (L | {"conversations": [human("a"), gpt("b")]}, "besides chosen and rejected"),
+        "chosen by a human": (L | {"chosen": human("a")}, "chosen is from the user"),
+        "a turn that is text": (L | {"conversations": ["a"]}, "turn 1 must be an object"),
+    },
+    "ms_swift": {
+        "no chosen answer": (S | {"messages": [user("a")]}, "no last answer"),
+        "empty chosen": (S | {"messages": [user("a"), bot(" ")]}, "no last answer"),
+        "messages as text": (S | {"messages": "a"}, "messages must be a list"),
+    },
+    "pope": {
+        "label is neither": (GOOD["pope"] | {"label": "maybe"}, "write yes or no"),
+        "label is truth": (GOOD["pope"] | {"label": True}, "write yes or no"),
+        "no label": (without(GOOD["pope"], "label"), "write yes or no"),
+        "no image": (without(GOOD["pope"], "image"), "names no image"),
+    },
+}  # fmt: skip
+CASES = [(name, case) for name in GOOD for case in bad_rows(name)]
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_a_bad_row_is_refused_and_the_good_ones_go_in(folder: Path, name: str, case: str) -> None:
+    row, words = bad_rows(name)[case]
+    first, last = (GOOD[name] | {"id": str(n)} for n in (1, 3))
+    file = "metadata.jsonl" if name == "imagefolder" else "rows.jsonl"
+    good, refused = read(write(folder, [first, row, last], file))
+    assert [r.id for r in good] == ["1", "3"], refused
+    assert [r.row for r in refused] == ["line 2"]
+    reason = refused[0].reason
+    assert words in reason
+    assert (reason.endswith(".") and "\n" not in reason and ";" in reason) or (":" in reason and len(reason) < 400)
+    (folder / "metadata.jsonl").unlink(missing_ok=True)
+
+
+def test_each_format_is_broken_in_ten_ways() -> None:
+    assert all(len(bad_rows(name)) >= 10 for name in GOOD)
+
+
+# --- columns by hand -------------------------------------------------------------------------------------------------
+
+NESTED = {
+    "key": 7, "meta": {"files": ["a.png", "b.png"]},
+    "qa": [{"q": "What is it?", "a": {"good": "Red.", "bad": "Blue."}}],
+    "answers": [{"response": "Green."}, {"response": "Pink."}], "where": "tune", "gt": 4, "things": '["dog", "cat"]',
+}  # fmt: skip
+MAPPING = {
+    "id": "key", "image": "meta.files", "instruction": "qa.0.q", "chosen": "qa.0.a.good", "rejected": "qa.0.a.bad",
+    "candidates": "answers.response", "split": "where", "answer": "gt", "objects": "things",
+}  # fmt: skip
+
+
+def test_columns_by_hand_reach_into_a_record(folder: Path) -> None:
+    path = write(folder, [NESTED, NESTED | {"key": 8, "qa": []}, NESTED | {"key": 9, "where": "test"}])
+    with pytest.raises(BadInputError, match="--map instruction=question"):
+        read(path)
+    [row], refused = read(path, mapping=MAPPING)
+    assert (row.id, row.split, row.answer, row.objects) == ("7", "tune", "4", ("dog", "cat"))
+    assert row.images == (folder / "a.png", folder / "images" / "b.png") and row.instruction == "What is it?"
+    assert row.candidates == ("Red.", "Blue.", "Green.", "Pink.")
+    assert row.decisions == (ImportedDecision("override", 0, 1, annotator="mapping", given=True),)
+    assert "column 'qa.0.q' is empty" in refused[0].reason and "the split is 'test'" in refused[1].reason
+
+
+def test_columns_by_hand_replace_what_a_known_format_reads(folder: Path) -> None:
+    path = write(folder, [GOOD["llava"] | {"id": "old", "sample": "new", "better": "Crimson."}])
+    [row], _ = read(path, mapping={"id": "sample", "candidates": "better"})
+    assert (row.id, row.instruction, row.candidates) == ("new", "What is it?", ("Crimson.",))
+
+
+def test_columns_guessed_by_their_names(folder: Path) -> None:
+    path = write(folder, [{"Query": "What is it?", "img_path": "a.png", "label": "red"}])
+    [row], _ = read(path, "mapping")
+    assert (row.instruction, row.images, row.answer) == ("What is it?", (folder / "a.png",), "red")
+    with pytest.raises(BadInputError, match="no known format"):
+        read(write(folder, [{"x": 1}]), "mapping")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [({"picture": "a"}, "no field of a row"), ({"chosen": "a"}, "belong together"), ({"id": 5}, "must be a name")],
+)
+def test_a_mapping_that_is_none(folder: Path, mapping: dict, words: str) -> None:
+    with pytest.raises(BadInputError, match=words):
+        read(write(folder, [NESTED]), mapping=mapping)
