@@ -274,8 +274,19 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     for reason, count in found["no_pair"].items():
         print(f"  {count} without a pair: {reason}")
     print(f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden")
+    if found["given"]["preferences"]:
+        print(draw_given(found["given"]))
     for run in found["runs"]:
         print(f"  run {run['id']} {run['kind']}: {run['state']} {run['done']}/{run['total']} {run['message']}")
+
+
+def draw_given(given: dict) -> str:
+    """How far the scorer and the reviewers agree with the preferences that the data came with."""
+    parts = [f"{given['preferences']} given preferences"]
+    for who, agree, of in (("MAS", "mas_agrees", "scored"), ("reviewers", "reviewers_agree", "decided")):
+        if given[of]:
+            parts.append(f"{who} agrees with {100 * given[agree] / given[of]:.0f} % of {given[of]}")
+    return ", ".join(parts).replace("reviewers agrees", "reviewers agree")
 
 
 def _source(name: str) -> str:

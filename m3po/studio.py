@@ -110,6 +110,7 @@ class Studio:
                 "curated_pairs": pairs["pairs"],
                 "human_pairs": pairs["human"],
                 "overridden": pairs["overridden"],
+                "given": decisions.given_counts(con, candidates.active_scorer(con, "mas")),
                 "runs": [_run_summary(run) for run in runs.read_runs(con, limit=20)],
             }
 
