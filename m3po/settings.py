@@ -15,7 +15,7 @@ from m3po.errors import UsageError, WorkspaceError
 from m3po.scorer_spec import map_folders, parse_scorer
 from m3po.types import RemoteModel
 
-RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd")
+RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd", "given")
 NORMALISATIONS = ("percentile", "raw", "minmax")
 TRAIN_METHODS = ("dpo", "sft")
 EXPORT_FORMATS = ("m3po", "trl")

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from m3po.errors import BadInputError
 from m3po.files import replace_file
+from m3po.formats.blocks import Plain
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
@@ -34,6 +35,7 @@ from m3po.images import ImageInfo
 from m3po.types import Turn
 
 _OF_A_WORKSPACE = ("votes", "mas", "logp_sum", "good", "hard")
+PLAIN = Plain(image_keys=("images", "image"), other_keys=("turns", "candidates", "pair", "decision"))
 NOT_TAKEN_OVER = "Votes, scores, pairs and decisions of the file are not taken over: score and select here."
 
 
@@ -51,7 +53,7 @@ def parse(record: dict, source: str) -> Fields:
         "images": image_list(record, ("images", "image")),
         "instruction": record["instruction"],
         "system": record.get("system"),
-        "turns": _read_turns(record.get("turns")),
+        "turns": read_turns(record.get("turns")),
         "split": record.get("split"),
         "answer": record.get("answer"),
         "objects": record.get("objects"),
@@ -84,7 +86,7 @@ def write_m3po(rows: Iterable[dict], out: Path) -> int:
     count = 0
     with replace_file(out) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
-            file.write(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n")
             count += 1
     return count
 
@@ -94,7 +96,7 @@ def is_workspace_image(path: Path, info: ImageInfo) -> bool:
     return path.stem == info.sha256 and any((folder / "m3po.duckdb").is_file() for folder in path.parents[:4])
 
 
-def _read_turns(value: object) -> list[Turn]:
+def read_turns(value: object) -> list[Turn]:
     if value is None:
         return []
     if not isinstance(value, list):
@@ -120,18 +122,18 @@ def _read_candidates(value: object) -> list[object]:
     return texts
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """What JSON can hold: no nan, times as ISO 8601, paths and dataclasses spelled out."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, dt.datetime):
         return value.isoformat()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
+        return plain(dataclasses.asdict(value))
     return value

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m3po.errors import BadInputError
+from m3po.errors import BadInputError, CannotHoldError
 from m3po.files import replace_file
 from m3po.images import encode_rgb
 from m3po.text import build_messages
@@ -62,7 +62,8 @@ def write_trl(rows: Iterable[dict], out: Path) -> int:
             texts = pair_texts(row)
             if texts is None:
                 continue
-            record = _record(row, *texts)
+            images = [{"bytes": data, "path": name} for data, name in map(encode_rgb, row["images"])]
+            record = to_record(row, images)
             group.append(record)
             size += sum(len(image["bytes"]) for image in record["images"])
             count += 1
@@ -93,17 +94,15 @@ def pair_texts(row: Mapping) -> tuple[str, str] | None:
         raise BadInputError(f"Row {row.get('id')!r} has a pair with the unknown candidate {error}.") from error
 
 
-def _record(row: Mapping, chosen: str, rejected: str) -> dict:
+def to_record(row: Mapping, images: list[dict]) -> dict:
+    """The record of a row with a pair; `images` as structs of bytes and path. Raises CannotHoldError without a pair."""
+    texts = pair_texts(row)
+    if texts is None:
+        raise CannotHoldError("no pair to train on")
     turns = [turn if isinstance(turn, Turn) else Turn(turn["role"], turn["text"]) for turn in row.get("turns") or ()]
-    system = row.get("system") or ""
-    images = [encode_rgb(path) for path in row["images"]]
-    prompt = build_messages(row["instruction"], len(images), system=system, turns=turns)
-    return {
-        "images": [{"bytes": data, "path": name} for data, name in images],
-        "prompt": prompt,
-        "chosen": [_answer(chosen)],
-        "rejected": [_answer(rejected)],
-    }
+    prompt = build_messages(row["instruction"], len(images), system=row.get("system") or "", turns=turns)
+    chosen, rejected = map(_answer, texts)
+    return {"images": images, "prompt": prompt, "chosen": [chosen], "rejected": [rejected]}
 
 
 def _answer(text: str) -> dict:
