@@ -32,6 +32,7 @@ _TOKENIZER_FILES = (
     "spiece.model",
     "tekken.json",
 )
+_PACKAGE = re.compile(r"pip install (?:-U )?([\w-]+)")  # what transformers tells to install
 _TORCHVISION = (
     "needs torchvision for its processor: install the torchvision build that goes with this torch "
     "(see pytorch.org), then try again"
@@ -207,8 +208,10 @@ def _explained(name: str, part: str) -> Iterator[None]:
 
 def _sentence(name: str, part: str, error: Exception) -> str:
     text = str(error)
-    if isinstance(error, ImportError) and "torchvision" in text.lower():
+    if "torchvision" in text.lower():
         return f"{name} {_TORCHVISION}."
+    if isinstance(error, ImportError) and (package := _PACKAGE.search(text)):
+        return f"{name} needs the Python package {package[1]}: pip install {package[1]}, then try again."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"{name} does not fit into this machine's memory: use a smaller model or a larger device."
     if "trust_remote_code" in text:

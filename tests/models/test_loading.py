@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
 from m3po.errors import ModelError
@@ -87,14 +88,37 @@ def test_wrong_kind_of_model(tiny_policy: Path, tiny_mas: Path) -> None:
         load_scorer(tiny_policy)
 
 
-def test_missing_torchvision_is_said(tiny_policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+VIDEO_PROCESSORS = {
+    "qwen2_5_vl": ("Qwen2_5_VLProcessor", "Qwen2VLImageProcessor"),
+    "qwen3_vl": ("Qwen3VLProcessor", "Qwen2VLImageProcessor"),
+    "smolvlm": ("SmolVLMProcessor", "SmolVLMImageProcessor"),
+    "internvl": ("InternVLProcessor", "GotOcr2ImageProcessor"),
+    "llava_onevision": ("LlavaOnevisionProcessor", "LlavaOnevisionImageProcessor"),
+}
+
+
+@pytest.mark.parametrize("model_type", VIDEO_PROCESSORS)
+def test_missing_torchvision_is_said(tmp_path: Path, model_type: str) -> None:
+    """The app's own environment has none: what transformers raises is the real thing."""
+    processor_class, image_processor = VIDEO_PROCESSORS[model_type]
+    tiny.build_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    files = {"processor_class": processor_class, "image_processor_type": image_processor}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(files))
+    with pytest.raises(ModelError, match="needs torchvision for its processor: install the torchvision build"):
+        load_policy_model(tmp_path)
+
+
+def test_another_missing_package_is_named(tiny_policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from m3po.models import loading
 
-    def refuse(*_: object, **__: object) -> None:  # what transformers raises for a processor with a video part
-        raise ImportError("\nQwen2VLVideoProcessor requires the Torchvision library but it was not found.")
+    def refuse(*_: object, **__: object) -> None:  # SmolVLM's processor, behind its torchvision
+        raise ImportError(
+            "Package `num2words` is required to run SmolVLM processor. Install it with `pip install num2words`."
+        )
 
     monkeypatch.setattr(loading.AutoProcessor, "from_pretrained", refuse)
-    with pytest.raises(ModelError, match="needs torchvision"):
+    with pytest.raises(ModelError, match="needs the Python package num2words: pip install num2words"):
         load_policy_model(tiny_policy)
 
 
