@@ -16,6 +16,7 @@ from m3po.errors import BadInputError, JobError, M3poError, RunStopped, UsageErr
 from m3po.jobs import exporting, importing, launches, plans
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.worker import sentence_for
+from m3po.models.preflight import checked
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -193,12 +194,13 @@ class Studio:
         return self.config.policy
 
     # Each of these queues a run of its kind and returns it at once; without a config the workspace's own models.
+    # ModelError for a policy whose files show that it cannot do what is asked.
 
     def start_sample(self, config: SampleConfig | None = None, **links: int | None) -> Run:
-        return self._queue("sample", config or self.default_sample(), **links)
+        return self._queue("sample", checked(config or self.default_sample()), **links)
 
     def start_score(self, config: ScoreConfig | None = None, **links: int | None) -> Run:
-        return self._queue("score", config or self.default_score(), **links)
+        return self._queue("score", checked(config or self.default_score()), **links)
 
     def start_select(self, config: SelectConfig | None = None, **links: int | None) -> Run:
         return self._queue("select", config or self.current_select(), **links)
@@ -218,21 +220,28 @@ class Studio:
         self, sample: SampleConfig | None = None, score: ScoreConfig | None = None, select: SelectConfig | None = None
     ) -> Run:
         """Sample, score and select, in a fresh workspace a few instructions first; returns the chain's last run."""
-        sample = sample or self.default_sample()
+        return self._queue_pipeline(checked(sample or self.default_sample()), score, select)
+
+    def _queue_pipeline(
+        self, sample: SampleConfig, score: ScoreConfig | None = None, select: SelectConfig | None = None
+    ) -> Run:
         last = None
         fresh = not self.db.read(lambda con: candidates.counts(con))["sampled_instructions"]
         pilot = fresh and (not sample.limit or sample.limit > PILOT)
         for config in (dataclasses.replace(sample, limit=PILOT), sample) if pilot else (sample,):
-            last = self.start_sample(config, after=last.id if last else None)
-            last = self.start_score(score, after=last.id)
+            last = self._queue("sample", config, after=last.id if last else None)
+            last = self._queue("score", score or self.default_score(), after=last.id)
             last = self.start_select(select, after=last.id)
         return last
 
     def start_demo(self) -> Run | None:
-        """What a demo workspace does by itself when the app starts: its pipeline, unless it is done or under way."""
+        """What a demo workspace does by itself when the app starts: its pipeline, unless it is done or under way.
+
+        A model that is not there fails the run, which the page shows, and not the start of the app.
+        """
         if not self.config.demo or self.db.read(runs.read_active):
             return None
-        return None if self.db.read(selections.any_pairs) else self.start_pipeline()
+        return None if self.db.read(selections.any_pairs) else self._queue_pipeline(self.default_sample())
 
     def _queue(self, kind: str, config: object, **links: int | None) -> Run:
         command = plans.command_line(kind, self.workspace, config)
@@ -327,10 +336,10 @@ class Studio:
         """Score by the active scorers what lacks scores, unless a run that is waiting or at work will see to it."""
         if any(run.kind == "score" for run in self.db.read(runs.read_active)):
             return
-        policy, mas = self.db.read(lambda con: (_active_name(con, "logp"), _active_name(con, "mas")))
-        policy, mas = policy or self.config.policy, mas or self.config.mas
-        if policy or mas:
-            self.start_score(ScoreConfig(policy=policy, mas=mas))
+        policy, mas = self.db.read(lambda con: (plans.active_policy(con), _active_name(con, "mas")))
+        policy, mas = policy or {"policy": self.config.policy}, mas or self.config.mas
+        if policy["policy"] or mas:
+            self.start_score(ScoreConfig(mas=mas, **policy))
 
     # ---- images -----------------------------------------------------------------------------------------------
 
@@ -354,12 +363,12 @@ class Studio:
 
         Returns the training run. Raises JobError when there is no pair.
         """
-        return self.run(launches.launch_training(self.workspace, self.runner, config, evaluate))
+        return self.run(launches.launch_training(self.workspace, self.runner, checked(config), evaluate))
 
     def start_evaluate(self, config: EvaluateConfig | None = None) -> Run:
         """Greedy answers on the held-out split and their figures."""
         config = config or EvaluateConfig(policy=self._policy())
-        return self.run(launches.launch_evaluation(self.workspace, self.runner, config))
+        return self.run(launches.launch_evaluation(self.workspace, self.runner, checked(config)))
 
     def results(self) -> list[dict]:
         """Every training run, newest first, with the held-out figures before and after (None: not there yet)."""

@@ -10,10 +10,11 @@ from m3po.settings import SampleConfig
 from m3po.studio import Studio
 from ui.cards import Card, build_run_strip, draw_heading
 from ui.form import numbers
+from ui.model_options import read_model_options
 
 
 def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
-    """`read` takes the policy's name first (its field is the Score card's) and gives a SampleConfig."""
+    """`read` takes the policy's name and model options first (the Score card's fields) and gives a SampleConfig."""
     with gr.Column(elem_classes="card-group"):
         draw_heading("1 · Sample", "K answers an instruction from the policy; equal answers become votes.")
         with gr.Row(elem_classes="settings"):
@@ -29,6 +30,7 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
     def read(policy: str, *values: Any) -> SampleConfig:
         names = ("k", "temperature", "top_p", "max_new_tokens", "limit", "seed")
         named = policy.strip() or studio.default_sample().policy
-        return SampleConfig(policy=named, **numbers(dict(zip(names, values, strict=True))))
+        options, own = values[: -len(names)], values[-len(names) :]
+        return SampleConfig(policy=named, **numbers(dict(zip(names, own, strict=True))), **read_model_options(options))
 
     return Card(button, strip, [k, temperature, top_p, max_new, limit, seed], read)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from m3po.errors import JobError
 from m3po.models.fingerprint import model_fingerprint
 from m3po.selection import RULES
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
+from m3po.settings import EvaluateConfig, ModelOptions, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store import candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
@@ -22,6 +22,7 @@ Prepared = tuple[dict, pa.Table] | dict
 
 # Settings that change how fast a sampler is, not what it answers: the rest is its identity.
 _NOT_THE_SAMPLER = ("limit", "batch_size", "policy")
+_MODEL_OPTIONS = {field.name for field in dataclasses.fields(ModelOptions)}
 
 
 def prepare(workspace: Workspace, run: Run) -> Prepared:
@@ -31,8 +32,8 @@ def prepare(workspace: Workspace, run: Run) -> Prepared:
 
 def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
     config = SampleConfig(**run.config)
-    fingerprint = model_fingerprint(config.policy, config.adapter)
-    identity = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_THE_SAMPLER}
+    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
+    identity = _identity(config, _NOT_THE_SAMPLER)
 
     def read(con: Connection) -> tuple[int, pa.Table]:
         sampler = candidates.sampler_id(con, fingerprint, identity)
@@ -44,14 +45,42 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
     return {**dataclasses.asdict(config), "sampler": sampler, "fingerprint": fingerprint}, table
 
 
+def _identity(config: ModelOptions, without: tuple[str, ...]) -> dict:
+    """The settings that make a difference; a model option counts where it is not the default, so that what was
+    stored before there was such an option keeps its identity."""
+    values = {k: v for k, v in dataclasses.asdict(config).items() if k not in without and k not in _MODEL_OPTIONS}
+    return values | config.changed_answers()
+
+
+def logp_fingerprint(config: ScoreConfig) -> str:
+    """What gives the log-probs: the weights, and the options under which they say something else."""
+    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
+    changed = config.changed_answers()
+    return f"{fingerprint}?{json.dumps(changed, sort_keys=True)}" if changed else fingerprint
+
+
+def active_policy(con: Connection) -> dict:
+    """`policy`, `adapter` and model options that gave the log-probs which are shown; empty when none are.
+
+    They are those of the newest score run with that fingerprint, so that what is scored later is scored alike.
+    """
+    info = candidates.scorer_info(con, candidates.active_scorer(con, "logp"))
+    if info is None:
+        return {}
+    for run in runs.read_runs(con, ("score",), limit=1000):
+        config = ScoreConfig(**run.config)
+        if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
+            return {"policy": config.policy, "adapter": config.adapter} | config.model_options()
+    return {"policy": info["name"]}
+
+
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     config = ScoreConfig(**run.config)
 
     def read(con: Connection) -> tuple[int | None, int | None, pa.Table]:
         logp = mas = None
         if config.policy:
-            fingerprint = model_fingerprint(config.policy, config.adapter)
-            logp = candidates.scorer_id(con, "logp", config.policy, fingerprint)
+            logp = candidates.scorer_id(con, "logp", config.policy, logp_fingerprint(config))
         if config.mas:
             mas = candidates.scorer_id(con, "mas", config.mas, model_fingerprint(config.mas.removeprefix("clip:")))
         table = candidates.unscored(con, logp, mas, workspace.images)
@@ -159,9 +188,9 @@ def base_evaluation(con: Connection, config: EvaluateConfig) -> Run | None:
 
 def evaluation_mark(con: Connection, config: EvaluateConfig) -> str:
     """Which model on which rows: equal marks give equal figures."""
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("policy", "adapter", "batch_size")}
+    settings = _identity(config, ("policy", "adapter", "batch_size"))
     rows = instructions.state_of_split(con, config.split)
-    fingerprint = model_fingerprint(config.policy, config.adapter)
+    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
     return json.dumps([fingerprint, settings, rows], sort_keys=True)
 
 

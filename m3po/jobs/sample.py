@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from m3po.jobs.batches import Item, run_batches
+from m3po.jobs.policies import load_policy
 from m3po.jobs.schemas import SAMPLE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
@@ -34,12 +35,10 @@ def run(job: Worker) -> dict:
     finished = job.finished_keys("instruction_id")
     todo = [row for row in rows if row["instruction_id"] not in finished]
     job.progress(0, len(rows), "instructions", message="Loading the model")
-    fingerprint = model_fingerprint(config.policy, config.adapter)
+    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
     answers = 0
     if todo:
-        from m3po.models.policy import Policy  # torch: seconds, after the first sign of life
-
-        policy = Policy.load(config.policy, config.adapter)
+        policy = load_policy(job, config)
 
         def work(items: list[Item]) -> list[list[dict]]:
             nonlocal answers

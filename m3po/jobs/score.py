@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
 from m3po.jobs.batches import Item, run_batches
+from m3po.jobs.policies import load_policy
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
@@ -32,7 +33,7 @@ def run(job: Worker) -> dict:
     todo = [row for row in rows if row["instruction_id"] not in finished]
     job.progress(0, len(rows), "instructions", message="Loading the models")
     result = {
-        "policy_fingerprint": model_fingerprint(config.policy, config.adapter) if config.policy else None,
+        "policy_fingerprint": _policy_fingerprint(config),
         "mas_fingerprint": model_fingerprint(config.mas.removeprefix("clip:")) if config.mas else None,
     }
     done = skipped = candidates = 0
@@ -52,6 +53,10 @@ def run(job: Worker) -> dict:
     return {**result, "scored": len(rows) - len(todo) + done, "candidates": candidates, "skipped": skipped}
 
 
+def _policy_fingerprint(config: ScoreConfig) -> str | None:
+    return model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code) if config.policy else None
+
+
 class _Scoring:
     """The two models, loaded only if any candidate needs them, and what they say about a batch."""
 
@@ -61,9 +66,7 @@ class _Scoring:
         self.policy: Policy | None = None
         self.scorer: AlignmentScorer | None = None
         if config.policy and any(any(row["want_logp"]) for row in rows):
-            from m3po.models.policy import Policy  # torch: seconds, after the first sign of life
-
-            self.policy = Policy.load(config.policy, config.adapter)
+            self.policy = load_policy(job, config)
         if config.mas and any(any(row["want_mas"]) for row in rows):
             from m3po.models.alignment import load_scorer
 

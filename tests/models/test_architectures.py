@@ -13,8 +13,9 @@ import video_architectures
 import video_parts
 from safetensors.torch import load_file
 
-from m3po.errors import BadInputError
+from m3po.errors import BadInputError, ModelError
 from m3po.models.policy import Policy
+from m3po.settings import ModelOptions
 from m3po.text import build_messages
 from m3po.training.dpo import train_pairs
 from m3po.training.presets import build_train_config
@@ -23,6 +24,11 @@ from m3po.types import Turn
 # Those with a video part run in a process of their own: see test_video_architectures.py.
 BUILDERS = video_architectures.BUILDERS if video_parts.enabled() else architectures.BUILDERS
 NEEDS_AN_IMAGE = {"paligemma"}
+# Pixels that are fewer than those of the picture, for processors that can be told; the others have one size.
+LIMITS = {
+    "llava_next": 2048, "idefics3": 1024, "smolvlm": 1024, "internvl": 1024, "llava_onevision": 1024,
+    "qwen2_5_vl": 512, "qwen3_vl": 512,
+}  # fmt: skip
 ANSWERS = ["A red boat and a sun.", "No.", "There are three things, one of them blue."]
 
 
@@ -120,6 +126,25 @@ def test_a_text_only_instruction_is_scored_or_refused_in_words(policy: Policy, n
             policy.log_probs(prompts, images, [["Boat."]])
     else:
         assert policy.log_probs(prompts, images, [["Boat."]])[0][0].logp_sum < 0
+
+
+def test_max_pixels_makes_a_prompt_shorter_or_is_refused(checkpoint: Path, policy: Policy, name: str) -> None:
+    if name not in LIMITS:
+        with pytest.raises(ModelError, match="sees every image at 32 x 32 pixels: leave max_pixels out"):
+            Policy.load(checkpoint, options=ModelOptions(max_pixels=1024))
+        return
+    asked = [build_messages("Describe.", 1)], [[tiny.build_image(1).resize((128, 96))]]
+    limited = Policy.load(checkpoint, options=ModelOptions(max_pixels=LIMITS[name]))
+    texts = [policy.chat.render_prompt(asked[0][0])]
+    whole, short = (p.chat.encode_prompts(texts, asked[1])["input_ids"].shape[1] for p in (policy, limited))
+    assert short < whole
+    assert limited.log_probs(*asked, [ANSWERS])[0][0].logp_sum < 0  # the model counts as many places as its processor
+    if "qwen" in name:
+        larger = Policy.load(checkpoint, options=ModelOptions(min_pixels=72 * 72))
+        assert larger.chat.encode_prompts(texts, asked[1])["input_ids"].shape[1] > whole
+    else:
+        with pytest.raises(ModelError, match="leave min_pixels out"):
+            Policy.load(checkpoint, options=ModelOptions(min_pixels=1024))
 
 
 class Recorder:
