@@ -5,6 +5,9 @@ Exit code 0 done, 1 failed with one sentence on stderr, 2 wrong usage.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import json
 import logging
 import os
@@ -12,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +32,7 @@ from m3po.jobs.pilot import write_table
 from m3po.jobs.previewing import draw_preview
 from m3po.jobs.worker import sentence_for
 from m3po.scorer_spec import map_folders
-from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.settings import ModelOptions, SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.training.presets import parse_overrides
@@ -40,6 +44,36 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Policy = Annotated[str, typer.Option(help="hub id or folder (sample: remote:MODEL@URL too); default: the workspace's")]
 POLL_SECONDS = 0.3
 MAP_HELP = f"a column by hand, repeatable; fields: {', '.join(FIELDS)}"
+CLEAR = "\r\x1b[K"  # the terminal's current line
+MODEL_OPTIONS = {
+    "dtype": "auto, float32, bfloat16 or float16",
+    "device_map": "auto (spread over all devices) or a device, as in cuda:1",
+    "attention": "eager, sdpa or flash_attention_2",
+    "quantise": "4bit or 8bit, by bitsandbytes, on a GPU",
+    "max_pixels": "of an image as the model sees it; 0 = its processor's own",
+    "min_pixels": "likewise",
+    "trust_remote_code": "run the Python code that comes with the model: it may do whatever you can",
+}
+
+
+def takes_model_options(command: Callable) -> Callable:
+    """Give `command` an option for each field of ModelOptions; it gets them all as the dict `model`."""
+    fields = dataclasses.fields(ModelOptions)
+
+    @functools.wraps(command)
+    def run(**given: object) -> None:
+        command(model={field.name: given.pop(field.name) for field in fields}, **given)
+
+    own = inspect.signature(command, eval_str=True)
+    parameters = [parameter for parameter in own.parameters.values() if parameter.name != "model"]
+    for field in fields:
+        name = f"--{field.name.replace('_', '-')}"  # without it typer adds a --no-... to a switch
+        option = Annotated[type(field.default), typer.Option(name, help=MODEL_OPTIONS[field.name])]
+        parameters.append(
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=option)
+        )
+    run.__signature__ = inspect.Signature(parameters)
+    return run
 
 
 def main() -> None:
@@ -136,8 +170,10 @@ def import_(
 
 
 @app.command()
+@takes_model_options
 def sample(
     workspace: Workspace,
+    model: dict,
     policy: Policy = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
     k: Annotated[int, typer.Option(help="answers an instruction; another K is another sampler")] = 8,
@@ -158,7 +194,7 @@ def sample(
         options = {"policy": _model(policy), "adapter": _model(adapter), "k": k, "temperature": temperature}
         options |= {"top_p": top_p, "max_new_tokens": max_new_tokens, "limit": limit, "seed": seed}
         options |= {"batch_size": batch_size, "concurrency": concurrency, "pilot": pilot}
-        options |= {"system": system or None, "prompt": prompt or None}
+        options |= {"system": system or None, "prompt": prompt or None} | model
         if pilot:
             for run in client.call("pilot", **options):
                 run = follow(client, run)
@@ -169,8 +205,10 @@ def sample(
 
 
 @app.command()
+@takes_model_options
 def score(
     workspace: Workspace,
+    model: dict,
     policy: Policy = "",
     mas: Annotated[str, typer.Option(help="KIND:MODEL or a weighted mean; default: the workspace's own")] = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
@@ -180,7 +218,7 @@ def score(
     """Compute log-probs by the policy and MAS by the scorer for every candidate that lacks them."""
     with connect(workspace) as client:
         options = {"policy": _model(policy), "mas": _scorer(mas), "adapter": _model(adapter)}
-        for started in client.call("score", **options, batch_size=batch_size):
+        for started in client.call("score", **options, **model, batch_size=batch_size):
             run = follow(client, started)
         say(run, run["message"] or f"The candidates of {run['done']} instructions are scored.", as_json)
 
@@ -263,8 +301,10 @@ def train(
 
 
 @app.command()
+@takes_model_options
 def evaluate(
     workspace: Workspace,
+    model: dict,
     policy: Policy = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
     split: Annotated[str, typer.Option(help="heldout or tune")] = "heldout",
@@ -274,7 +314,7 @@ def evaluate(
 ) -> None:
     """Answer the held-out split greedily and print its figures."""
     with connect(workspace) as client:
-        options = {"policy": _model(policy), "adapter": _model(adapter), "split": split}
+        options = {"policy": _model(policy), "adapter": _model(adapter), "split": split, **model}
         run = follow(client, client.call("evaluate", **options, max_new_tokens=max_new_tokens, limit=limit))
         figures = {"before": run["result"]["metrics"], "after": None}
         say(run, _before_after(figures), as_json)
@@ -348,24 +388,31 @@ def _scorer_name(name: str) -> str:
 
 
 def follow(client: Client | Local, run: dict) -> dict:
-    """`watch` it, then tell its warnings. Raises M3poError unless it finished."""
+    """`watch` it. Raises M3poError unless it finished."""
     run = watch(client, run)
-    for warning in client.call("warnings", run_id=run["id"]):
-        print(f"warning: {warning}", file=sys.stderr)
     if run["state"] != "finished":
         raise M3poError(run["message"] or f"Run {run['id']} was {run['state']}.")
     return run
 
 
 def watch(client: Client | Local, run: dict) -> dict:
-    """Show a run's progress on stderr until it ends; Ctrl-C stops it. Returns it as it is then."""
+    """Show a run's progress and warnings on stderr until it ends; Ctrl-C stops it. Returns it as it is then."""
     live = sys.stderr.isatty()
+    told = 0
+
+    def tell_warnings() -> None:
+        nonlocal told
+        for warning in client.call("warnings", run_id=run["id"])[told:]:
+            print(f"{CLEAR if live else ''}warning: {warning}", file=sys.stderr)
+            told += 1
+
     try:
         while run["state"] in ("queued", "running"):
             time.sleep(POLL_SECONDS)
             run = client.call("run", run_id=run["id"])
+            tell_warnings()
             if live:
-                print(f"\r\x1b[K{_progress(run)}", end="", file=sys.stderr, flush=True)
+                print(f"{CLEAR}{_progress(run)}", end="", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         client.call("stop", run_id=run["id"])
         while run["state"] in ("queued", "running"):
@@ -373,6 +420,7 @@ def watch(client: Client | Local, run: dict) -> dict:
             run = client.call("run", run_id=run["id"])
     if live:
         print(file=sys.stderr)
+    tell_warnings()
     return run
 
 

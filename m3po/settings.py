@@ -28,6 +28,9 @@ _NO_CREDENTIALS = (
     "The address of a remote model must hold no user, password, query or fragment: give the API key in the environment "
     "variable M3PO_API_KEY, which is never stored."
 )
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+ATTENTIONS = ("", "eager", "sdpa", "flash_attention_2")
+QUANTISATIONS = ("", "4bit", "8bit")
 
 
 def _check(ok: bool, name: str, value: object, remedy: str) -> None:
@@ -50,8 +53,46 @@ def _check_numbers(config: object) -> None:
             object.__setattr__(config, field.name, int(value) if field.type == "int" else float(value))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How a policy is loaded; an empty text or 0 leaves it to the model and the machine."""
+
+    dtype: str = "auto"  # bfloat16 on a GPU that has it, else float32
+    device_map: str = ""  # "auto" spreads the model over all devices, else a device's name; empty = one device
+    attention: str = ""
+    quantise: str = ""  # by bitsandbytes, on a GPU
+    max_pixels: int = 0  # of one image as the model sees it
+    min_pixels: int = 0
+    trust_remote_code: bool = False  # run the Python code that a checkpoint brings
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        for name, known in (("dtype", DTYPES), ("attention", ATTENTIONS), ("quantise", QUANTISATIONS)):
+            choices = ", ".join(value or "nothing" for value in known)
+            _check(getattr(self, name) in known, name, getattr(self, name), f"choose one of {choices}")
+        plain = isinstance(self.device_map, str) and self.device_map.replace(":", "").isalnum()
+        _check(not self.device_map or plain, "device_map", self.device_map, "give auto or a device as in cuda:0")
+        for name in ("max_pixels", "min_pixels"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 (the processor's own) or more")
+        above = self.max_pixels and self.min_pixels > self.max_pixels
+        _check(not above, "min_pixels", self.min_pixels, f"give at most max_pixels, {self.max_pixels}")
+        _check(isinstance(self.trust_remote_code, bool), "trust_remote_code", self.trust_remote_code, "true or false")
+
+    def model_options(self) -> dict[str, object]:
+        """These options alone, of a config that has more, to be handed on to another config."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(ModelOptions)}
+
+    def changed_answers(self) -> dict[str, object]:
+        """Those that change what the model says and are not the default: part of what a sampler or a scorer is.
+
+        Where it computes and by which kernel moves the last bits of a number, no more.
+        """
+        named = ("dtype", "quantise", "max_pixels", "min_pixels")
+        return {name: getattr(self, name) for name in named if getattr(self, name) != getattr(ModelOptions, name)}
+
+
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(ModelOptions):
     """K answers an instruction from `policy` (hub id or folder), at `temperature` and nucleus `top_p`."""
 
     policy: str
@@ -69,7 +110,7 @@ class SampleConfig:
     prompt: str | None = None  # a template around the last user turn, with {instruction} once in it
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        super().__post_init__()
         for name in ("system", "prompt"):
             object.__setattr__(self, name, getattr(self, name) or None)
         ask = "write {instruction} once, where the instruction goes"
@@ -91,7 +132,7 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
-class ScoreConfig:
+class ScoreConfig(ModelOptions):
     """Log-probs by `policy` (with `adapter`), MAS by `mas` (see m3po.scorer_spec); either may be None: then that signal
     is not computed. `activate`: what was computed is then what is shown and selected by.
     """
@@ -103,7 +144,7 @@ class ScoreConfig:
     activate: bool = True
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        super().__post_init__()
         if not (self.policy or self.mas):
             raise UsageError("There is no model to score with: give --policy or --mas, or name them in config.toml.")
         check_weights(self.policy, "Log-probs are computed")
@@ -142,7 +183,7 @@ class SelectConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(ModelOptions):
     """LoRA fine-tuning of `policy` on the curated pairs; see m3po.training for what each preset sets."""
 
     policy: str
@@ -164,9 +205,10 @@ class TrainConfig:
     only: str = "all"  # which pairs: see EXPORT_ONLY
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        super().__post_init__()
         check_weights(self.policy, "Training goes on")
         _check(self.method in TRAIN_METHODS, "method", self.method, f"choose one of {', '.join(TRAIN_METHODS)}")
+        _check(self.dtype != "float16", "dtype", self.dtype, "train in bfloat16 or float32: float16 overflows")
         _check(self.only in EXPORT_ONLY, "only", self.only, f"choose one of {', '.join(EXPORT_ONLY)}")
         for name in ("learning_rate", "epochs", "beta"):
             _check(getattr(self, name) > 0, name, getattr(self, name), "give a value above 0")
@@ -178,7 +220,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(ModelOptions):
     """Greedy answers of `policy` (with `adapter`, a folder, or none) on the held-out split."""
 
     policy: str
@@ -189,7 +231,7 @@ class EvaluateConfig:
     limit: int = 0
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        super().__post_init__()
         check_weights(self.policy, "Evaluation answers")
         _check(self.split in ("tune", "heldout"), "split", self.split, "choose tune or heldout")
         _check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")

@@ -16,6 +16,7 @@ from m3po.jobs import exporting, importing, launches, plans, previewing
 from m3po.jobs.pace import Pace
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.worker import sentence_for
+from m3po.models.preflight import checked
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -230,9 +231,10 @@ class Studio:
         return self.config.policy
 
     # Each of these queues a run of its kind and returns it at once; without a config the workspace's own models.
+    # ModelError for a policy whose files show that it cannot do what is asked.
 
     def start_sample(self, config: SampleConfig | None = None, **links: int | None) -> Run:
-        return self._queue("sample", config or self.default_sample(), **links)
+        return self._queue("sample", checked(config or self.default_sample()), **links)
 
     def start_score(self, config: ScoreConfig | None = None, **links: int | None) -> Run:
         """Returns the last run: a judge, a rating or a mean takes several, one after another."""
@@ -240,7 +242,9 @@ class Studio:
 
     def start_scoring(self, config: ScoreConfig | None = None, **links: int | None) -> list[Run]:
         """Queue every run that it takes; raises UsageError or BadInputError for a scorer that cannot be used."""
-        config = config or self.default_score()
+        return self._queue_scoring(checked(config or self.default_score()), **links)
+
+    def _queue_scoring(self, config: ScoreConfig, **links: int | None) -> list[Run]:
         plans.check_score(self.workspace, config)
         command = plans.command_line("score", self.workspace, config)
         queued: list[Run] = []
@@ -283,15 +287,18 @@ class Studio:
         self, sample: SampleConfig | None = None, score: ScoreConfig | None = None, select: SelectConfig | None = None
     ) -> Run:
         """Sample, score and select, in a fresh workspace a few instructions first; returns the chain's last run."""
-        sample, score = sample or self.default_sample(), score or self.default_score()
+        sample, score = checked(sample or self.default_sample()), score or self.default_score()
         for config in (sample, score):  # before the first of them is queued
             check_specs(self.workspace.read_config(), dataclasses.asdict(config))
+        return self._queue_pipeline(sample, score, select)
+
+    def _queue_pipeline(self, sample: SampleConfig, score: ScoreConfig, select: SelectConfig | None = None) -> Run:
         last = None
         fresh = not self.db.read(lambda con: candidates.counts(con))["sampled_instructions"]
         pilot = fresh and (not sample.limit or sample.limit > PILOT)
         for config in (dataclasses.replace(sample, limit=PILOT), sample) if pilot else (sample,):
-            last = self.start_sample(config, after=last.id if last else None)
-            last = self.start_score(score, after=last.id)
+            last = self._queue("sample", config, after=last.id if last else None)
+            last = self._queue_scoring(score, after=last.id)[-1]
             last = self.start_select(select, after=last.id)
         return last
 
@@ -299,18 +306,22 @@ class Studio:
         self, sample: SampleConfig, score: ScoreConfig | None = None, select: SelectConfig | None = None
     ) -> list[Run]:
         """Sample some instructions 16 times, score, report yield and cost: the runs; the last has the report."""
-        return [
-            self.run(run_id)
-            for run_id in launches.launch_pilot(
-                self.workspace, self.runner, sample, score, select or self.current_select()
-            )
-        ]
+        select = select or self.current_select()
+        queued = launches.launch_pilot(self.workspace, self.runner, checked(sample), score, select)
+        return [self.run(run_id) for run_id in queued]
 
     def start_demo(self) -> Run | None:
-        """What a demo workspace does by itself when the app starts: its pipeline, unless it is done or under way."""
+        """What a demo workspace does by itself when the app starts: its pipeline, unless it is done or under way.
+
+        A model that is not there fails the run, which the page shows, and not the start of the app.
+        """
         if not self.config.demo or self.db.read(runs.read_active):
             return None
-        return None if self.db.read(selections.any_pairs) else self.start_pipeline()
+        return (
+            None
+            if self.db.read(selections.any_pairs)
+            else self._queue_pipeline(self.default_sample(), self.default_score())
+        )
 
     def _queue(self, kind: str, config: object, command: str = "", **links: int | None) -> Run:
         check_specs(self.workspace.read_config(), dataclasses.asdict(config))
@@ -407,16 +418,14 @@ class Studio:
         """Score by the active scorers what lacks scores, unless a run that is waiting or at work will see to it."""
         if any(run.kind == "score" for run in self.db.read(runs.read_active)):
             return
-        policy, mas = self.db.read(lambda con: (_active_name(con, "logp"), _active_name(con, "mas")))
-        policy, mas = policy or self.local_policy, mas or self.config.mas
+        policy, mas = self.db.read(lambda con: (plans.active_policy(con), _active_name(con, "mas")))
+        policy, mas = policy or {"policy": self.local_policy}, mas or self.config.mas
         if names_remote(mas) and not self.workspace.read_config().remote:
             mas = None
         try:
-            if policy or mas:
-                self.start_score(ScoreConfig(policy=policy, mas=mas))
-        except (
-            M3poError
-        ) as error:  # the answer is stored; a scorer that may no longer be asked is no fault of its writer
+            if policy["policy"] or mas:
+                self.start_score(ScoreConfig(mas=mas, **policy))
+        except M3poError as error:  # the answer is stored; a scorer that cannot be asked is no fault of its writer
             log.warning("an edited answer stays unscored: %s", error)
 
     # ---- images -----------------------------------------------------------------------------------------------
@@ -441,12 +450,12 @@ class Studio:
 
         Returns the training run. Raises JobError when there is no pair.
         """
-        return self.run(launches.launch_training(self.workspace, self.runner, config, evaluate))
+        return self.run(launches.launch_training(self.workspace, self.runner, checked(config), evaluate))
 
     def start_evaluate(self, config: EvaluateConfig | None = None) -> Run:
         """Greedy answers on the held-out split and their figures."""
         config = config or EvaluateConfig(policy=self._policy())
-        return self.run(launches.launch_evaluation(self.workspace, self.runner, config))
+        return self.run(launches.launch_evaluation(self.workspace, self.runner, checked(config)))
 
     def results(self) -> list[dict]:
         """Every training run, newest first, with the held-out figures before and after (None: not there yet)."""

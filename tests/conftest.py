@@ -14,6 +14,10 @@ sys.path[:0] = [str(_TESTS.parent), str(_TESTS)]  # the package from a checkout,
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "M3PO_TEST_VIDEO_PARTS" in os.environ:  # the child process of tests/models/test_video_architectures.py
+    import video_parts
+
+    video_parts.enable(os.environ[video_parts.FOLDER_VARIABLE])
 
 
 @pytest.fixture(scope="session")

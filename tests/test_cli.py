@@ -1,5 +1,6 @@
 """The command line as a user calls it: exit codes, one sentence on stderr, JSON, and beside a running app."""
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from workspaces import make_images, make_workspace
 from m3po.bridge import Listener
 from m3po.cli import main
 from m3po.studio import Studio
+from m3po.training.presets import build_train_config, train_command
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("init", "import", "sample", "score", "scorers", "select", "export", "train", "evaluate", "status")
@@ -102,6 +104,7 @@ def test_init_import_status_and_export(tmp_path, source):
         (("score", "{ws}", "--mas", "column:Humour"), "no rating 'Humour'"),
         (("train", "{ws}", "--policy", "x"), "no pair to train on"),
         (("evaluate", "{ws}", "--policy", "x"), "split is empty"),
+        (("score", "{ws}", "--policy", "x", "--quantise", "4bit"), "quantise = 4bit needs"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, here, words, sentence):
@@ -144,6 +147,30 @@ def test_a_value_that_an_option_does_not_take_is_exit_2(tmp_path, here, words, s
     Studio.create(tmp_path / "ws")
     err = here(*[word.format(tmp=tmp_path, ws=tmp_path / "ws") for word in words], code=2)
     assert sentence in err.strip().splitlines()[-1]
+
+
+def test_model_options_reach_the_job(tmp_path, here, monkeypatch):
+    """What is queued is what was asked for; the run itself is not waited for."""
+    asked = []
+
+    class Client:
+        def call(self, method, **arguments):
+            asked.append((method, arguments))
+            run = {"id": 1, "state": "finished", "message": "", "done": 0, "result": {"metrics": {}}}
+            return [] if method == "warnings" else run
+
+    monkeypatch.setattr("m3po.cli.connect", lambda path: contextlib.nullcontext(Client()))
+    words = ("--dtype", "bfloat16", "--device-map", "cuda:1", "--attention", "sdpa", "--quantise", "4bit")
+    words += ("--max-pixels", "900", "--min-pixels", "100", "--trust-remote-code")
+    wanted = {"dtype": "bfloat16", "device_map": "cuda:1", "attention": "sdpa", "quantise": "4bit", "max_pixels": 900}
+    wanted |= {"min_pixels": 100, "trust_remote_code": True}
+    for command in ("sample", "score", "evaluate"):
+        here(command, tmp_path, *words, code=0)
+        method, arguments = asked[-2]
+        assert method == command and arguments | wanted == arguments
+    config = build_train_config("p", "demo", {name: str(value) for name, value in wanted.items()})
+    assert config.model_options() == wanted
+    assert "--set trust_remote_code=True" in train_command("ws", config)
 
 
 def test_wrong_usage_is_exit_2(tmp_path):

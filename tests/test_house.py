@@ -162,9 +162,11 @@ def test_the_readme_tells_the_command_line_as_it_is() -> None:
     assert blocks, "the README has no block that lists the command line"
     lines = [line.split(" #")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     told: dict[str, set[str]] = {}
+    shared = re.findall(r"--[a-z][a-z0-9-]*", re.search(r"MODEL_OPTIONS are(.*?);", readme, re.DOTALL).group(1))
     for line in lines:
         if match := re.search(r"python -m m3po (\w[\w-]*)(.*)", line):
             told.setdefault(match.group(1), set()).update(re.findall(r"--[a-z][a-z0-9-]*", match.group(2)))
+            told[match.group(1)].update(shared if "[MODEL_OPTIONS]" in line else ())
     assert set(told) == set(real)
     for name, options in told.items():
         assert options <= set().union(*real[name]), name

@@ -25,6 +25,7 @@ class Card:
     read: Callable[..., Any]
     pilot: gr.Button | None = None
     submits: list[Callable] = field(default_factory=list)  # other ways than the button to set it off
+    policy: list[Component] = field(default_factory=list)  # of the form: the policy's name and its model options
 
 
 def draw_heading(title: str, what: str = "") -> gr.HTML:

@@ -13,7 +13,7 @@ from m3po.errors import M3poError
 from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, parse_remote
 from m3po.studio import Studio
 from m3po.types import Run
-from ui.data_view import draw_import, draw_notice, draw_selection, draw_workspace
+from ui.data_view import draw_import, draw_notice, draw_selection, draw_warnings, draw_workspace
 from ui.form import QUIET
 from ui.formatting import plural
 from ui.import_card import build_import_card
@@ -47,7 +47,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
             sampling = build_sample_card(studio, defaults)
             scoring, connect_switch = build_score_card(studio, defaults, message)
             selecting = build_select_card(studio)
-    policy = scoring.form[0]
+    sample_form = [*scoring.policy, *sampling.form]
     strips = [workspace, importing.strip, sampling.strip, scoring.strip, selecting.strip]
 
     def act(do: Callable[..., str]) -> Callable[..., list]:
@@ -78,7 +78,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         return f"{plural(done['pairs'], 'pair')} selected, frozen as {done['content_hash'][:12]}."
 
     def read_all(*values: Any) -> tuple[SampleConfig, ScoreConfig, SelectConfig]:
-        to_sample = len(sampling.form) + 1
+        to_sample = len(sample_form)
         to_select = len(values) - len(selecting.form)
         sample_config = sampling.read(*values[:to_sample])
         score_config = scoring.read(*values[to_sample:to_select])
@@ -99,7 +99,6 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         return "Import started; it goes on when this page is closed."
 
     outputs = [message, *strips]
-    sample_form = [policy, *sampling.form]
     sampling.button.click(act(sample), sample_form, outputs, **QUIET)
     scoring.button.click(act(score), scoring.form, outputs, **QUIET)
     selecting.button.click(act(select), selecting.form, outputs, **QUIET)
@@ -137,6 +136,7 @@ def _draw_strip(studio: Studio, run: Run | None, kind: str, status: dict) -> Mar
     if run is not None and (kind != "select" or run.state != "finished"):
         log_tail = studio.run_log(run.id, 30) if run.state == "failed" and kind != "import" else ""
         parts.append(draw_run(run, log_tail, title=False))
+        parts.append(draw_warnings(studio.run_warnings(run.id)) if kind != "import" else None)
     if run is not None and kind == "import":
         parts.append(draw_import(run))
     if kind == "select" and status["selection"]:

@@ -17,6 +17,17 @@ def draw_notice(text: str, *, good: bool = False) -> Markup:
     )
 
 
+def draw_warnings(warnings: list[str]) -> Markup | None:
+    """What a run left out or wants to be known, one sentence an item."""
+    if not warnings:
+        return None
+    items = [tag("li", text) for text in warnings[:MAX_ROWS]]
+    few = len(items) < 3
+    return tag(
+        "details", tag("summary", plural(len(warnings), "warning")), tag("ul", *items, class_="reasons"), open=few
+    )
+
+
 def draw_workspace(status: dict) -> Markup:
     """What is there, and the next step where something is missing."""
     splits = status["instructions"]

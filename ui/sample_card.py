@@ -11,10 +11,11 @@ from m3po.settings import SampleConfig
 from m3po.studio import Studio
 from ui.cards import Card, build_run_strip, draw_heading
 from ui.form import numbers
+from ui.model_options import read_model_options
 
 
 def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
-    """`read` takes the Score card's policy first, which answers unless this card names another."""
+    """`read` takes the Score card's policy and model options first, which answer unless this card names another."""
     with gr.Column(elem_classes="card-group"):
         draw_heading("1 · Sample", "K answers an instruction from the policy; equal answers become votes.")
         with gr.Row(elem_classes="settings"):
@@ -43,10 +44,12 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
                 )
         strip = build_run_strip(studio)
 
-    def read(policy: str, own_policy: str, adapter: str, system: str, prompt: str, *values: Any) -> SampleConfig:
+    def read(policy: str, *values: Any) -> SampleConfig:
         names = ("k", "temperature", "top_p", "max_new_tokens", "limit", "seed")
+        *options, own_policy, adapter, system, prompt = values[: -len(names)]
+        settings = numbers(dict(zip(names, values[-len(names) :], strict=True))) | read_model_options(tuple(options))
         named = own_policy.strip() or policy.strip() or studio.default_sample().policy
         texts = {"adapter": adapter.strip() or None, "system": system.strip(), "prompt": prompt.strip()}
-        return SampleConfig(policy=named, **texts, **numbers(dict(zip(names, values, strict=True))))
+        return SampleConfig(policy=named, **texts, **settings)
 
     return Card(button, strip, [own, adapter, system, prompt, k, temperature, top_p, max_new, limit, seed], read, pilot)

@@ -16,6 +16,7 @@ from ui.data_view import draw_notice
 from ui.form import QUIET
 from ui.formatting import plural
 from ui.markup import Markup
+from ui.model_options import build_model_options, read_model_options
 
 IF_VISIBLE = "(visible, drawn) => [Boolean(document.querySelector('#data-page')?.offsetParent), drawn]"
 MAS_HELP = (
@@ -28,8 +29,9 @@ Connect = Callable[[gr.Timer, gr.Checkbox, gr.Blocks], None]
 
 
 def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML) -> tuple[Card, Connect]:
-    """The first field of the form is the policy's name; `read` gives a ScoreConfig. Switching the scorer speaks through
-    `message`; what is returned beside the card keeps the switch true, on each tick of a timer while it is visible.
+    """The form begins with the policy's name and model options, which sampling takes too; `read` gives a ScoreConfig.
+    Switching the scorer speaks through `message`; what is returned beside the card keeps the switch true, on each tick
+    of a timer while it is visible.
     """
     with gr.Column(elem_classes="card-group"):
         draw_heading("2 · Score", "Log-probs by the policy, MAS by the scorer, for what has none yet.")
@@ -53,10 +55,13 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
             filterable=False,
             elem_id="data-scorer",
         )
+        options = build_model_options("data")
         strip = build_run_strip(studio)
+    model = [policy, *options]
 
-    def read(policy: str, mas: str) -> ScoreConfig:
-        return ScoreConfig(policy=policy.strip() or None, mas=mas.strip() or None)
+    def read(policy: str, *values: Any) -> ScoreConfig:
+        *options, mas = values
+        return ScoreConfig(policy=policy.strip() or None, mas=mas.strip() or None, **read_model_options(tuple(options)))
 
     def on_switch(scorer: int) -> Markup:
         try:
@@ -75,7 +80,7 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
         timer.tick(on_tick, [visible, drawn], [switch, drawn], js=IF_VISIBLE, **QUIET)
         page.load(lambda: _draw_switch(studio, ""), None, [switch, drawn], **QUIET)
 
-    return Card(button, strip, [policy, mas], read), connect
+    return Card(button, strip, [*model, mas], read, policy=model), connect
 
 
 def _draw_switch(studio: Studio, drawn: str) -> list:

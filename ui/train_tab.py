@@ -16,6 +16,7 @@ from m3po.types import Run
 from ui.data_view import draw_notice
 from ui.form import QUIET, numbers, run_command
 from ui.markup import Markup, tag
+from ui.model_options import build_model_options, read_model_options
 from ui.plots import plot_curves
 from ui.run_view import RUN_BUTTONS_JS
 from ui.train_view import chain_of, draw_no_run, draw_preview, draw_status
@@ -77,6 +78,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                             )
                             for name, label in NUMBERS.items()
                         ]  # fmt: skip
+                options = build_model_options("train")
                 start_btn = gr.Button("Fine-tune", variant="primary", elem_id="train-start")
                 message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-message")
         with gr.Column(scale=7, min_width=480), gr.Column(elem_classes="card-group"):
@@ -86,16 +88,18 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             plot = gr.Plot(plot_curves({}), elem_id="train-plot", show_label=False, container=False)
             log_box = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-log")
 
-    form = [preset, only, method, loss_type, loss_weights, *fields]
+    form = [preset, only, method, loss_type, loss_weights, *fields, *options]
     seen = gr.State("")
     live = [status, stop_btn, log_box, plot, seen]
 
     def read_form(*values: Any) -> TrainConfig:
         preset, only, method, loss_type, loss_weights, *rest = values
+        rest, given = rest[: len(NUMBERS)], rest[len(NUMBERS) :]
         return dataclasses.replace(
             studio.default_train(preset),
             only=only, method=method, loss_type=loss_type, loss_weights=loss_weights or "",
             **numbers(dict(zip(NUMBERS, rest, strict=True))),
+            **read_model_options(tuple(given)),
         )  # fmt: skip
 
     def on_form(*values: Any) -> Markup:

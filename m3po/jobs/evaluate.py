@@ -1,5 +1,7 @@
 """Worker of an evaluation: `python -m m3po.jobs.evaluate runs/<id>`; input EVALUATE_INPUT, shards EVALUATE_OUTPUT.
 
+The policy's greedy answers, and what they are worth against the truth.
+
 Result: `metrics`, `counts`, `intervals` (see m3po.evaluation.metrics), `policy`, `adapter`, `fingerprint`.
 """
 
@@ -9,6 +11,8 @@ import pyarrow.parquet as pq
 
 from m3po.errors import JobError
 from m3po.evaluation.metrics import summarise
+from m3po.jobs.batches import Item, run_batches
+from m3po.jobs.policies import load_policy
 from m3po.jobs.schemas import EVALUATE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
@@ -20,35 +24,26 @@ def run(job: Worker) -> dict:
     rows = job.read_input()
     # CHAIR looks for the objects of the whole split: which words count must not depend on the limit.
     vocabulary = sorted({name for row in rows for name in row["objects"] or ()})
-    rows = rows[: int(config.limit)] if config.limit else rows
+    rows = rows[: config.limit] if config.limit else rows
     if not rows:
         raise JobError(f"The {config.split} split is empty: import instructions with split = {config.split} first.")
     finished = job.finished_keys("instruction_id")
     open_rows = [row for row in rows if row["instruction_id"] not in finished]
     done = len(rows) - len(open_rows)
-    job.progress(done, len(rows), "instructions", message="loading the model")
-    size = int(config.batch_size)
+    job.progress(done, len(rows), "instructions", message="Loading the model")
     if open_rows:
-        # Torch takes seconds to import: not before the input is known to be good.
-        from m3po.evaluation.answers import answer_greedily
-        from m3po.models.policy import Policy
+        policy = load_policy(job, config)
 
-        policy = Policy.load(config.policy, config.adapter)
-        batches = answer_greedily(
-            policy,
-            open_rows,
-            max_new_tokens=int(config.max_new_tokens),
-            batch_size=size,
-            warn=lambda text: job.emit("warning", message=text),
-        )
+        def work(items: list[Item]) -> list[list[dict]]:
+            messages, images = [item.messages for item in items], [item.images for item in items]
+            answers = policy.greedy(messages, images, config.max_new_tokens)
+            return [
+                [{"instruction_id": item.id, "text": answer.text}] for item, answer in zip(items, answers, strict=True)
+            ]
+
         job.check_stop()
-        for answers in batches:
-            if answers:
-                job.write_shard(answers, EVALUATE_OUTPUT)
-            done = min(done + size, len(rows))
-            job.progress(done, len(rows), "instructions")
-            if done < len(rows):
-                job.check_stop()
+        run_batches(job, open_rows, work, EVALUATE_OUTPUT, batch_size=config.batch_size, done=done, total=len(rows))
+        job.progress(len(rows), len(rows), "instructions")
     texts = _read_answers(job)
     answered = [{**row, "text": texts[row["instruction_id"]]} for row in rows if row["instruction_id"] in texts]
     if not answered:
@@ -60,7 +55,7 @@ def run(job: Worker) -> dict:
         "intervals": {key: list(interval) for key, interval in summary.intervals.items()},
         "policy": config.policy,
         "adapter": config.adapter,
-        "fingerprint": model_fingerprint(config.policy, config.adapter),
+        "fingerprint": model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code),
     }
 
 

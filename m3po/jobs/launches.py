@@ -74,8 +74,10 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
 
     def change(con: Connection) -> int:
         pairs, table, digest = plans.training_set(workspace, con, config)
+        options = config.model_options()  # the model is measured as it is trained
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
-        before = _queue_base(workspace, runner, con, EvaluateConfig(policy=config.policy)) if measure else None
+        base = EvaluateConfig(policy=config.policy, **options)
+        before = _queue_base(workspace, runner, con, base) if measure else None
         values = dataclasses.asdict(config)
         lineage = {
             "content_hash": digest,
@@ -88,7 +90,7 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
         runs.add_run_pairs(con, run_id, pairs)
         runner.freeze(run_id, "train", values, table)
         if measure:
-            after = EvaluateConfig(policy=config.policy, adapter=str(runner.folder(run_id).adapter_path))
+            after = EvaluateConfig(policy=config.policy, adapter=str(runner.folder(run_id).adapter_path), **options)
             command = plans.command_line("evaluate", workspace, after)
             runner.queue(con, "evaluate", dataclasses.asdict(after), command, parent=run_id, after=run_id)
         return run_id
@@ -108,9 +110,8 @@ def launch_pilot(
         scoring = score or _score_for(workspace.config, con, sample.policy)
         chain: list[int] = []
         report = {"sample": dataclasses.asdict(sample), "select": dataclasses.asdict(select)}
-        for kind, config in (("sample", sample), ("score", scoring)):
-            if config is None:
-                continue
+        steps = [("sample", sample), *(("score", step) for step in (plans.score_steps(scoring) if scoring else ()))]
+        for kind, config in steps:
             check_specs(workspace.read_config(), dataclasses.asdict(config))
             command = plans.command_line(kind, workspace, config)
             after = chain[-1] if chain else None

@@ -25,6 +25,7 @@ Prepared = tuple[dict, pa.Table] | dict
 
 # Settings that change how fast a sampler is, or whom it is asked for, not what it answers.
 _NOT_THE_SAMPLER = ("limit", "batch_size", "policy", "concurrency", "pilot")
+_NOT_THE_SAMPLER += ("device_map", "attention", "trust_remote_code")
 # Those that have always been its identity. Later ones are named where they are set: what an older workspace sampled
 # stays the same sampler.
 _FIRST_IDENTITY = ("adapter", "k", "temperature", "top_p", "max_new_tokens", "seed")
@@ -94,7 +95,29 @@ def identify(config: SampleConfig) -> tuple[str, dict]:
         value = getattr(config, field.name)
         if field.name in _FIRST_IDENTITY or (field.name not in _NOT_THE_SAMPLER and value != field.default):
             identity[field.name] = value
-    return model_fingerprint(config.policy, config.adapter), identity
+    return model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code), identity
+
+
+def logp_fingerprint(config: ScoreConfig) -> str:
+    """What gives the log-probs: the weights, and the options under which they say something else."""
+    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
+    changed = config.changed_answers()
+    return f"{fingerprint}?{json.dumps(changed, sort_keys=True)}" if changed else fingerprint
+
+
+def active_policy(con: Connection) -> dict:
+    """`policy`, `adapter` and model options that gave the log-probs which are shown; empty when none are.
+
+    They are those of the newest score run with that fingerprint, so that what is scored later is scored alike.
+    """
+    info = candidates.scorer_info(con, candidates.active_scorer(con, "logp"))
+    if info is None:
+        return {}
+    for run in runs.read_runs(con, ("score",), limit=1000):
+        config = ScoreConfig(**run.config)
+        if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
+            return {"policy": config.policy, "adapter": config.adapter} | config.model_options()
+    return {"policy": info["name"]}
 
 
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
@@ -107,8 +130,7 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     def read(con: Connection) -> tuple[int | None, int | None, pa.Table]:
         logp = mas = None
         if config.policy:
-            fingerprint = model_fingerprint(config.policy, config.adapter)
-            logp = candidates.scorer_id(con, "logp", config.policy, fingerprint)
+            logp = candidates.scorer_id(con, "logp", config.policy, logp_fingerprint(config))
         if spec:
             mas = _part_id(con, spec.parts[0])
         table = candidates.unscored(con, logp, mas, workspace.images)
@@ -277,9 +299,10 @@ def base_evaluation(con: Connection, config: EvaluateConfig) -> Run | None:
 
 def evaluation_mark(con: Connection, config: EvaluateConfig) -> str:
     """Which model on which rows: equal marks give equal figures."""
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("policy", "adapter", "batch_size")}
+    known = ("policy", "adapter", "batch_size", *config.model_options())
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in known} | config.changed_answers()
     rows = instructions.state_of_split(con, config.split)
-    fingerprint = model_fingerprint(config.policy, config.adapter)
+    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
     return json.dumps([fingerprint, settings, rows], sort_keys=True)
 
 

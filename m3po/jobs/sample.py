@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from m3po.errors import ModelError
 from m3po.images import encode_rgb
 from m3po.jobs.batches import Item, run_batches, walk_concurrently
+from m3po.jobs.policies import load_policy
 from m3po.jobs.schemas import SAMPLE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
@@ -47,7 +48,7 @@ def run(job: Worker) -> dict:
     finished = job.finished_keys("instruction_id")
     todo = [row for row in rows if row["instruction_id"] not in finished]
     job.progress(0, len(rows), "instructions", message="Loading the model")
-    fingerprint = model_fingerprint(config.policy, config.adapter)
+    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
     done = skipped = 0
     began = time.monotonic()
     notes: dict[str, object] = {}
@@ -70,9 +71,7 @@ def _sample_here(
     job: Worker, config: SampleConfig, todo: list[dict], total: int, notes: dict[str, object]
 ) -> tuple[float, int, int]:
     """With the weights on this machine. Returns when the model was ready (seconds), finished and skipped ones."""
-    from m3po.models.policy import Policy  # torch: seconds, after the first sign of life
-
-    policy = Policy.load(config.policy, config.adapter)
+    policy = load_policy(job, config)
 
     def work(items: list[Item]) -> list[list[dict]]:
         sampled = policy.sample(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
 from m3po.jobs.batches import Item, run_batches
+from m3po.jobs.policies import load_policy
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
@@ -35,7 +36,7 @@ def run(job: Worker) -> dict:
     todo = [row for row in rows if row["instruction_id"] not in finished]
     job.progress(0, len(rows), "instructions", message="Loading the models")
     result = {
-        "policy_fingerprint": model_fingerprint(config.policy, config.adapter) if config.policy else None,
+        "policy_fingerprint": _policy_fingerprint(config),
         "mas_fingerprint": scorer_fingerprint(parse_scorer(config.mas).parts[0]) if config.mas else None,
     }
     done = skipped = candidates = 0
@@ -55,6 +56,10 @@ def run(job: Worker) -> dict:
     return {**result, "scored": len(rows) - len(todo) + done, "candidates": candidates, "skipped": skipped}
 
 
+def _policy_fingerprint(config: ScoreConfig) -> str | None:
+    return model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code) if config.policy else None
+
+
 class _Scoring:
     """The two models, loaded only if any candidate needs them, and what they say about a batch."""
 
@@ -64,9 +69,7 @@ class _Scoring:
         self.policy: Policy | None = None
         self.scorer: AlignmentScorer | None = None
         if config.policy and any(any(row["want_logp"]) for row in rows):
-            from m3po.models.policy import Policy  # torch: seconds, after the first sign of life
-
-            self.policy = Policy.load(config.policy, config.adapter)
+            self.policy = load_policy(job, config)
         if config.mas and any(any(row["want_mas"]) for row in rows):
             from m3po.models.alignment import load_scorer
 

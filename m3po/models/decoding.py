@@ -119,7 +119,7 @@ def select_rows(cache: Cache, rows: torch.Tensor, room: int = 0) -> Cache:
     selected.layers = [copy.copy(layer) for layer in cache.layers]
     for n, layer in enumerate(selected.layers):
         if layer.is_initialized:
-            layer.batch_select_indices(rows)
+            layer.batch_select_indices(rows.to(layer.keys.device))  # a model may be spread over several
             if room and type(layer) is DynamicLayer:
                 selected.layers[n] = RoomyLayer(layer, room)
     return selected

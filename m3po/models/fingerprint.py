@@ -20,16 +20,18 @@ _WHOLE = (".json", ".jinja", ".txt", ".model")  # config, tokenizer, processor, 
 _WEIGHTS = (".safetensors",)
 
 
-def model_fingerprint(name: str | Path, adapter: str | Path | None = None, *, revision: str | None = None) -> str:
+def model_fingerprint(
+    name: str | Path, adapter: str | Path | None = None, *, revision: str | None = None, code: bool = False
+) -> str:
     """A name for what a model (and its adapter) computes: equal content gives equal text, wherever it lies.
 
     A local folder gives `sha256:` and 16 hex digits; a hub id gives `hub:<id>@<revision>`, as its content is
     not here to be read, and a remote spec `remote:` and the hash of its name and address. With an adapter both
-    are joined by `+`. A folder that is not there is named like a hub id: loading it is what fails, with a
-    sentence.
+    are joined by `+`. `code`: the folder's Python files are run, so they count too. A folder that is not there is
+    named like a hub id: loading it is what fails, with a sentence.
     """
-    base = _fingerprint(name, revision)
-    return base if adapter is None else f"{base}+{_fingerprint(adapter, None)}"
+    base = _fingerprint(name, revision, (*_WHOLE, ".py") if code else _WHOLE)
+    return base if adapter is None else f"{base}+{_fingerprint(adapter, None, _WHOLE)}"
 
 
 def scorer_fingerprint(part: ScorerPart) -> str:
@@ -44,7 +46,7 @@ def scorer_fingerprint(part: ScorerPart) -> str:
     return part.text
 
 
-def _fingerprint(name: str | Path, revision: str | None) -> str:
+def _fingerprint(name: str | Path, revision: str | None, whole: tuple[str, ...]) -> str:
     remote = parse_remote(str(name))
     if remote:
         return f"remote:{hashlib.sha256(f'{remote.model}@{remote.url}'.encode()).hexdigest()[:16]}"
@@ -55,7 +57,7 @@ def _fingerprint(name: str | Path, revision: str | None) -> str:
     for path in sorted(folder.iterdir()):
         if not path.is_file():
             continue
-        if path.suffix in _WHOLE:
+        if path.suffix in whole:
             content = path.read_bytes()
         elif path.suffix in _WEIGHTS:
             content = _ends(path)

@@ -1,12 +1,11 @@
 """Models from a folder or the hub, and for whatever can be wrong with them one clear sentence.
 
-Only safetensors are read and no code that comes with a model is ever run: pickled weights and
-`trust_remote_code` would both execute whatever their author liked.
+Only safetensors are read, as pickled weights would execute whatever their author liked; so would code that comes with
+a model, which is run only where `trust_remote_code` says so.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
@@ -18,24 +17,15 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from m3po.errors import ModelError
+from m3po.models import preflight
+from m3po.models.pixels import limit_pixels
+from m3po.settings import ModelOptions
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "tekken.json",
-)
-_TORCHVISION = (
-    "needs torchvision for its processor: install the torchvision build that goes with this torch "
-    "(see pytorch.org), then try again"
-)
+_PACKAGE = re.compile(r"pip install (?:-U )?([\w-]+)")  # what transformers tells to install
 
 
 def pick_device() -> torch.device:
@@ -58,6 +48,7 @@ def load_policy_model(
     name: str | Path,
     adapter: str | Path | None = None,
     *,
+    options: ModelOptions | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[torch.nn.Module, object]:
@@ -65,64 +56,116 @@ def load_policy_model(
 
     `name` is a folder or a hub id, `adapter` a folder that peft saved; its LoRA weights are merged in float32
     and stay beside the base weights in half precision, where merging would round them away. `device` and
-    `dtype` default to `pick_device()` and `pick_dtype()`.
+    `dtype` go before `options`; where neither says anything they are `pick_device()` and `pick_dtype()`.
 
-    Raises ModelError with one sentence that names the folder and the remedy.
+    Raises ModelError with one sentence that names the folder and the remedy, before the weights are read where
+    the rest of the model shows it.
     """
-    name = str(name)
-    config = load_config(name)
-    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise ModelError(
-            f"{name} holds a {config.model_type} model, which answers no image instructions: "
-            "give an image-text-to-text model (LLaVA, Qwen-VL, ...)."
-        )
-    processor = load_processor(name)
+    name, options = str(name), options or ModelOptions()
+    preflight.check_policy(name, None if adapter is None else str(adapter), options)
+    trust = options.trust_remote_code
+    device = _device(device or (options.device_map if options.device_map != "auto" else ""))
+    dtype = dtype or _dtype(options.dtype) or pick_dtype(device)
+    if options.quantise and device.type != "cuda":
+        raise ModelError(f"quantise = {options.quantise} needs a CUDA GPU, and torch finds none here: leave it out.")
+    config = load_config(name, trust=trust)
+    _check_answers_images(name, config)
+    processor = load_processor(name, trust=trust)
     if getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{name} has no image processor: copy preprocessor_config.json from the original model.")
     if not (getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)):
         raise ModelError(f"{name} has no chat template: add chat_template.jinja from the original model.")
-    device = torch.device(device) if device is not None else pick_device()
-    dtype = dtype or pick_dtype(device)
-    model = load_weights(AutoModelForImageTextToText, name, dtype)
+    limit_pixels(name, processor, config, options.max_pixels, options.min_pixels)
+    placing = _placing(options, device, dtype)
+    if options.attention:
+        placing["attn_implementation"] = options.attention
+    model = load_weights(AutoModelForImageTextToText, name, dtype, trust=trust, config=config, **placing)
+    placed = "device_map" in placing
     if adapter is not None:
-        model = _with_adapter(model, str(adapter), merge=dtype == torch.float32)
-    return model.to(device).eval(), processor
+        model = _with_adapter(model, str(adapter), merge=dtype == torch.float32 and not placed)
+    return (model if placed else model.to(device)).eval(), processor
 
 
-def load_config(name: str):
+def _device(name: str | torch.device) -> torch.device:
+    """Raises ModelError for a device that is not here."""
+    if not name:
+        return pick_device()
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise ModelError(f"device_map = {name} cannot be used here ({_first_line(error)}): leave it out.") from error
+    return device
+
+
+def _dtype(name: str) -> torch.dtype | None:
+    return None if name == "auto" else getattr(torch, name)
+
+
+def _placing(options: ModelOptions, device: torch.device, dtype: torch.dtype) -> dict:
+    """What from_pretrained is told where it places the weights itself: spread over devices, or quantised."""
+    placing: dict = {}
+    if options.device_map == "auto":
+        placing["device_map"] = "auto"
+    if options.quantise:
+        four = options.quantise == "4bit"
+        placing["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=four, load_in_8bit=not four, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
+        placing.setdefault("device_map", {"": device})
+    return placing
+
+
+def _check_answers_images(name: str, config) -> None:
+    own = getattr(config, "auto_map", None) or {}
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or "AutoModelForImageTextToText" in own:
+        return
+    if own:
+        raise ModelError(
+            f"The code of {name} offers no AutoModelForImageTextToText in its auto_map, so transformers cannot find "
+            "its model: use a version of it that does, or one that transformers knows."
+        )
+    raise ModelError(f"{name} holds a {config.model_type} model, which {preflight.NOT_FOR_IMAGES}.")
+
+
+def load_config(name: str, *, trust: bool = False):
     """The model's configuration. Raises ModelError when the folder is missing, no model, or damaged."""
-    folder = _local_folder(name)
-    if folder is not None and not (folder / "config.json").is_file():
-        raise ModelError(f"{name} has no config.json: it is not a model folder; give one that save_pretrained wrote.")
+    folder = preflight.local_folder(name)
+    if folder is not None:
+        preflight.check_config(name, folder)
     with _explained(name, "configuration (config.json)"):
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, trust_remote_code=trust)
 
 
-def load_processor(name: str):
+def load_processor(name: str, *, trust: bool = False):
     """The model's processor with its tokenizer. Raises ModelError when a file is missing or damaged."""
-    folder = _local_folder(name)
-    if folder is not None and not any((folder / file).is_file() for file in _TOKENIZER_FILES):
-        raise ModelError(f"{name} has no tokenizer: copy tokenizer.json and tokenizer_config.json into it.")
+    folder = preflight.local_folder(name)
+    if folder is not None:
+        preflight.check_tokenizer(name, folder)
     with _explained(name, "tokenizer or processor"):
-        processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust)
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None or len(tokenizer) == 0:
         raise ModelError(f"{name} has no tokenizer: copy tokenizer.json and tokenizer_config.json into it.")
     return processor
 
 
-def load_weights(auto_class, name: str, dtype: torch.dtype) -> torch.nn.Module:
+def load_weights(auto_class, name: str, dtype: torch.dtype, *, trust: bool = False, **options) -> torch.nn.Module:
     """The model's weights, from safetensors alone and complete.
 
     Raises ModelError for pickled-only, damaged or incomplete weights: transformers would fill a gap with
     random ones.
     """
-    folder = _local_folder(name)
-    if folder is not None:
-        _check_weight_files(name, folder)
+    folder = preflight.local_folder(name)
+    for path in preflight.check_weight_files(name, folder) if folder is not None else ():
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path} is damaged or cut off ({error}): copy or download it again.") from error
     with _explained(name, "weights"):
         model, info = auto_class.from_pretrained(
-            name, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            name, dtype=dtype, trust_remote_code=trust, use_safetensors=True, output_loading_info=True, **options
         )
     missing = sorted(info["missing_keys"])
     if missing:
@@ -130,38 +173,8 @@ def load_weights(auto_class, name: str, dtype: torch.dtype) -> torch.nn.Module:
     return model
 
 
-def _check_weight_files(name: str, folder: Path) -> None:
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        pickled = next((p for p in sorted(folder.iterdir()) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")), None)
-        if pickled is not None:
-            raise ModelError(
-                f"{name} has only pickled weights ({pickled.name}), which could run any code when loaded: "
-                "convert them to safetensors with save_pretrained."
-            )
-        raise ModelError(f"{name} has no weights: put its model.safetensors there.")
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ModelError(f"{index} cannot be read ({error}): copy or download it again.") from error
-        absent = sorted(named - {path.name for path in weights})
-        if absent:
-            raise ModelError(f"{name} lacks the weight file {absent[0]}: copy or download it again.")
-    for path in weights:
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path} is damaged or cut off ({error}): copy or download it again.") from error
-
-
 def _with_adapter(model: torch.nn.Module, adapter: str, *, merge: bool) -> torch.nn.Module:
-    folder = Path(adapter).expanduser()
-    for needed in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / needed).is_file():
-            raise ModelError(f"{adapter} has no {needed}: it is not an adapter folder that peft saved.")
+    folder = preflight.check_adapter(adapter)
     try:
         with safe_open(folder / "adapter_model.safetensors", framework="pt"):
             pass
@@ -181,19 +194,6 @@ def _with_adapter(model: torch.nn.Module, adapter: str, *, merge: bool) -> torch
     return peft_model.merge_and_unload() if merge else peft_model.get_base_model()
 
 
-def _local_folder(name: str) -> Path | None:
-    """The folder that `name` is, None for a hub id. Raises ModelError for a path where nothing lies."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise ModelError(f"{name} is a file, not a model folder: give the folder that holds config.json.")
-    looks_like_path = name.startswith(("/", "./", "../", "~")) or not _HUB_ID.fullmatch(name)
-    if looks_like_path:
-        raise ModelError(f"The model folder {name} does not exist: check the path.")
-    return None
-
-
 @contextmanager
 def _explained(name: str, part: str) -> Iterator[None]:
     """Turn what transformers raises for a bad folder or an unreachable hub into a ModelError."""
@@ -207,14 +207,16 @@ def _explained(name: str, part: str) -> Iterator[None]:
 
 def _sentence(name: str, part: str, error: Exception) -> str:
     text = str(error)
-    if isinstance(error, ImportError) and "torchvision" in text.lower():
-        return f"{name} {_TORCHVISION}."
+    if "torchvision" in text.lower():
+        return f"{name} {preflight.TORCHVISION}."
     if isinstance(error, ImportError) and "sentencepiece" in text.lower():
         return f"{name} needs the package sentencepiece for its tokenizer: install it, then try again."
+    if isinstance(error, ImportError) and (package := _PACKAGE.search(text)):
+        return f"{name} needs the Python package {package[1]}: pip install {package[1]}, then try again."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"{name} does not fit into this machine's memory: use a smaller model or a larger device."
     if "trust_remote_code" in text:
-        return f"{name} brings code of its own, which is never run here: use a model that transformers knows."
+        return preflight.needs_code(name)
     if Path(name).expanduser().is_dir():
         return f"{name}: its {part} cannot be loaded ({_first_line(error)}): copy or download the model again."
     if "safetensors" in text and "connect" not in text:

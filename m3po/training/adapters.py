@@ -11,8 +11,10 @@ import re
 
 import torch
 from peft import LoraConfig
+from transformers import AutoModelForImageTextToText
 
 from m3po.errors import JobError
+from m3po.models.loading import load_config
 from m3po.settings import TrainConfig
 
 # Attributes of a vision-language model that hold its language model, in transformers 5.
@@ -35,6 +37,18 @@ def find_language_model(model: torch.nn.Module) -> str:
         f"{type(model).__name__} keeps its language model in an unknown place, so an adapter cannot be laid on it "
         "alone: use a model with a `language_model` or `text_model` part (LLaVA, Qwen-VL, SmolVLM, InternVL ...)."
     )
+
+
+def check_language_model(config: TrainConfig) -> None:
+    """`find_language_model` on a model without weights: an architecture that cannot be trained is refused before
+    gigabytes are read. One that cannot be laid out without its weights is looked at when they are there."""
+    architecture = load_config(config.policy, trust=config.trust_remote_code)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(architecture, trust_remote_code=config.trust_remote_code)
+    except Exception:
+        return
+    find_language_model(model)
 
 
 def build_lora_config(model: torch.nn.Module, config: TrainConfig) -> LoraConfig:

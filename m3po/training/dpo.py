@@ -29,9 +29,10 @@ from trl import DPOConfig
 from trl.trainer.utils import disable_dropout_in_model
 
 from m3po.errors import BadImageError, BadInputError, RunStopped
+from m3po.models import preflight
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
-from m3po.training.adapters import build_lora_config, check_trainable, find_language_model
+from m3po.training.adapters import build_lora_config, check_language_model, check_trainable, find_language_model
 from m3po.training.batches import EncodedPair, PairCollator
 from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
@@ -77,7 +78,11 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     """
     check_pairs(len(rows), len(rows))
     started = time.time()
-    policy = Policy.load(config.policy)
+    preflight.check_policy(config.policy, options=config)
+    if config.trust_remote_code:
+        reporter.emit("warning", message=preflight.code_warning(config.policy))
+    check_language_model(config)
+    policy = Policy.load(config.policy, options=config)
     model = policy.model
     prefix = find_language_model(model)
     pairs = encode_pairs(rows, policy, reporter)

@@ -161,6 +161,10 @@ def train_command(workspace: str, config: TrainConfig) -> str:
 def _parse(key: str, text: str, kind: str) -> object:
     if kind == "str":
         return text
+    if kind == "bool":
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"{key} = {text!r} cannot be used: give true or false.")
+        return text.lower() == "true"
     try:
         number = float(text)
     except ValueError:

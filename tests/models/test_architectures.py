@@ -9,20 +9,30 @@ import architectures
 import pytest
 import tiny
 import torch
+import video_architectures
+import video_parts
 from safetensors.torch import load_file
 
-from m3po.errors import BadInputError
+from m3po.errors import BadInputError, ModelError
 from m3po.models.policy import Policy
+from m3po.settings import ModelOptions
 from m3po.text import build_messages
 from m3po.training.dpo import train_pairs
 from m3po.training.presets import build_train_config
 from m3po.types import Turn
 
+# Those with a video part run in a process of their own: see test_video_architectures.py.
+BUILDERS = video_architectures.BUILDERS if video_parts.enabled() else architectures.BUILDERS
 NEEDS_AN_IMAGE = {"paligemma"}
+# Pixels that are fewer than those of the picture, for processors that can be told; the others have one size.
+LIMITS = {
+    "llava_next": 2048, "idefics3": 1024, "smolvlm": 1024, "internvl": 1024, "llava_onevision": 1024,
+    "qwen2_5_vl": 512, "qwen3_vl": 512,
+}  # fmt: skip
 ANSWERS = ["A red boat and a sun.", "No.", "There are three things, one of them blue."]
 
 
-@pytest.fixture(scope="module", params=sorted(architectures.BUILDERS))
+@pytest.fixture(scope="module", params=sorted(BUILDERS))
 def name(request) -> str:
     return request.param
 
@@ -30,7 +40,7 @@ def name(request) -> str:
 @pytest.fixture(scope="module")
 def checkpoint(name: str, tmp_path_factory) -> Path:
     torch.manual_seed(0)
-    return architectures.BUILDERS[name](tmp_path_factory.mktemp(name) / "policy")
+    return BUILDERS[name](tmp_path_factory.mktemp(name) / "policy")
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +49,15 @@ def policy(checkpoint: Path) -> Policy:
 
 
 def conversations() -> tuple[list, list]:
-    """Prompts and images: one image, two images, and an earlier turn."""
+    """Prompts and images: one image, two images of unlike shapes, and an earlier turn."""
     turns = [Turn("user", "What is it?"), Turn("assistant", "A boat.")]
     prompts = [
         build_messages("Describe the picture.", 1),
         build_messages("What is in both?", 2),
         build_messages("And what color is it?", 1, turns=turns),
     ]
-    return prompts, [[tiny.build_image(1)], [tiny.build_image(2), tiny.build_image(3)], [tiny.build_image(4)]]
+    wide = tiny.build_image(3).resize((72, 32))
+    return prompts, [[tiny.build_image(1)], [tiny.build_image(2), wide], [tiny.build_image(4)]]
 
 
 def test_sampling_is_repeatable_and_sees_the_images(policy: Policy) -> None:
@@ -54,7 +65,7 @@ def test_sampling_is_repeatable_and_sees_the_images(policy: Policy) -> None:
     once = policy.sample(prompts, images, k=3, max_new_tokens=10, seeds=[1, 2, 3])
     again = policy.sample(prompts, images, k=3, max_new_tokens=10, seeds=[1, 2, 3])
     assert once == again and [len(row) for row in once] == [3, 3, 3]
-    others = [[tiny.build_image(50 + n) for n, _ in enumerate(row)] for row in images]
+    others = [[tiny.build_image(50 + n).resize(image.size) for n, image in enumerate(row)] for row in images]
     seen = policy.log_probs(prompts, images, [ANSWERS] * 3)
     unlike = policy.log_probs(prompts, others, [ANSWERS] * 3)
     for one, other in zip(seen, unlike, strict=True):
@@ -86,6 +97,28 @@ def test_log_probs_are_those_of_the_librarys_own_generation(policy: Policy) -> N
             assert torch.tensor(score.log_probs) == pytest.approx(wanted, abs=1e-4)
 
 
+def test_greedy_answers_are_those_of_the_librarys_own_generation(policy: Policy) -> None:
+    prompts, images = conversations()
+    answers = policy.greedy(prompts, images, max_new_tokens=6)
+    for prompt, row_images, answer in zip(prompts, images, answers, strict=True):
+        inputs = policy.chat.encode_prompts([policy.chat.render_prompt(prompt)], [row_images])
+        said = policy.model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        assert answer.token_ids == tuple(said.tolist())
+
+
+def test_answers_share_their_prompt_and_get_what_a_forward_over_the_whole_gives(policy: Policy) -> None:
+    """Every architecture here takes the quick way; the plain one is the oracle of its cache, masks and positions."""
+    prompts, images = conversations()
+    plain = Policy(policy.model, policy.chat.processor)
+    plain.core.shares = False
+    wanted = plain.log_probs(prompts, images, [ANSWERS] * 3)
+    found = policy.log_probs(prompts, images, [ANSWERS] * 3)
+    assert policy.core.shares is True and plain.core.shares is False
+    for row, wanted_row in zip(found, wanted, strict=True):
+        for score, wanted_score in zip(row, wanted_row, strict=True):
+            assert score.log_probs == pytest.approx(wanted_score.log_probs, abs=1e-4)
+
+
 def test_a_text_only_instruction_is_scored_or_refused_in_words(policy: Policy, name: str) -> None:
     prompts, images = [build_messages("Say a thing.", 0)], [[]]
     if name in NEEDS_AN_IMAGE:
@@ -93,6 +126,25 @@ def test_a_text_only_instruction_is_scored_or_refused_in_words(policy: Policy, n
             policy.log_probs(prompts, images, [["Boat."]])
     else:
         assert policy.log_probs(prompts, images, [["Boat."]])[0][0].logp_sum < 0
+
+
+def test_max_pixels_makes_a_prompt_shorter_or_is_refused(checkpoint: Path, policy: Policy, name: str) -> None:
+    if name not in LIMITS:
+        with pytest.raises(ModelError, match="sees every image at 32 x 32 pixels: leave max_pixels out"):
+            Policy.load(checkpoint, options=ModelOptions(max_pixels=1024))
+        return
+    asked = [build_messages("Describe.", 1)], [[tiny.build_image(1).resize((128, 96))]]
+    limited = Policy.load(checkpoint, options=ModelOptions(max_pixels=LIMITS[name]))
+    texts = [policy.chat.render_prompt(asked[0][0])]
+    whole, short = (p.chat.encode_prompts(texts, asked[1])["input_ids"].shape[1] for p in (policy, limited))
+    assert short < whole
+    assert limited.log_probs(*asked, [ANSWERS])[0][0].logp_sum < 0  # the model counts as many places as its processor
+    if "qwen" in name:
+        larger = Policy.load(checkpoint, options=ModelOptions(min_pixels=72 * 72))
+        assert larger.chat.encode_prompts(texts, asked[1])["input_ids"].shape[1] > whole
+    else:
+        with pytest.raises(ModelError, match="leave min_pixels out"):
+            Policy.load(checkpoint, options=ModelOptions(min_pixels=1024))
 
 
 class Recorder:
@@ -114,8 +166,13 @@ class Recorder:
     def check_stop(self) -> None: ...
 
 
-def test_one_dpo_step_moves_an_adapter_in_the_language_model_alone(checkpoint: Path, policy: Policy, tmp_path) -> None:
+def test_one_dpo_step_moves_an_adapter_in_the_language_model_alone(
+    checkpoint: Path, policy: Policy, name: str, tmp_path
+) -> None:
     prompts, images = conversations()
+    if name not in NEEDS_AN_IMAGE:
+        prompts, images = [*prompts, build_messages("Say a thing.", 0)], [*images, []]
+    count = len(prompts)
     rows = []
     for n, (prompt, row_images) in enumerate(zip(prompts, images, strict=True)):
         paths = [tmp_path / f"{n}-{k}.png" for k in range(len(row_images))]
@@ -124,14 +181,14 @@ def test_one_dpo_step_moves_an_adapter_in_the_language_model_alone(checkpoint: P
         row = {"instruction_id": n, "name": f"'row-{n}' of tiny", "images": [str(path) for path in paths]}
         row |= {"chosen_id": 2 * n, "rejected_id": 2 * n + 1, "chosen": ANSWERS[0], "rejected": ANSWERS[2]}
         rows.append(row | {"messages": json.dumps(prompt), "human": False})
-    settings = {"max_steps": "2", "batch_size": "3", "learning_rate": "0.01", "lora_r": "4", "warmup_ratio": "0"}
+    settings = {"max_steps": "2", "batch_size": str(count), "learning_rate": "0.01", "lora_r": "4", "warmup_ratio": "0"}
     before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
     recorder = Recorder()
     result = train_pairs(build_train_config(str(checkpoint), "demo", settings), rows, tmp_path / "run", recorder)
-    assert result["pairs"] == 3, recorder.events
+    assert result["pairs"] == count, recorder.events
     metrics = [event for event in recorder.events if event["event"] == "metrics"]
     # The first step sees the untouched model: what it trains on is what scoring says, tokens, masks and all.
-    scores = policy.log_probs(prompts, images, [[ANSWERS[0], ANSWERS[2]]] * 3)
+    scores = policy.log_probs(prompts, images, [[ANSWERS[0], ANSWERS[2]]] * count)
     for place, side in enumerate(("chosen", "rejected")):
         mean = sum(row[place].logp_sum for row in scores) / len(scores)
         assert metrics[0][f"logps/{side}"] == pytest.approx(mean, abs=1e-3)
@@ -144,7 +201,7 @@ def test_one_dpo_step_moves_an_adapter_in_the_language_model_alone(checkpoint: P
     assert all(torch.equal(tensor, before[name]) for name, tensor in Policy.load(checkpoint).model.state_dict().items())
 
     tuned = Policy.load(checkpoint, tmp_path / "run" / "adapter")
-    plain = policy.log_probs(prompts, images, [[ANSWERS[0]]] * 3)
-    after = tuned.log_probs(prompts, images, [[ANSWERS[0]]] * 3)
+    plain = policy.log_probs(prompts, images, [[ANSWERS[0]]] * count)
+    after = tuned.log_probs(prompts, images, [[ANSWERS[0]]] * count)
     assert all(abs(a[0].logp_sum - b[0].logp_sum) > 1e-4 for a, b in zip(plain, after, strict=True))
-    assert len(tuned.sample(prompts, images, k=2, max_new_tokens=6, seeds=[1, 2, 3])) == 3
+    assert len(tuned.sample(prompts, images, k=2, max_new_tokens=6, seeds=list(range(count)))) == count

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
 from m3po.errors import ModelError
+from m3po.models import preflight
 from m3po.models.alignment import load_scorer
-from m3po.models.loading import load_policy_model
+from m3po.models.loading import load_policy_model, load_processor
 
 
 def _cut(folder: Path) -> None:
@@ -42,7 +44,7 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda d: (d / "config.json").unlink(), "config.json"),
     "broken config": (lambda d: (d / "config.json").write_text("{"), "configuration"),
     "unknown architecture": (lambda d: (d / "config.json").write_text('{"model_type": "nope"}'), "nope"),
-    "code of its own": (_remote_code, "never run"),
+    "code of its own": (_remote_code, "trust-remote-code"),
     "no tokenizer": (lambda d: (d / "tokenizer.json").unlink(), "no tokenizer"),
     "broken tokenizer": (lambda d: (d / "tokenizer.json").write_text("{"), "tokenizer"),
     "no template": (lambda d: (d / "chat_template.jinja").unlink(), "chat template"),
@@ -89,15 +91,40 @@ def test_wrong_kind_of_model(tiny_policy: Path, tiny_mas: Path) -> None:
         load_scorer(tiny_policy)
 
 
-def test_missing_torchvision_is_said(tiny_policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+VIDEO_PROCESSORS = {
+    "qwen2_5_vl": ("Qwen2_5_VLProcessor", "Qwen2VLImageProcessor"),
+    "qwen3_vl": ("Qwen3VLProcessor", "Qwen2VLImageProcessor"),
+    "smolvlm": ("SmolVLMProcessor", "SmolVLMImageProcessor"),
+    "internvl": ("InternVLProcessor", "GotOcr2ImageProcessor"),
+    "llava_onevision": ("LlavaOnevisionProcessor", "LlavaOnevisionImageProcessor"),
+}
+
+
+@pytest.mark.parametrize("model_type", VIDEO_PROCESSORS)
+def test_missing_torchvision_is_said(tmp_path: Path, model_type: str) -> None:
+    """The app's own environment has none: what transformers raises is the real thing."""
+    processor_class, image_processor = VIDEO_PROCESSORS[model_type]
+    tiny.build_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    files = {"processor_class": processor_class, "image_processor_type": image_processor}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(files))
+    (tmp_path / "chat_template.jinja").write_text(tiny.CHAT_TEMPLATE)
+    for ask in (preflight.check_policy, load_processor):  # before anything is started, and where the list is too short
+        with pytest.raises(ModelError, match="needs torchvision for its processor: install the torchvision build"):
+            ask(str(tmp_path))
+
+
+def test_another_missing_package_is_named(tiny_policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from m3po.models import loading
 
-    def refuse(*_: object, **__: object) -> None:  # what transformers raises for a processor with a video part
-        raise ImportError("\nQwen2VLVideoProcessor requires the Torchvision library but it was not found.")
+    def refuse(*_: object, **__: object) -> None:  # SmolVLM's processor, behind its torchvision
+        raise ImportError(
+            "Package `num2words` is required to run SmolVLM processor. Install it with `pip install num2words`."
+        )
 
     monkeypatch.setattr(loading.AutoProcessor, "from_pretrained", refuse)
-    with pytest.raises(ModelError, match="needs torchvision"):
-        load_policy_model(tiny_policy)
+    with pytest.raises(ModelError, match="needs the Python package num2words: pip install num2words"):
+        loading.load_processor(str(tiny_policy))
 
 
 def test_adapter_changes_the_model_and_bad_ones_are_refused(

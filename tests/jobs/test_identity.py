@@ -1,0 +1,100 @@
+"""What a sampler, a log-prob scorer and an evaluation are known by: unchanged by options that say nothing new."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import workspaces
+
+from m3po.jobs import plans
+from m3po.models.fingerprint import model_fingerprint
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig
+from m3po.store import candidates, instructions, runs
+from m3po.studio import Studio
+from m3po.types import Run
+
+# As the version without model options stored them.
+STORED_SAMPLER = {"adapter": None, "k": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 128, "seed": 0}
+STORED_MARK = {"split": "heldout", "max_new_tokens": 128, "limit": 0}
+TELLING = [{"dtype": "bfloat16"}, {"quantise": "8bit"}, {"max_pixels": 400}, {"min_pixels": 400}]
+SILENT = [{}, {"device_map": "auto"}, {"attention": "eager"}, {"batch_size": 3}]
+
+
+@pytest.fixture
+def studio(tmp_path: Path):
+    studio = Studio.open(workspaces.make_workspace(tmp_path, n=3))
+    studio.runner.close()  # nothing is started here
+    yield studio
+    studio.close()
+
+
+def queued(kind: str, config: object) -> Run:
+    values = dataclasses.asdict(config)
+    return Run(id=1, kind=kind, state="queued", config=values, command="", created_at=instructions.now())
+
+
+def test_a_workspace_sampled_by_an_earlier_version_is_not_sampled_again(studio, tiny_policy) -> None:
+    def store(con) -> None:
+        sampler = candidates.sampler_id(con, model_fingerprint(tiny_policy), STORED_SAMPLER)
+        con.execute(
+            "INSERT INTO sampled (sampler_id, instruction_id, run_id) SELECT ?, instruction_id, 1 FROM instructions",
+            [sampler],
+        )
+
+    studio.db.write(store)
+    for options in SILENT:
+        prepared = plans.prepare(studio.workspace, queued("sample", SampleConfig(policy=str(tiny_policy), **options)))
+        assert isinstance(prepared, dict) and prepared["sampled"] == 0, options
+    for options in TELLING:
+        config, table = plans.prepare(
+            studio.workspace, queued("sample", SampleConfig(policy=str(tiny_policy), **options))
+        )
+        assert table.num_rows == 3 and config | options == config
+
+
+def test_a_workspace_scored_by_an_earlier_version_is_not_scored_again(studio, tiny_policy) -> None:
+    def store(con) -> None:
+        scorer = candidates.scorer_id(con, "logp", str(tiny_policy), model_fingerprint(tiny_policy))
+        con.execute(
+            "INSERT INTO logprobs SELECT candidate_id, ?, 1, -1.0, 2, [], [], [], now()::TIMESTAMP FROM candidates",
+            [scorer],
+        )
+
+    studio.db.write(store)
+    for options in SILENT:
+        config = ScoreConfig(policy=str(tiny_policy), mas=None, **options)
+        assert isinstance(plans.prepare(studio.workspace, queued("score", config)), dict), options
+    for options in TELLING:
+        config = ScoreConfig(policy=str(tiny_policy), mas=None, **options)
+        frozen, table = plans.prepare(studio.workspace, queued("score", config))
+        assert table.num_rows == 3 and frozen["logp_scorer"] not in (1, 2)
+
+
+def test_an_evaluation_of_an_earlier_version_is_used_again(studio, tiny_policy) -> None:
+    def marks(con) -> list[str]:
+        rows = instructions.state_of_split(con, "heldout")
+        old = json.dumps([model_fingerprint(tiny_policy), STORED_MARK, rows], sort_keys=True)
+        return [old] + [
+            plans.evaluation_mark(con, EvaluateConfig(policy=str(tiny_policy), **options))
+            for options in (*SILENT, *TELLING)
+        ]
+
+    old, *found = studio.db.read(marks)
+    assert found[: len(SILENT)] == [old] * len(SILENT)
+    assert len({old, *found}) == 1 + len(TELLING)
+
+
+def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter) -> None:
+    config = ScoreConfig(policy=str(tiny_policy), mas=None, adapter=str(tiny_adapter), dtype="bfloat16", max_pixels=9)
+
+    def score(con) -> dict:
+        runs.add_run(con, "score", dataclasses.asdict(config), "")
+        runs.add_run(con, "score", dataclasses.asdict(ScoreConfig(policy=str(tiny_policy), mas=None)), "")
+        scorer = candidates.scorer_id(con, "logp", str(tiny_policy), plans.logp_fingerprint(config))
+        candidates.activate(con, "logp", scorer)
+        return plans.active_policy(con)
+
+    assert ScoreConfig(mas=None, **studio.db.write(score)) == config
