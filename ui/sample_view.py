@@ -63,6 +63,7 @@ def draw_pilot(runs: Sequence[Run]) -> Markup | None:
     remote = "prompt_tokens" in report["rows"][0]
     heads = [*_HEADS, *(_TOKENS if remote else (_HOURS,))]
     lines = [tag("tr", *[tag("td", cell, class_="num") for cell in _cells(row, remote)]) for row in report["rows"]]
+    total = f"all {count(report['of'])} train instructions"
     return tag(
         "div",
         tag("p", tag("b", "Pilot. "), report["message"]),
@@ -72,7 +73,7 @@ def draw_pilot(runs: Sequence[Run]) -> Markup | None:
             tag("tbody", *lines),
             class_="figures-table",
         ),
-        tag("p", f"Rule {report['rule']}; of {count(report['of'])} train instructions.", class_="quiet"),
+        tag("p", f"{report['policy']}, rule {report['rule']}; costs of {total}, sampling alone.", class_="quiet"),
         class_="pilot",
     )
 

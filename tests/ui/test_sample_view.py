@@ -14,7 +14,7 @@ def report(remote=False):
     cost = {"prompt_tokens": 1000, "completion_tokens": None} if remote else {"device_hours": [0.5, 2.0]}
     row = {"k": 2, "pairs": 0.25, "low": 0.2, "high": 0.3, "expected_pairs": 1234, "distinct": 1.5, **cost}
     bare = row | dict.fromkeys(("pairs", "low", "high", "expected_pairs"))
-    return {"rows": [row, bare], "message": "Of <200>.", "rule": "m3po", "of": 5000}
+    return {"rows": [row, bare], "message": "Of <200>.", "rule": "m3po", "of": 5000, "policy": "p"}
 
 
 def test_the_newest_report_is_shown_while_another_pilot_waits():
