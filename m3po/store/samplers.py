@@ -48,10 +48,11 @@ def name_sampler(policy: str | None, settings: dict) -> str:
     return ", ".join(words)
 
 
-def state_of_samplers(con: Connection) -> tuple[int, ...]:
-    """Figures that change whenever list_samplers does."""
-    names = ("samplers", "sampled", "votes", "selections")
-    return tuple(scalar(con, f"SELECT count(*) FROM {name}") for name in names)
+def state_of_samplers(con: Connection) -> tuple[int | None, ...]:
+    """Figures that change whenever list_samplers or count_without_log_prob does."""
+    names = ("samplers", "sampled", "votes", "selections", "logprobs")
+    counts = tuple(scalar(con, f"SELECT count(*) FROM {name}") for name in names)
+    return (*counts, active_scorer(con, "logp"))
 
 
 def list_samplers(con: Connection, selection: int | None) -> list[dict]:
