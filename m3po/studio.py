@@ -63,7 +63,7 @@ class Studio:
             prepare=lambda run: plans.prepare(workspace, run),
             on_end=self._on_run_end,
         )
-        self._known_samplers: tuple[tuple[int, ...] | None, list[dict]] = (None, [])
+        self._known_samplers: tuple[tuple | None, dict] = (None, {})
         self._import_stops: dict[int, threading.Event] = {}
 
     @classmethod
@@ -101,13 +101,12 @@ class Studio:
             verdicts = decisions.verdict_counts(con)
             pairs = decisions.pair_counts(con, selection)
             info = selections.selection_info(con, selection)
-            counts = candidates.counts(con)
             return {
                 "workspace": str(self.path),
                 "instructions": splits,
                 "images": instructions.count_images(con),
-                **counts,
-                "advice": plans.advise_log_probs(counts["without_log_prob"]),
+                **candidates.counts(con),
+                **self._samplers(con, selection),
                 "pairs": info["pairs"] if info else 0,
                 "no_pair": selections.no_pair_counts(con, selection),
                 "selection": info,
@@ -117,18 +116,19 @@ class Studio:
                 "curated_pairs": pairs["pairs"],
                 "human_pairs": pairs["human"],
                 "overridden": pairs["overridden"],
-                "samplers": self._samplers(con, selection),
                 "given": decisions.given_counts(con, candidates.active_scorer(con, "mas")),
                 "runs": [_run_summary(run) for run in runs.read_runs(con, limit=20)],
             }
 
         return self.db.read(read)
 
-    def _samplers(self, con: Connection, selection: int | None) -> list[dict]:
-        """Counted again only when something changed: the page asks every second."""
+    def _samplers(self, con: Connection, selection: int | None) -> dict:
+        """The samplers, and what their answers lack; counted again only when something changed: the page asks often."""
         state = samplers.state_of_samplers(con)
         if self._known_samplers[0] != state:
-            self._known_samplers = (state, samplers.list_samplers(con, selection))
+            count = candidates.count_without_log_prob(con)
+            known = {"samplers": samplers.list_samplers(con, selection), "without_log_prob": count}
+            self._known_samplers = (state, known | {"advice": plans.advise_log_probs(count)})
         return self._known_samplers[1]
 
     # ---- data -------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def draw_strips(studio: Studio) -> list[Markup]:
     for kind in ("import", "sample", "score", "select"):
         strip = _draw_strip(studio, latest(runs, kind), kind, status)
         if kind == "sample":
-            strip = join([strip, draw_pilot(latest(runs, "pilot")), draw_samplers(status["samplers"])])
+            strip = join([strip, draw_pilot(runs), draw_samplers(status["samplers"])])
         strips.append(strip)
     return strips
 

@@ -17,7 +17,11 @@ from ui.model_options import read_model_options
 def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
     """`read` takes the Score card's policy and model options first, which answer unless this card names another."""
     with gr.Column(elem_classes="card-group"):
-        draw_heading("1 · Sample", "K answers an instruction from the policy; equal answers become votes.")
+        draw_heading(
+            "1 · Sample",
+            "K answers an instruction from the policy; equal answers become votes. The pilot samples "
+            f"{DEFAULT_PILOT} instructions 16 times and tells what each K would give and cost.",
+        )
         with gr.Row(elem_classes="settings"):
             k = gr.Number(defaults.get("k", 8), label="K", precision=0, minimum=1, elem_id="sample-k")
             temperature = gr.Number(defaults.get("temperature", 1.0), label="Temperature", step=0.1)
@@ -26,7 +30,7 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
             limit = gr.Number(defaults.get("limit", 0), label="Limit (0 all)", precision=0)
             seed = gr.Number(defaults.get("seed", 0), label="Seed", precision=0)
             button = gr.Button("Sample", elem_id="data-sample", min_width=90)
-            pilot = gr.Button(f"Pilot {DEFAULT_PILOT}", elem_id="data-pilot", min_width=90)
+            pilot = gr.Button("Pilot", elem_id="data-pilot", min_width=90)
         with gr.Accordion("Another sampler", open=bool(defaults.get("sampler")), elem_id="sample-another"):
             with gr.Row(elem_classes="settings"):
                 own = gr.Textbox(

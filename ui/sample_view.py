@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from m3po.jobs.pilot import write_hours
 from m3po.types import Run
 from ui.formatting import MISSING, count
@@ -26,11 +28,12 @@ _SAMPLER_HEADS = (
 
 
 def draw_samplers(samplers: list[dict]) -> Markup | None:
-    """The samplers of the workspace with what each gave; nothing while there is none."""
-    if not samplers:
+    """The samplers that gave something, and what; nothing while there is none."""
+    given = [row for row in samplers if row["instructions"]]
+    if not given:
         return None
     lines = []
-    for row in samplers:
+    for row in given:
         share = MISSING if row["pair_share"] is None else f"{row['pair_share']:.0%}"
         cells = [count(row["instructions"]), count(row["answers"]), count(row["distinct"]), share]
         settings = ", ".join(f"{name} = {value}" for name, value in row["settings"].items() if value is not None)
@@ -49,14 +52,18 @@ def draw_samplers(samplers: list[dict]) -> Markup | None:
     )
 
 
-def draw_pilot(run: Run | None) -> Markup | None:
-    """The table of a finished pilot; nothing while there is none."""
-    report = run.result if run is not None and run.state == "finished" else None
-    if not report or "rows" not in report:
+def draw_pilot(runs: Sequence[Run]) -> Markup | None:
+    """The newest report of a pilot, or why the newest pilot gave none; nothing while there is none. Newest first."""
+    pilots = [run for run in runs if run.kind == "pilot"]
+    if pilots and pilots[0].state == "failed":
+        return tag("p", tag("b", "Pilot. "), pilots[0].message, class_="problem")
+    report = next((run.result for run in pilots if run.state == "finished"), None)
+    if not report:
         return None
     remote = "prompt_tokens" in report["rows"][0]
     heads = [*_HEADS, *(_TOKENS if remote else (_HOURS,))]
     lines = [tag("tr", *[tag("td", cell, class_="num") for cell in _cells(row, remote)]) for row in report["rows"]]
+    total = f"all {count(report['of'])} train instructions"
     return tag(
         "div",
         tag("p", tag("b", "Pilot. "), report["message"]),
@@ -66,7 +73,7 @@ def draw_pilot(run: Run | None) -> Markup | None:
             tag("tbody", *lines),
             class_="figures-table",
         ),
-        tag("p", f"Rule {report['rule']}; of {count(report['of'])} train instructions.", class_="quiet"),
+        tag("p", f"{report['policy']}, rule {report['rule']}; costs of {total}, sampling alone.", class_="quiet"),
         class_="pilot",
     )
 

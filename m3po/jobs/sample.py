@@ -47,13 +47,14 @@ def run(job: Worker) -> dict:
         rows = rows[: config.limit]
     finished = job.finished_keys("instruction_id")
     todo = [row for row in rows if row["instruction_id"] not in finished]
-    job.progress(0, len(rows), "instructions", message="Loading the model")
+    remote = parse_remote(config.policy)
+    job.progress(0, len(rows), "instructions", message="Asking the server" if remote else "Loading the model")
     fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
     done = skipped = 0
     began = time.monotonic()
     notes: dict[str, object] = {}
     if todo:
-        way = _sample_remotely if parse_remote(config.policy) else _sample_here
+        way = _sample_remotely if remote else _sample_here
         began, done, skipped = way(job, config, todo, len(rows), notes)
     seconds = time.monotonic() - began
     job.progress(len(rows), len(rows), "instructions")
@@ -100,22 +101,20 @@ def _sample_remotely(
     policy = RemotePolicy(client)
     patience = max(MIN_PATIENCE, 2 * config.concurrency)
     failures = 0
+    last: FailedRequest | None = None
 
     async def ask(row: dict) -> list[dict]:
-        nonlocal failures
+        nonlocal failures, last
         files = [await asyncio.to_thread(encode_rgb, path) for path in row["images"] or []]
         messages = with_images(json.loads(row["messages"]), [image_url(*file) for file in files])
         settings = {name: getattr(config, name) for name in ("k", "temperature", "top_p", "max_new_tokens")}
         try:
             found = await policy.sample(messages, **settings, seed=instruction_seed(config.seed, row["instruction_id"]))
         except FailedRequest as error:
-            failures += 1
+            failures, last = failures + 1, error
             if failures < patience:
                 raise
-            raise ModelError(
-                f"{failures} instructions in a row got no answer, the last because {str(error).rstrip('.')}: see to "
-                "the server or the settings, then resume this run; what was finished is kept."
-            ) from error
+            raise _give_up(failures, error) from error
         failures = 0
         return remote_rows(row["instruction_id"], found)
 
@@ -127,8 +126,17 @@ def _sample_remotely(
 
     began = time.monotonic()
     counts = asyncio.run(work())
+    if last is not None and not counts[0]:  # few instructions, and not one was answered
+        raise _give_up(failures, last)
     notes["one_by_one"] = "n" in client.lacks
     return began, *counts
+
+
+def _give_up(failures: int, error: FailedRequest) -> ModelError:
+    return ModelError(
+        f"{failures} instructions in a row got no answer, the last because {str(error).rstrip('.')}: see to the server "
+        "or the settings, then resume this run; what was finished is kept."
+    )
 
 
 def _count_answers(job: Worker) -> dict:

@@ -27,6 +27,7 @@ from m3po.types import RemoteModel
 
 KEY_NAMES = ("M3PO_API_KEY", "OPENAI_API_KEY")
 ATTEMPTS = 8  # with doubling waits about a minute: longer than a hiccup, shorter than a restart
+FIRST_ATTEMPTS = 4  # while nobody has answered yet: a mistyped address is told in seconds
 TIMEOUT_ATTEMPTS = 3
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
 LONGEST_RETRY_AFTER = 120.0
@@ -57,6 +58,7 @@ class RemoteClient:
         self.remote = remote
         self.concurrency = concurrency
         self.lacks: set[str] = set()
+        self._heard = False
         self._renamed: dict[str, str] = {}
         self._key = read_key()
 
@@ -124,11 +126,12 @@ class RemoteClient:
                     raise await self._after_timeouts(problem) from None
             except httpx.TransportError as error:
                 problem = f"cannot be reached ({self._clean(str(error)) or type(error).__name__})"
-                if attempt == ATTEMPTS:
+                if attempt == (ATTEMPTS if self._heard else FIRST_ATTEMPTS):
                     raise self._gone(problem) from None
             except httpx.HTTPError as error:
                 raise self._gone(f"cannot be asked ({self._clean(str(error))})") from None
             else:
+                self._heard = True
                 if reply.status_code == 200:
                     return self._read(reply)
                 if reply.status_code not in _AGAIN:

@@ -296,28 +296,26 @@ def candidates_of(con: Connection, instruction_ids: list[int], selection: int | 
 
 
 def count_without_log_prob(con: Connection) -> int:
-    """Train answers of remote policies that no model on this machine has given a log-prob (the active one counts)."""
+    """Answers of remote policies that no model on this machine has given a log-prob (the active one's counts)."""
+    remote = con.execute("SELECT sampler_id FROM samplers WHERE starts_with(fingerprint, 'remote:')").fetchall()
+    if not remote:
+        return 0
     return scalar(
         con,
         """
-        SELECT count(DISTINCT v.candidate_id) FROM votes v
-        JOIN samplers s ON s.sampler_id = v.sampler_id AND starts_with(s.fingerprint, 'remote:')
-        JOIN candidates c ON c.candidate_id = v.candidate_id
-        JOIN instructions i ON i.instruction_id = c.instruction_id AND i.split = 'train'
-        LEFT JOIN logprobs l ON l.candidate_id = v.candidate_id AND l.scorer_id = $logp
-        WHERE l.candidate_id IS NULL
+        SELECT count(*) FROM (
+            SELECT DISTINCT candidate_id FROM votes WHERE sampler_id IN (SELECT unnest($remote::BIGINT[])))
+        ANTI JOIN (SELECT candidate_id FROM logprobs WHERE scorer_id = $logp) USING (candidate_id)
         """,
-        {"logp": active_scorer(con, "logp")},
+        {"logp": active_scorer(con, "logp"), "remote": [row[0] for row in remote]},
     )
 
 
 def counts(con: Connection) -> dict[str, int]:
-    """How many candidates there are, how many instructions were sampled, how many candidates have both signals, and
-    how many answers of remote policies have no log-prob of a model here."""
+    """How many candidates there are, how many instructions were sampled, how many candidates have both signals."""
     logp, mas = active_scorer(con, "logp"), active_scorer(con, "mas")
     return {
         "candidates": scalar(con, "SELECT count(*) FROM candidates"),
-        "without_log_prob": count_without_log_prob(con),
         "sampled_instructions": scalar(con, "SELECT count(DISTINCT instruction_id) FROM sampled"),
         "scored_candidates": scalar(
             con,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from m3po.settings import parse_remote
 from m3po.store.candidates import active_scorer
 from m3po.store.connection import Connection, rows, scalar
 from m3po.store.instructions import Images, prompts
@@ -30,9 +32,11 @@ def samplers_of(con: Connection, candidate_ids: list[int]) -> dict[int, list[dic
 
 def name_sampler(policy: str | None, settings: dict) -> str:
     """A sampler in a few words, as in `llava-1.5-7b-hf, K 8, T 1.0`; what is not always the same is named."""
-    words = [(policy or "unknown policy").rstrip("/")]
-    if not words[0].startswith("remote:"):
-        words[0] = words[0].rpartition("/")[2]
+    remote = parse_remote(policy)
+    if remote:
+        words = [f"{remote.model.rpartition('/')[2]} at {urlsplit(remote.url).netloc}"]
+    else:
+        words = [(policy or "unknown policy").rstrip("/").rpartition("/")[2]]
     words += [f"K {settings.get('k', '?')}", f"T {settings.get('temperature', '?')}"]
     if settings.get("top_p", 1.0) != 1.0:
         words.append(f"top-p {settings['top_p']}")
@@ -44,10 +48,11 @@ def name_sampler(policy: str | None, settings: dict) -> str:
     return ", ".join(words)
 
 
-def state_of_samplers(con: Connection) -> tuple[int, ...]:
-    """Figures that change whenever list_samplers does."""
-    names = ("samplers", "sampled", "votes", "selections")
-    return tuple(scalar(con, f"SELECT count(*) FROM {name}") for name in names)
+def state_of_samplers(con: Connection) -> tuple[int | None, ...]:
+    """Figures that change whenever list_samplers or count_without_log_prob does."""
+    names = ("samplers", "sampled", "votes", "selections", "logprobs")
+    counts = tuple(scalar(con, f"SELECT count(*) FROM {name}") for name in names)
+    return (*counts, active_scorer(con, "logp"))
 
 
 def list_samplers(con: Connection, selection: int | None) -> list[dict]:

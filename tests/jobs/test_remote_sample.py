@@ -145,6 +145,9 @@ def test_a_server_that_fails_everything_is_given_up(tmp_path: Path, monkeypatch:
         run = sample(studio, server.spec, concurrency=4)
     assert run.state == "failed" and "16 instructions in a row got no answer" in run.message, run.message
     assert "bad moment" in run.message and len(server.requests) < 2 * 40
+    with FakeServer(refuse=lambda body: "temperature is too high") as server:
+        few = sample(studio, server.spec, limit=3)  # not one of them: that is no success either
+    assert few.state == "failed" and "3 instructions in a row" in few.message and "too high" in few.message
     studio.close()
 
 
@@ -192,8 +195,8 @@ def test_the_key_is_nowhere_in_the_workspace(studio: Studio, monkeypatch: pytest
         for seed, bad in enumerate((401, 403, 404, 500, 418, 302), start=1):
             server.always = bad
             assert sample(studio, server.spec, seed=seed).state in ("failed", "finished")
-        server.always, server.refuse = None, lambda body: "no such thing"
-        sample(studio, server.spec, seed=99)
+        server.always, server.refuse = None, lambda body: "no such thing" if "picture 1" in str(body) else None
+        assert sample(studio, server.spec, seed=99).result["skipped"] == 1
     said = json.dumps([studio.status(), [run.message for run in studio.runs()], export(studio, tmp_path)], default=str)
     said += "".join("".join(studio.run_warnings(run.id)) for run in studio.runs())
     assert SECRET not in said and "[key]" in said

@@ -143,5 +143,5 @@ def test_a_sampler_has_a_name_in_a_few_words() -> None:
     )
     named = name_sampler("/models/llava-7b", settings)
     assert named == "llava-7b, K 8, T 1.0, top-p 0.9, adapter lora, seed 3, prompt '{instruction}!'"
-    assert name_sampler("remote:a/b@http://h/v1", {}).startswith("remote:a/b@http://h/v1, K ?")
+    assert name_sampler("remote:a/b@v1@http://h:80/v1", {}).startswith("b@v1 at h:80, K ?")
     assert name_sampler(None, {}).startswith("unknown policy")

@@ -262,6 +262,18 @@ def test_errors_that_last_cost_the_instruction() -> None:
     assert len(server.requests) == remote.ATTEMPTS
 
 
+def test_a_server_that_was_there_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(remote, "_backoff", lambda attempt: waits.append(attempt) or 0.0)
+    with FakeServer(close=99) as server:
+        [error] = ask(server)
+        assert isinstance(error, ModelError) and waits == list(range(1, remote.FIRST_ATTEMPTS))
+    waits.clear()
+    with FakeServer(reply=lambda b, j: setattr(server, "close_first", 99) or "a") as server:
+        _, error = ask(server, times=2, concurrency=1)
+        assert isinstance(error, ModelError) and waits == list(range(1, remote.ATTEMPTS))
+
+
 def test_a_server_that_is_not_there_ends_it() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
