@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3po.errors import UsageError, WorkspaceError
-from m3po.scorer_spec import map_folders, parse_scorer
+from m3po.scorer_spec import map_folders, parse_grouper, parse_scorer
 
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd")
 NORMALISATIONS = ("percentile", "raw", "minmax")
@@ -66,7 +66,8 @@ class SampleConfig:
 @dataclass(frozen=True)
 class ScoreConfig:
     """Log-probs by `policy` (with `adapter`), MAS by `mas` (see m3po.scorer_spec); either may be None: then that signal
-    is not computed. `activate`: what was computed is then what is shown and selected by.
+    is not computed. `activate`: what was computed is then what is shown and selected by. `group`: answers that mean
+    the same are grouped by this model afterwards ("off": shown without groups again).
     """
 
     policy: str | None
@@ -74,10 +75,13 @@ class ScoreConfig:
     adapter: str | None = None
     batch_size: int = 16
     activate: bool = True
+    group: str | None = None
 
     def __post_init__(self) -> None:
         _check_numbers(self)
-        if not (self.policy or self.mas):
+        if self.group:
+            parse_grouper(self.group)
+        if not (self.policy or self.mas or self.group):
             raise UsageError("There is no model to score with: give --policy or --mas, or name them in config.toml.")
         if self.mas:
             parse_scorer(self.mas)

@@ -124,7 +124,7 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
             clip(by_role["chosen"][1].text), clip(by_role["rejected"][1].text)
         )
     cards = [
-        _draw_card(*by_role[role], role, diffs.get(role), waiting=item.pair is None, scoring=item.scoring)
+        _draw_card(*by_role[role], role, diffs.get(role), waiting=item.pair is None, item=item)
         if by_role[role]
         else _draw_vacant(role)
         for role in ("chosen", "rejected")
@@ -137,7 +137,7 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         )
         words = (tag("b", "No pair. "), reason(item.no_pair_reason), way)
         cards = [tag("p", *words, class_="no-pair", role="note")]
-    others = [_draw_row(n, c, item.scoring) for n, c in numbered if roles[c.id] == "none"]
+    others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
     head = tag(
         "div",
         tag("span", plural(len(others), "other candidate"), class_="head-text"),
@@ -148,7 +148,7 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
 
 
 def _draw_card(
-    n: int, c: Candidate, role: str, segments: Sequence[tuple[str, bool]] | None, *, waiting: bool, scoring: bool
+    n: int, c: Candidate, role: str, segments: Sequence[tuple[str, bool]] | None, *, waiting: bool, item: ReviewItem
 ) -> Markup:
     text = join(
         [tag("mark", s) if differs else s for s, differs in segments] if segments is not None else [clip(c.text)]
@@ -159,9 +159,10 @@ def _draw_card(
         badge.append(tag("span", f"waits for the {other} one", class_="quiet"))
     return tag(
         "article",
-        tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c, scoring),
-            tag("span", *_values(c), class_="values"), class_="card-head"),
+        tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c, item.scoring),
+            tag("span", *_values(c, item), class_="values"), class_="card-head"),
         tag("p", text, class_="card-text", dir="auto"),
+        _draw_said(c, item),
         _draw_refuted(c),
         class_=f"card card-{role}", data_candidate_id=c.id, data_role=role, data_number=n, tabindex="0",
         aria_label=f"Candidate {n}, {role}",
@@ -200,7 +201,7 @@ def _draw_vacant(role: str) -> Markup:
                class_=f"vacant vacant-{role}")  # fmt: skip
 
 
-def _draw_row(n: int, c: Candidate, scoring: bool) -> Markup:
+def _draw_row(n: int, c: Candidate, item: ReviewItem) -> Markup:
     make = [
         tag("button", label, type="button", class_=f"make make-{role}", data_make=role, tabindex="-1",
             title=f"Make this candidate {role} ({keys})")
@@ -214,8 +215,9 @@ def _draw_row(n: int, c: Candidate, scoring: bool) -> Markup:
         tag(
             "div",
             tag("kbd", n, title=_key_help(n)),
-            tag("div", tag("p", clip(c.text), class_="row-text", dir="auto"), _draw_refuted(c), class_="row-said"),
-            tag("span", _origin(c, scoring), _count_refuted(c), *_values(c), class_="values"),
+            tag("div", tag("p", clip(c.text), class_="row-text", dir="auto"), _draw_said(c, item), _draw_refuted(c),
+                class_="row-said"),
+            tag("span", _origin(c, item.scoring), _count_refuted(c), *_values(c, item), class_="values"),
             tag("div", *make, class_="row-actions"),
             class_="row-body",
         ),
@@ -243,7 +245,24 @@ def _origin(c: Candidate, scoring: bool) -> Markup | None:
     return join(notes) if notes else None
 
 
-def _values(c: Candidate) -> list[Markup]:
+def _draw_said(c: Candidate, item: ReviewItem) -> Markup | None:
+    """Self-consistency by meaning: how many of the samples say this, in whichever words."""
+    if not _is_grouped(c):
+        return None
+    own = f", {count(c.votes)} in these very words" if c.votes else ""
+    title = "Answers that mean the same, as a model grouped them."
+    return tag("p", f"{_share(c, item, ' of ')} samples say this{own}.", class_="said quiet", title=title)
+
+
+def _is_grouped(c: Candidate) -> bool:
+    return bool(c.group_votes) and c.group_votes != c.votes
+
+
+def _share(c: Candidate, item: ReviewItem, between: str) -> str:
+    return f"{count(c.group_votes or 0)}{between}{count(sum(other.votes for other in item.candidates))}"
+
+
+def _values(c: Candidate, item: ReviewItem) -> list[Markup]:
     """The scores, always in the order and width of the head; each says in its tooltip what it is."""
     cells = []
     for column in SCORE_COLUMNS:
@@ -252,6 +271,11 @@ def _values(c: Candidate) -> list[Markup]:
         if column.key == "votes" and c.origin != "sampled":
             shown = number(None)
         title = column.tooltip
+        if column.key == "votes" and _is_grouped(c):
+            shown = _share(c, item, "/")
+            title += (
+                f" With answers that mean the same: {_share(c, item, ' of ')}; {plural(c.votes, 'vote')} of its own."
+            )
         if column.key == "logp_mean" and c.logp_sum is not None:
             title += f" Sum {number(c.logp_sum)} nats over {plural(c.n_tokens or 0, 'token')}."
         if column.key == "mas" and c.mas_minimum is not None:

@@ -98,6 +98,7 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str]) -> dict:
             | {name: c[name] for name in ("votes", "mas", "mas_minimum", "logp_sum", "n_tokens")}
             | {name: c[name] for name in ("logp_mean", "confidence", "good", "hard")}
             | ({"claims": c["claims"]} if c["claims"] else {})
+            | ({name: c[name] for name in ("same_as", "group_votes")} if c["same_as"] else {})
             for c in candidates
         ],
         "pair": pair,
