@@ -253,13 +253,16 @@ def candidates_of(con: Connection, instruction_ids: list[int], selection: int | 
         "ids": instruction_ids,
         "selection": selection,
     }
-    # The id filter stands inside each branch, so that no aggregate runs over the whole workspace.
+    # The id filter stands inside each branch, so that nothing is computed or hashed for the whole workspace.
     found = rows(
         con,
         """
         WITH c AS (SELECT * FROM candidates WHERE instruction_id IN (SELECT unnest($ids::BIGINT[]))),
         v AS (SELECT candidate_id, sum(votes)::INTEGER AS votes FROM votes SEMI JOIN c USING (candidate_id)
               GROUP BY candidate_id),
+        m AS (SELECT * FROM mas_scores SEMI JOIN c USING (candidate_id) WHERE scorer_id = $mas),
+        l AS (SELECT * FROM logprobs SEMI JOIN c USING (candidate_id) WHERE scorer_id = $logp),
+        s AS (SELECT * FROM selection_values SEMI JOIN c USING (candidate_id) WHERE selection_id = $selection),
         grouped AS (
             SELECT candidate_id, same_as FROM answer_groups SEMI JOIN c USING (candidate_id) WHERE scorer_id = $group
             QUALIFY run_id = max(run_id) OVER (PARTITION BY instruction_id)),
@@ -278,12 +281,12 @@ def candidates_of(con: Connection, instruction_ids: list[int], selection: int | 
                coalesce(told.claims, []) AS claims, grouped.same_as, same.group_votes
         FROM c
         LEFT JOIN v USING (candidate_id)
-        LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
-        LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
+        LEFT JOIN l USING (candidate_id)
+        LEFT JOIN m USING (candidate_id)
         LEFT JOIN told USING (candidate_id)
         LEFT JOIN grouped USING (candidate_id)
         LEFT JOIN same ON same.same_as = grouped.same_as
-        LEFT JOIN selection_values s ON s.candidate_id = c.candidate_id AND s.selection_id = $selection
+        LEFT JOIN s USING (candidate_id)
         ORDER BY c.instruction_id, c.candidate_id
         """,
         parameters,

@@ -15,7 +15,7 @@ from m3po.jobs import plans
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.models.fingerprint import scorer_fingerprint
 from m3po.scorer_spec import parse_scorer
-from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
+from m3po.settings import ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
 from m3po.store import candidates, groups, migrations, scorers
 from m3po.store.connection import Database
 from m3po.studio import Studio
@@ -145,6 +145,11 @@ def test_switching_keeps_every_score(studio: Studio) -> None:
     assert studio.review_item().candidates[1].mas == 0.2
     studio.use_scorer(str(studio.scorers()[1]["id"]))
     assert studio.review_item().candidates[1].mas == 5.0
+    studio.select(SelectConfig(delta=0.0))
+    other = "another scorer than the one that is shown"
+    assert other not in " ".join(studio.train_preview(TrainConfig("x"))["problems"])
+    studio.use_scorer(first["id"])
+    assert other in " ".join(studio.train_preview(TrainConfig("x"))["problems"])
     with pytest.raises(
         UsageError, match=r"There is no scorer nope; there are: \d+ \(scorer\), \d+ \(column:Helpfulness\)\."
     ):
