@@ -31,7 +31,7 @@ from m3po.formats.registry import FORMATS
 from m3po.jobs.pilot import write_table
 from m3po.jobs.previewing import draw_preview
 from m3po.jobs.worker import sentence_for
-from m3po.scorer_spec import map_folders
+from m3po.scorer_spec import map_folders, map_grouper
 from m3po.settings import ModelOptions, SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
@@ -213,11 +213,13 @@ def score(
     mas: Annotated[str, typer.Option(help="KIND:MODEL or a weighted mean; default: the workspace's own")] = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
     batch_size: int = 16,
+    group: Annotated[str, typer.Option(help="embed:MODEL or judge:MODEL groups answers by meaning; off")] = "",
     as_json: Json = False,
 ) -> None:
     """Compute log-probs by the policy and MAS by the scorer for every candidate that lacks them."""
     with connect(workspace) as client:
         options = {"policy": _model(policy), "mas": _scorer(mas), "adapter": _model(adapter)}
+        options["group"] = map_grouper(group, lambda model: _model(model) or model) if group else None
         for started in client.call("score", **options, **model, batch_size=batch_size):
             run = follow(client, started)
         say(run, run["message"] or f"The candidates of {run['done']} instructions are scored.", as_json)

@@ -148,3 +148,47 @@ def short_name(text: str) -> str:
         return map_folders(text, lambda model: Path(model).name if Path(model).is_absolute() else model)
     except UsageError:  # what an older version stored
         return text
+
+
+@dataclass(frozen=True)
+class Grouper:
+    """Who tells which answers mean the same: `embed` (texts nearer than `threshold`, a cosine) or `judge`."""
+
+    kind: str
+    model: str
+    threshold: float | None = None
+
+    @property
+    def text(self) -> str:
+        return f"{self.kind}:{self.model}" + (f"{_THRESHOLD}{_plain(self.threshold)}" if self.threshold else "")
+
+
+_THRESHOLD = ",threshold="
+DEFAULT_THRESHOLD = 0.9
+NO_GROUPS = "off"
+
+
+def parse_grouper(text: str) -> Grouper | None:
+    """The grouper that `text` names; None for "off". Raises UsageError in one sentence."""
+    text = text.strip()
+    if text == NO_GROUPS:
+        return None
+    kind, _, model = (piece.strip() for piece in text.partition(":"))
+    if kind not in ("embed", "judge") or not model:
+        raise UsageError(f"group = {text!r} cannot be used: give embed:MODEL, judge:MODEL or off.")
+    if kind == "judge":
+        return Grouper(kind, model)
+    model, given, number = model.partition(_THRESHOLD)
+    try:
+        threshold = float(number) if given else DEFAULT_THRESHOLD
+    except ValueError:
+        threshold = 0.0
+    if not 0 < threshold <= 1:
+        raise UsageError(f"{text!r} has no usable threshold: give a cosine above 0, at most 1, as in ,threshold=0.9.")
+    return Grouper(kind, model.strip(), threshold)
+
+
+def map_grouper(text: str, change: Callable[[str], str]) -> str:
+    """The same name with `change` applied to its model."""
+    grouper = parse_grouper(text)
+    return replace(grouper, model=change(grouper.model)).text if grouper else text

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from m3po.errors import UsageError, WorkspaceError
-from m3po.scorer_spec import map_folders, parse_scorer
+from m3po.scorer_spec import map_folders, parse_grouper, parse_scorer
 from m3po.types import RemoteModel
 
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd", "given")
@@ -134,7 +134,8 @@ class SampleConfig(ModelOptions):
 @dataclass(frozen=True)
 class ScoreConfig(ModelOptions):
     """Log-probs by `policy` (with `adapter`), MAS by `mas` (see m3po.scorer_spec); either may be None: then that signal
-    is not computed. `activate`: what was computed is then what is shown and selected by.
+    is not computed. `activate`: what was computed is then what is shown and selected by. `group`: answers that mean
+    the same are grouped by this model afterwards ("off": shown without groups again).
     """
 
     policy: str | None
@@ -142,10 +143,13 @@ class ScoreConfig(ModelOptions):
     adapter: str | None = None
     batch_size: int = 16
     activate: bool = True
+    group: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.policy or self.mas):
+        if self.group:
+            parse_grouper(self.group)
+        if not (self.policy or self.mas or self.group):
             raise UsageError("There is no model to score with: give --policy or --mas, or name them in config.toml.")
         check_weights(self.policy, "Log-probs are computed")
         check_address(self.mas)

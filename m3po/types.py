@@ -116,6 +116,7 @@ class Candidate:
     """An answer with its scores under the active policy and scorer; `None` means not scored yet.
 
     `mas_minimum`: the MAS of its worst part (sentence), `claims`: its statements, where it was judged in parts.
+    `group_votes`: the votes of all answers that mean the same, where a model grouped them.
     `a`, `b`, `good`, `hard` are the normalised values frozen in the selection (see m3po.scoring).
     """
 
@@ -136,6 +137,7 @@ class Candidate:
     hard: float | None = None
     claims: tuple[Claim, ...] = ()
     samplers: tuple[tuple[str, int], ...] = ()  # who gave it: sampler in a few words, votes
+    group_votes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from m3po.errors import UsageError, WorkspaceError
 from m3po.scorer_spec import KINDS, REMOTE, ScorerPart, ScorerSpec, map_folders, parse_scorer, short_name
 from m3po.settings import read_workspace_config
 
+ROOT = Path(__file__).resolve().parents[1]
 MODELS = st.from_regex(r"[A-Za-z0-9_./][A-Za-z0-9_./-]{0,30}", fullmatch=True)
 PARTS = st.builds(
     lambda kind, model, url: ScorerPart(kind, f"{model}@http://{url}" if kind in REMOTE else model),
@@ -95,3 +98,10 @@ def test_a_config_names_scorers_with_folders_beside_it(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('mas = "blip:judge"\n')
     with pytest.raises(WorkspaceError, match=r"config\.toml: There is no kind of scorer 'blip'"):
         read_workspace_config(tmp_path / "config.toml")
+
+
+def test_a_scorer_without_a_model_here_needs_no_torch() -> None:
+    modules = "m3po.models.alignment, m3po.jobs.score"
+    code = f"import sys, {modules}; sys.exit(str({{'torch', 'transformers'}} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert found.stderr.strip() == "set()", found.stderr

@@ -158,8 +158,9 @@ def _draw_card(
     return tag(
         "article",
         tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c, item),
-            tag("span", *_values(c), class_="values"), class_="card-head"),
+            tag("span", *_values(c, item), class_="values"), class_="card-head"),
         tag("p", text, class_="card-text", dir="auto"),
+        _draw_said(c, item),
         _draw_refuted(c),
         class_=f"card card-{role}", data_candidate_id=c.id, data_role=role, data_number=n, tabindex="0",
         aria_label=f"Candidate {n}, {role}",
@@ -212,8 +213,9 @@ def _draw_row(n: int, c: Candidate, item: ReviewItem) -> Markup:
         tag(
             "div",
             tag("kbd", n, title=_key_help(n)),
-            tag("div", tag("p", clip(c.text), class_="row-text", dir="auto"), _draw_refuted(c), class_="row-said"),
-            tag("span", _origin(c, item), _count_refuted(c), *_values(c), class_="values"),
+            tag("div", tag("p", clip(c.text), class_="row-text", dir="auto"), _draw_said(c, item), _draw_refuted(c),
+                class_="row-said"),
+            tag("span", _origin(c, item), _count_refuted(c), *_values(c, item), class_="values"),
             tag("div", *make, class_="row-actions"),
             class_="row-body",
         ),
@@ -248,7 +250,24 @@ def _origin(c: Candidate, item: ReviewItem) -> Markup | None:
     return join(notes) if notes else None
 
 
-def _values(c: Candidate) -> list[Markup]:
+def _draw_said(c: Candidate, item: ReviewItem) -> Markup | None:
+    """Self-consistency by meaning: how many of the samples say this, in whichever words."""
+    if not _is_grouped(c):
+        return None
+    own = f", {count(c.votes)} in these very words" if c.votes else ""
+    title = "Answers that mean the same, as a model grouped them."
+    return tag("p", f"{_share(c, item, ' of ')} samples say this{own}.", class_="said quiet", title=title)
+
+
+def _is_grouped(c: Candidate) -> bool:
+    return bool(c.group_votes) and c.group_votes != c.votes
+
+
+def _share(c: Candidate, item: ReviewItem, between: str) -> str:
+    return f"{count(c.group_votes or 0)}{between}{count(sum(other.votes for other in item.candidates))}"
+
+
+def _values(c: Candidate, item: ReviewItem) -> list[Markup]:
     """The scores, always in the order and width of the head; each says in its tooltip what it is."""
     cells = []
     for column in SCORE_COLUMNS:
@@ -259,6 +278,11 @@ def _values(c: Candidate) -> list[Markup]:
         title = column.tooltip
         if column.key == "votes" and c.samplers:
             title += " From " + "; ".join(f"{name} (×{votes})" for name, votes in c.samplers) + "."
+        if column.key == "votes" and _is_grouped(c):
+            shown = _share(c, item, "/")
+            title += (
+                f" With answers that mean the same: {_share(c, item, ' of ')}; {plural(c.votes, 'vote')} of its own."
+            )
         if column.key == "logp_mean" and c.logp_sum is not None:
             title += f" Sum {number(c.logp_sum)} nats over {plural(c.n_tokens or 0, 'token')}."
         if column.key == "mas" and c.mas_minimum is not None:

@@ -24,6 +24,7 @@ MAS_HELP = (
     "remote:MODEL@URL; or a mean, 0.7*clip:A + 0.3*vqa:B."
 )
 
+GROUP_HELP = "embed:MODEL, judge:MODEL or off"
 
 Connect = Callable[[gr.Timer, gr.Checkbox, gr.Blocks], None]
 
@@ -47,21 +48,22 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
                 elem_id="data-mas",
             )
             button = gr.Button("Score", elem_id="data-score", min_width=90)
-        switch = gr.Dropdown(
-            [],
-            label="MAS shown, and selected by",
-            interactive=True,
-            visible=False,
-            filterable=False,
-            elem_id="data-scorer",
-        )
         options = build_model_options("data")
+        with gr.Row(elem_classes="settings"):
+            group = gr.Textbox(
+                "", label="Group answers by meaning (optional)", placeholder=GROUP_HELP, scale=4, elem_id="data-group"
+            )
+            switch = gr.Dropdown(
+                [], label="MAS shown, and selected by", interactive=True, visible=False, filterable=False, scale=5,
+                elem_id="data-scorer",
+            )  # fmt: skip
         strip = build_run_strip(studio)
     model = [policy, *options]
 
     def read(policy: str, *values: Any) -> ScoreConfig:
-        *options, mas = values
-        return ScoreConfig(policy=policy.strip() or None, mas=mas.strip() or None, **read_model_options(tuple(options)))
+        *options, mas, group = values
+        named = {"policy": policy.strip() or None, "mas": mas.strip() or None, "group": group.strip() or None}
+        return ScoreConfig(**named, **read_model_options(tuple(options)))
 
     def on_switch(scorer: int) -> Markup:
         try:
@@ -80,7 +82,7 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
         timer.tick(on_tick, [visible, drawn], [switch, drawn], js=IF_VISIBLE, **QUIET)
         page.load(lambda: _draw_switch(studio, ""), None, [switch, drawn], **QUIET)
 
-    return Card(button, strip, [*model, mas], read, policy=model), connect
+    return Card(button, strip, [*model, mas, group], read, policy=model), connect
 
 
 def _draw_switch(studio: Studio, drawn: str) -> list:

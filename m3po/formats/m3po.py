@@ -8,8 +8,9 @@
      "pair": {"chosen", "rejected", "m3p_score", "logp_margin"} or null, "no_pair_reason",
      "decision": {"verdict", "chosen", "rejected", "annotator", "note", "at"} or null}
 
-with `claims` ([{"text", "upheld", "p_yes"}]) in candidates that a judge read claim by claim, and `system` and
-`turns` ([{"role", "text"}]) where an instruction has them. Read back, `instruction` alone is required and
+with `claims` ([{"text", "upheld", "p_yes"}]) in candidates that a judge read claim by claim, `same_as` and
+`group_votes` in those that a model grouped by meaning, and `system` and `turns` ([{"role", "text"}]) where an
+instruction has them. Read back, `instruction` alone is required and
 candidates need only `text`; scores, pairs and decisions are not taken over, since they belong to the models, the
 selection and the people of the workspace that wrote them. Optional truth: `answer`, `objects`, `category`.
 Image paths are taken from the file's folder; an absolute path may also name an image

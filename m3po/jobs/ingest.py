@@ -7,7 +7,7 @@ import datetime as dt
 import pyarrow.parquet as pq
 
 from m3po.jobs.folder import RunFolder
-from m3po.store import candidates, runs
+from m3po.store import candidates, groups, runs
 from m3po.store.connection import Connection
 
 ENDS = {"finished": "finished", "failed": "failed", "stopped": "stopped"}
@@ -71,6 +71,8 @@ def ingest_events(con: Connection, run_id: int, kind: str, config: dict, folder:
                 "activate", True
             ):  # another scorer takes over when all its values are there, not while they trickle in
                 candidates.activate_scorers(con, config["logp_scorer"], config["mas_scorer"])
+                if config.get("group_scorer"):
+                    candidates.activate(con, "group", config["group_scorer"])
     runs.update_run(con, run_id, **values)
     return ending
 
@@ -78,6 +80,8 @@ def ingest_events(con: Connection, run_id: int, kind: str, config: dict, folder:
 def _ingest_shard(con: Connection, run_id: int, kind: str, config: dict, path) -> None:
     if kind == "sample":
         candidates.ingest_samples(con, path, config["sampler"], run_id)
+    elif kind == "score" and config.get("group_scorer"):
+        groups.ingest_groups(con, path, config["group_scorer"], run_id)
     elif kind == "score":
         candidates.ingest_scores(con, path, config["logp_scorer"], config["mas_scorer"], run_id)
         if config.get("activate", True):

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from m3po.errors import JobError
 from m3po.jobs.pilot import build_report
-from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
-from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_scorer
+from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
+from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
 from m3po.selection import RULES, Scored
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig, check_specs
-from m3po.store import candidates, decisions, instructions, runs, samplers, scorers, selections
+from m3po.store import candidates, decisions, groups, instructions, runs, samplers, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import override_prompt
@@ -66,8 +66,13 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
 def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
     """The runs that a scoring takes, in order: each has one scorer, and a judge, which is large, no policy beside it.
 
-    The parts of a mean are scored one by one, each stored as a scorer of its own; the mean comes last.
+    The parts of a mean are scored one by one, each stored as a scorer of its own, then the mean; answers are grouped
+    at the end.
     """
+    if config.group:
+        grouping = [ScoreConfig(policy=None, mas=None, batch_size=config.batch_size, group=config.group)]
+        scored = dataclasses.replace(config, group=None) if config.policy or config.mas else None
+        return [*(score_steps(scored) if scored else []), *grouping]
     if not config.mas:
         return [config]
     spec = parse_scorer(config.mas)
@@ -123,6 +128,8 @@ def active_policy(con: Connection) -> dict:
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     config = ScoreConfig(**{k: v for k, v in run.config.items() if k in SCORE_FIELDS})
     check_score(workspace, config)
+    if config.group:
+        return _prepare_grouping(workspace, config)
     spec = parse_scorer(config.mas) if config.mas else None
     if spec and (spec.is_mean or spec.parts[0].kind == "column"):
         return workspace.db.write(lambda con: _score_by_sql(con, spec, config, run.id))
@@ -143,6 +150,27 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     if not table.num_rows:
         return {"message": "Nothing to score: every candidate has its scores.", "scored": 0}
     return {**dataclasses.asdict(config), "logp_scorer": logp, "mas_scorer": mas}, table
+
+
+def _prepare_grouping(workspace: Workspace, config: ScoreConfig) -> Prepared:
+    grouper = parse_grouper(config.group)
+
+    def read(con: Connection) -> tuple[int | None, pa.Table | None]:
+        if grouper is None:
+            candidates.activate(con, "group", None)
+            return None, None
+        scorer = candidates.scorer_id(con, "group", grouper.text, grouper_fingerprint(grouper))
+        table = groups.ungrouped(con, scorer, workspace.images)
+        if not table.num_rows:
+            candidates.activate(con, "group", scorer)
+        return scorer, table
+
+    scorer, table = workspace.db.write(read)
+    if table is None:
+        return {"message": "Answers are shown without groups.", "scored": 0}
+    if not table.num_rows:
+        return {"message": "Nothing to group: every answer is in its group.", "scored": 0}
+    return {**dataclasses.asdict(config), "logp_scorer": None, "mas_scorer": None, "group_scorer": scorer}, table
 
 
 def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, run_id: int) -> dict:

@@ -56,6 +56,7 @@ SCORE_OUTPUT = pa.schema(
             pa.list_(pa.int32()),
         ),  # start offset of each token in the text; end-of-turn: len(text)
         ("mas", pa.float64()),
+        ("same_as", pa.int64()),  # the lowest candidate that means the same, where answers were grouped
         ("mas_minimum", pa.float64()),  # of the worst part, where the answer was judged in parts
         (
             "claims",

@@ -1,6 +1,7 @@
 """Worker of a scoring run: `python -m m3po.jobs.score runs/<id>`; input SCORE_INPUT, config ScoreConfig.
 
-Computes what each candidate asks for: log-probs by the policy (`want_logp`), MAS by the scorer (`want_mas`).
+Computes what each candidate asks for: log-probs by the policy (`want_logp`), MAS by the scorer (`want_mas`); or, with
+`group` set, which of an instruction's answers mean the same (`same_as`).
 Tells the scorer's range once (event `scorer`: low, high). Result: `policy_fingerprint`, `mas_fingerprint`
 (null where not used), `scored` (instructions), `candidates` (scored by this attempt), `skipped`
 (instructions).
@@ -41,7 +42,7 @@ def run(job: Worker) -> dict:
     }
     done = skipped = candidates = 0
     if todo:
-        scoring = _Scoring(job, config, todo)
+        scoring = _Grouping(job, config) if config.group else _Scoring(job, config, todo)
         done, skipped = run_batches(
             job,
             todo,
@@ -150,6 +151,30 @@ class _Scoring:
             [[items[n].row["texts"][place] for place in wanted[n]] for n in asked],
         )
         return _by_place(rows, asked, wanted)
+
+
+class _Grouping:
+    """The model that tells which answers mean the same, and what it says about a batch."""
+
+    def __init__(self, job: Worker, config: ScoreConfig) -> None:
+        from m3po.models.grouping import load_grouper
+
+        self.candidates = 0
+        self.group = load_grouper(config.group)
+
+    def work(self, items: list[Item]) -> list[list[dict]]:
+        out = []
+        for item in items:
+            ids = item.row["candidate_ids"]
+            same = self.group(item.messages, item.row["texts"])
+            out.append(
+                [
+                    {"instruction_id": item.id, "candidate_id": candidate, "same_as": ids[first]}
+                    for candidate, first in zip(ids, same, strict=True)
+                ]
+            )
+            self.candidates += len(ids)
+        return out
 
 
 def _by_place(rows: list[list], asked: list[int], wanted: list[list[int]]) -> dict[tuple[int, int], object]:

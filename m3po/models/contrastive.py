@@ -100,7 +100,7 @@ class ClipScorer:
                 if (instruction, answer) not in split:
                     split[instruction, answer] = self.pieces(instruction, answer)
         text_place = {text: n for n, text in enumerate(dict.fromkeys(t for ts in split.values() for t in ts))}
-        text_vectors = self._encode_texts(list(text_place))
+        text_vectors = self.encode_texts(list(text_place))
         judged = []
         for instruction, row_images, row in zip(instructions, images, answers, strict=True):
             seen = image_vectors[[image_place[id(image)] for image in row_images]]
@@ -150,7 +150,7 @@ class ClipScorer:
         # Written special tokens stay text: an "</s>" in an answer would otherwise end it for the model.
         return self.tokenizer(texts, split_special_tokens=True, verbose=False, **options)
 
-    def _encode_texts(self, texts: list[str]) -> torch.Tensor:
+    def encode_texts(self, texts: list[str]) -> torch.Tensor:
         """(texts, dimension) unit vectors in float32, batched by length."""
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
         vectors: list[torch.Tensor] = []

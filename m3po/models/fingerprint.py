@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from m3po.scorer_spec import ScorerPart
+from m3po.scorer_spec import Grouper, ScorerPart
 from m3po.settings import parse_remote
 
 _MIB = 1024 * 1024
@@ -44,6 +44,12 @@ def scorer_fingerprint(part: ScorerPart) -> str:
     if part.kind in ("vqa", "claims"):
         return f"{part.kind}:{model_fingerprint(part.model, part.adapter)}"
     return part.text
+
+
+def grouper_fingerprint(grouper: Grouper) -> str:
+    """What identifies a grouper: its model's content, how it is used, and its threshold."""
+    tail = "" if grouper.threshold is None else f"@{grouper.threshold!r}"
+    return f"{grouper.kind}:{model_fingerprint(grouper.model)}{tail}"
 
 
 def _fingerprint(name: str | Path, revision: str | None, whole: tuple[str, ...]) -> str:

@@ -17,7 +17,13 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from m3po.errors import ModelError
@@ -148,6 +154,13 @@ def load_processor(name: str, *, trust: bool = False):
     if tokenizer is None or len(tokenizer) == 0:
         raise ModelError(f"{name} has no tokenizer: copy tokenizer.json and tokenizer_config.json into it.")
     return processor
+
+
+def load_tokenizer(name: str):
+    """The tokenizer of a text model. Raises ModelError when a file is missing or damaged."""
+    preflight.local_folder(name)
+    with _explained(name, "tokenizer"):
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
 def load_weights(auto_class, name: str, dtype: torch.dtype, *, trust: bool = False, **options) -> torch.nn.Module:

@@ -130,8 +130,8 @@ def set_scorer_range(con: Connection, scorer: int, low: float | None, high: floa
     con.execute("UPDATE scorers SET range_low = ?, range_high = ? WHERE scorer_id = ?", [low, high, scorer])
 
 
-def activate(con: Connection, kind: str, scorer: int) -> None:
-    """Make this the scorer whose values are shown and selected by; earlier ones stay stored."""
+def activate(con: Connection, kind: str, scorer: int | None) -> None:
+    """Make this the scorer whose values are shown and selected by (None: no scorer's); earlier ones stay stored."""
     if active_scorer(con, kind) != scorer:
         con.execute("INSERT INTO active_scorers VALUES (?, ?, ?)", [kind, scorer, now()])
 
@@ -259,16 +259,26 @@ def candidates_of(con: Connection, instruction_ids: list[int], selection: int | 
     parameters = {
         "logp": active_scorer(con, "logp"),
         "mas": active_scorer(con, "mas"),
+        "group": active_scorer(con, "group"),
         "ids": instruction_ids,
         "selection": selection,
     }
-    # The id filter stands inside each branch, so that no aggregate runs over the whole workspace.
+    # The id filter stands inside each branch, so that nothing is computed or hashed for the whole workspace.
     found = rows(
         con,
         """
         WITH c AS (SELECT * FROM candidates WHERE instruction_id IN (SELECT unnest($ids::BIGINT[]))),
         v AS (SELECT candidate_id, sum(votes)::INTEGER AS votes FROM votes SEMI JOIN c USING (candidate_id)
               GROUP BY candidate_id),
+        m AS (SELECT * FROM mas_scores SEMI JOIN c USING (candidate_id) WHERE scorer_id = $mas),
+        l AS (SELECT * FROM logprobs SEMI JOIN c USING (candidate_id) WHERE scorer_id = $logp),
+        s AS (SELECT * FROM selection_values SEMI JOIN c USING (candidate_id) WHERE selection_id = $selection),
+        grouped AS (
+            SELECT candidate_id, same_as FROM answer_groups SEMI JOIN c USING (candidate_id) WHERE scorer_id = $group
+            QUALIFY run_id = max(run_id) OVER (PARTITION BY instruction_id)),
+        same AS (
+            SELECT same_as, sum(votes)::INTEGER AS group_votes FROM grouped JOIN v USING (candidate_id)
+            GROUP BY same_as),
         told AS (
             SELECT candidate_id,
                    list({'text': text, 'upheld': upheld, 'p_yes': p_yes} ORDER BY scorer_id, number) AS claims
@@ -278,13 +288,15 @@ def candidates_of(con: Connection, instruction_ids: list[int], selection: int | 
         SELECT c.candidate_id, c.instruction_id, c.text, c.origin, c.finish_reason, coalesce(v.votes, 0) AS votes,
                m.mas, m.minimum AS mas_minimum, l.logp_sum, l.n_tokens, l.logp_sum / l.n_tokens AS logp_mean,
                exp(l.logp_sum / l.n_tokens) AS confidence, s.a, s.b, s.good, s.hard,
-               coalesce(told.claims, []) AS claims
+               coalesce(told.claims, []) AS claims, grouped.same_as, same.group_votes
         FROM c
         LEFT JOIN v USING (candidate_id)
-        LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
-        LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
+        LEFT JOIN l USING (candidate_id)
+        LEFT JOIN m USING (candidate_id)
         LEFT JOIN told USING (candidate_id)
-        LEFT JOIN selection_values s ON s.candidate_id = c.candidate_id AND s.selection_id = $selection
+        LEFT JOIN grouped USING (candidate_id)
+        LEFT JOIN same ON same.same_as = grouped.same_as
+        LEFT JOIN s USING (candidate_id)
         ORDER BY c.instruction_id, c.candidate_id
         """,
         parameters,

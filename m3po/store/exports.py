@@ -101,6 +101,7 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str], told: dict[in
             | {name: c[name] for name in ("logp_mean", "confidence", "good", "hard")}
             | ({"claims": c["claims"]} if c["claims"] else {})
             | _provenance(told.get(c["candidate_id"], []))
+            | ({name: c[name] for name in ("same_as", "group_votes")} if c["same_as"] else {})
             for c in candidates
         ],
         "pair": pair,

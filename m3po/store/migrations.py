@@ -126,6 +126,10 @@ CREATE TABLE claims (
     candidate_id BIGINT, scorer_id BIGINT, number INTEGER, text VARCHAR, p_yes DOUBLE, upheld BOOLEAN);
 -- What a weighted mean is made of: the part's weight (they sum to 1) and the range that its values are scaled by.
 CREATE TABLE scorer_parts (scorer_id BIGINT, part BIGINT, weight DOUBLE, range_low DOUBLE, range_high DOUBLE);
+-- Answers that mean the same, by a scorer of kind `group`; `same_as` is the group's lowest candidate. New answers group
+-- an instruction anew: its newest run counts.
+CREATE TABLE answer_groups (
+    scorer_id BIGINT, instruction_id BIGINT, candidate_id BIGINT, same_as BIGINT, run_id BIGINT);
 """
 
 

@@ -158,7 +158,10 @@ def as_candidate(row: dict) -> Candidate:
     return Candidate(
         id=row["candidate_id"],
         **{name: row[name] for name in ("text", "origin", "votes", "finish_reason", "mas", "mas_minimum")},
-        **{name: row[name] for name in ("logp_sum", "n_tokens", "logp_mean", "confidence", "a", "b", "good", "hard")},
+        **{
+            name: row[name]
+            for name in ("logp_sum", "n_tokens", "logp_mean", "confidence", "a", "b", "good", "hard", "group_votes")
+        },
         claims=tuple(Claim(**claim) for claim in row["claims"]),
     )
 

@@ -152,3 +152,22 @@ def test_without_an_image_there_is_no_mas(tmp_path: Path, tiny_policy: Path, tin
     _, _, out = score(tmp_path, [rows[0], text_only], policy=str(tiny_policy), mas=str(tiny_mas))
     assert out[0]["mas"] is not None
     assert out[100]["mas"] is None and out[100]["logp_sum"] < 0
+
+
+@pytest.mark.filterwarnings("ignore:.*as a judge means little")
+def test_judges_and_groups_go_the_same_way(tmp_path: Path, tiny_policy: Path, tiny_mas: Path, rows: list[dict]) -> None:
+    text_only = {**rows[1], "images": [], "messages": json.dumps(build_messages("Hello!", 0))}
+    long = {**rows[2], "texts": ["far too long " * 300, "No.", "Yes, a fish."]}
+    asked = [rows[0], text_only, long]
+    folder, result, out = score(tmp_path / "claims", asked, mas=f"claims:{tiny_policy}")
+    assert result["mas_fingerprint"].startswith("claims:sha256:") and result["skipped"] == 0
+    assert [(event["low"], event["high"]) for event in events(folder, "scorer")] == [(0.0, 1.0)]
+    assert set(out) == {0, 100, 101, 201, 202}  # without an image too; the long one costs only itself
+    assert "to 'row-2' of tiny has no MAS" in " ".join(event["message"] for event in events(folder, "warning"))
+    for row in out.values():
+        assert row["mas"] == sum(claim["upheld"] for claim in row["claims"]) / len(row["claims"])
+    _, _, whole = score(tmp_path / "vqa", asked[:2], mas=f"vqa:{tiny_policy}")
+    assert set(whole) == {0, 100, 101} and all(0 < row["mas"] < 1 and not row["claims"] for row in whole.values())
+    _, result, grouped = score(tmp_path / "group", rows[1:4], group=f"embed:{tiny_mas},threshold=0.0001")
+    assert result["candidates"] == 9 and result["mas_fingerprint"] is None
+    assert {row["same_as"] for row in grouped.values()} <= set(grouped)

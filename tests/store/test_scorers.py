@@ -15,8 +15,8 @@ from m3po.jobs import plans
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.models.fingerprint import scorer_fingerprint
 from m3po.scorer_spec import parse_scorer
-from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
-from m3po.store import candidates, migrations, scorers
+from m3po.settings import ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
+from m3po.store import candidates, groups, migrations, scorers
 from m3po.store.connection import Database
 from m3po.studio import Studio
 from m3po.types import Claim
@@ -145,6 +145,11 @@ def test_switching_keeps_every_score(studio: Studio) -> None:
     assert studio.review_item().candidates[1].mas == 0.2
     studio.use_scorer(str(studio.scorers()[1]["id"]))
     assert studio.review_item().candidates[1].mas == 5.0
+    studio.select(SelectConfig(delta=0.0))
+    other = "another scorer than the one that is shown"
+    assert other not in " ".join(studio.train_preview(TrainConfig("x"))["problems"])
+    studio.use_scorer(first["id"])
+    assert other in " ".join(studio.train_preview(TrainConfig("x"))["problems"])
     with pytest.raises(
         UsageError, match=r"There is no scorer nope; there are: \d+ \(scorer\), \d+ \(column:Helpfulness\)\."
     ):
@@ -215,3 +220,44 @@ def test_a_workspace_of_before_keeps_its_scores(tmp_path: Path, monkeypatch: pyt
     new = Database(tmp_path / "m3po.duckdb")
     assert new.read(lambda con: con.execute("SELECT mas, minimum FROM mas_scores").fetchall()) == [(0.25, None)]
     new.close()
+
+
+# ---- groups by meaning -----------------------------------------------------------------------------------------
+
+
+def test_votes_of_a_group_are_added_up(studio: Studio, tmp_path: Path) -> None:
+    def shard(name: str, same: list[tuple[int, int]]) -> Path:
+        rows = [{"instruction_id": 1, "candidate_id": c, "same_as": first} for c, first in same]
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCORE_OUTPUT), tmp_path / name)
+        return tmp_path / name
+
+    config, table = prepare(studio, mas=None, group="embed:a/b")
+    assert config["group_scorer"] and table.num_rows == 2
+    assert table.select(["candidate_ids", "texts"]).to_pylist()[0]["candidate_ids"] == [1, 2, 3, 4]
+    scorer = config["group_scorer"]
+    assert [c.group_votes for c in studio.review_item(instruction_id=1).candidates] == [None] * 4
+    studio.db.write(lambda con: groups.ingest_groups(con, shard("1", [(1, 1), (2, 1), (3, 3), (4, 3)]), scorer, 1))
+    studio.db.write(lambda con: candidates.activate(con, "group", scorer))
+    assert [c.votes for c in studio.review_item(instruction_id=1).candidates] == [1, 4, 1, 1]
+    assert [c.group_votes for c in studio.review_item(instruction_id=1).candidates] == [5, 5, 2, 2]
+    studio.export(tmp_path / "out.jsonl")
+    first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])["candidates"]
+    assert [(c["same_as"], c["group_votes"]) for c in first] == [(1, 5), (1, 5), (3, 2), (3, 2)]
+    _, table = prepare(studio, mas=None, group="embed:a/b")
+    assert table.num_rows == 1  # the other instruction alone
+    # A new answer groups its instruction anew; the newest run counts.
+    studio.db.write(lambda con: candidates.add_human(con, 1, "a new one", "me"))
+    _, table = prepare(studio, mas=None, group="embed:a/b")
+    assert table.num_rows == 2
+    studio.db.write(
+        lambda con: groups.ingest_groups(con, shard("2", [(1, 1), (2, 2), (3, 2), (4, 4), (9, 1)]), scorer, 2)
+    )
+    assert [c.group_votes for c in studio.review_item(instruction_id=1).candidates][:4] == [1, 5, 5, 1]
+    assert "without groups" in prepare(studio, mas=None, group="off")["message"]
+    assert [c.group_votes for c in studio.review_item(instruction_id=1).candidates][:4] == [None] * 4
+
+
+def test_grouping_comes_after_scoring() -> None:
+    steps = plans.score_steps(ScoreConfig("p", "clip:a", group="judge:b"))
+    assert [(s.policy, s.mas, s.group) for s in steps] == [("p", "clip:a", None), (None, None, "judge:b")]
+    assert len(plans.score_steps(ScoreConfig(None, None, group="off"))) == 1

@@ -49,3 +49,11 @@ def test_the_switch_lists_who_has_scored_and_is_drawn_once(studio) -> None:
     ]  # fmt: skip
     assert switch.value == ids["clip:/models/a"] and switch.visible
     assert "value" not in _draw_switch(studio, now)[0]  # skipped: nothing changed
+
+
+def test_votes_by_meaning_stand_beside_the_votes(studio) -> None:
+    alone = drawn(studio, votes=2, group_votes=2)  # alone in its group: the votes say it
+    assert "say this" not in alone and "×2" not in alone  # imported ones have no votes of their own to show
+    html = drawn(studio, votes=2, group_votes=6)
+    assert "6 of 2 samples say this, 2 in these very words." in html and "6/2" in html
+    assert "6 of 2 samples say this." in drawn(studio, votes=0, group_votes=6).replace("6 of 0", "6 of 2")
