@@ -37,6 +37,7 @@ Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the worksp
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Policy = Annotated[str, typer.Option(help="hub id or folder; default: the workspace's own")]
 POLL_SECONDS = 0.3
+BatchSize = Annotated[int, typer.Option(help="instructions at a time; 0 = as many as fit into memory")]
 CLEAR = "\r\x1b[K"  # the terminal's current line
 MODEL_OPTIONS = {
     "dtype": "auto, float32, bfloat16 or float16",
@@ -164,7 +165,7 @@ def sample(
     max_new_tokens: int = 128,
     limit: Annotated[int, typer.Option(help="the first N instructions; 0 = all")] = 0,
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: BatchSize = 0,
     as_json: Json = False,
 ) -> None:
     """Sample K candidate answers for every instruction of the train split."""
@@ -183,7 +184,7 @@ def score(
     policy: Policy = "",
     mas: Annotated[str, typer.Option(help="alignment scorer; default: the workspace's own")] = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
-    batch_size: int = 16,
+    batch_size: BatchSize = 0,
     as_json: Json = False,
 ) -> None:
     """Compute log-probs by the policy and MAS by the scorer for every candidate that lacks them."""
@@ -320,7 +321,7 @@ def _model(name: str) -> str | None:
 def follow(client: Client | Local, run: dict) -> dict:
     """Show a run's progress on stderr until it ends; Ctrl-C stops it. Raises M3poError unless it finished."""
     live = sys.stderr.isatty()
-    told = 0
+    told, estimate = 0, ""
 
     def tell_warnings() -> None:
         nonlocal told
@@ -333,6 +334,9 @@ def follow(client: Client | Local, run: dict) -> dict:
             time.sleep(POLL_SECONDS)
             run = client.call("run", run_id=run["id"])
             tell_warnings()
+            if not estimate and run["message"].startswith("Memory: "):
+                estimate = run["message"]
+                print(f"{CLEAR if live else ''}{estimate}", file=sys.stderr)
             if live:
                 print(f"{CLEAR}{_progress(run)}", end="", file=sys.stderr, flush=True)
     except KeyboardInterrupt:

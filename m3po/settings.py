@@ -91,7 +91,7 @@ class SampleConfig(ModelOptions):
     max_new_tokens: int = 128
     limit: int = 0  # 0 = every instruction
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int = 0  # 0 = as many instructions as fit into memory, at most 16 on a CPU
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,7 +100,7 @@ class SampleConfig(ModelOptions):
         _check(0 < self.top_p <= 1, "top_p", self.top_p, "give a value above 0, at most 1")
         _check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")
         _check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
+        _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,13 @@ class ScoreConfig(ModelOptions):
     policy: str | None
     mas: str | None
     adapter: str | None = None
-    batch_size: int = 16
+    batch_size: int = 0  # 0 = as many instructions as fit into memory, at most 16 on a CPU
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.policy or self.mas):
             raise UsageError("There is no model to score with: give --policy or --mas, or name them in config.toml.")
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
+        _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
 
 
 @dataclass(frozen=True)
@@ -191,14 +191,14 @@ class EvaluateConfig(ModelOptions):
     adapter: str | None = None
     split: str = "heldout"
     max_new_tokens: int = 128
-    batch_size: int = 32
+    batch_size: int = 0  # 0 = as many instructions as fit into memory, at most 32 on a CPU
     limit: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self.split in ("tune", "heldout"), "split", self.split, "choose tune or heldout")
         _check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
+        _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
         _check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
 
 

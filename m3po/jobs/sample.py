@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from m3po.jobs.batches import Item, run_batches
-from m3po.jobs.policies import load_policy
+from m3po.jobs.policies import BatchPlan, load_policy, plan_batch
 from m3po.jobs.schemas import SAMPLE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
@@ -22,8 +22,6 @@ from m3po.text import same_answer_key
 
 if TYPE_CHECKING:
     from m3po.models.policy import Answer
-
-_MAX_ROWS = 512  # answers decoded at once: more fill the memory and gain no speed
 
 
 def run(job: Worker) -> dict:
@@ -36,7 +34,7 @@ def run(job: Worker) -> dict:
     todo = [row for row in rows if row["instruction_id"] not in finished]
     job.progress(0, len(rows), "instructions", message="Loading the model")
     fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
-    answers = 0
+    answers, plan = 0, BatchPlan(0)
     if todo:
         policy = load_policy(job, config)
 
@@ -55,9 +53,16 @@ def run(job: Worker) -> dict:
             answers += sum(map(len, merged))
             return merged
 
-        batch_size = max(1, min(config.batch_size, _MAX_ROWS // config.k))
+        plan = plan_batch(policy, todo, "sample", config.batch_size, answer=config.max_new_tokens, k=config.k)
         done, skipped = run_batches(
-            job, todo, work, SAMPLE_OUTPUT, batch_size=batch_size, done=len(rows) - len(todo), total=len(rows)
+            job,
+            todo,
+            work,
+            SAMPLE_OUTPUT,
+            batch_size=plan.size,
+            done=len(rows) - len(todo),
+            total=len(rows),
+            message=plan.sentence,
         )
     else:
         done = skipped = 0
@@ -67,6 +72,7 @@ def run(job: Worker) -> dict:
         "sampled": len(rows) - len(todo) + done,
         "answers": answers,
         "skipped": skipped,
+        "memory": plan.sentence,
     }
 
 

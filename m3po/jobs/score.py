@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
 from m3po.jobs.batches import Item, run_batches
-from m3po.jobs.policies import load_policy
+from m3po.jobs.policies import MOST_ON_CPU, BatchPlan, load_policy, plan_batch
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
@@ -37,20 +37,27 @@ def run(job: Worker) -> dict:
         "mas_fingerprint": model_fingerprint(config.mas.removeprefix("clip:")) if config.mas else None,
     }
     done = skipped = candidates = 0
+    plan = BatchPlan(config.batch_size or MOST_ON_CPU["score"])
     if todo:
         scoring = _Scoring(job, config, todo)
+        if scoring.policy:
+            longest = max(len(text) for row in todo for text in row["texts"])
+            plan = plan_batch(scoring.policy, todo, "score", config.batch_size, answer=1 + longest // 3)
         done, skipped = run_batches(
             job,
             todo,
             scoring.work,
             SCORE_OUTPUT,
-            batch_size=config.batch_size,
+            batch_size=plan.size,
             done=len(rows) - len(todo),
             total=len(rows),
+            message=plan.sentence,
         )
         candidates = scoring.candidates
     job.progress(len(rows), len(rows), "instructions")
-    return {**result, "scored": len(rows) - len(todo) + done, "candidates": candidates, "skipped": skipped}
+    return {**result, "scored": len(rows) - len(todo) + done, "candidates": candidates, "skipped": skipped} | {
+        "memory": plan.sentence
+    }
 
 
 def _policy_fingerprint(config: ScoreConfig) -> str | None:
