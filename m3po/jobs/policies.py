@@ -45,18 +45,21 @@ def load_policy(job: Worker, config: SampleConfig | ScoreConfig | EvaluateConfig
 def plan_batch(policy: Policy, rows: Sequence[dict], kind: str, asked: int, *, answer: int, k: int = 1) -> BatchPlan:
     """How many of `rows` to take at a time: `asked`, or where that is 0 as many as fit into the free memory.
 
-    `answer` is the longest answer in tokens, `k` the answers an instruction; see m3po.models.memory for the formula.
+    `answer` is the longest answer in tokens, `k` the most answers to an instruction; the formula is
+    in m3po.models.memory.
     """
     on_gpu = policy.device.type == "cuda"
     most = (MOST_ON_GPU if on_gpu else MOST_ON_CPU)[kind]
-    most, asked = (min(size, max(1, _MOST_ANSWERS // k)) for size in (most, asked))
+    if kind != "score":
+        most, asked = (min(size, max(1, _MOST_ANSWERS // k)) for size in (most, asked))
     shape, free = policy.core.shape(), memory.free_memory()
     prompt = _longest_prompt(policy, rows)
     if shape is None or free is None or prompt is None:
         return BatchPlan(asked or most)
     number = policy.model.dtype.itemsize
     if kind == "score":
-        each, once = memory.scoring_bytes(shape, prompt, number), memory.scoring_once(shape, prompt, answer, number)
+        each = memory.scoring_bytes(shape, prompt, number)
+        once = memory.scoring_once(shape, prompt, answer, k * (asked or most), number)
     else:
         each, once = memory.sampling_bytes(shape, prompt, answer, k, number), 0.0
     size = asked or memory.batch_that_fits(free, each, most, once)

@@ -42,7 +42,8 @@ def run(job: Worker) -> dict:
         scoring = _Scoring(job, config, todo)
         if scoring.policy:
             longest = max(len(text) for row in todo for text in row["texts"])
-            plan = plan_batch(scoring.policy, todo, "score", config.batch_size, answer=1 + longest // 3)
+            most = max(len(row["texts"]) for row in todo)
+            plan = plan_batch(scoring.policy, todo, "score", config.batch_size, answer=1 + longest // 3, k=most)
         done, skipped = run_batches(
             job,
             todo,

@@ -6,8 +6,8 @@ key-value cache over all layers, b = bytes of a number, P = tokens of a prompt w
 - weights       the files' own bytes, at the number type that they are loaded in;
 - sampling      one instruction with K answers:  C b (P + K (P + R))  +  b max(P, K) (8 H + 3 I)  +  24 K V
                 (prompt's and answers' cache, one layer's activations, logits with their probabilities and sums);
-- scoring       one instruction:  C b P  +  b P (8 H + 3 I),  and once, for the answers that are computed together,
-                12 bytes for each of LOGIT_BUDGET logits, and their cache;
+- scoring       one instruction:  C b P  +  b P (8 H + 3 I),  and once, for each of the answers that are computed
+                together (at most LOGIT_BUDGET logits),  12 R V  +  C b (P + R)  +  b R (8 H + 3 I);
 - training      one pair, T = 2 (P + R):  b T L H with gradient checkpointing, b T L (16 H + 4 I) without, one layer's
                 b T (16 H + 4 I), and 16 bytes for each weight of the adapter (itself, its gradient, two moments).
 
@@ -119,11 +119,11 @@ def scoring_bytes(shape: ModelShape, prompt: int, number_bytes: float) -> float:
     return number_bytes * prompt * (shape.cache + 8 * shape.hidden + 3 * shape.inner)
 
 
-def scoring_once(shape: ModelShape, prompt: int, answer: int, number_bytes: float) -> float:
-    """Memory of the answers that are scored together, however many instructions there are."""
-    rows = max(1, LOGIT_BUDGET // max(1, answer * shape.vocabulary))
+def scoring_once(shape: ModelShape, prompt: int, answer: int, answers: int, number_bytes: float) -> float:
+    """Memory of those of `answers` that are scored together: as many as the budget of logits allows."""
+    rows = max(1, min(answers, LOGIT_BUDGET // max(1, answer * shape.vocabulary)))
     work = shape.cache * (prompt + answer) + answer * (8 * shape.hidden + 3 * shape.inner)
-    return 12 * LOGIT_BUDGET + number_bytes * rows * work
+    return rows * (12 * answer * shape.vocabulary + number_bytes * work)
 
 
 def training_bytes(

@@ -43,7 +43,7 @@ def rows(tmp_path_factory) -> list[dict]:
 def test_where_memory_is_ample_a_cpu_takes_what_it_always_took(policy: Policy, rows: list[dict]) -> None:
     if policy.device.type != "cpu":
         pytest.skip("a GPU takes more")
-    sizes = {kind: plan_batch(policy, rows, kind, 0, answer=128, k=8 if kind == "sample" else 1) for kind in
+    sizes = {kind: plan_batch(policy, rows, kind, 0, answer=128, k=1 if kind == "evaluate" else 8) for kind in
              ("sample", "score", "evaluate")}  # fmt: skip
     assert {kind: plan.size for kind, plan in sizes.items()} == {"sample": 16, "score": 16, "evaluate": 32}
     for plan in sizes.values():
