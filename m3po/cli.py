@@ -44,6 +44,7 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Policy = Annotated[str, typer.Option(help="hub id or folder (sample: remote:MODEL@URL too); default: the workspace's")]
 POLL_SECONDS = 0.3
 MAP_HELP = f"a column by hand, repeatable; fields: {', '.join(FIELDS)}"
+BatchSize = Annotated[int, typer.Option(help="instructions at a time; 0 = as many as fit into memory")]
 CLEAR = "\r\x1b[K"  # the terminal's current line
 MODEL_OPTIONS = {
     "dtype": "auto, float32, bfloat16 or float16",
@@ -182,7 +183,7 @@ def sample(
     max_new_tokens: int = 128,
     limit: Annotated[int, typer.Option(help="the first N instructions; 0 = all")] = 0,
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: BatchSize = 0,
     concurrency: Annotated[int, typer.Option(help="requests in flight, for a remote policy")] = 8,
     pilot: Annotated[int, typer.Option(help="only N instructions, 16 answers each: yield and cost at each K")] = 0,
     system: Annotated[str, typer.Option(help="a system text in place of the instruction's own")] = "",
@@ -212,7 +213,7 @@ def score(
     policy: Policy = "",
     mas: Annotated[str, typer.Option(help="KIND:MODEL or a weighted mean; default: the workspace's own")] = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
-    batch_size: int = 16,
+    batch_size: BatchSize = 0,
     group: Annotated[str, typer.Option(help="embed:MODEL or judge:MODEL groups answers by meaning; off")] = "",
     as_json: Json = False,
 ) -> None:
@@ -400,7 +401,7 @@ def follow(client: Client | Local, run: dict) -> dict:
 def watch(client: Client | Local, run: dict) -> dict:
     """Show a run's progress and warnings on stderr until it ends; Ctrl-C stops it. Returns it as it is then."""
     live = sys.stderr.isatty()
-    told = 0
+    told, estimate = 0, ""
 
     def tell_warnings() -> None:
         nonlocal told
@@ -413,6 +414,9 @@ def watch(client: Client | Local, run: dict) -> dict:
             time.sleep(POLL_SECONDS)
             run = client.call("run", run_id=run["id"])
             tell_warnings()
+            if not estimate and run["message"].startswith("Memory: "):
+                estimate = run["message"]
+                print(f"{CLEAR if live else ''}{estimate}", file=sys.stderr)
             if live:
                 print(f"{CLEAR}{_progress(run)}", end="", file=sys.stderr, flush=True)
     except KeyboardInterrupt:

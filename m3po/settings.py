@@ -103,7 +103,7 @@ class SampleConfig(ModelOptions):
     max_new_tokens: int = 128
     limit: int = 0  # 0 = every instruction
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int = 0  # 0 = as many instructions as fit into memory, at most 16 on a CPU
     concurrency: int = 8  # requests in flight, for a remote policy
     pilot: int = 0  # this many instructions from all over the train split; 0 = no pilot
     system: str | None = None  # a system text in place of the instruction's own
@@ -128,7 +128,7 @@ class SampleConfig(ModelOptions):
         _check(0 < self.top_p <= 1, "top_p", self.top_p, "give a value above 0, at most 1")
         _check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")
         _check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
+        _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class ScoreConfig(ModelOptions):
     policy: str | None
     mas: str | None
     adapter: str | None = None
-    batch_size: int = 16
+    batch_size: int = 0  # 0 = as many instructions as fit into memory, at most 16 on a CPU
     activate: bool = True
     group: str | None = None
 
@@ -155,7 +155,7 @@ class ScoreConfig(ModelOptions):
         check_address(self.mas)
         if self.mas:
             parse_scorer(self.mas)
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
+        _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class EvaluateConfig(ModelOptions):
     adapter: str | None = None
     split: str = "heldout"
     max_new_tokens: int = 128
-    batch_size: int = 32
+    batch_size: int = 0  # 0 = as many instructions as fit into memory, at most 32 on a CPU
     limit: int = 0
 
     def __post_init__(self) -> None:
@@ -239,7 +239,7 @@ class EvaluateConfig(ModelOptions):
         check_weights(self.policy, "Evaluation answers")
         _check(self.split in ("tune", "heldout"), "split", self.split, "choose tune or heldout")
         _check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more")
+        _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
         _check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
 
 

@@ -14,7 +14,7 @@ import pytest
 from workspaces import make_images, make_workspace
 
 from m3po.bridge import Listener
-from m3po.cli import main
+from m3po.cli import follow, main
 from m3po.studio import Studio
 from m3po.training.presets import build_train_config, train_command
 
@@ -129,7 +129,7 @@ def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, here, words, sen
         (("import", "{ws}", "{tmp}", "--split", "test"), "choose one of train"),
         (("sample", "{ws}", "--policy", "x", "--k", "0"), "k = 0"),
         (("sample", "{ws}", "--policy", "x", "--temperature", "nan"), "temperature"),
-        (("score", "{ws}", "--policy", "x", "--batch-size", "0"), "batch_size"),
+        (("score", "{ws}", "--policy", "x", "--batch-size", "-1"), "batch_size"),
         (("score", "{ws}", "--mas", "blip:x"), "no kind of scorer 'blip'"),
         (("scorers", "{ws}", "--use", "3"), "There is no scorer 3"),
         (("select", "{ws}", "--rule", "best"), "choose one of m3po"),
@@ -171,6 +171,20 @@ def test_model_options_reach_the_job(tmp_path, here, monkeypatch):
     config = build_train_config("p", "demo", {name: str(value) for name, value in wanted.items()})
     assert config.model_options() == wanted
     assert "--set trust_remote_code=True" in train_command("ws", config)
+
+
+def test_the_estimate_and_warnings_are_told_once_while_the_run_is_at_work(capsys, monkeypatch):
+    monkeypatch.setattr("m3po.cli.POLL_SECONDS", 0)
+    states = [("queued", ""), ("running", "Loading"), *[("running", "Memory: 1 GiB of weights")] * 2, ("finished", "")]
+    runs = iter([{"id": 1, "kind": "sample", "state": state, "message": text} for state, text in states])
+    lists = iter([[], ["first"], ["first", "second"], ["first", "second"], ["first", "second"]])
+
+    class Client:
+        def call(self, method, **_):
+            return next(runs) if method == "run" else next(lists)
+
+    assert follow(Client(), next(runs))["state"] == "finished"
+    assert capsys.readouterr().err.splitlines() == ["warning: first", "Memory: 1 GiB of weights", "warning: second"]
 
 
 def test_wrong_usage_is_exit_2(tmp_path):

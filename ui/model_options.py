@@ -12,21 +12,23 @@ from m3po.settings import ATTENTIONS, DTYPES, QUANTISATIONS, ModelOptions
 from ui.form import numbers
 
 _NAMES = [field.name for field in dataclasses.fields(ModelOptions)]
-_OWN = "the model's own"
 
 
 def build_model_options(prefix: str) -> list[Component]:
     """The fields, in the order of ModelOptions; `prefix` begins their ids."""
     with gr.Accordion("Model options", open=False, elem_id=f"{prefix}-model-options"):
-        with gr.Row(elem_classes="settings many"):
+        with gr.Row(elem_classes="settings"):
             dtype = gr.Dropdown(list(DTYPES), value="auto", label="Number type", filterable=False)
-            attention = gr.Dropdown(_choices(ATTENTIONS, _OWN), value="", label="Attention", filterable=False)
+            attention = gr.Dropdown(_choices(ATTENTIONS, "default"), value="", label="Attention", filterable=False)
             quantise = gr.Dropdown(_choices(QUANTISATIONS, "no"), value="", label="Quantise", filterable=False)
-            device_map = gr.Textbox("", label="Device", placeholder="auto, cuda:1")
-            max_pixels = gr.Number(
-                0, label="Max pixels, 0 = own", precision=0, minimum=0, elem_id=f"{prefix}-max-pixels"
+        with gr.Row(elem_classes="settings"):
+            device_map = gr.Textbox("", label="Device", placeholder="auto, cuda:1", lines=1, max_lines=1)
+            max_pixels, min_pixels = (
+                gr.Number(
+                    0, label=f"{word.title()} pixels (0 own)", precision=0, minimum=0, elem_id=f"{prefix}-{word}-pixels"
+                )
+                for word in ("max", "min")
             )
-            min_pixels = gr.Number(0, label="Min pixels, 0 = own", precision=0, minimum=0)
         trust = gr.Checkbox(
             False,
             label="Run Python code that comes with the model",

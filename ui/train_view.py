@@ -27,6 +27,7 @@ def draw_preview(preview: dict) -> Markup:
             tag("dl", *cells, class_="figures"),
             tag("p", "From the selection ", tag("code", code[:12], title=code), class_="quiet") if code else "",
             tag("ul", *problems, class_="problems", role="alert") if problems else "",
+            tag("p", preview["memory"], class_="quiet") if preview.get("memory") else "",
             tag("p", "Exact command", class_="field-label"),
             tag("pre", preview["command"], class_="command", id="train-command", tabindex="0"),
         ]

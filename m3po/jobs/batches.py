@@ -8,9 +8,7 @@ seconds.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import sys
 import time
 import warnings
 from collections import deque
@@ -26,6 +24,7 @@ from PIL import Image
 from m3po.errors import BadInputError
 from m3po.images import load_rgb
 from m3po.jobs.worker import Worker
+from m3po.models.memory import is_out_of_memory, release_memory
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -52,18 +51,27 @@ Ask = Callable[[dict], Awaitable[list[dict]]]  # a row of the input -> its outpu
 
 
 def run_batches(
-    job: Worker, rows: list[dict], work: Work, schema: pa.Schema, *, batch_size: int, done: int, total: int
+    job: Worker,
+    rows: list[dict],
+    work: Work,
+    schema: pa.Schema,
+    *,
+    batch_size: int,
+    done: int,
+    total: int,
+    message: str = "",
 ) -> tuple[int, int]:
     """Give `rows` to `work` in batches; it returns output rows for each item. Returns (finished, skipped)
     instructions.
 
-    `done` of `total` were finished by an earlier attempt. Raises RunStopped when asked to stop, after writing
-    what was done; a batch of one that does not fit into memory raises what the device raised.
+    `done` of `total` were finished by an earlier attempt; `message` is told until the first batch is done. Raises
+    RunStopped when asked to stop, after writing what was done; a batch of one that does not fit into memory raises
+    what the device raised.
     """
     shards = _Shards(job, schema)
     skipped = 0
     queue: deque[list[dict]] = deque([rows])
-    job.progress(done, total, "instructions")
+    job.progress(done, total, "instructions", message=message)
     with ThreadPoolExecutor(2) as pool, _warnings_told(job), shards:
         loading: dict[int, list[Future]] = {}
         while queue:
@@ -96,7 +104,7 @@ def run_batches(
                 queue.extendleft(reversed(_halves([item.row for item in items])))
                 continue
             except Exception as error:
-                if not _is_out_of_memory(error) or len(items) == 1:
+                if not is_out_of_memory(error) or len(items) == 1:
                     raise
                 batch_size = max(1, len(items) // 2)
                 queue.extendleft(reversed(_halves([item.row for item in items])))
@@ -104,7 +112,7 @@ def run_batches(
                 shards.add(results)
                 job.progress(done + shards.finished + skipped, total, "instructions")
                 continue
-            _free_memory()  # after the except clause: its traceback holds the tensors
+            release_memory()  # after the except clause: its traceback holds the tensors
             job.emit("warning", message=f"Out of memory: going on with {batch_size} instructions at a time.")
     return shards.finished, skipped
 
@@ -195,21 +203,6 @@ def _skip(job: Worker, row: dict, error: Exception) -> int:
 def _halves(rows: list[dict]) -> list[list[dict]]:
     middle = (len(rows) + 1) // 2
     return [part for part in (rows[:middle], rows[middle:]) if part]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return (
-        isinstance(error, MemoryError)
-        or "OutOfMemory" in type(error).__name__
-        or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())
-    )
-
-
-def _free_memory() -> None:
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from m3po.errors import JobError
 from m3po.evaluation.metrics import summarise
 from m3po.jobs.batches import Item, run_batches
-from m3po.jobs.policies import load_policy
+from m3po.jobs.policies import load_policy, plan_batch
 from m3po.jobs.schemas import EVALUATE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
@@ -42,7 +42,17 @@ def run(job: Worker) -> dict:
             ]
 
         job.check_stop()
-        run_batches(job, open_rows, work, EVALUATE_OUTPUT, batch_size=config.batch_size, done=done, total=len(rows))
+        plan = plan_batch(policy, open_rows, "evaluate", config.batch_size, answer=config.max_new_tokens)
+        run_batches(
+            job,
+            open_rows,
+            work,
+            EVALUATE_OUTPUT,
+            batch_size=plan.size,
+            done=done,
+            total=len(rows),
+            message=plan.sentence,
+        )
         job.progress(len(rows), len(rows), "instructions")
     texts = _read_answers(job)
     answered = [{**row, "text": texts[row["instruction_id"]]} for row in rows if row["instruction_id"] in texts]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from m3po.jobs import plans
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
+from m3po.models import memory
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -20,10 +22,11 @@ from m3po.settings import (
 from m3po.store import candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
-from m3po.training.presets import MIN_PAIRS, count_steps, parse_losses, train_command
+from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
 from m3po.types import Run
 
 FEW_STEPS = 10
+PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
 
 
 def preview(workspace: Workspace, config: TrainConfig) -> dict:
@@ -34,6 +37,7 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         selection = selections.latest_selection(con)
         counts = decisions.pair_counts(con, selection, config.only)
         info = selections.selection_info(con, selection)
+        need, memory_problems = _estimate(con, config)
         problems = []
         steps = count_steps(config, counts["pairs"])
         if counts["pairs"] < MIN_PAIRS:
@@ -59,10 +63,36 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
             **counts,
             "machine": counts["pairs"] - counts["human"],
             "selection": info["content_hash"] if info else "",
-            "problems": problems,
+            "problems": problems + memory_problems,
+            "memory": need,
         }
 
     return workspace.db.read(read) | {"command": train_command(str(workspace.path), config)}
+
+
+def _estimate(con: Connection, config: TrainConfig) -> tuple[str, list[str]]:
+    """What a step takes of memory, in a sentence, and a problem where it is more than is free; see
+    m3po.models.memory for the formula. Empty for a model that is not in a folder here."""
+    folder = Path(config.policy).expanduser()
+    shape, free = memory.read_shape(folder) if folder.is_dir() else None, memory.free_memory()
+    if shape is None or free is None:
+        return "", []
+    number = 2 if config.dtype == "bfloat16" or (config.dtype == "auto" and memory.gpu_in_sight()) else 4
+    need = memory.training_bytes(
+        shape,
+        memory.image_tokens(folder) + PROMPT_TEXT_TOKENS,
+        candidates.longest_answer(con) or PROMPT_TEXT_TOKENS,
+        pairs=config.batch_size,
+        rank=config.lora_r,
+        checkpointing=find_preset(config.preset).gradient_checkpointing,
+        number_bytes=number,
+    )
+    if config.quantise:
+        need -= shape.weight_bytes(number) - shape.weight_bytes(0.5 if config.quantise == "4bit" else 1)
+    sentence = f"A step takes about {memory.say(need)} of memory; {memory.say(free)} are free."
+    if need <= free:
+        return sentence, []
+    return sentence, [f"{sentence} Set a smaller batch_size and more gradient_accumulation, or quantise the model."]
 
 
 def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig, evaluate: bool) -> int:

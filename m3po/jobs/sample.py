@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from m3po.errors import ModelError
 from m3po.images import encode_rgb
 from m3po.jobs.batches import Item, run_batches, walk_concurrently
-from m3po.jobs.policies import load_policy
+from m3po.jobs.policies import load_policy, plan_batch
 from m3po.jobs.schemas import SAMPLE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from m3po.models.policy import Answer
 
 MIN_PATIENCE = 16  # instructions in a row that a server may fail to answer before the run is given up
-_MAX_ROWS = 512  # answers decoded at once: more fill the memory and gain no speed
 
 
 def run(job: Worker) -> dict:
@@ -86,10 +85,18 @@ def _sample_here(
         )
         return [merge_answers(item.id, row) for item, row in zip(items, sampled, strict=True)]
 
-    batch_size = max(1, min(config.batch_size, _MAX_ROWS // config.k))
+    plan = plan_batch(policy, todo, "sample", config.batch_size, answer=config.max_new_tokens, k=config.k)
+    notes["memory"] = plan.sentence
     began = time.monotonic()
     return began, *run_batches(
-        job, todo, work, SAMPLE_OUTPUT, batch_size=batch_size, done=total - len(todo), total=total
+        job,
+        todo,
+        work,
+        SAMPLE_OUTPUT,
+        batch_size=plan.size,
+        done=total - len(todo),
+        total=total,
+        message=plan.sentence,
     )
 
 

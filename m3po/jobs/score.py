@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
 from m3po.jobs.batches import Item, run_batches
-from m3po.jobs.policies import load_policy
+from m3po.jobs.policies import MOST_ON_CPU, BatchPlan, load_policy, plan_batch
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
@@ -41,20 +41,28 @@ def run(job: Worker) -> dict:
         "mas_fingerprint": scorer_fingerprint(parse_scorer(config.mas).parts[0]) if config.mas else None,
     }
     done = skipped = candidates = 0
+    plan = BatchPlan(config.batch_size or MOST_ON_CPU["score"])
     if todo:
         scoring = _Grouping(job, config) if config.group else _Scoring(job, config, todo)
+        if not config.group and scoring.policy:
+            longest = max(len(text) for row in todo for text in row["texts"])
+            most = max(len(row["texts"]) for row in todo)
+            plan = plan_batch(scoring.policy, todo, "score", config.batch_size, answer=1 + longest // 3, k=most)
         done, skipped = run_batches(
             job,
             todo,
             scoring.work,
             SCORE_OUTPUT,
-            batch_size=config.batch_size,
+            batch_size=plan.size,
             done=len(rows) - len(todo),
             total=len(rows),
+            message=plan.sentence,
         )
         candidates = scoring.candidates
     job.progress(len(rows), len(rows), "instructions")
-    return {**result, "scored": len(rows) - len(todo) + done, "candidates": candidates, "skipped": skipped}
+    return {**result, "scored": len(rows) - len(todo) + done, "candidates": candidates, "skipped": skipped} | {
+        "memory": plan.sentence
+    }
 
 
 def _policy_fingerprint(config: ScoreConfig) -> str | None:

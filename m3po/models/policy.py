@@ -19,9 +19,9 @@ from m3po.errors import BadInputError
 from m3po.models.chat import AnswerTokens, ChatFormat, Messages, count_images
 from m3po.models.decoding import pick_tokens, row_keys, uniforms
 from m3po.models.loading import load_policy_model
+from m3po.models.memory import LOGIT_BUDGET
 from m3po.models.prefix import Prefix, PrefixModel
 
-_LOGIT_BUDGET = 2**25  # float32 logits held at once when scoring: 128 MiB
 _ROOM = 32  # cache columns allocated ahead while decoding
 
 
@@ -302,7 +302,7 @@ def _chunks(places: list[tuple[int, int]], encoded: list[list[AnswerTokens]], vo
     """Cut the answers, sorted by length, into batches whose logits stay within the budget."""
     chunk: list[tuple[int, int]] = []
     for place in places:
-        if chunk and (len(chunk) + 1) * _size(encoded, place) * vocabulary > _LOGIT_BUDGET:
+        if chunk and (len(chunk) + 1) * _size(encoded, place) * vocabulary > LOGIT_BUDGET:
             yield chunk
             chunk = []
         chunk.append(place)

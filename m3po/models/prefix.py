@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from m3po.errors import BadInputError
 from m3po.models.chat import ChatFormat
 from m3po.models.decoding import can_share, select_rows
+from m3po.models.memory import ModelShape, shape_of
 
 
 @dataclass
@@ -52,6 +53,10 @@ class PrefixModel:
         forward = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in forward
         self._keeps_logits = "logits_to_keep" in forward
+
+    def shape(self) -> ModelShape | None:
+        """What an estimate of memory needs of the model (m3po.models.memory)."""
+        return shape_of((name, tuple(p.shape), p.element_size()) for name, p in self.model.named_parameters())
 
     def encode(self, texts: list[str], images: list[Sequence[Image.Image]]) -> dict:
         inputs = dict(self.chat.encode_prompts(texts, images).to(self.device))

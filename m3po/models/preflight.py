@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from m3po.errors import ModelError
+from m3po.models.memory import gpu_in_sight
 from m3po.settings import ModelOptions, parse_remote
 
 Config = TypeVar("Config", bound=ModelOptions)
@@ -28,7 +29,6 @@ NEED_TORCHVISION = {
     "muse_glimmer", "muse_spark", "nemotron_h_omni", "perception_lm", "qwen2_5_vl", "qwen2_vl", "qwen3_5",
     "qwen3_5_moe", "qwen3_vl", "qwen3_vl_moe", "qwen4_exp", "smolvlm", "video_llama_3", "video_llava",
 }  # fmt: skip
-_GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and a GPU seen from inside Windows' Linux
 TORCHVISION = (
     "needs torchvision for its processor: install the torchvision build that goes with this torch "
     "(see pytorch.org), then try again"
@@ -68,7 +68,7 @@ def check_policy(name: str, adapter: str | None = None, options: ModelOptions | 
 def check_packages(options: ModelOptions) -> None:
     """Raise ModelError where an option asks for a package or a device that is not here."""
     if options.quantise:
-        if not any(Path(path).exists() for path in _GPU_FILES):
+        if not gpu_in_sight():
             raise ModelError(
                 f"quantise = {options.quantise} needs a GPU, and this machine has none: leave it out, or run there."
             )

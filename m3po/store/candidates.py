@@ -126,6 +126,12 @@ def scorer_id(con: Connection, kind: str, name: str, fingerprint: str) -> int:
     )
 
 
+def longest_answer(con: Connection) -> int | None:
+    """Tokens of the longest answer with a log-prob by the active scorer; None when there is none."""
+    scorer = active_scorer(con, "logp")
+    return scalar(con, "SELECT max(n_tokens) FROM logprobs WHERE scorer_id = ?", [scorer])
+
+
 def set_scorer_range(con: Connection, scorer: int, low: float | None, high: float | None) -> None:
     con.execute("UPDATE scorers SET range_low = ?, range_high = ? WHERE scorer_id = ?", [low, high, scorer])
 

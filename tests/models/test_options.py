@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from m3po.errors import ModelError, UsageError
-from m3po.models import preflight
+from m3po.models import memory, preflight
 from m3po.models.policy import Policy
 from m3po.settings import EvaluateConfig, ModelOptions, SampleConfig, ScoreConfig, TrainConfig
 from m3po.text import build_messages
@@ -68,7 +68,7 @@ def test_what_cannot_be_is_said_before_the_weights_are_read(tiny_policy: Path, t
 
 
 def test_quantisation_wants_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(preflight, "_GPU_FILES", (str(tmp_path),))  # a machine with a GPU
+    monkeypatch.setattr(memory, "GPU_FILES", (str(tmp_path),))  # a machine with a GPU
     with pytest.raises(ModelError, match="quantise = 8bit needs the package bitsandbytes: pip install bitsandbytes"):
         preflight.check_policy("some/model", options=ModelOptions(quantise="8bit"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from trl import DPOConfig, DPOTrainer
 from m3po.errors import JobError, RunStopped
 from m3po.images import load_rgb
 from m3po.models.policy import Policy
+from m3po.settings import ModelOptions, TrainConfig
 from m3po.text import build_messages
-from m3po.training.adapters import build_lora_config, check_trainable, find_language_model
+from m3po.training.adapters import build_lora_config, check_language_model, check_trainable, find_language_model
 from m3po.training.batches import FeatureCache, PairCollator
 from m3po.training.dpo import count_steps, encode_pairs, find_checkpoint, train_pairs
 from m3po.training.presets import build_train_config
@@ -340,3 +342,24 @@ def test_no_telemetry_and_no_model_card(tiny_policy, rows, tmp_path, monkeypatch
     monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", refuse)
     train(tiny_policy, rows[:4], tmp_path, max_steps=1)
     assert PairTrainer._send_telemetry is not DPOTrainer._send_telemetry
+
+
+def test_a_model_without_a_known_language_model_is_refused_before_its_weights(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "git"}))  # no weights there at all
+    with pytest.raises(JobError, match="keeps its language model in an unknown place"):
+        check_language_model(TrainConfig(policy=str(tmp_path)))
+
+
+def test_a_model_with_one_is_let_through(tiny_policy):
+    check_language_model(TrainConfig(policy=str(tiny_policy)))
+
+
+def test_a_run_in_bfloat16_trains_an_adapter_that_can_be_loaded(tiny_policy, rows, tmp_path):
+    reporter = Recorder()
+    result = train(tiny_policy, rows[:4], tmp_path / "run", reporter, max_steps=1, warmup_ratio=0, dtype="bfloat16")
+    assert result["pairs"] == 4 and math.isfinite(reporter.points[0][1]["loss"])
+    options = ModelOptions(dtype="bfloat16")
+    tuned = Policy.load(tiny_policy, tmp_path / "run" / "adapter", options=options)
+    asked = [build_messages("What is it?", 1)], [[tiny.build_image(1)]], [["A boat."]]
+    found, plain = (policy.log_probs(*asked)[0][0] for policy in (tuned, Policy.load(tiny_policy, options=options)))
+    assert found.logp_sum != plain.logp_sum

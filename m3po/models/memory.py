@@ -1,0 +1,200 @@
+"""How much memory a model and a batch take, estimated from the shapes of its weights before anything is computed.
+
+For H = hidden width, I = inner width of the MLP, V = vocabulary, L = layers, C = numbers that one token leaves in the
+key-value cache over all layers, b = bytes of a number, P = tokens of a prompt with its images, R = tokens of an answer:
+
+- weights       the files' own bytes, at the number type that they are loaded in;
+- sampling      one instruction with K answers:  C b (P + K (P + R))  +  b max(P, K) (8 H + 3 I)  +  24 K V
+                (prompt's and answers' cache, one layer's activations, logits with their probabilities and sums);
+- scoring       one instruction:  C b P  +  b P (8 H + 3 I),  and once, for each of the answers that are computed
+                together (at most LOGIT_BUDGET logits),  12 R V  +  C b (P + R)  +  b R (8 H + 3 I);
+- training      one pair, T = 2 (P + R):  b T L H with gradient checkpointing, b T L (16 H + 4 I) without, one layer's
+                b T (16 H + 4 I), and 16 bytes for each weight of the adapter (itself, its gradient, two moments).
+
+The factors of H and I count the tensors of a gated Llama layer that are alive at once (after Korthikanti et al. 2022,
+arXiv 2205.05198, without the attention matrix, which sdpa never holds). An estimate: the vision tower's activations
+and what the allocator wastes are in the fifth of the free memory that is left alone. Where it errs, out of memory
+halves the batch. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+LOGIT_BUDGET = 2**25  # float32 logits held at once when scoring: 128 MiB
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and a GPU seen from inside Windows' Linux
+SHARE = 0.8  # of the free memory that a batch may take
+GIB = 1024**3
+_NUMBER_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_NOT_LANGUAGE = re.compile(r"vision|visual|image|projector|connector|merger|multi_modal|audio|aligner")
+_LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
+_KEY_VALUE = re.compile(r"\.(?:k_proj|v_proj)(?:\.base_layer)?\.weight$")
+_INNER = re.compile(r"\.(?:gate_proj|up_proj|fc1|w1)(?:\.base_layer)?\.weight$")
+_EMBEDDING = re.compile(r"(?:embed_tokens|wte|word_embeddings|tok_embeddings)\.weight$")
+
+Tensors = Iterable[tuple[str, tuple[int, ...], int]]  # name, shape, bytes of a number
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What the formulas need of a model; `cache` and `adapter` are summed over all layers."""
+
+    parameters: int
+    number_bytes: int  # of most of its weights
+    hidden: int
+    inner: int
+    vocabulary: int
+    layers: int
+    cache: int  # numbers that a token leaves in the key-value cache
+    adapter: int  # input and output widths of the linear layers that a LoRA goes on: times its rank, its weights
+
+    def weight_bytes(self, number_bytes: float | None = None) -> float:
+        return self.parameters * (number_bytes or self.number_bytes)
+
+
+def shape_of(tensors: Tensors) -> ModelShape | None:
+    """The shape of a model from its tensors; None where its language model cannot be told."""
+    parameters = hidden = inner = vocabulary = cache = adapter = 0
+    sizes: dict[int, int] = {}
+    layers: set[int] = set()
+    for name, shape, number_bytes in tensors:
+        count = 1
+        for side in shape:
+            count *= side
+        parameters += count
+        sizes[number_bytes] = sizes.get(number_bytes, 0) + count
+        if _NOT_LANGUAGE.search(name) or len(shape) != 2:
+            continue
+        if _EMBEDDING.search(name):
+            vocabulary, hidden = shape
+        if not (layer := _LAYER.search(name)):
+            continue
+        layers.add(int(layer[1]))
+        adapter += sum(shape)
+        if _KEY_VALUE.search(name):
+            cache += shape[0]
+        elif _INNER.search(name):
+            inner = max(inner, shape[0])
+    if not (hidden and layers):
+        return None
+    cache = cache or 2 * hidden * len(layers)  # keys and values in one matrix: at most this much
+    most = max(sizes, key=sizes.__getitem__)
+    return ModelShape(parameters, most, hidden, inner or 4 * hidden, vocabulary, len(layers), cache, adapter)
+
+
+def read_shape(folder: Path) -> ModelShape | None:
+    """The shape of the model in `folder`, from the headers of its safetensors; None where there is none to read."""
+    try:
+        return shape_of(tensor for path in sorted(folder.glob("*.safetensors")) for tensor in _read_header(path))
+    except (OSError, ValueError, KeyError, struct.error):
+        return None
+
+
+def _read_header(path: Path) -> Tensors:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            yield name, tuple(tensor["shape"]), _NUMBER_BYTES.get(tensor["dtype"], 2)
+
+
+def sampling_bytes(shape: ModelShape, prompt: int, answer: int, k: int, number_bytes: float) -> float:
+    """Memory of one instruction while `k` answers of `answer` tokens are drawn after `prompt` tokens."""
+    cache = shape.cache * number_bytes * (prompt + k * (prompt + answer))
+    return cache + number_bytes * max(prompt, k) * (8 * shape.hidden + 3 * shape.inner) + 24 * k * shape.vocabulary
+
+
+def scoring_bytes(shape: ModelShape, prompt: int, number_bytes: float) -> float:
+    """Memory of one instruction's prompt while its answers are scored."""
+    return number_bytes * prompt * (shape.cache + 8 * shape.hidden + 3 * shape.inner)
+
+
+def scoring_once(shape: ModelShape, prompt: int, answer: int, answers: int, number_bytes: float) -> float:
+    """Memory of those of `answers` that are scored together: as many as the budget of logits allows."""
+    rows = max(1, min(answers, LOGIT_BUDGET // max(1, answer * shape.vocabulary)))
+    work = shape.cache * (prompt + answer) + answer * (8 * shape.hidden + 3 * shape.inner)
+    return rows * (12 * answer * shape.vocabulary + number_bytes * work)
+
+
+def training_bytes(
+    shape: ModelShape, prompt: int, answer: int, *, pairs: int, rank: int, checkpointing: bool, number_bytes: float
+) -> float:
+    """Memory of a training step over `pairs` pairs at a time, weights included."""
+    tokens = 2 * pairs * (prompt + answer)
+    layer = 16 * shape.hidden + 4 * shape.inner
+    kept = shape.layers * (shape.hidden if checkpointing else layer)
+    return shape.weight_bytes(number_bytes) + number_bytes * tokens * (kept + layer) + 16 * rank * shape.adapter
+
+
+def image_tokens(folder: Path) -> int:
+    """About how many tokens one image becomes: what the model's files say, else its tower's patches, else 1024."""
+    files = {}
+    for name in ("config.json", "processor_config.json"):
+        try:
+            files[name] = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            files[name] = {}
+    for settings in files.values():
+        for key in ("mm_tokens_per_image", "image_seq_length", "image_seq_len"):
+            if isinstance(settings.get(key), int):
+                return settings[key]
+    vision = files["config.json"].get("vision_config") or {}
+    side, patch = vision.get("image_size"), vision.get("patch_size")
+    return (side // patch) ** 2 if isinstance(side, int) and isinstance(patch, int) and patch else 1024
+
+
+def batch_that_fits(free: float, each: float, most: int, once: float = 0.0) -> int:
+    """How many instructions at a time, from 1 to `most`."""
+    return int(max(1, min(most, (SHARE * free - once) // max(each, 1))))
+
+
+def say(size: float) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 1024**2:.0f} MiB"
+
+
+def gpu_in_sight() -> bool:
+    """Whether this machine seems to have a GPU, asked without torch."""
+    return any(Path(path).exists() for path in GPU_FILES)
+
+
+def free_memory() -> float | None:
+    """Free bytes of the first GPU, or of this machine where there is none; None where neither can be told."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0])
+    if torch is None and gpu_in_sight() and (tool := shutil.which("nvidia-smi")):
+        command = [tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        if done.returncode == 0 and done.stdout.split():
+            return float(done.stdout.split()[0]) * 1024**2
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return None
+    return float(found[1]) * 1024 if found else None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return (
+        isinstance(error, MemoryError)
+        or "OutOfMemory" in type(error).__name__
+        or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())
+    )
+
+
+def release_memory() -> None:
+    """Give back what a batch that did not fit has left behind."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

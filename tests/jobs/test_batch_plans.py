@@ -1,0 +1,88 @@
+"""The batch size that a job finds by itself, and what becomes of one that did not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+
+from m3po.jobs import evaluate
+from m3po.jobs.folder import RunFolder
+from m3po.jobs.policies import plan_batch
+from m3po.jobs.schemas import EVALUATE_INPUT
+from m3po.jobs.worker import Worker
+from m3po.models import memory
+from m3po.models.policy import Policy
+from m3po.settings import EvaluateConfig
+from m3po.text import build_messages
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_policy: Path) -> Policy:
+    return Policy.load(tiny_policy)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory) -> list[dict]:
+    found = []
+    for n in range(7):
+        path = tmp_path_factory.mktemp("images") / f"{n}.png"
+        tiny.build_image(n).save(path)
+        row = {"instruction_id": n, "name": f"'row-{n}' of tiny", "images": [str(path)], "instruction": "Is it a boat?"}
+        row["messages"] = json.dumps(build_messages("Is it a boat?", 1))
+        found.append(row | {"answer": "Yes.", "objects": None, "category": "exist_present"})
+    return found
+
+
+def test_where_memory_is_ample_a_cpu_takes_what_it_always_took(policy: Policy, rows: list[dict]) -> None:
+    if policy.device.type != "cpu":
+        pytest.skip("a GPU takes more")
+    sizes = {kind: plan_batch(policy, rows, kind, 0, answer=128, k=1 if kind == "evaluate" else 8) for kind in
+             ("sample", "score", "evaluate")}  # fmt: skip
+    assert {kind: plan.size for kind, plan in sizes.items()} == {"sample": 16, "score": 16, "evaluate": 32}
+    for plan in sizes.values():
+        assert plan.sentence.startswith("Memory: ") and f"{plan.size} instructions at a time" in plan.sentence
+    assert plan_batch(policy, rows, "sample", 0, answer=128, k=256).size == 2  # 512 answers at once
+
+
+def test_little_memory_makes_it_smaller_and_a_number_is_kept(policy: Policy, rows, monkeypatch) -> None:
+    each = memory.sampling_bytes(policy.core.shape(), 24, 128, 8, 4)
+    monkeypatch.setattr(memory, "free_memory", lambda: 4 * each)
+    assert 1 <= plan_batch(policy, rows, "sample", 0, answer=128, k=8).size < 4
+    assert plan_batch(policy, rows, "sample", 5, answer=128, k=8).size == 5
+    monkeypatch.setattr(memory, "free_memory", lambda: None)
+    assert plan_batch(policy, rows, "sample", 0, answer=128, k=8).sentence == ""
+
+
+def evaluate_here(folder: Path, policy: Path, rows: list[dict], **settings) -> tuple[dict, RunFolder]:
+    run = RunFolder(folder)
+    run.write_config(dataclasses.asdict(EvaluateConfig(policy=str(policy), max_new_tokens=6, **settings)))
+    pq.write_table(pa.Table.from_pylist(rows, schema=EVALUATE_INPUT), run.input_path)
+    return evaluate.run(Worker(run)), run
+
+
+def test_out_of_memory_halves_an_evaluations_batch_and_goes_on(tiny_policy, rows, tmp_path, monkeypatch) -> None:
+    calm, _ = evaluate_here(tmp_path / "calm", tiny_policy, rows)
+    greedy, sizes = Policy.greedy, []
+
+    def small_memory(self, prompts, *args):
+        sizes.append(len(prompts))
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return greedy(self, prompts, *args)
+
+    monkeypatch.setattr(Policy, "greedy", small_memory)
+    result, run = evaluate_here(tmp_path / "tight", tiny_policy, rows)
+    assert sizes[0] == 7 and max(sizes[-3:]) <= 2
+    assert result["metrics"] == calm["metrics"] and result["counts"] == calm["counts"]
+    events = run.read_events()[0]
+    warnings = [event["message"] for event in events if event["event"] == "warning"]
+    assert any("Out of memory: going on with" in text for text in warnings)
+    told = [event["message"] for event in events if event["event"] == "progress" and event["message"]]
+    assert any(text.startswith("Memory: ") for text in told)  # before the first batch
