@@ -39,6 +39,7 @@ METHODS: dict[str, Callable[..., object]] = {
     "hello": lambda studio: True,
     "status": lambda studio: studio.status(),
     "import": lambda studio, source, **options: describe(studio.import_source(source, **options)),
+    "start_import": lambda studio, source, **options: studio.start_import(source, **options),
     "preview": lambda studio, source, **options: studio.preview_import(source, **options),
     "sample": lambda studio, **options: studio.start_sample(_with_policy(SampleConfig, studio, options)),
     "score": lambda studio, **options: studio.start_score(_score_config(studio, options)),

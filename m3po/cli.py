@@ -116,11 +116,15 @@ def import_(
             shown = client.call("preview", **options, thumbnails=False)
             print(json.dumps(shown, ensure_ascii=False) if as_json else draw_preview(shown))
             return
-        result = client.call("import", **options, split=split or None, strict=strict)
+        run = watch(client, client.call("start_import", **options, split=split or None, strict=strict))
+    result = run["result"]
+    if result is None:
+        raise M3poError(run["message"])
     for row, reason in result["refused"]:
         print(f"{row}: {reason}", file=sys.stderr)
     if result["n_refused"] > len(result["refused"]):
-        print(f"... and {result['n_refused'] - len(result['refused'])} more", file=sys.stderr)
+        left_out = result["n_refused"] - len(result["refused"])
+        print(f"... and {left_out} more: all are in {result['refused_file']}", file=sys.stderr)
     for warning in result["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     say(result, result["message"], as_json)
@@ -270,8 +274,19 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     for reason, count in found["no_pair"].items():
         print(f"  {count} without a pair: {reason}")
     print(f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden")
+    if found["given"]["preferences"]:
+        print(draw_given(found["given"]))
     for run in found["runs"]:
         print(f"  run {run['id']} {run['kind']}: {run['state']} {run['done']}/{run['total']} {run['message']}")
+
+
+def draw_given(given: dict) -> str:
+    """How far the scorer and the reviewers agree with the preferences that the data came with."""
+    parts = [f"{given['preferences']} given preferences"]
+    for who, agree, of in (("MAS", "mas_agrees", "scored"), ("reviewers", "reviewers_agree", "decided")):
+        if given[of]:
+            parts.append(f"{who} agrees with {100 * given[agree] / given[of]:.0f} % of {given[of]}")
+    return ", ".join(parts).replace("reviewers agrees", "reviewers agree")
 
 
 def _source(name: str) -> str:
@@ -295,7 +310,17 @@ def _model(name: str) -> str | None:
 
 
 def follow(client: Client | Local, run: dict) -> dict:
-    """Show a run's progress on stderr until it ends; Ctrl-C stops it. Raises M3poError unless it finished."""
+    """`watch` it, then tell its warnings. Raises M3poError unless it finished."""
+    run = watch(client, run)
+    for warning in client.call("warnings", run_id=run["id"]):
+        print(f"warning: {warning}", file=sys.stderr)
+    if run["state"] != "finished":
+        raise M3poError(run["message"] or f"Run {run['id']} was {run['state']}.")
+    return run
+
+
+def watch(client: Client | Local, run: dict) -> dict:
+    """Show a run's progress on stderr until it ends; Ctrl-C stops it. Returns it as it is then."""
     live = sys.stderr.isatty()
     try:
         while run["state"] in ("queued", "running"):
@@ -310,10 +335,6 @@ def follow(client: Client | Local, run: dict) -> dict:
             run = client.call("run", run_id=run["id"])
     if live:
         print(file=sys.stderr)
-    for warning in client.call("warnings", run_id=run["id"]):
-        print(f"warning: {warning}", file=sys.stderr)
-    if run["state"] != "finished":
-        raise M3poError(run["message"] or f"Run {run['id']} was {run['state']}.")
     return run
 
 

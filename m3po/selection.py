@@ -21,6 +21,7 @@ RULES = {
     "vanilla_dpo": PickRule("vanilla_dpo", chosen="mas", rejected="low_mas", random_two=True),
     "confident": PickRule("confident", chosen="mas", rejected="confidence"),
     "mean_2sd": PickRule("mean_2sd", chosen="mas", rejected="near_mean_2sd"),
+    "given": PickRule("given", chosen="", rejected="", given=True),
 }
 
 # Why an instruction has no pair, in the words that the page shows.
@@ -33,6 +34,7 @@ NO_PAIR_REASONS = {
     "truncated": "every scored answer was cut off by the token limit",
     "one_candidate": "only one distinct scored answer: nothing to compare",
     "delta": "no answer is aligned worse than the chosen one by the margin delta",
+    "no_given": "the data it came from gives no preference",
     "length_ratio": "every worse-aligned answer is too long or too short beside the chosen one",
 }
 
@@ -99,9 +101,19 @@ def normalise(candidates: Sequence[Scored], config: SelectConfig) -> dict[int, V
     }
 
 
-def pick(candidates: Sequence[Scored], values: dict[int, Values], config: SelectConfig) -> Pair | str:
-    """The pair of one instruction's `candidates`, or the reason why there is none (see NO_PAIR_REASONS)."""
+def pick(
+    candidates: Sequence[Scored],
+    values: dict[int, Values],
+    config: SelectConfig,
+    given: tuple[int, int] | None = None,
+) -> Pair | str:
+    """The pair of one instruction's `candidates`, or the reason why there is none (see NO_PAIR_REASONS).
+
+    `given`: chosen and rejected as the data set came with them, for the rule of that name.
+    """
     rule = RULES[config.rule]
+    if rule.given:
+        return _pick_given(candidates, values, given)
     pool = [c for c in candidates if c.id in values]
     if not pool:
         return _why_not_eligible(candidates)
@@ -141,6 +153,21 @@ def pick(candidates: Sequence[Scored], values: dict[int, Values], config: Select
         logp_margin=chosen.logp_sum / chosen.n_tokens - rejected.logp_sum / rejected.n_tokens,
         mas_gap=chosen.mas - rejected.mas,
     )
+
+
+def _pick_given(candidates: Sequence[Scored], values: dict[int, Values], given: tuple[int, int] | None) -> Pair | str:
+    if given is None:
+        return "no_given"
+    by_id = {c.id: c for c in candidates}
+    chosen, rejected = by_id[given[0]], by_id[given[1]]
+    score = margin = gap = None
+    if chosen.id in values and rejected.id in values:
+        score = scoring.m3p_score(values[chosen.id].good, values[rejected.id].hard)
+    if chosen.logp_sum is not None and rejected.logp_sum is not None:
+        margin = chosen.logp_sum / chosen.n_tokens - rejected.logp_sum / rejected.n_tokens
+    if chosen.mas is not None and rejected.mas is not None:
+        gap = chosen.mas - rejected.mas
+    return Pair(chosen.id, rejected.id, score, margin, gap)
 
 
 def _length_ratio(one: Scored, other: Scored) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from m3po.errors import UsageError, WorkspaceError
 
-RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd")
+RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd", "given")
 NORMALISATIONS = ("percentile", "raw", "minmax")
 TRAIN_METHODS = ("dpo", "sft")
 EXPORT_FORMATS = ("m3po", "trl")

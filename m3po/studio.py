@@ -13,6 +13,7 @@ from pathlib import Path
 from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError, RunStopped, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing
+from m3po.jobs.pace import Pace
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.worker import sentence_for
 from m3po.settings import (
@@ -109,6 +110,7 @@ class Studio:
                 "curated_pairs": pairs["pairs"],
                 "human_pairs": pairs["human"],
                 "overridden": pairs["overridden"],
+                "given": decisions.given_counts(con, candidates.active_scorer(con, "mas")),
                 "runs": [_run_summary(run) for run in runs.read_runs(con, limit=20)],
             }
 
@@ -138,6 +140,7 @@ class Studio:
         images: str | None = None,
     ) -> Run:
         """Import in the background; refused rows and their reasons are in the run's result."""
+        importing.check_options(format, split)
         place = importing.locate(self.workspace, source)
         if isinstance(place, Path) and not place.exists():
             raise BadInputError(f"{source} does not exist: correct the path.")
@@ -155,7 +158,9 @@ class Studio:
 
     def _import(self, run_id: int, config: dict) -> None:
         options = {k: v for k, v in config.items() if k != "source"}
+        options["refused_path"] = self.runner.folder(run_id).path / "refused.jsonl"
         stop = self._import_stops[run_id] = threading.Event()
+        pace = Pace()
 
         def on_progress(done: int) -> None:
             if stop.is_set():
@@ -163,14 +168,18 @@ class Studio:
                     "nothing went in" if config["strict"] else "the rows that went in are kept, resume to add the rest"
                 )
                 raise RunStopped(f"Stopped by the user; {kept}.")
-            if not config["strict"]:  # all or nothing is one transaction: nothing can be told from within
-                self._update_run(run_id, done=done)
+            if not config["strict"] and pace.due():  # all or nothing is one transaction: nothing is told from within
+                self._update_run(run_id, done=done, rate=pace.rate(done))
 
         try:
+            self._update_run(run_id, total=importing.count_rows(config["source"]))
             report = self.import_source(config["source"], progress=on_progress, **options)
             result = importing.describe(report)
             state = "finished" if report.added or report.already_there else "failed"
-            self._update_run(run_id, state=state, result=result, message=result["message"], ended_at=instructions.now())
+            message = result["message"] + (f" All of them: {report.refused_file}" if report.refused_file else "")
+            seen = report.added + report.already_there + report.n_refused
+            ended = {"done": seen, "total": seen, "ended_at": instructions.now()}
+            self._update_run(run_id, state=state, result=result, message=message, **ended)
         except RunStopped as error:
             self._update_run(run_id, state="stopped", message=str(error), ended_at=instructions.now())
         except Exception as error:

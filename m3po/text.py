@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 
@@ -11,6 +12,12 @@ from m3po.types import Turn
 def same_answer_key(text: str) -> str:
     """Answers with equal keys are one candidate: NFC, white space folded to single blanks, ends stripped."""
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def asked_content(shas: Sequence[str], system: str, turns: Sequence[Turn], instruction: str, split: str | None) -> str:
+    """What a row asks, as JSON: rows of one id are the same row when this is equal. Its candidates may grow."""
+    content = [list(shas), system, [[turn.role, turn.text] for turn in turns], instruction, split]
+    return json.dumps(content, ensure_ascii=False)
 
 
 def build_messages(instruction: str, n_images: int, *, system: str = "", turns: Sequence[Turn] = ()) -> list[dict]:

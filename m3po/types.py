@@ -76,7 +76,10 @@ class RefusedRow:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did: rows that were new, already there, refused; warnings about rows that went in."""
+    """What an import did: rows that were new, already there, refused; warnings about rows that went in.
+
+    `refused` and `warnings` hold the first 1,000; `n_refused` counts all, and `refused_file` (JSON Lines) names them.
+    """
 
     source: str
     added: int
@@ -84,6 +87,8 @@ class ImportReport:
     refused: tuple[RefusedRow, ...] = ()
     warnings: tuple[str, ...] = ()
     splits: dict[str, int] = field(default_factory=dict)
+    n_refused: int = 0
+    refused_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,13 +158,15 @@ class Pair:
 class PickRule:
     """A pick rule as data: the key that the chosen and the rejected candidate maximise (see m3po.selection).
 
-    `random_two`: the rule sees only two candidates an instruction, drawn by seed.
+    `random_two`: the rule sees only two candidates an instruction, drawn by seed. `given`: it takes the pair that the
+    data set came with.
     """
 
     name: str
     chosen: str
     rejected: str
     random_two: bool = False
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,6 +238,7 @@ class ReviewItem:
     reviewable: int
     previous_id: int | None = None
     next_id: int | None = None
+    given: tuple[int, int] | None = None  # (chosen, rejected) as the data set came with them, to compare with
     scoring: bool = False  # a human's answer waits for its scores, and a run is there to give them
 
     def role(self, candidate_id: int) -> str:

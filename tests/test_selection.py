@@ -57,6 +57,7 @@ def test_duckdb_picks_what_the_twin_picks(workspace, config):
 def _compare(con, workspace, config):
     scored: dict[int, list[Scored]] = {}
     splits = {}
+    given_pairs = {}
     for number, (split, texts) in enumerate(workspace):
         instruction = add_instruction(con, str(number), split=split)
         splits[instruction] = split
@@ -66,6 +67,12 @@ def _compare(con, workspace, config):
             for i, a in zip(ids, texts, strict=True)
             if a.origin != "human"  # a rule never sees what a human wrote
         ]
+        if len(scored[instruction]) > 1:  # the data set came with a preference
+            given_pairs[instruction] = (scored[instruction][-1].id, scored[instruction][0].id)
+            con.execute(
+                "INSERT INTO given_preferences VALUES (?, 'override', ?, ?, 'trl', NULL, '', now()::TIMESTAMP)",
+                [instruction, *given_pairs[instruction]],
+            )
     scorer = candidates.active_scorer(con, "mas")
     if scorer is not None:
         candidates.set_scorer_range(con, scorer, 0.0, 1.0)
@@ -80,7 +87,9 @@ def _compare(con, workspace, config):
 
     for instruction, found in scored.items():
         row = selections.pair_of(con, selection, instruction)
-        expected = pick(found, values, config) if splits[instruction] == "train" else "not_train"
+        expected = "not_train"
+        if splits[instruction] == "train":
+            expected = pick(found, values, config, given_pairs.get(instruction))
         if isinstance(expected, Pair):
             assert (row["chosen"], row["rejected"]) == (expected.chosen, expected.rejected)
             assert row["no_pair_reason"] is None

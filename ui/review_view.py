@@ -124,9 +124,7 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
             clip(by_role["chosen"][1].text), clip(by_role["rejected"][1].text)
         )
     cards = [
-        _draw_card(*by_role[role], role, diffs.get(role), waiting=item.pair is None, scoring=item.scoring)
-        if by_role[role]
-        else _draw_vacant(role)
+        _draw_card(*by_role[role], role, diffs.get(role), item=item) if by_role[role] else _draw_vacant(role)
         for role in ("chosen", "rejected")
     ]
     if item.pair is None and not pending:
@@ -137,7 +135,7 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         )
         words = (tag("b", "No pair. "), reason(item.no_pair_reason), way)
         cards = [tag("p", *words, class_="no-pair", role="note")]
-    others = [_draw_row(n, c, item.scoring) for n, c in numbered if roles[c.id] == "none"]
+    others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
     head = tag(
         "div",
         tag("span", plural(len(others), "other candidate"), class_="head-text"),
@@ -148,18 +146,18 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
 
 
 def _draw_card(
-    n: int, c: Candidate, role: str, segments: Sequence[tuple[str, bool]] | None, *, waiting: bool, scoring: bool
+    n: int, c: Candidate, role: str, segments: Sequence[tuple[str, bool]] | None, *, item: ReviewItem
 ) -> Markup:
     text = join(
         [tag("mark", s) if differs else s for s, differs in segments] if segments is not None else [clip(c.text)]
     )
     other = "rejected" if role == "chosen" else "chosen"
     badge = [tag("span", SIGNS[role], class_="sign", aria_hidden="true"), tag("b", role.capitalize())]
-    if waiting:
+    if item.pair is None:
         badge.append(tag("span", f"waits for the {other} one", class_="quiet"))
     return tag(
         "article",
-        tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c, scoring),
+        tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c, item),
             tag("span", *_values(c), class_="values"), class_="card-head"),
         tag("p", text, class_="card-text", dir="auto"),
         class_=f"card card-{role}", data_candidate_id=c.id, data_role=role, data_number=n, tabindex="0",
@@ -173,7 +171,7 @@ def _draw_vacant(role: str) -> Markup:
                class_=f"vacant vacant-{role}")  # fmt: skip
 
 
-def _draw_row(n: int, c: Candidate, scoring: bool) -> Markup:
+def _draw_row(n: int, c: Candidate, item: ReviewItem) -> Markup:
     make = [
         tag("button", label, type="button", class_=f"make make-{role}", data_make=role, tabindex="-1",
             title=f"Make this candidate {role} ({keys})")
@@ -188,7 +186,7 @@ def _draw_row(n: int, c: Candidate, scoring: bool) -> Markup:
             "div",
             tag("kbd", n, title=_key_help(n)),
             tag("p", clip(c.text), class_="row-text", dir="auto"),
-            tag("span", _origin(c, scoring), *_values(c), class_="values"),
+            tag("span", _origin(c, item), *_values(c), class_="values"),
             tag("div", *make, class_="row-actions"),
             class_="row-body",
         ),
@@ -203,7 +201,7 @@ def _key_help(n: int) -> str:
     return f"{n} makes it chosen, Shift+{n} rejected"
 
 
-def _origin(c: Candidate, scoring: bool) -> Markup | None:
+def _origin(c: Candidate, item: ReviewItem) -> Markup | None:
     notes = []
     if c.origin != "sampled":
         words = {"human": "written by a person", "imported": "imported from a file"}
@@ -211,8 +209,15 @@ def _origin(c: Candidate, scoring: bool) -> Markup | None:
     if c.finish_reason == "length":
         notes.append(tag("span", "cut off", class_="chip", title="Cut off by the token limit; no rule picks it."))
     if c.origin == "human" and c.mas is None and c.logp_sum is None:
-        words = ("scoring…", "Log-prob and MAS come by themselves.") if scoring else ("not scored", "Score it on Data.")
-        notes.append(tag("span", words[0], class_="chip chip-busy" if scoring else "chip", title=words[1]))
+        words = (
+            ("scoring…", "Log-prob and MAS come by themselves.")
+            if item.scoring
+            else ("not scored", "Score it on Data.")
+        )
+        notes.append(tag("span", words[0], class_="chip chip-busy" if item.scoring else "chip", title=words[1]))
+    if item.given and c.id in item.given:
+        role = "given chosen" if c.id == item.given[0] else "given rejected"
+        notes.append(tag("span", role, class_="chip chip-given", title="As the data set it came from has it."))
     return join(notes) if notes else None
 
 

@@ -31,6 +31,7 @@ class Container:
     root: Path | None
     records: Callable[[], Iterator[tuple[str, object]]]
     is_image_folder: bool = False
+    lines: Path | None = None  # the file, where it is JSON Lines: its rows can be read in blocks
 
 
 def open_container(source: Path | str) -> Container:
@@ -45,7 +46,7 @@ def open_container(source: Path | str) -> Container:
     check_file(path)
     container = _open_file(path)
     if path.name in METADATA:
-        return Container(container.kind, _name(path.parent), path.parent, container.records, True)
+        return Container(container.kind, _name(path.parent), path.parent, container.records, True, container.lines)
     return container
 
 
@@ -75,7 +76,7 @@ def _open_file(path: Path) -> Container:
         return Container("JSON list", name, root, lambda: lines.read_list(path))
     if not head.startswith(b"{") and tables.looks_like_table(path):
         return Container("CSV", name, root, lambda: tables.read_table(path))
-    return Container("JSON Lines", name, root, lambda: lines.read_records(path))
+    return Container("JSON Lines", name, root, lambda: lines.read_records(path), lines=path)
 
 
 def _name(path: Path, *, stem: bool = False) -> str:

@@ -7,10 +7,12 @@ Each row: `file_name` (or `file_names` / `images`, a list), `instruction`, and o
 from __future__ import annotations
 
 from m3po.errors import BadInputError
+from m3po.formats.blocks import Plain
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
 
 IMAGE_KEYS = ("file_name", "file_names", "images")
+PLAIN = Plain(IMAGE_KEYS, other_keys=(), needs_image=True)
 COLUMNS = {"id": ("id",), "image": IMAGE_KEYS, "instruction": ("instruction",), "system": ("system",)}
 COLUMNS |= {"answer": ("answer",), "objects": ("objects",), "category": ("category",), "split": ("split",)}
 

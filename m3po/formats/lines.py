@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +13,7 @@ from m3po.errors import BadInputError
 
 MAX_LINE_BYTES = 64_000_000
 CHUNK = 1_000_000  # bytes of a JSON list read at a time
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -35,7 +35,7 @@ def check_file(path: Path) -> None:
         raise BadInputError(f"{str(path)!r} cannot be read ({reason}): check its path and permissions.") from error
     if head.startswith(_UTF16_BOMS):
         raise BadInputError(f"{path} is UTF-16: save it as UTF-8 and import it again.")
-    if not head.removeprefix(_BOM).strip() and path.stat().st_size <= len(head):
+    if not head.removeprefix(BOM).strip() and path.stat().st_size <= len(head):
         raise BadInputError(f"{path} is empty: there is nothing to import, choose another file.")
 
 
@@ -45,22 +45,31 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     One line is in memory at a time, whatever the file's size.
     """
     with path.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_LINE_BYTES):
-            number += 1
-            if number == 1:
-                line = line.removeprefix(_BOM)
-            if len(line) >= MAX_LINE_BYTES and not line.endswith(b"\n"):
-                while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
-                    pass
-                yield number, None
-            elif line := line.strip(b" \t\r\n"):
-                yield number, line
+        yield from iter_lines(file)
+
+
+def iter_lines(file: BinaryIO, number: int = 1) -> Iterator[tuple[int, bytes | None]]:
+    """The same for what is left of an open file, whose next line has that number."""
+    while line := file.readline(MAX_LINE_BYTES):
+        if number == 1:
+            line = line.removeprefix(BOM)
+        if len(line) >= MAX_LINE_BYTES and not line.endswith(b"\n"):
+            while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+                pass
+            yield number, None
+        elif line := line.strip(b" \t\r\n"):
+            yield number, line
+        number += 1
 
 
 def read_records(path: Path) -> Iterator[tuple[str, dict | BadInputError]]:
     """Yield (row name, JSON object) of each line, or the BadInputError that says why it is none."""
-    for number, line in read_lines(path):
+    return parse_lines(read_lines(path))
+
+
+def parse_lines(lines: Iterable[tuple[int, bytes | None]]) -> Iterator[tuple[str, dict | BadInputError]]:
+    """The same for numbered lines."""
+    for number, line in lines:
         try:
             yield f"line {number}", parse_object(line)
         except BadInputError as error:

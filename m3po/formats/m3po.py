@@ -24,6 +24,7 @@ from pathlib import Path
 
 from m3po.errors import BadInputError
 from m3po.files import replace_file
+from m3po.formats.blocks import Plain
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
@@ -31,6 +32,7 @@ from m3po.images import ImageInfo
 from m3po.types import Turn
 
 _OF_A_WORKSPACE = ("votes", "mas", "logp_sum", "good", "hard")
+PLAIN = Plain(image_keys=("images", "image"), other_keys=("turns", "candidates", "pair", "decision"))
 NOT_TAKEN_OVER = "Votes, scores, pairs and decisions of the file are not taken over: score and select here."
 
 

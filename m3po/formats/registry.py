@@ -15,6 +15,7 @@ from pathlib import Path
 
 from m3po.errors import BadInputError, UsageError
 from m3po.formats import imagefolder, llava, m3po, pairs, pope, vlfeedback
+from m3po.formats.blocks import Plain, RowBlock, read_blocks
 from m3po.formats.containers import Container, open_container
 from m3po.formats.lines import type_name
 from m3po.formats.mapping import check_mapping, columns_of, guess_mapping, parse_mapped
@@ -39,6 +40,7 @@ class Format:
     parse: Callable[[dict, str], Fields]
     recognises: Callable[[dict], bool]
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    plain: Plain | None = None  # which of its rows may be read in columns
 
 
 def _only_by_hand(record: dict, source: str = "") -> Fields:
@@ -48,7 +50,11 @@ def _only_by_hand(record: dict, source: str = "") -> Fields:
 # In the order in which a record is tried on them: the most telling keys first.
 FORMATS = {
     "imagefolder": Format(
-        "Image folder (metadata.jsonl)", imagefolder.parse, imagefolder.recognises, imagefolder.COLUMNS
+        "Image folder (metadata.jsonl)",
+        imagefolder.parse,
+        imagefolder.recognises,
+        imagefolder.COLUMNS,
+        imagefolder.PLAIN,
     ),
     "vlfeedback": Format("VLFeedback", vlfeedback.parse, vlfeedback.recognises, vlfeedback.COLUMNS),
     "rlhf_v": Format("RLHF-V", pairs.parse_rlhf_v, pairs.recognises_rlhf_v, pairs.RLHF_V_COLUMNS),
@@ -62,7 +68,7 @@ FORMATS = {
     "pope": Format("POPE", pope.parse, pope.recognises, pope.COLUMNS),
     "sharegpt": Format("ShareGPT", llava.parse, llava.recognises_sharegpt, llava.COLUMNS),
     "llava": Format("LLaVA-instruct", llava.parse, llava.recognises, llava.COLUMNS),
-    "m3po": Format("M3PO", m3po.parse, m3po.recognises, m3po.COLUMNS),
+    "m3po": Format("M3PO", m3po.parse, m3po.recognises, m3po.COLUMNS, m3po.PLAIN),
     "mapping": Format("Columns by hand", _only_by_hand, lambda record: False),
 }
 
@@ -90,9 +96,24 @@ class Source:
 
     def parser(self, keep_image: KeepImage, images: Path | None = None) -> Callable[[object, str], ImportedRow]:
         """What makes a row of (record, row name), one parser a pass: it remembers the ids that it saw."""
-        known, notes = FORMATS[self.format], self._say_guessed()
+        return self._parser(self._checker(keep_image, images))
+
+    def blocks(
+        self, keep_image: KeepImage, images: Path | None = None
+    ) -> Iterator[RowBlock | ImportedRow | RefusedRow]:
+        """The same rows, plain ones in columns where the file and its format allow it: for large files."""
+        plain = FORMATS[self.format].plain
+        if self.container.lines is None or plain is None or self.mapping:
+            return self.rows(keep_image, images)
+        checker = self._checker(keep_image, images)
+        return read_blocks(self.container.lines, checker, self._parser(checker), plain)
+
+    def _checker(self, keep_image: KeepImage, images: Path | None) -> RowChecker:
         allow_outside = m3po.is_workspace_image if self.format == "m3po" else None
-        checker = RowChecker(Pictures(images or self.container.root, keep_image, allow_outside))
+        return RowChecker(Pictures(images or self.container.root, keep_image, allow_outside))
+
+    def _parser(self, checker: RowChecker) -> Callable[[object, str], ImportedRow]:
+        known, notes = FORMATS[self.format], self._say_guessed()
 
         def parse(record: object, row: str) -> ImportedRow:
             if not isinstance(record, dict):
@@ -168,6 +189,19 @@ def read_source(
     """
     opened = open_source(source, format, mapping)
     return opened.container.name or opened.format, opened.rows(keep_image or _keep_for_now, images)
+
+
+def read_in_blocks(
+    source: Path | str,
+    format: str = "auto",
+    *,
+    mapping: Mapping[str, str] | None = None,
+    images: Path | None = None,
+    keep_image: KeepImage | None = None,
+) -> tuple[str, Iterator[RowBlock | ImportedRow | RefusedRow]]:
+    """As `read_source`, plain rows in columns: see `Source.blocks`."""
+    opened = open_source(source, format, mapping)
+    return opened.container.name or opened.format, opened.blocks(keep_image or _keep_for_now, images)
 
 
 def detect_format(source: Path | str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from m3po.errors import BadInputError
 from m3po.formats.checks import check_answer, check_id, check_objects, check_ratings, check_split, check_text
 from m3po.formats.pictures import Pictures
+from m3po.text import asked_content
 from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
 
 Fields = dict[str, Any]  # what a format makes of a record: keyword arguments of RowChecker.build
@@ -101,15 +101,24 @@ class RowChecker:
             decisions=tuple(decisions),
             warnings=tuple(dict.fromkeys(notes)),
         )
-        self._check_repeated(imported, [info.sha256 for _, info in found])
+        content = asked_content(
+            [info.sha256 for _, info in found], imported.system, imported.turns, imported.instruction, imported.split
+        )
+        if not self.note_id(name, content):
+            raise BadInputError(f"id {name[:100]!r} was already used with other content; give the row a new id")
         return imported
 
-    def _check_repeated(self, row: ImportedRow, shas: Sequence[str]) -> None:
-        """The same id with the same content may come again; with other content it is refused."""
-        key = _digest(row.id)
-        content = _digest([shas, row.system, [[t.role, t.text] for t in row.turns], row.instruction, row.split])
-        if self._seen.setdefault(key, content) != content:
-            raise BadInputError(f"id {row.id[:100]!r} was already used with other content; give the row a new id")
+    def note_id(self, id: str, content: str) -> bool:
+        """Whether the id is new, or came with the same `asked_content`: then it may come again."""
+        key = hash(content)
+        return self._seen.setdefault(hash(id), key) == key
+
+    def note_ids(self, ids: Sequence[str], contents: Sequence[str]) -> tuple[list[bool], bool]:
+        """`note_id` for many rows, and whether an id among them was there before."""
+        before = len(self._seen)
+        keys = list(map(hash, contents))
+        kept = list(map(operator.eq, map(self._seen.setdefault, map(hash, ids), keys), keys))
+        return kept, len(self._seen) - before < len(keys)
 
 
 def _check_placeholders(texts: Sequence[str], n_images: int) -> list[str]:
@@ -151,8 +160,3 @@ def _check_turn(turn: Turn, number: int) -> Turn:
             f"turn {number} is from the {turn.role} where the {expected} is due; alternate, the user first"
         )
     return Turn(turn.role, strip_placeholders(check_text(turn.text, f"turn {number}")))
-
-
-def _digest(value: object) -> int:
-    text = json.dumps(value, ensure_ascii=False)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())

@@ -1,25 +1,26 @@
-"""Bringing files in: read, copy the images content-addressed, store in small transactions beside the annotators."""
+"""Bringing files in: read and checked in one thread, stored in another in small transactions beside the annotators."""
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from m3po.errors import BadImageError, BadInputError, UsageError
+from m3po.errors import BadInputError, UsageError
+from m3po.formats.containers import METADATA
 from m3po.formats.hub import HubSource, parse_hub
-from m3po.formats.registry import read_source
-from m3po.images import ImageInfo, inspect_image
+from m3po.formats.registry import FORMATS, read_in_blocks
+from m3po.images import ImageInfo
+from m3po.jobs.reading import StoredPictures, make_ready, read_ahead
 from m3po.settings import check_remote
-from m3po.store import instructions
+from m3po.store import imports, instructions
 from m3po.store.connection import Connection
-from m3po.store.instructions import StoredImage
 from m3po.store.workspace import Workspace
 from m3po.types import SPLITS, ImportReport, RefusedRow
 
-BATCH = 200  # rows a transaction: a decision never waits longer than one of these
 REFUSED_SHOWN = 1000
 
 T = TypeVar("T")
@@ -36,37 +37,57 @@ def import_source(
     mapping: Mapping[str, str] | None = None,
     images: Path | str | None = None,
     progress: Progress | None = None,
+    refused_path: Path | None = None,
 ) -> ImportReport:
     """Import a file, a folder or a data set of the hub (`hub:owner/name`); the same import twice adds nothing.
 
     `mapping`: our fields to the source's columns, by hand. `images`: the folder that image paths start from.
     `strict`: one refused row refuses all, and the rows go in by one transaction after the whole file was checked.
-    Raises BadInputError for a file that is unusable as a whole, and, when strict, for its first bad row.
+    `refused_path`: where every refused row is written, however many. Raises BadInputError for a file that is unusable
+    as a whole, and, when strict, for its first bad row.
     """
     path = locate(workspace, source)
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"split = {split!r} cannot be used: choose one of {', '.join(SPLITS)}.")
+    check_options(format, split)
     options = {"format": format, "mapping": mapping, "images": image_folder(images)}
+    refused = Refused(refused_path)
     if not strict:
-        return _import(workspace, path, options, split, workspace.db.write, progress)
+        return _import(workspace, path, options, split, workspace.db.write, progress, refused)
 
     def refuse(row: RefusedRow) -> BadInputError:
         return BadInputError(f"{path}, {row.row}: {row.reason} Nothing was imported, because of --strict.")
 
     # Most bad rows are found here, while nobody waits for the database.
-    for number, row in enumerate(read_source(path, **options, keep_image=_keep_nothing)[1], 1):
+    for row in read_in_blocks(path, **options, keep_image=_keep_nothing)[1]:
         if isinstance(row, RefusedRow):
             raise refuse(row)
-        if progress and number % BATCH == 0:
+        if progress:
             progress(0)
 
     def all_or_nothing(con: Connection) -> ImportReport:
-        report = _import(workspace, path, options, split, lambda change: change(con), progress)
+        report = _import(workspace, path, options, split, lambda change: change(con), progress, refused)
         if report.refused:
             raise refuse(report.refused[0])
         return report
 
     return workspace.db.write(all_or_nothing)
+
+
+def check_options(format: str, split: str | None) -> None:
+    """Raise UsageError for a format or split that does not exist."""
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"split = {split!r} cannot be used: choose one of {', '.join(SPLITS)}.")
+    if format not in ("auto", *FORMATS):
+        raise UsageError(f"Format {format!r} is not known: choose auto, {', '.join(FORMATS)}.")
+
+
+def count_rows(source: str) -> int:
+    """Lines of a JSON Lines file or of a folder's metadata, for the bar; 0 where a look cannot tell."""
+    path = Path(source)
+    path = path / METADATA[0] if path.is_dir() else path
+    if path.suffix != ".jsonl" or not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(data.count(b"\n") for data in iter(lambda: file.read(1 << 20), b""))
 
 
 def locate(workspace: Workspace, source: Path | str) -> Path | HubSource:
@@ -93,6 +114,26 @@ def _keep_nothing(data: bytes, info: ImageInfo) -> Path:
     return Path(info.sha256)
 
 
+class Refused:
+    """The refused rows: the first in memory, all of them counted and in a file (`{"row", "reason"}` a line)."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.count, self.first = path, 0, []
+        if path:
+            path.unlink(missing_ok=True)
+
+    def add(self, rows: list[RefusedRow]) -> None:
+        if not rows:
+            return
+        self.count += len(rows)
+        self.first += rows[: REFUSED_SHOWN - len(self.first)]
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                for row in rows:
+                    file.write(json.dumps({"row": row.row, "reason": row.reason}, ensure_ascii=False) + "\n")
+
+
 def _import(
     workspace: Workspace,
     path: Path | HubSource,
@@ -100,55 +141,32 @@ def _import(
     split: str | None,
     write: Callable[[Callable[[Connection], T]], T],
     progress: Progress | None,
+    refused: Refused,
 ) -> ImportReport:
     """Batch by batch, each handed to `write`."""
-    known: dict[Path, StoredImage] = {}
-
-    def keep_image(data: bytes, info: ImageInfo) -> Path:
-        place = workspace.store_image_bytes(data, info)
-        _remember(known, place, StoredImage(info.sha256, info.suffix, info.width, info.height, info.n_bytes))
-        return place
-
-    name, rows = read_source(path, **options, keep_image=keep_image)
+    pictures = StoredPictures(workspace)
+    name, rows = read_in_blocks(path, **options, keep_image=pictures.keep)
     source = write(lambda con: instructions.source_name(con, path, name))
+    known = write(lambda con: imports.has_rows(con, source))
     added = there = seen = 0
-    refused: list[RefusedRow] = []
-    warnings: list[str] = []
-    splits: dict[str, int] = {}
-    while batch := list(islice(rows, BATCH)):
-        ready, bad = [], []
-        for row in batch:
-            if isinstance(row, RefusedRow):
-                bad.append(row)
-                continue
-            try:
-                ready.append((row, [_stored(workspace, image, known) for image in row.images]))
-            except BadImageError as error:  # it changed under our hands since the reader looked
-                bad.append(RefusedRow(row.row, str(error)))
-            warnings += row.warnings
-        result = write(lambda con, ready=ready: instructions.add_rows(con, source, ready, split=split))
+    warnings: dict[str, None] = {}
+    splits: Counter[str] = Counter()
+    for ready in read_ahead(make_ready(pictures, rows)):
+        new = not known and not ready.repeats
+        result = write(lambda con, r=ready, new=new: imports.add_batch(con, source, r.batch, split=split, all_new=new))
         added += result.added
         there += result.already_there
-        place = {row.row: number for number, row in enumerate(batch)}  # in the order of the file
-        refused += sorted([*bad, *result.refused], key=lambda row: place[row.row])
-        for key, count in result.splits.items():
-            splits[key] = splits.get(key, 0) + count
-        seen += len(batch)
+        refused.add(ready.all_refused(result))
+        if len(warnings) < REFUSED_SHOWN:
+            warnings |= ready.warnings
+        splits.update(result.splits)
+        seen += ready.seen
         if progress:
             progress(seen)
-    return ImportReport(source, added, there, tuple(refused), tuple(dict.fromkeys(warnings)), splits)
-
-
-def _stored(workspace: Workspace, path: Path, known: dict[Path, StoredImage]) -> StoredImage:
-    if path not in known:
-        _remember(known, path, workspace.store_image(path, inspect_image(path)))  # its warnings came with the row
-    return known[path]
-
-
-def _remember(known: dict[Path, StoredImage], path: Path, image: StoredImage) -> None:
-    if len(known) > 100_000:
-        known.clear()  # bounded; an image that comes again is only looked at again
-    known[path] = image
+    return ImportReport(
+        source, added, there, tuple(refused.first), tuple(warnings)[:REFUSED_SHOWN], dict(splits), refused.count,
+        str(refused.path) if refused.path and refused.count else "",
+    )  # fmt: skip
 
 
 def command_line(workspace: Path, config: dict) -> str:
@@ -168,9 +186,10 @@ def describe(report: ImportReport) -> dict:
         "source": report.source,
         "added": report.added,
         "already_there": report.already_there,
-        "refused": [[row.row, row.reason] for row in report.refused[:REFUSED_SHOWN]],
-        "n_refused": len(report.refused),
-        "warnings": list(report.warnings[:REFUSED_SHOWN]),
+        "refused": [[row.row, row.reason] for row in report.refused],
+        "n_refused": report.n_refused,
+        "refused_file": report.refused_file,
+        "warnings": list(report.warnings),
         "splits": report.splits,
         "message": summary(report),
     }
@@ -187,6 +206,6 @@ def summary(report: ImportReport) -> str:
         parts[0] += " (" + ", ".join(f"{n} {split}" for split, n in sorted(report.splits.items())) + ")"
     if report.already_there:
         parts.append(f"{report.already_there} {_were(report.already_there)} there already")
-    if report.refused:
-        parts.append(f"{len(report.refused)} {_were(len(report.refused))} refused")
+    if report.n_refused:
+        parts.append(f"{report.n_refused} {_were(report.n_refused)} refused")
     return ", ".join(parts) + "."

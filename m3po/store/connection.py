@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,12 @@ from m3po.store.migrations import migrate
 T = TypeVar("T")
 Connection = duckdb.DuckDBPyConnection
 
+# A checkpoint (the log's content goes into the file) holds up every commit, so it waits for a quiet moment: it comes
+# with bulk writes, when the log has grown and nobody has decided for a while. DuckDB's own comes at 1 GB.
+CHECKPOINT_BYTES = 16_000_000
+QUIET_SECONDS = 2.0
+GIVE_WAY_SECONDS = 1.0  # the longest that a bulk write waits for decisions before it goes on all the same
+
 DISK_FULL = "The disk is full: free some space and try again; everything stored until now is kept."
 
 
@@ -29,7 +36,7 @@ class Database:
     """The workspace's database, open read-write in this process alone."""
 
     def __init__(self, path: Path, *, memory_limit: str = "2GB", threads: int | None = None) -> None:
-        config: dict[str, str | int] = {"memory_limit": memory_limit}
+        config: dict[str, str | int] = {"memory_limit": memory_limit, "checkpoint_threshold": "1GB"}
         if threads:
             config["threads"] = threads
         with translated(path):
@@ -37,6 +44,9 @@ class Database:
         self.path = path
         self._lanes = {"bulk": threading.RLock(), "decision": threading.RLock()}
         self._local = threading.local()
+        self._deciding = threading.Condition()
+        self._decisions_under_way = 0
+        self._last_decision = 0.0
         with translated(path):
             migrate(self._root)
 
@@ -51,8 +61,34 @@ class Database:
             return query(self._cursor())
 
     def write(self, change: Callable[[Connection], T], *, lane: str = "bulk") -> T:
-        """Run `change` in one transaction; it is on disk when this returns, or nothing of it is."""
-        with self._lanes[lane], translated(self.path):
+        """Run `change` in one transaction; it is on disk when this returns, or nothing of it is.
+
+        Decisions go first: a bulk write that has not begun lets those pass that are under way.
+        """
+        if lane == "decision":
+            with self._decides(), self._lanes[lane]:
+                return self._commit(change)
+        with self._lanes[lane]:
+            with self._deciding:
+                self._deciding.wait_for(lambda: not self._decisions_under_way, timeout=GIVE_WAY_SECONDS)
+            result = self._commit(change)
+            self._checkpoint_if_quiet()
+            return result
+
+    @contextmanager
+    def _decides(self) -> Iterator[None]:
+        with self._deciding:
+            self._decisions_under_way += 1
+        try:
+            yield
+        finally:
+            with self._deciding:
+                self._decisions_under_way -= 1
+                self._last_decision = time.monotonic()
+                self._deciding.notify_all()
+
+    def _commit(self, change: Callable[[Connection], T]) -> T:
+        with translated(self.path):
             cursor = self._cursor()
             cursor.execute("BEGIN")
             try:
@@ -66,6 +102,15 @@ class Database:
                 _rollback(cursor)
                 raise
             return result
+
+    def _checkpoint_if_quiet(self) -> None:
+        log = self.path.with_name(self.path.name + ".wal")
+        if time.monotonic() - self._last_decision < QUIET_SECONDS or self._decisions_under_way:
+            return
+        with contextlib.suppress(OSError):
+            if log.stat().st_size >= CHECKPOINT_BYTES:
+                with contextlib.suppress(duckdb.Error):  # somebody writes at this moment, or the disk is full: later
+                    self._cursor().execute("CHECKPOINT")
 
     def close(self) -> None:
         self._root.close()

@@ -49,10 +49,10 @@ def add_decision(con: Connection, new: NewDecision) -> int:
 
 
 def latest_unrevoked(con: Connection, annotator: str) -> dict | None:
-    """The annotator's newest decision that no undo has revoked."""
+    """The annotator's newest decision that no undo has revoked; what another tool brought is not undone here."""
     return one(
         con,
-        "SELECT * FROM decisions d WHERE annotator = ? AND revokes IS NULL"
+        "SELECT * FROM decisions d WHERE annotator = ? AND revokes IS NULL AND reason IS DISTINCT FROM 'imported'"
         " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
         " ORDER BY decision_id DESC LIMIT 1",
         [annotator],
@@ -135,6 +135,34 @@ def pair_counts(con: Connection, selection: int | None, only: str = "all") -> di
         {"selection": selection, "humans_only": only != "all"},
     )
     return row
+
+
+def given_pair(con: Connection, instruction_id: int) -> tuple[int, int] | None:
+    """(chosen, rejected) as the data set that it came from has them."""
+    row = one(con, "SELECT chosen, rejected FROM given_pairs WHERE instruction_id = ?", [instruction_id])
+    return (row["chosen"], row["rejected"]) if row else None
+
+
+def given_counts(con: Connection, mas: int | None) -> dict[str, int]:
+    """How many preferences came with the data (train split); of those whose two answers the scorer `mas` scored, where
+    it puts the chosen one higher; of those where reviewers decided between the two, where they chose alike."""
+    return one(
+        con,
+        """
+        SELECT count(*) AS preferences,
+               count(*) FILTER (c.mas IS NOT NULL AND r.mas IS NOT NULL) AS scored,
+               count(*) FILTER (c.mas > r.mas) AS mas_agrees,
+               count(*) FILTER (d.chosen IN (g.chosen, g.rejected) AND d.rejected IN (g.chosen, g.rejected)) AS decided,
+               count(*) FILTER (d.chosen = g.chosen AND d.rejected = g.rejected) AS reviewers_agree
+        FROM given_pairs g JOIN instructions i USING (instruction_id)
+        LEFT JOIN mas_scores c ON c.candidate_id = g.chosen AND c.scorer_id = $mas
+        LEFT JOIN mas_scores r ON r.candidate_id = g.rejected AND r.scorer_id = $mas
+        LEFT JOIN current_decisions d ON d.instruction_id = g.instruction_id AND d.agreed
+              AND d.verdict IN ('accept', 'override')
+        WHERE i.split = 'train'
+        """,
+        {"mas": mas},
+    )
 
 
 def verdict_counts(con: Connection) -> dict[str, int]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from m3po.store.connection import Connection, one, registered, rows, scalar
-from m3po.text import build_messages, same_answer_key
-from m3po.types import SPLITS, ImageRef, ImportedRow, Instruction, RefusedRow, Turn
+from m3po.text import build_messages
+from m3po.types import SPLITS, ImageRef, Instruction, Turn
 
 
 @dataclass(frozen=True)
@@ -51,173 +51,9 @@ def split_by_hash(sha256: str) -> str:
     return "heldout" if bucket == 0 else "tune" if bucket == 1 else "train"
 
 
-@dataclass
-class BatchResult:
-    """What became of a batch of rows."""
-
-    added: int
-    already_there: int
-    refused: list[RefusedRow]
-    splits: dict[str, int]
-
-
-def add_rows(
-    con: Connection,
-    source: str,
-    batch: Sequence[tuple[ImportedRow, Sequence[StoredImage]]],
-    *,
-    split: str | None = None,
-) -> BatchResult:
-    """Insert checked rows whose images are stored. Splits: the row's own, else `split`, else by image hash.
-
-    A row is refused when its id is there with other content, or when its image already belongs to another split.
-    """
-    shas = list({image.sha256 for _, images in batch for image in images})
-    known_images = {
-        r["sha256"]: r for r in rows(con, "SELECT * FROM images WHERE sha256 IN (SELECT unnest(?::VARCHAR[]))", [shas])
-    }
-    ids = list({row.id for row, _ in batch})
-    known_rows = {
-        r["external_id"]: r
-        for r in rows(
-            con,
-            "SELECT external_id, instruction_id, content_hash, answer, objects, category FROM instructions "
-            "LEFT JOIN truth USING (instruction_id) WHERE source = ? AND external_id IN (SELECT unnest(?::VARCHAR[]))",
-            [source, ids],
-        )
-    }
-    result = BatchResult(0, 0, [], {})
-    for row, images in batch:
-        digest, told = _content_hash(row, images), _truth_of(row)
-        if row.id in known_rows:
-            known = known_rows[row.id]
-            other = "content" if known["content_hash"] != digest else _other_truth(known, told)
-            if other:
-                result.refused.append(
-                    RefusedRow(row.row, f"id {row.id!r} is already there with other {other}: give the row a new id")
-                )
-            else:
-                result.already_there += 1
-                _add_truth(con, known["instruction_id"], known, told)
-                add_imported_candidates(con, known["instruction_id"], row.candidates, row.human)
-            continue
-        wanted = row.split or split
-        conflict = _split_conflict(known_images, images, wanted)
-        if conflict:
-            result.refused.append(RefusedRow(row.row, conflict))
-            continue
-        row_split = wanted or _inherited_split(known_images, images) or _fresh_split(row, images)
-        for image in images:
-            if image.sha256 not in known_images:
-                known_images[image.sha256] = _insert_image(con, image, row_split)
-        instruction_id = scalar(
-            con,
-            "INSERT INTO instructions (source, external_id, split, image_ids, system, turns, instruction, content_hash)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING instruction_id",
-            [
-                source,
-                row.id,
-                row_split,
-                [known_images[image.sha256]["image_id"] for image in images],
-                row.system,
-                json.dumps([[turn.role, turn.text] for turn in row.turns], ensure_ascii=False),
-                row.instruction,
-                digest,
-            ],
-        )
-        known = {"instruction_id": instruction_id, "content_hash": digest}
-        known_rows[row.id] = known | dict.fromkeys(("answer", "objects", "category"))
-        _add_truth(con, instruction_id, known_rows[row.id], told)
-        add_imported_candidates(con, instruction_id, row.candidates, row.human)
-        result.added += 1
-        result.splits[row_split] = result.splits.get(row_split, 0) + 1
-    return result
-
-
-def _insert_image(con: Connection, image: StoredImage, split: str) -> dict:
-    image_id = scalar(
-        con,
-        "INSERT INTO images (sha256, suffix, width, height, n_bytes, split) VALUES (?, ?, ?, ?, ?, ?)"
-        " RETURNING image_id",
-        [image.sha256, image.suffix, image.width, image.height, image.n_bytes, split],
-    )
-    return {"image_id": image_id, "sha256": image.sha256, "split": split}
-
-
-def _split_conflict(known: dict[str, dict], images: Sequence[StoredImage], wanted: str | None) -> str | None:
-    splits = {known[image.sha256]["split"] for image in images if image.sha256 in known}
-    if wanted is not None:
-        splits.add(wanted)
-    if len(splits) > 1:
-        return (
-            f"its image would be in two splits ({' and '.join(sorted(splits))}), and held-out images must stay unseen: "
-            "give every row of an image the same split"
-        )
-    return None
-
-
-def _inherited_split(known: dict[str, dict], images: Sequence[StoredImage]) -> str | None:
-    return next((known[image.sha256]["split"] for image in images if image.sha256 in known), None)
-
-
-def _fresh_split(row: ImportedRow, images: Sequence[StoredImage]) -> str:
-    text = hashlib.sha256(row.instruction.encode()).hexdigest()
-    return split_by_hash(images[0].sha256 if images else text)
-
-
-def _content_hash(row: ImportedRow, images: Sequence[StoredImage]) -> str:
-    """Of what the row asks; its candidates may grow, and its truth is compared on its own (_other_truth)."""
-    turns = [[turn.role, turn.text] for turn in row.turns]
-    content = [[image.sha256 for image in images], row.system, turns, row.instruction, row.split]
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
-
-
-def _truth_of(row: ImportedRow) -> dict[str, object]:
-    """The truth that the row tells, by column; objects in the order of their names, for it means nothing."""
-    objects = None if row.objects is None else sorted(set(row.objects))
-    told = {"answer": row.answer, "objects": objects, "category": row.category}
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def _other_truth(known: dict, told: dict[str, object]) -> str | None:
-    """The first truth field that is stored otherwise than it is told; one that is not stored yet may be added."""
-    stored = known | {"objects": known["objects"] and sorted(set(known["objects"]))}
-    return next((name for name, value in told.items() if stored[name] is not None and stored[name] != value), None)
-
-
-def _add_truth(con: Connection, instruction_id: int, known: dict, told: dict[str, object]) -> None:
-    if all(known[name] == value for name, value in told.items()):
-        return
-    known.update(told)
-    con.execute("DELETE FROM truth WHERE instruction_id = ?", [instruction_id])
-    values = [known[name] for name in ("answer", "objects", "category")]
-    con.execute("INSERT INTO truth VALUES (?, ?, ?, ?)", [instruction_id, *values])
-
-
-def add_imported_candidates(
-    con: Connection, instruction_id: int, texts: Sequence[str], human: Sequence[str] = ()
-) -> int:
-    """Append answers of a file; one that is a candidate already stays as it is. Returns how many were new.
-
-    Those among `human` were written by a person: no rule picks them.
-    """
-    if not texts:
-        return 0
-    have = {
-        r["same_key"] for r in rows(con, "SELECT same_key FROM candidates WHERE instruction_id = ?", [instruction_id])
-    }
-    added = 0
-    for text in texts:
-        key = same_answer_key(text)
-        if key in have:
-            continue
-        have.add(key)
-        con.execute(
-            "INSERT INTO candidates (instruction_id, text, same_key, origin, created_at) VALUES (?, ?, ?, ?, ?)",
-            [instruction_id, text, key, "human" if text in human else "imported", now()],
-        )
-        added += 1
-    return added
+def fresh_split(instruction: str, sha256: str | None) -> str:
+    """Of a row whose first image (None: it has none) is in no split yet."""
+    return split_by_hash(sha256 or hashlib.sha256(instruction.encode()).hexdigest())
 
 
 class Images:

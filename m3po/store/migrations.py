@@ -91,6 +91,25 @@ _RATINGS = """
 CREATE TABLE ratings (candidate_id BIGINT, name VARCHAR, value DOUBLE);
 """
 
+_GIVEN = """
+-- The preference that a data set comes with, to compare with: no review, never undone, no part of current_decisions.
+CREATE TABLE given_preferences (
+    instruction_id BIGINT, verdict VARCHAR, chosen BIGINT, rejected BIGINT, annotator VARCHAR, given_at TIMESTAMP,
+    note VARCHAR, imported_at TIMESTAMP);
+-- One an instruction: the first that was imported.
+CREATE VIEW given_pairs AS
+    SELECT instruction_id, chosen, rejected, annotator, note FROM given_preferences
+    WHERE verdict IN ('accept', 'override') AND chosen IS NOT NULL AND rejected IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY imported_at, rowid) = 1;
+-- As before, but by time: a vote that is imported late is no newer for that.
+CREATE OR REPLACE VIEW standing_decisions AS
+    SELECT * FROM decisions d
+    WHERE revokes IS NULL
+      AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)
+    QUALIFY row_number() OVER (
+        PARTITION BY instruction_id, annotator ORDER BY decided_at DESC, decision_id DESC) = 1;
+"""
+
 
 def _m001_first(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_FIRST)
@@ -100,7 +119,11 @@ def _m002_ratings(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_RATINGS)
 
 
-MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [_m001_first, _m002_ratings]
+def _m003_given(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_GIVEN)
+
+
+MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [_m001_first, _m002_ratings, _m003_given]
 
 
 def migrate(con: duckdb.DuckDBPyConnection) -> None:

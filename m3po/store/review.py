@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from m3po.store.candidates import candidates_of
 from m3po.store.connection import Connection, one
-from m3po.store.decisions import as_decision, current_decision
+from m3po.store.decisions import as_decision, current_decision, given_pair
 from m3po.store.instructions import Images, read_instruction
 from m3po.store.runs import read_active
 from m3po.store.selections import latest_selection, pair_of
@@ -92,6 +92,7 @@ def read_item(
         reviewable=counts["reviewable"],
         previous_id=_neighbour(ids, shown, target, -1),
         next_id=_neighbour(ids, shown, target, +1),
+        given=given_pair(con, target),
         scoring=_waits_for_scores(bare.candidates) and any(run.kind == "score" for run in read_active(con)),
     )
 

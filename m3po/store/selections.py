@@ -88,6 +88,20 @@ CREATE OR REPLACE TEMP TABLE picked AS
     LEFT JOIN ineligible e USING (instruction_id)
 """
 
+# The pair that the data set came with, as it is: no score is needed, no filter laid on it.
+_GIVEN_PAIRS = """
+CREATE OR REPLACE TEMP TABLE picked AS
+    SELECT i.instruction_id, g.chosen, g.rejected, (cp.good + rp.hard) / 2.0::DOUBLE AS m3p_score,
+           c.logp_mean - r.logp_mean AS logp_margin, c.mas - r.mas AS mas_gap,
+           CASE WHEN i.split <> 'train' THEN 'not_train' WHEN g.chosen IS NULL THEN 'no_given' END AS no_pair_reason
+    FROM instructions i
+    LEFT JOIN given_pairs g ON g.instruction_id = i.instruction_id AND i.split = 'train'
+    LEFT JOIN scored c ON c.candidate_id = g.chosen
+    LEFT JOIN scored r ON r.candidate_id = g.rejected
+    LEFT JOIN pool cp ON cp.candidate_id = g.chosen
+    LEFT JOIN pool rp ON rp.candidate_id = g.rejected
+"""
+
 # Two candidates an instruction, drawn by a hash that Python computes alike (m3po.selection.random_key).
 _RANDOM_TWO = """(SELECT * FROM pool QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY
     md5($seed || ':' || instruction_id || ':' || candidate_id)) <= 2)"""
@@ -139,11 +153,13 @@ def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> i
             "wr": float(config.weight_rejected),
         },
     )
-    run_pairs = _PAIRS.format(
-        pool=_RANDOM_TWO if rule.random_two else "pool",
-        chosen=_KEYS[rule.chosen],
-        rejected=_KEYS[rule.rejected],
-    )
+    run_pairs = _GIVEN_PAIRS
+    if not rule.given:
+        run_pairs = _PAIRS.format(
+            pool=_RANDOM_TWO if rule.random_two else "pool",
+            chosen=_KEYS[rule.chosen],
+            rejected=_KEYS[rule.rejected],
+        )
     parameters = {"delta": float(config.delta), "ratio": float(config.length_ratio)}
     if rule.random_two:
         parameters["seed"] = str(config.seed)

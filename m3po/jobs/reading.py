@@ -1,0 +1,162 @@
+"""Rows on their way from the reader into the store: their images stored, in batches, ahead of the database."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+
+from m3po.errors import BadImageError
+from m3po.formats.blocks import RowBlock
+from m3po.images import ImageInfo, inspect_image
+from m3po.store import imports
+from m3po.store.imports import Batch, BatchResult
+from m3po.store.instructions import StoredImage
+from m3po.store.workspace import Workspace
+from m3po.types import ImportedRow, RefusedRow
+
+BATCH = 2000  # rows a transaction, where they are read one by one; a block has its own size (m3po.formats.blocks)
+REMEMBERED_IMAGES = 100_000
+
+T = TypeVar("T")
+
+
+class StoredPictures:
+    """Puts images into the workspace; one that comes again is not copied again."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._known: dict[Path, StoredImage] = {}
+
+    def keep(self, data: bytes, info: ImageInfo) -> Path:
+        """Bytes of a data set (m3po.formats.pictures.KeepImage)."""
+        place = self._workspace.store_image_bytes(data, info)
+        self._remember(place, StoredImage(info.sha256, info.suffix, info.width, info.height, info.n_bytes))
+        return place
+
+    def store(self, path: Path, info: ImageInfo | None = None) -> StoredImage:
+        """A file. Raises BadImageError when it changed under our hands since the reader looked."""
+        if path not in self._known:
+            self._remember(path, self._workspace.store_image(path, info or inspect_image(path)))
+        return self._known[path]
+
+    def _remember(self, path: Path, image: StoredImage) -> None:
+        if len(self._known) >= REMEMBERED_IMAGES:
+            self._known.clear()  # bounded; an image that comes again is only looked at again
+        self._known[path] = image
+
+
+@dataclass
+class Ready:
+    """A batch to store, the names of its rows by their `n` there, and what became of the others."""
+
+    batch: Batch
+    row_name: Callable[[int], str]
+    seen: int
+    repeats: bool
+    refused: list[tuple[int, RefusedRow]] = field(default_factory=list)
+    warnings: dict[str, None] = field(default_factory=dict)
+
+    def all_refused(self, result: BatchResult) -> list[RefusedRow]:
+        """In the order of the file."""
+        stored = [(n, RefusedRow(self.row_name(n), reason)) for n, reason in result.refused]
+        return [row for _, row in sorted([*self.refused, *stored], key=lambda entry: entry[0])]
+
+
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, made by a thread of its own while the one before is stored."""
+    made: queue.Queue = queue.Queue(maxsize=2)
+    given_up = threading.Event()
+
+    def put(item: object) -> None:
+        while not given_up.is_set():
+            try:
+                return made.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def make() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if given_up.is_set():
+                    return
+            put((None, StopIteration()))
+        except BaseException as error:
+            put((None, error))
+
+    thread = threading.Thread(target=make, name="import-reader", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = made.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        given_up.set()
+        thread.join()
+
+
+def make_ready(pictures: StoredPictures, rows: Iterator[RowBlock | ImportedRow | RefusedRow]) -> Iterator[Ready]:
+    """Rows whose images are stored: blocks as they come, single rows in batches."""
+    single: list[ImportedRow | RefusedRow] = []
+    for row in rows:
+        if not isinstance(row, RowBlock):
+            single.append(row)
+            if len(single) < BATCH:
+                continue
+        if single:
+            yield _ready_rows(pictures, single)
+            single = []
+        if isinstance(row, RowBlock):
+            yield from _ready_block(pictures, row)
+    if single:
+        yield _ready_rows(pictures, single)
+
+
+def _ready_rows(pictures: StoredPictures, rows: list[ImportedRow | RefusedRow]) -> Ready:
+    good, places, refused = [], [], []
+    warnings: dict[str, None] = {}
+    for place, row in enumerate(rows):
+        if isinstance(row, RefusedRow):
+            refused.append((place, row))
+            continue
+        try:
+            good.append((row, [pictures.store(image) for image in row.images]))
+            places.append(place)
+        except BadImageError as error:
+            refused.append((place, RefusedRow(row.row, str(error))))
+        warnings.update(dict.fromkeys(row.warnings))
+    batch = imports.make_batch(good, places)
+    return Ready(batch, lambda n: rows[n].row, len(rows), True, refused, warnings)
+
+
+def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
+    table, seen = block.table, len(block.table)
+    images: list[StoredImage] = []
+    bad: dict[int, str] = {}
+    for place, file in enumerate(block.files):
+        try:
+            # An image that the reader did not take stands in a row that is not in this block.
+            images.append(pictures.store(*file) if file else StoredImage("", "", 0, 0, 0))
+        except BadImageError as error:
+            images.append(StoredImage("", "", 0, 0, 0))
+            bad[place] = str(error)
+    refused = []
+    if bad:
+        keep = []
+        for n, places in zip(table["number"].to_pylist(), table["images"].to_pylist(), strict=True):
+            reason = next((bad[place] for place in places if place in bad), None)
+            keep.append(reason is None)
+            refused += [] if reason is None else [(n, RefusedRow(f"line {n}", reason))]
+        table = table.filter(pa.array(keep))
+    rows = table.rename_columns({"number": "n"}).append_column("turns", pa.nulls(len(table), pa.string()))
+    yield Ready(Batch(rows, images), lambda n: f"line {n}", seen, block.repeats, refused, dict.fromkeys(block.warnings))

@@ -1,0 +1,400 @@
+"""How rows of a file go in: a batch at a time, as a few statements over Arrow tables in one transaction.
+
+Nothing is inserted row by row, and nothing that is there is written again: an id that is known is compared with what
+is stored, an answer that is a candidate already stays that candidate, a rating or decision that is there stays once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from m3po.store.connection import Connection, registered, rows, scalar
+from m3po.store.instructions import StoredImage, fresh_split, now, split_by_hash
+from m3po.text import asked_content, same_answer_key
+from m3po.types import ImportedRow
+
+_TEXT, _INT = pa.string(), pa.int64()
+# `n` is a row's place in its batch; `images` are places in the batch's images; `content` is m3po.text.asked_content.
+ROWS = pa.schema(
+    {
+        "n": _INT, "id": _TEXT, "images": pa.list_(pa.int32()), "instruction": _TEXT, "system": _TEXT, "turns": _TEXT,
+        "split": _TEXT, "content": _TEXT, "answer": _TEXT, "objects": pa.list_(_TEXT), "category": _TEXT,
+    }
+)  # fmt: skip
+ANSWERS = pa.schema({"n": _INT, "place": _INT, "text": _TEXT, "same_key": _TEXT, "origin": _TEXT})
+RATINGS = pa.schema({"n": _INT, "place": _INT, "name": _TEXT, "value": pa.float64()})
+DECISIONS = pa.schema(
+    {
+        "n": _INT, "verdict": _TEXT, "chosen": _INT, "rejected": _INT, "annotator": _TEXT,
+        "decided_at": pa.timestamp("us"), "seconds": pa.float64(), "note": _TEXT, "given": pa.bool_(),
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Checked rows whose images are stored, and what they bring with them, in the columns named above."""
+
+    rows: pa.Table
+    images: Sequence[StoredImage]
+    answers: pa.Table = field(default_factory=ANSWERS.empty_table)
+    ratings: pa.Table = field(default_factory=RATINGS.empty_table)
+    decisions: pa.Table = field(default_factory=DECISIONS.empty_table)
+
+    def take(self, numbers: list[int]) -> Batch:
+        """The rows of these places alone."""
+        wanted = pa.array(numbers, _INT)
+        parts = (self.answers, self.ratings, self.decisions)
+        return Batch(
+            self.rows.filter(pc.is_in(self.rows["n"], wanted)),
+            self.images,
+            *(part.filter(pc.is_in(part["n"], wanted)) for part in parts),
+        )
+
+
+@dataclass
+class BatchResult:
+    """What became of a batch: `refused` holds (place in the batch, reason), `splits` counts the rows added."""
+
+    added: int = 0
+    already_there: int = 0
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    splits: Counter[str] = field(default_factory=Counter)
+
+
+def make_batch(batch: Sequence[tuple[ImportedRow, Sequence[StoredImage]]], places: Sequence[int]) -> Batch:
+    """Rows one by one as a batch; `places`: the `n` of each."""
+    image_places: dict[StoredImage, int] = {}
+    asked, answers, ratings, decisions = [], [], [], []
+    for n, (row, images) in zip(places, batch, strict=True):
+        asked.append(
+            {
+                "n": n, "id": row.id, "images": [image_places.setdefault(i, len(image_places)) for i in images],
+                "instruction": row.instruction, "system": row.system,
+                "turns": json.dumps([[turn.role, turn.text] for turn in row.turns], ensure_ascii=False),
+                "split": row.split, "answer": row.answer, "category": row.category,
+                "objects": None if row.objects is None else list(row.objects),
+                "content": asked_content(
+                    [image.sha256 for image in images], row.system, row.turns, row.instruction, row.split
+                ),
+            }
+        )  # fmt: skip
+        for place, text in enumerate(row.candidates):
+            origin = "human" if text in row.human else "imported"
+            key = same_answer_key(text)
+            answers.append({"n": n, "place": place, "text": text, "same_key": key, "origin": origin})
+        for place, named in enumerate(row.ratings):
+            ratings += [{"n": n, "place": place, "name": name, "value": value} for name, value in named.items()]
+        for d in row.decisions:
+            decisions.append(
+                {"n": n, "decided_at": d.at}
+                | {k: getattr(d, k) for k in ("verdict", "chosen", "rejected", "annotator", "seconds", "note", "given")}
+            )
+    return Batch(
+        pa.Table.from_pylist(asked, ROWS),
+        list(image_places),
+        pa.Table.from_pylist(answers, ANSWERS),
+        pa.Table.from_pylist(ratings, RATINGS),
+        pa.Table.from_pylist(decisions, DECISIONS),
+    )
+
+
+def has_rows(con: Connection, source: str) -> bool:
+    return bool(rows(con, "SELECT 1 FROM instructions WHERE source = ? LIMIT 1", [source]))
+
+
+def add_batch(
+    con: Connection, source: str, batch: Batch, *, split: str | None = None, all_new: bool = False
+) -> BatchResult:
+    """Insert what is new. Splits: the row's own, else `split`, else that of its image, else by image hash.
+
+    A row is refused when its id is there with other content, or when its image already belongs to another split.
+    `all_new`: the caller knows that no id of the batch is in this source yet, nor twice in the batch.
+    """
+    result = BatchResult()
+    for part in [batch] if all_new else _rounds(batch):
+        _add_round(con, source, part, split, result, all_new)
+    result.refused.sort()
+    return result
+
+
+def _rounds(batch: Batch) -> list[Batch]:
+    """An id that stands twice in a batch must meet itself as stored: its second row waits for a second round."""
+    ids = batch.rows["id"]
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return [batch]
+    seen: Counter[str] = Counter()
+    rounds: list[list[int]] = []
+    for n, id in zip(batch.rows["n"].to_pylist(), ids.to_pylist(), strict=True):
+        if seen[id] == len(rounds):
+            rounds.append([])
+        rounds[seen[id]].append(n)
+        seen[id] += 1
+    return [batch.take(numbers) for numbers in rounds]
+
+
+# What is stored of the batch's ids: whether it is the same, and whether the row tells truth that is not there yet.
+_KNOWN = """
+    SELECT r.n, r.id, i.instruction_id,
+           CASE WHEN i.content_hash <> sha256(r.content) THEN 'content'
+                WHEN t.answer <> r.answer THEN 'answer'
+                WHEN list_sort(list_distinct(t.objects)) <> list_sort(list_distinct(r.objects)) THEN 'objects'
+                WHEN t.category <> r.category THEN 'category' END AS other,
+           (r.answer IS NOT NULL AND t.answer IS NULL) OR (r.objects IS NOT NULL AND t.objects IS NULL)
+               OR (r.category IS NOT NULL AND t.category IS NULL) AS tells_more
+    FROM new_rows r JOIN instructions i ON i.external_id = r.id AND i.source = $source
+    LEFT JOIN truth t USING (instruction_id)
+"""
+_INSERT_ROWS = """
+    INSERT INTO instructions
+        (instruction_id, source, external_id, split, image_ids, system, turns, instruction, content_hash)
+    SELECT instruction_id, $source, id, row_split, image_ids, coalesce(system, ''), coalesce(turns, '[]'), instruction,
+           sha256(content)
+    FROM accepted
+"""
+_INSERT_TRUTH = """
+    INSERT INTO truth
+    SELECT instruction_id, answer, list_sort(list_distinct(objects)), category FROM accepted
+    WHERE answer IS NOT NULL OR objects IS NOT NULL OR category IS NOT NULL
+"""
+_NEW_TRUTH = """
+    SELECT p.instruction_id, coalesce(t.answer, r.answer) AS answer,
+           coalesce(t.objects, list_sort(list_distinct(r.objects))) AS objects,
+           coalesce(t.category, r.category) AS category
+    FROM placed p JOIN new_rows r USING (n) LEFT JOIN truth t USING (instruction_id) WHERE list_contains(?::BIGINT[], n)
+"""
+
+_PLACED = ["n", "instruction_id"]
+_NOTHING = pa.schema(
+    {"n": _INT, "id": _TEXT, "instruction_id": _INT, "other": _TEXT, "tells_more": pa.bool_()}
+).empty_table()
+
+
+def _add_round(
+    con: Connection, source: str, batch: Batch, split: str | None, result: BatchResult, all_new: bool
+) -> None:
+    with registered(con, "new_rows", batch.rows):
+        known = _NOTHING if all_new else con.sql(_KNOWN, params={"source": source}).to_arrow_table()
+        other = known.filter(known["other"].is_valid())
+        same = known.filter(known["other"].is_null()) if len(other) else known
+        for row in other.to_pylist():
+            reason = f"id {row['id']!r} is already there with other {row['other']}: give the row a new id"
+            result.refused.append((row["n"], reason))
+        result.already_there += len(same)
+        if len(known) < len(batch.rows):
+            accepted = _accept(con, batch, set(known["n"].to_pylist()), split, result)
+            with registered(con, "accepted", accepted):
+                con.execute(_INSERT_ROWS, {"source": source})
+                if any(accepted[name].null_count < len(accepted) for name in ("answer", "objects", "category")):
+                    con.execute(_INSERT_TRUTH)
+            result.added += len(accepted)
+            placed = pa.concat_tables([accepted.select(_PLACED), same.select(_PLACED)])
+        else:
+            placed = same.select(_PLACED)
+        more = same.filter(same["tells_more"])["n"].to_pylist()
+        if not more and not len(batch.answers):
+            return
+        with registered(con, "placed", placed):
+            if more:
+                _add_truth(con, more)
+            if len(batch.answers):
+                _add_answers(con, batch)
+
+
+def _accept(con: Connection, batch: Batch, there: set[int], split: str | None, result: BatchResult) -> pa.Table:
+    """The rows that are new, with their ids, splits and images; images that are new are inserted."""
+    shas = [image.sha256 for image in batch.images]
+    known = {
+        row["sha256"]: row
+        for row in rows(
+            con,
+            "SELECT image_id, sha256, split FROM images WHERE sha256 IN (SELECT unnest(?::VARCHAR[]))",
+            [list(set(shas))],
+        )
+    }
+    splits = [known[sha]["split"] if sha in known else None for sha in shas]
+    if there or split or batch.rows["split"].null_count < len(batch.rows) or not _one_image_each(batch.rows):
+        index, row_splits = _share_out(batch, there, split, splits, result)
+        taken = batch.rows.take(pa.array(index, _INT)) if len(index) < len(batch.rows) else batch.rows
+    else:  # nothing can be in two splits
+        taken = batch.rows
+        for place in pc.unique(taken["images"].combine_chunks().flatten()).to_pylist():
+            splits[place] = splits[place] or split_by_hash(shas[place])
+        row_splits = pc.take(pa.array(splits, _TEXT), taken["images"].combine_chunks().flatten())
+    result.splits.update({row["values"]: row["counts"] for row in pc.value_counts(row_splits).to_pylist()})
+    ids = _insert_images(con, batch.images, splits, {sha: row["image_id"] for sha, row in known.items()})
+    lists = taken["images"].combine_chunks()
+    image_ids = pa.ListArray.from_arrays(pc.subtract(lists.offsets, lists.offsets[0]), pc.take(ids, lists.flatten()))
+    first = _allocate(con, "instruction_ids", len(taken))
+    new_ids = pa.array(range(first, first + len(taken)), _INT)
+    return (
+        taken.append_column("instruction_id", new_ids)
+        .append_column("row_split", row_splits)
+        .append_column("image_ids", image_ids)
+    )
+
+
+def _one_image_each(table: pa.Table) -> bool:
+    lengths = pc.min_max(pc.list_value_length(table["images"])).as_py()
+    return lengths == {"min": 1, "max": 1}
+
+
+def _share_out(
+    batch: Batch, there: set[int], split: str | None, splits: list[str | None], result: BatchResult
+) -> tuple[list[int], pa.Array]:
+    """(places of the rows that go in, their splits), in the order of the file; `splits`, one an image, grows."""
+    table = batch.rows
+    lists = table["images"].combine_chunks()
+    ends = lists.offsets.to_pylist()
+    places = lists.values.to_pylist()
+    index, row_splits = [], []
+    columns = (table[name].to_pylist() for name in ("n", "split"))
+    for i, (n, wanted) in enumerate(zip(*columns, strict=True)):
+        if n in there:
+            continue
+        mine = places[ends[i] : ends[i + 1]]
+        wanted = wanted or split
+        found = {splits[place] for place in mine} - {None}
+        if len(found | ({wanted} if wanted else set())) > 1:
+            result.refused.append((n, _two_splits(found | {wanted} if wanted else found)))
+            continue
+        if wanted or found:
+            row_split = wanted or found.pop()
+        else:
+            row_split = fresh_split(table["instruction"][i].as_py(), batch.images[mine[0]].sha256 if mine else None)
+        for place in mine:
+            splits[place] = row_split
+        index.append(i)
+        row_splits.append(row_split)
+    return index, pa.array(row_splits, _TEXT)
+
+
+def _two_splits(splits: set[str]) -> str:
+    return (
+        f"its image would be in two splits ({' and '.join(sorted(splits))}), and held-out images must stay unseen: "
+        "give every row of an image the same split"
+    )
+
+
+def _insert_images(
+    con: Connection, images: Sequence[StoredImage], splits: list[str | None], known: dict[str, int]
+) -> pa.Array:
+    """The id of each image; those that are new and belong to a row (they have a split) are inserted."""
+    new = {
+        image.sha256: {**vars(image), "split": split}
+        for image, split in zip(images, splits, strict=True)
+        if split and image.sha256 not in known
+    }
+    if new:
+        first = _allocate(con, "image_ids", len(new))
+        for image_id, (sha, image) in enumerate(new.items(), first):
+            known[sha] = image["image_id"] = image_id
+        with registered(con, "new_images", pa.Table.from_pylist(list(new.values()))):
+            con.execute(
+                "INSERT INTO images (image_id, sha256, suffix, width, height, n_bytes, split)"
+                " SELECT image_id, sha256, suffix, width, height, n_bytes, split FROM new_images"
+            )
+    return pa.array([known.get(image.sha256) for image in images], _INT)
+
+
+def _allocate(con: Connection, sequence: str, count: int) -> int:
+    """The first of `count` ids in a row: only one bulk write is at work at a time."""
+    return scalar(con, f"SELECT min(id) FROM (SELECT nextval('{sequence}') AS id FROM range(?))", [count]) or 0
+
+
+def _add_truth(con: Connection, numbers: list[int]) -> None:
+    """Truth that was not told yet joins what is stored."""
+    told = con.sql(_NEW_TRUTH, params=[numbers]).to_arrow_table()
+    with registered(con, "told", told):
+        con.execute("DELETE FROM truth WHERE instruction_id IN (SELECT instruction_id FROM told)")
+        con.execute("INSERT INTO truth SELECT * FROM told")
+
+
+_NEW_ANSWERS = """
+    SELECT p.instruction_id, a.text, a.same_key, a.origin, a.n, a.place
+    FROM new_answers a JOIN placed p USING (n)
+    WHERE NOT EXISTS (SELECT 1 FROM candidates c WHERE c.instruction_id = p.instruction_id AND c.same_key = a.same_key
+                      AND c.instruction_id IN (SELECT instruction_id FROM placed))
+    QUALIFY row_number() OVER (PARTITION BY p.instruction_id, a.same_key ORDER BY a.n, a.place) = 1
+    ORDER BY a.n, a.place
+"""
+# Which candidate each answer of the file is.
+_ANSWER_IDS = """
+    SELECT a.n, a.place, p.instruction_id, c.candidate_id FROM new_answers a JOIN placed p USING (n)
+    JOIN candidates c ON c.instruction_id = p.instruction_id AND c.same_key = a.same_key
+    WHERE c.instruction_id BETWEEN (SELECT min(instruction_id) FROM placed) AND (SELECT max(instruction_id) FROM placed)
+"""
+_INSERT_RATINGS = """
+    INSERT INTO ratings
+    SELECT i.candidate_id, r.name, first(r.value ORDER BY r.n, r.place)
+    FROM new_ratings r JOIN answer_ids i USING (n, place)
+    WHERE NOT EXISTS (SELECT 1 FROM ratings o WHERE o.candidate_id = i.candidate_id AND o.name = r.name)
+    GROUP BY 1, 2
+"""
+# Two answers that are one candidate make no pair: then nobody preferred anything.
+_PLACED_DECISIONS = """
+    SELECT p.instruction_id, c.candidate_id AS chosen, r.candidate_id AS rejected, d.annotator, d.decided_at, d.seconds,
+           d.note, d.given, d.n,
+           CASE WHEN d.verdict IN ('accept', 'override') AND c.candidate_id = r.candidate_id THEN 'tie'
+                ELSE d.verdict END AS verdict
+    FROM new_decisions d JOIN placed p USING (n)
+    LEFT JOIN answer_ids c ON c.n = d.n AND c.place = d.chosen
+    LEFT JOIN answer_ids r ON r.n = d.n AND r.place = d.rejected
+"""
+_SAME = """o.instruction_id = d.instruction_id AND o.annotator = d.annotator AND o.verdict = d.verdict
+           AND o.chosen IS NOT DISTINCT FROM d.chosen AND o.rejected IS NOT DISTINCT FROM d.rejected"""
+_INSERT_GIVEN = f"""
+    INSERT INTO given_preferences (instruction_id, verdict, chosen, rejected, annotator, given_at, note, imported_at)
+    SELECT instruction_id, verdict, chosen, rejected, annotator, decided_at, note, $now FROM placed_decisions d
+    WHERE given AND NOT EXISTS (SELECT 1 FROM given_preferences o WHERE {_SAME})
+    ORDER BY n
+"""
+# What was shown to them: the answers that were there, without a score of this workspace.
+_INSERT_VOTES = f"""
+    INSERT INTO decisions
+        (instruction_id, verdict, chosen, rejected, annotator, decided_at, seconds, reason, note, shown)
+    SELECT instruction_id, verdict, chosen, rejected, annotator, coalesce(decided_at, $now), seconds, 'imported', note,
+           '{{"machine": null, "candidates": {{' || coalesce(s.shown, '') || '}}}}'
+    FROM placed_decisions d LEFT JOIN (
+        SELECT instruction_id, string_agg('"' || candidate_id || '": [null, null]', ', ' ORDER BY candidate_id) AS shown
+        FROM candidates WHERE instruction_id IN (SELECT instruction_id FROM placed_decisions) AND origin <> 'human'
+        GROUP BY 1) s USING (instruction_id)
+    WHERE NOT given AND NOT EXISTS (
+        SELECT 1 FROM decisions o WHERE {_SAME} AND o.reason = 'imported'
+        AND (d.decided_at IS NULL OR o.decided_at = d.decided_at))
+    ORDER BY coalesce(decided_at, $now), n
+"""
+
+
+def _add_answers(con: Connection, batch: Batch) -> None:
+    """Candidates that are new, then what the file says of them."""
+    with registered(con, "new_answers", batch.answers):
+        fresh = con.sql(_NEW_ANSWERS).to_arrow_table()
+        if len(fresh):
+            first = _allocate(con, "candidate_ids", len(fresh))
+            fresh = fresh.append_column("candidate_id", pa.array(range(first, first + len(fresh)), _INT))
+            with registered(con, "fresh_answers", fresh):
+                con.execute(
+                    "INSERT INTO candidates (candidate_id, instruction_id, text, same_key, origin, created_at)"
+                    " SELECT candidate_id, instruction_id, text, same_key, origin, ? FROM fresh_answers",
+                    [now()],
+                )
+        if not len(batch.ratings) and not len(batch.decisions):
+            return
+        answer_ids = con.sql(_ANSWER_IDS).to_arrow_table()
+    with registered(con, "answer_ids", answer_ids):
+        if len(batch.ratings):
+            with registered(con, "new_ratings", batch.ratings):
+                con.execute(_INSERT_RATINGS)
+        if len(batch.decisions):
+            with registered(con, "new_decisions", batch.decisions):
+                placed = con.sql(_PLACED_DECISIONS).to_arrow_table()
+            with registered(con, "placed_decisions", placed):
+                con.execute(_INSERT_GIVEN, {"now": now()})
+                con.execute(_INSERT_VOTES, {"now": now()})
