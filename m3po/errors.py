@@ -38,3 +38,7 @@ class JobError(M3poError):
 
 class RunStopped(M3poError):
     """The user asked the job to stop; what was done until then is kept."""
+
+
+class CannotHoldError(M3poError):
+    """A row has what an export's format has no place for; the message says what: "several images"."""

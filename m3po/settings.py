@@ -13,7 +13,6 @@ from m3po.errors import UsageError, WorkspaceError
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd", "given")
 NORMALISATIONS = ("percentile", "raw", "minmax")
 TRAIN_METHODS = ("dpo", "sft")
-EXPORT_FORMATS = ("m3po", "trl")
 EXPORT_ONLY = ("all", "reviewed", "accepted")
 
 

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from m3po.errors import BadInputError, UsageError
-from m3po.formats import imagefolder, llava, m3po, pairs, pope, vlfeedback
+from m3po.formats import argilla, imagefolder, label_studio, llava, m3po, pairs, pope, vlfeedback
 from m3po.formats.blocks import Plain, RowBlock, read_blocks
 from m3po.formats.containers import Container, open_container
 from m3po.formats.lines import type_name
@@ -69,6 +69,8 @@ FORMATS = {
     "sharegpt": Format("ShareGPT", llava.parse, llava.recognises_sharegpt, llava.COLUMNS),
     "llava": Format("LLaVA-instruct", llava.parse, llava.recognises, llava.COLUMNS),
     "m3po": Format("M3PO", m3po.parse, m3po.recognises, m3po.COLUMNS, m3po.PLAIN),
+    "label_studio": Format("Label Studio", label_studio.parse, label_studio.recognises, label_studio.COLUMNS),
+    "argilla": Format("Argilla", argilla.parse, argilla.recognises, argilla.COLUMNS),
     "mapping": Format("Columns by hand", _only_by_hand, lambda record: False),
 }
 

@@ -63,6 +63,7 @@ class RowChecker:
         human: Sequence[object] = (),
         ratings: Sequence[Mapping[str, float]] = (),
         decisions: Sequence[ImportedDecision] = (),
+        known_as: tuple[str, str] | None = None,
         warnings: Sequence[str] = (),
     ) -> ImportedRow:
         """Check every field and look at every image. Raises BadInputError for the first thing that is wrong.
@@ -99,6 +100,7 @@ class RowChecker:
             human=tuple(text for text in human if isinstance(text, str)),
             ratings=tuple(check_ratings(values) for values in ratings),
             decisions=tuple(decisions),
+            known_as=known_as,
             warnings=tuple(dict.fromkeys(notes)),
         )
         content = asked_content(

@@ -25,6 +25,7 @@ ROWS = pa.schema(
     {
         "n": _INT, "id": _TEXT, "images": pa.list_(pa.int32()), "instruction": _TEXT, "system": _TEXT, "turns": _TEXT,
         "split": _TEXT, "content": _TEXT, "answer": _TEXT, "objects": pa.list_(_TEXT), "category": _TEXT,
+        "of_source": _TEXT, "of_id": _TEXT,
     }
 )  # fmt: skip
 ANSWERS = pa.schema({"n": _INT, "place": _INT, "text": _TEXT, "same_key": _TEXT, "origin": _TEXT})
@@ -83,6 +84,7 @@ def make_batch(batch: Sequence[tuple[ImportedRow, Sequence[StoredImage]]], place
                 "content": asked_content(
                     [image.sha256 for image in images], row.system, row.turns, row.instruction, row.split
                 ),
+                **dict(zip(("of_source", "of_id"), row.known_as or (None, None), strict=True)),
             }
         )  # fmt: skip
         for place, text in enumerate(row.candidates):
@@ -150,6 +152,10 @@ _KNOWN = """
                OR (r.category IS NOT NULL AND t.category IS NULL) AS tells_more
     FROM new_rows r JOIN instructions i ON i.external_id = r.id AND i.source = $source
     LEFT JOIN truth t USING (instruction_id)
+    WHERE NOT EXISTS (SELECT 1 FROM instructions o WHERE o.source = r.of_source AND o.external_id = r.of_id)
+    UNION ALL
+    SELECT r.n, r.id, i.instruction_id, NULL, false
+    FROM new_rows r JOIN instructions i ON i.source = r.of_source AND i.external_id = r.of_id
 """
 _INSERT_ROWS = """
     INSERT INTO instructions

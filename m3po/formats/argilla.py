@@ -1,0 +1,183 @@
+"""Argilla 2: records of `fields` and `responses`, as `dataset.records.to_json` writes them and the server's API does.
+
+    {"id", "fields": {"image", "instruction", "answer_1", ...}, "metadata": {...}, "status",
+     "responses": {"preference": [{"value": "answer_1", "user_id": "..."}]}}                 (to_json)
+     "responses": [{"user_id", "status", "inserted_at", "values": {"preference": {"value": ...}}}]    (the API)
+
+Label, ranking, rating and text questions are read; each user's vote is a decision. A discarded response is a skip, a
+draft is none. Records that a workspace wrote find their own instruction again by `m3po_source` and `m3po_id` in their
+metadata. Written: the answers as fields, and the votes that stand as responses to `verdict`, `chosen`, `rejected` and
+`note`, their times in the metadata, for a response has none that can be set.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from m3po.errors import BadInputError
+from m3po.formats.lines import type_name
+from m3po.formats.m3po import read_turns
+from m3po.formats.pictures import image_list
+from m3po.formats.rows import Fields
+from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, place_of, read_time
+from m3po.types import ImportedDecision
+
+_MORE_IMAGES = re.compile(r"image_\d+")
+COLUMNS = {
+    "image": ("fields.image", "fields.images"), "instruction": ("fields.instruction", "fields.prompt"),
+    "candidates": ("fields.answer_1",), "decisions": ("responses",),
+}  # fmt: skip
+
+
+def recognises(record: dict) -> bool:
+    return isinstance(record.get("fields"), dict) and "responses" in record
+
+
+def parse(record: dict, source: str) -> Fields:
+    fields = record.get("fields")
+    if not isinstance(fields, dict):
+        raise BadInputError(f"fields must be an object, not {type_name(fields)}; export the records as JSON")
+    answers = find_answers(fields)
+    instruction = next((fields[name] for name in INSTRUCTION if fields.get(name) is not None), None)
+    if instruction is None:
+        raise BadInputError("its fields have no instruction; add the question or task under that name")
+    metadata = record.get("metadata") if isinstance(record.get("metadata"), dict) else {}
+    ratings: list[dict[str, float]] = [{} for _ in answers]
+    decisions = []
+    responses = _by_user(record.get("responses"))
+    told = _told(metadata)
+    for user, response in responses.items():
+        vote = _read_vote(user, response, answers, told.get(user, {}))
+        decisions += [vote] if vote else []
+        _read_ratings(user if len(responses) > 1 else "", response["values"], answers, ratings)
+    return {
+        "id": metadata.get("m3po_id", record.get("id") or record.get("external_id")),
+        "images": [*image_list(fields, IMAGE), *(fields[name] for name in fields if _MORE_IMAGES.fullmatch(name))],
+        "instruction": instruction,
+        "system": fields.get("system") or None,
+        "turns": _turns(fields.get("turns")),
+        "candidates": list(answers.values()),
+        "ratings": ratings if any(ratings) else (),
+        "decisions": decisions,
+        "known_as": known_as(metadata.get("m3po_source"), metadata.get("m3po_id")),
+    }
+
+
+def to_record(row: Mapping, images: list[str]) -> dict:
+    """A record for `rg.Dataset.records.from_json`, with the votes that stand."""
+    names = {candidate["id"]: f"answer_{n}" for n, candidate in enumerate(row["candidates"], 1)}
+    fields = {"instruction": row["instruction"]}
+    fields |= {f"image_{n}" if n > 1 else "image": image for n, image in enumerate(images, 1)}
+    fields |= {"system": row["system"]} if row.get("system") else {}
+    fields |= {"turns": json.dumps(row["turns"], ensure_ascii=False)} if row.get("turns") else {}
+    fields |= {names[candidate["id"]]: candidate["text"] for candidate in row["candidates"]}
+    responses: dict[str, list[dict]] = {}
+    votes = row.get("decisions") or ()
+    for vote in votes:
+        values = {"verdict": vote["verdict"], "note": vote.get("note") or None}
+        values |= {side: names.get(vote[side]) for side in ("chosen", "rejected")}
+        for question, value in values.items():
+            if value is not None:
+                responses.setdefault(question, []).append({"value": value, "user_id": vote["annotator"]})
+    told = {vote["annotator"]: {"at": vote["at"], "seconds": vote.get("seconds")} for vote in votes}
+    metadata = {"m3po_source": row["source"], "m3po_id": row["external_id"]}
+    metadata |= {"m3po_votes": json.dumps(told, ensure_ascii=False)} if told else {}
+    status = "completed" if votes else "pending"
+    id = f"{row['source']}/{row['external_id']}"
+    return {"id": id, "fields": fields, "metadata": metadata, "suggestions": {}, "responses": responses,
+            "vectors": {}, "status": status}  # fmt: skip
+
+
+def _by_user(value: object) -> dict[str, dict]:
+    """{user: {"values": {question: value}, "status", "at"}} of both shapes that responses come in."""
+    users: dict[str, dict] = {}
+
+    def of(user: object) -> dict:
+        return users.setdefault(str(user) if user is not None else "argilla", {"values": {}, "status": "submitted"})
+
+    if isinstance(value, dict):
+        for question, given in value.items():
+            for item in given if isinstance(given, list) else [given]:
+                if not isinstance(item, dict) or "value" not in item:
+                    raise BadInputError(f"the responses to {question!r:.60} must be objects with value; export anew")
+                of(item.get("user_id"))["values"][question] = item["value"]
+    elif isinstance(value, list):
+        for item in value:
+            if not isinstance(item, dict):
+                raise BadInputError("responses must be a list of objects; export the records as JSON")
+            found = of(item.get("user_id"))
+            values = item.get("values") or {}
+            found["values"] |= {q: v.get("value") if isinstance(v, dict) else v for q, v in values.items()}
+            found["status"] = item.get("status") or "submitted"
+            found["at"] = item.get("updated_at") or item.get("inserted_at")
+    elif value is not None:
+        raise BadInputError(f"responses must be a list or an object, not {type_name(value)}; export anew")
+    return users
+
+
+def _read_vote(user: str, response: dict, answers: Mapping[str, str], told: Mapping) -> ImportedDecision | None:
+    if response["status"] == "draft":
+        return None
+    chosen = rejected = verdict = None
+    notes = []
+    for question, value in response["values"].items():
+        if question == "verdict":
+            verdict = value
+        elif question in ("rejected", "worst"):
+            rejected = place_of(value, answers)
+        elif isinstance(value, list) and value and all(isinstance(v, dict) and "rank" in v for v in value):
+            ranked = [(v["rank"], place_of(v.get("value"), answers)) for v in value if isinstance(v["rank"], int)]
+            ranked = sorted((rank, place) for rank, place in ranked if place is not None)
+            if len(ranked) > 1:
+                chosen, rejected = ranked[0][1], ranked[-1][1]
+                if ranked[0][0] == ranked[-1][0]:
+                    verdict, chosen, rejected = "tie", None, None
+        elif isinstance(value, str) and (place := _named(value, answers)) is not None:
+            chosen = place
+        elif isinstance(value, str) and value.lower() in ("tie", "equal", "same"):
+            verdict = "tie"
+        elif isinstance(value, str):
+            notes.append(value)
+    if response["status"] == "discarded":
+        verdict, chosen, rejected = "skip", None, None
+    seconds = told.get("seconds")
+    who = {
+        "annotator": user,
+        "at": read_time(told.get("at") or response.get("at")),
+        "seconds": float(seconds) if isinstance(seconds, int | float) else None,
+        "note": "\n".join(notes),
+    }
+    return make_vote(verdict, chosen, rejected, len(answers), who)
+
+
+def _named(value: str, answers: Mapping[str, str]) -> int | None:
+    """A note may hold a number: only a name, or the very text, of an answer chooses it."""
+    return place_of(value, answers) if value in answers or value in answers.values() else None
+
+
+def _read_ratings(by: str, values: Mapping, answers: Mapping[str, str], ratings: list[dict[str, float]]) -> None:
+    """A number whose question names an answer: `rating_answer_2`, `answer_2_helpfulness`."""
+    for question, value in values.items():
+        name = next((n for n in sorted(answers, key=len, reverse=True) if n in question), None)
+        if name and isinstance(value, int | float) and not isinstance(value, bool):
+            rating = question.replace(name, "").strip("_- .") or "rating"
+            ratings[list(answers).index(name)][f"{rating} by {by}" if by else rating] = float(value)
+
+
+def _told(metadata: Mapping) -> dict[str, dict]:
+    try:
+        found = json.loads(metadata.get("m3po_votes") or "{}")
+    except (TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and all(isinstance(v, dict) for v in found.values()) else {}
+
+
+def _turns(value: object) -> list:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise BadInputError("its turns are no JSON; write a list of role and text") from None
+    return read_turns(value)

@@ -1,0 +1,180 @@
+"""Label Studio: tasks of `data` and `annotations`, as its JSON export has them and its import takes them.
+
+    {"id", "data": {"image", "instruction", "answers": [...], "m3po_source", "m3po_id", ...},
+     "annotations": [{"completed_by", "created_at", "lead_time", "was_cancelled",
+                      "result": [{"type": "pairwise", "from_name", "to_name", "value": {"selected": "left"}}, ...]}]}
+
+Read: `pairwise`, `ranker`, `choices` and `rating` results (label_studio_sdk, control_tags), each annotator's vote a
+decision with its time and seconds; a cancelled annotation is a skip. A task that a workspace wrote finds its own
+instruction again by `m3po_source` and `m3po_id`. Written: every answer, and the votes that stand as choices named
+`verdict`, `chosen` and `rejected` (answer numbers), for the labelling config in CONFIG.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from m3po.errors import BadInputError
+from m3po.formats.lines import type_name
+from m3po.formats.m3po import read_turns
+from m3po.formats.pictures import image_list
+from m3po.formats.rows import Fields
+from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, place_of, read_time
+from m3po.types import ImportedDecision
+
+COLUMNS = {
+    "image": ("data.images", "data.image"), "instruction": ("data.instruction", "data.prompt", "data.question"),
+    "candidates": ("data.answers",), "decisions": ("annotations",),
+}  # fmt: skip
+CONFIG = """<View>
+  <Image name="image" value="$image"/>
+  <Text name="instruction" value="$instruction"/>
+  <List name="answers" value="$listed" title="Answers"/>
+  <Choices name="chosen" toName="instruction" value="$numbers" choice="single" layout="inline"/>
+  <Choices name="rejected" toName="instruction" value="$numbers" choice="single" layout="inline"/>
+  <Choices name="verdict" toName="instruction" choice="single" layout="inline">
+    <Choice value="override"/><Choice value="tie"/><Choice value="all_wrong"/><Choice value="bad_question"/>
+    <Choice value="skip"/>
+  </Choices>
+  <TextArea name="note" toName="instruction"/>
+</View>
+"""
+
+
+def recognises(record: dict) -> bool:
+    return isinstance(record.get("data"), dict) and ("annotations" in record or "predictions" in record)
+
+
+def parse(record: dict, source: str) -> Fields:
+    data = record.get("data")
+    if not isinstance(data, dict):
+        raise BadInputError(f"data must be an object, not {type_name(data)}; export the project as JSON")
+    annotations = record.get("annotations") or []
+    if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
+        raise BadInputError("annotations must be a list of objects; export the project as JSON, not as JSON-MIN")
+    results = [list(_results(annotation)) for annotation in annotations]
+    named = [name for found in results for item in found for name in str(item.get("to_name", "")).split(",")]
+    answers = find_answers(data, [name.strip() for name in named])
+    instruction = next((data[name] for name in INSTRUCTION if data.get(name) is not None), None)
+    if instruction is None:
+        raise BadInputError("its data has no instruction; add the question or task under that key")
+    ratings: list[dict[str, float]] = [{} for _ in answers]
+    decisions = []
+    for annotation, found in zip(annotations, results, strict=True):
+        vote = _read_vote(annotation, found, answers)
+        decisions += [vote] if vote else []
+        _read_ratings(_annotator(annotation) if len(annotations) > 1 else "", found, answers, ratings)
+    id = data.get("m3po_id", data.get("id", record.get("id")))
+    return {
+        "id": id,
+        "images": image_list(data, IMAGE),
+        "instruction": instruction,
+        "system": data.get("system") or None,
+        "turns": read_turns(data.get("turns")),
+        "candidates": list(answers.values()),
+        "ratings": ratings if any(ratings) else (),
+        "decisions": decisions,
+        "known_as": known_as(data.get("m3po_source"), data.get("m3po_id")),
+    }
+
+
+def to_task(row: Mapping, images: list[str]) -> dict:
+    """A task to import into Label Studio, with the votes that stand."""
+    numbers = {candidate["id"]: n for n, candidate in enumerate(row["candidates"], 1)}
+    data = {"m3po_source": row["source"], "m3po_id": row["external_id"], "instruction": row["instruction"]}
+    data |= {"image": images[0]} if images else {}
+    data |= {"images": images} if len(images) > 1 else {}
+    data |= {"system": row["system"]} if row.get("system") else {}
+    data |= {"turns": row["turns"]} if row.get("turns") else {}
+    data["answers"] = [candidate["text"] for candidate in row["candidates"]]
+    data["listed"] = [{"id": str(n), "title": f"{n}", "body": text} for n, text in enumerate(data["answers"], 1)]
+    data["numbers"] = [{"value": str(n)} for n in numbers.values()]
+    annotations = [_annotation(vote, numbers) for vote in row.get("decisions") or ()]
+    return {"data": data, "annotations": annotations}
+
+
+def _annotation(vote: Mapping, numbers: Mapping[int, int]) -> dict:
+    result = [_choice("verdict", vote["verdict"])]
+    result += [_choice(side, str(numbers[vote[side]])) for side in ("chosen", "rejected") if vote[side] in numbers]
+    if vote.get("note"):
+        result.append({"from_name": "note", "to_name": "instruction", "type": "textarea",
+                       "value": {"text": [vote["note"]]}})  # fmt: skip
+    return {
+        "completed_by": {"email": vote["annotator"]},
+        "created_at": vote["at"],
+        "lead_time": vote.get("seconds"),
+        "was_cancelled": False,
+        "result": result,
+    }
+
+
+def _choice(name: str, value: str) -> dict:
+    return {"from_name": name, "to_name": "instruction", "type": "choices", "value": {"choices": [value]}}
+
+
+def _results(annotation: Mapping) -> list[dict]:
+    found = annotation.get("result") or []
+    if not isinstance(found, list):
+        raise BadInputError("the result of an annotation must be a list; export the project as JSON")
+    return [item for item in found if isinstance(item, dict) and isinstance(item.get("value"), dict)]
+
+
+def _read_vote(annotation: Mapping, results: list[dict], answers: Mapping[str, str]) -> ImportedDecision | None:
+    chosen = rejected = verdict = None
+    notes = []
+    for item in results:
+        value, name, kind = item["value"], str(item.get("from_name", "")), item.get("type")
+        if kind == "pairwise":
+            pair = [place_of(tag.strip(), answers) for tag in str(item.get("to_name", "")).split(",")]
+            pair = pair if len(pair) == 2 and None not in pair else [0, 1]
+            if value.get("selected") in ("left", "right"):
+                chosen, rejected = pair if value["selected"] == "left" else pair[::-1]
+        elif kind == "ranker" and isinstance(value.get("ranker"), dict):
+            order = next((v for v in value["ranker"].values() if isinstance(v, list) and len(v) > 1), None)
+            if order:
+                chosen, rejected = place_of(order[0], answers), place_of(order[-1], answers)
+        elif kind == "choices" and isinstance(value.get("choices"), list) and value["choices"]:
+            choice = value["choices"][0]
+            if name == "verdict":
+                verdict = choice
+            elif name in ("rejected", "worst"):
+                rejected = place_of(choice, answers)
+            elif (place := place_of(choice, answers)) is not None:
+                chosen = place
+            elif isinstance(choice, str) and choice.lower() in ("tie", "equal", "same"):
+                verdict = "tie"
+        elif kind == "textarea":
+            notes += [str(text) for text in value.get("text") or ()]
+    if annotation.get("was_cancelled"):
+        verdict, chosen, rejected = "skip", None, None
+    who = {
+        "annotator": _annotator(annotation),
+        "at": read_time(annotation.get("created_at")),
+        "seconds": _seconds(annotation.get("lead_time")),
+        "note": "\n".join(notes),
+    }
+    return make_vote(verdict, chosen, rejected, len(answers), who)
+
+
+def _read_ratings(by: str, results: list[dict], answers: Mapping[str, str], ratings: list[dict[str, float]]) -> None:
+    """Stars on an answer, under the name of the control; of several annotators each under their own."""
+    for item in results:
+        stars = item["value"].get("rating")
+        place = place_of(item.get("to_name"), answers)
+        if item.get("type") == "rating" and isinstance(stars, int | float) and place is not None:
+            name = str(item.get("from_name", "rating"))
+            ratings[place][f"{name} by {by}" if by else name] = float(stars)
+
+
+def _annotator(annotation: Mapping) -> str:
+    who = annotation.get("completed_by")
+    if isinstance(who, Mapping):
+        who = next((who[name] for name in ("email", "username", "id") if who.get(name)), None)
+    return str(who) if who is not None else "label_studio"
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,87 @@
+"""What the exports of annotation tools have in common: answers under names, and votes that speak of those names."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping, Sequence
+
+from m3po.text import same_answer_key
+from m3po.types import VERDICTS, ImportedDecision
+
+INSTRUCTION = ("instruction", "prompt", "question", "query", "text")
+IMAGE = ("images", "image", "image_url", "img", "img_path")
+_ANSWER = re.compile(
+    r"(answer|response|candidate|completion|output|option|text|left|right|chosen|rejected)[ _-]?\w{0,2}"
+)
+_NOT_BOTH = ("text",)  # an instruction rather than an answer, when it stands alone
+
+
+def find_answers(fields: Mapping, named: Sequence[str] = ()) -> dict[str, str]:
+    """Name to text: the list under `answers`, or the fields `named`, or those that are called like answers."""
+    listed = fields.get("answers", fields.get("candidates"))
+    if isinstance(listed, list):
+        texts = [item.get("text") if isinstance(item, Mapping) else item for item in listed]
+        return {f"answer_{n}": text for n, text in enumerate(texts, 1) if isinstance(text, str) and text.strip()}
+    names = [name for name in named if isinstance(fields.get(name), str)]
+    if len(names) < 2:
+        names = [n for n in fields if isinstance(fields[n], str) and _ANSWER.fullmatch(n) and n not in _NOT_BOTH]
+    return {name: fields[name] for name in names if fields[name].strip()}
+
+
+def place_of(value: object, answers: Mapping[str, str]) -> int | None:
+    """The place of the answer that `value` speaks of: by its name, its number from 1, or its text."""
+    names = list(answers)
+    if isinstance(value, str) and value in names:
+        return names.index(value)
+    if isinstance(value, str) and value in ("left", "right") and len(names) >= 2:
+        return ("left", "right").index(value)
+    digits = re.fullmatch(r"(?:\D{0,20}?)(\d{1,4})", str(value).strip())
+    if digits and 1 <= int(digits.group(1)) <= len(names):
+        return int(digits.group(1)) - 1
+    keys = [same_answer_key(text) for text in answers.values()]
+    key = same_answer_key(value) if isinstance(value, str) else None
+    return keys.index(key) if key in keys else None
+
+
+def make_vote(
+    verdict: str | None, chosen: int | None, rejected: int | None, n_answers: int, who: Mapping
+) -> ImportedDecision | None:
+    """A decision of `annotator`, `at`, `seconds`, `note`; None when nothing was decided. Of two answers one choice says
+    both."""
+    if n_answers == 2 and (chosen is None) != (rejected is None):
+        chosen, rejected = (1 - rejected, rejected) if chosen is None else (chosen, 1 - chosen)
+    if verdict is not None and verdict not in VERDICTS:
+        verdict = None
+    if chosen is not None and chosen == rejected:
+        verdict, chosen, rejected = "tie", None, None
+    paired = chosen is not None and rejected is not None
+    if verdict in ("accept", "override") and not paired:
+        return None
+    if verdict is None and not paired:
+        return None
+    return ImportedDecision(verdict or "override", chosen, rejected, **who)
+
+
+def read_time(value: object) -> dt.datetime | None:
+    """UTC without a zone."""
+    if not isinstance(value, str):
+        return None
+    try:
+        found = dt.datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return found.astimezone(dt.UTC).replace(tzinfo=None) if found.tzinfo else found
+
+
+def standing_pair(row: Mapping) -> tuple[int, int] | None:
+    """(chosen, rejected) by candidate id, the human's before the machine's."""
+    for pair in (row.get("decision"), row.get("pair")):
+        if pair and pair.get("chosen") is not None and pair.get("rejected") is not None:
+            return pair["chosen"], pair["rejected"]
+    return None
+
+
+def known_as(source: object, id: object) -> tuple[str, str] | None:
+    """Which row of the workspace that wrote the task it is."""
+    return (source, id) if isinstance(source, str) and isinstance(id, str) and source and id else None
