@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from m3po.formats.registry import FORMATS
 from m3po.types import Run
 from ui.formatting import clock, count, plural, reason
 from ui.markup import Markup, join, tag
 
-IMPORT_FORMATS = {
-    "auto": "Detect",
-    "imagefolder": "Image folder (metadata.jsonl)",
-    "llava": "LLaVA-instruct JSON",
-    "m3po": "M3PO JSONL",
-}
+IMPORT_FORMATS = {"auto": "Detect", **{name: format.label for name, format in FORMATS.items()}}
 MAX_ROWS = 200  # refused rows shown; the count above them is always complete
 
 

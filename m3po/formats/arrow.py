@@ -68,7 +68,7 @@ def saved_files(folder: Path) -> list[Path] | None:
         splits = _read_json(folder / "dataset_dict.json").get("splits")
         if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
             raise BadInputError(f"{folder / 'dataset_dict.json'} names no splits: save the data set again.")
-        return [path for name in splits for path in saved_files(folder / name) or ()]
+        return [path for name in splits for path in saved_files(folder / Path(name).name) or ()]
     if not ((folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()):
         return None
     state = _read_json(folder / "state.json")

@@ -16,6 +16,8 @@ from m3po.formats.lines import check_file
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # as Hugging Face ImageFolder names it
 
+PARQUET = ("*.parquet", "*/*.parquet", "*/*/*.parquet")  # as deep as the hub lays out a data set
+
 
 @dataclass(frozen=True)
 class Container:
@@ -55,7 +57,7 @@ def _open_folder(folder: Path) -> Container:
     saved = arrow.saved_files(folder)
     if saved is not None:
         return Container("data set saved on disk", _name(folder), folder, lambda: arrow.read_saved(saved))
-    files = [(path.name, lambda path=path: path) for path in sorted(folder.rglob("*.parquet"))]
+    files = [(path.name, lambda path=path: path) for pattern in PARQUET for path in sorted(folder.glob(pattern))]
     if files:
         return Container("Parquet files", _name(folder), folder, lambda: arrow.read_parquet(files))
     raise BadInputError(

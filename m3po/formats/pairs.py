@@ -117,6 +117,8 @@ def recognises_trl(record: dict) -> bool:
 
 def recognises_rlhf_v(record: dict) -> bool:
     text = record.get("text")
+    if isinstance(text, dict):
+        return "chosen" in text and "rejected" in text
     if not isinstance(text, str) or "label" in record:
         return False
     return "origin_dataset" in record or (text.lstrip().startswith("{") and '"chosen"' in text)

@@ -25,6 +25,7 @@ from m3po.images import ImageInfo
 from m3po.types import ImportedRow, RefusedRow
 
 LOOK_AT = 100  # rows: broken ones at the top must not hide what the file is
+OF_CANDIDATES = ("ratings", "decisions", "human")
 VOTES = 10  # good rows among them that say which format it is
 
 Rows = Iterator[ImportedRow | RefusedRow]
@@ -84,11 +85,12 @@ class UnknownFormatError(BadInputError):
 
 @dataclass(frozen=True)
 class Source:
-    """A source that was opened: what it lies in, its format, and the columns mapped by hand."""
+    """A source that was opened: what it lies in, its format, and the columns mapped by hand or `guessed`."""
 
     container: Container
     format: str
     mapping: dict[str, str]
+    guessed: tuple[str, ...] = ()
 
     def rows(self, keep_image: KeepImage, images: Path | None = None) -> Rows:
         """The rows, checked one by one as they are taken. `images`: the folder that image paths start from."""
@@ -113,19 +115,31 @@ class Source:
         return RowChecker(Pictures(images or self.container.root, keep_image, allow_outside))
 
     def _parser(self, checker: RowChecker) -> Callable[[object, str], ImportedRow]:
-        known = FORMATS[self.format]
+        known, notes = FORMATS[self.format], self._say_guessed()
 
         def parse(record: object, row: str) -> ImportedRow:
             if not isinstance(record, dict):
                 raise BadInputError(f"it is {type_name(record)} where an object is expected; write {{...}}")
             fields = known.parse(record, self.container.name)
+            warnings = [*notes, *fields.get("warnings", ())]
             if self.mapping:
-                fields |= parse_mapped(record, self.mapping)
+                mapped = parse_mapped(record, self.mapping)
+                if "candidates" in mapped:  # what the format says of its candidates is not of these
+                    fields = {name: value for name, value in fields.items() if name not in OF_CANDIDATES}
+                fields, warnings = fields | mapped, [*warnings, *mapped.get("warnings", ())]
             if fields.get("id") is None:
                 fields["id"] = row.rsplit(" ", 1)[-1]
-            return checker.build(row, **{"images": (), **fields})
+            built = checker.build(row, **{"images": (), **fields, "warnings": warnings})
+            notes.clear()  # once is enough
+            return built
 
         return parse
+
+    def _say_guessed(self) -> list[str]:
+        if not self.guessed:
+            return []
+        columns = ", ".join(f"{field}={self.mapping[field]}" for field in self.guessed)
+        return [f"Columns guessed by their names: {columns}; --map says it otherwise."]
 
     def mapped(self, columns: Sequence[str]) -> dict[str, str]:
         """Our fields to those of `columns` that they are read from, as far as the format tells."""
@@ -153,13 +167,14 @@ def open_source(source: Path | str, format: str = "auto", mapping: Mapping[str, 
     name = format
     if format == "auto":
         name = _detect(container, source, by_hand=bool(wanted))
-    if name == "mapping":
-        records = first_records(container)
-        guess = guess_mapping(columns_of(records))
-        wanted = check_mapping({field: column for field, column in guess.items() if field not in given} | wanted)
-        if "instruction" not in wanted:
-            raise UnknownFormatError(_say_unknown(source, records), container, records)
-    return Source(container, name, wanted)
+    if name != "mapping":
+        return Source(container, name, wanted)
+    records = first_records(container)
+    guess = {f: column for f, column in guess_mapping(columns_of(records)).items() if f not in given}
+    wanted = check_mapping(guess | wanted)
+    if "instruction" not in wanted:
+        raise UnknownFormatError(_say_unknown(source, records), container, records)
+    return Source(container, name, wanted, tuple(guess))
 
 
 def read_source(

@@ -17,7 +17,7 @@ from m3po.formats.rows import Fields
 from m3po.text import same_answer_key
 
 COLUMNS = {
-    "id": ("id",), "image": ("img_path", "image", "images"), "instruction": ("prompt",),
+    "id": ("id",), "image": ("image", "images", "img_path"), "instruction": ("prompt",),
     "candidates": ("completions.response",), "ratings": ("completions.annotations",),
 }  # fmt: skip
 NO_NUMBER = "A rating that is no number is left out."
@@ -44,7 +44,7 @@ def parse(record: dict, source: str) -> Fields:
             answers[key] = text, _read_ratings(completion.get("annotations"), warnings)
     return {
         "id": record.get("id"),
-        "images": image_list(record, ("img_path", "image", "images")),
+        "images": image_list(record, ("image", "images", "img_path")),
         "instruction": record["prompt"],
         "candidates": [text for text, _ in answers.values()],
         "ratings": [ratings for _, ratings in answers.values()],

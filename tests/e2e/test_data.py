@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import App, write_rows
+from browser import HOSTILE, App, write_rows
 
 from m3po.studio import Studio
 
@@ -24,18 +24,40 @@ def figure(page, name: str) -> str:
     return page.locator("#data-workspace dt", has_text=name).locator("xpath=following-sibling::dd/b").inner_text()
 
 
+def figure_count(page) -> int:
+    return page.locator("#data-workspace dt").count()
+
+
 def test_own_images_and_models_from_import_to_the_exact_command(app, open_page, tmp_path, tiny_policy, tiny_mas):
     rows = write_rows(tmp_path / "mine")
     with rows.open("a") as file:
         file.write(json.dumps({"id": "bad", "images": ["gone.png"], "instruction": "And this?"}) + "\n")
     page = open_page(f"{app.url}/#data")
     page.fill("#import-path input, #import-path textarea", str(rows))
+    page.click("#data-preview")
+    page.wait_for_selector("#import-rows img")
+    assert "M3PO in JSON Lines" in page.inner_text("#import-rows") and HOSTILE[0] in page.inner_text("#import-rows")
+    assert page.evaluate("window.hacked") is None and page.locator("#import-rows img").count() == 5
+    assert figure_count(page) == 0  # a look, and nothing more
     page.click("#data-import")
     page.wait_for_selector(".refused")
     assert "line 11" in page.inner_text(".refused") and "gone.png" in page.inner_text(".refused")
     assert "10 rows went in" in page.inner_text("#data-page .notice-good")
     page.wait_for_function("document.querySelector('#data-workspace').innerText.includes('Candidates')")
     assert figure(page, "Instructions") == "10"
+
+    strange = rows.with_name("strange.csv")
+    strange.write_text("bild,frage\npictures/0.png,Was ist das?\n")
+    page.fill("#import-path input, #import-path textarea", str(strange))
+    page.wait_for_selector("#import-rows", state="detached")
+    page.click("#data-preview")
+    page.wait_for_selector("#import-rows .notice-bad")
+    for field, column in (("instruction", "frage"), ("image", "bild")):
+        page.click(f"#import-{field} input")
+        page.get_by_role("option", name=column).click()
+        page.wait_for_selector(f"#import-rows .preview-{field}")
+    page.click("#data-import")
+    page.wait_for_function("document.querySelector('#data-page').innerText.includes('1 row went in')")
 
     page.click("#data-all")  # without a model: one sentence that says what to do
     page.wait_for_selector("#data-message .notice-bad")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from m3po.errors import BadInputError
 from m3po.formats import pairs, vlfeedback
 from m3po.formats.registry import FORMATS, detect_format, read_source
+from m3po.formats.trl import write_trl
 from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
 
 LONG = "x" * 100_001
@@ -122,8 +126,36 @@ def test_each_format_is_told_by_its_rows_and_read(folder: Path, name: str) -> No
     assert row.answer == ("no" if name == "pope" else None)  # truth comes from a benchmark alone
 
 
-def test_every_format_has_a_name_for_people_and_a_test() -> None:
+@pytest.mark.parametrize("name", GOOD)
+def test_each_format_reads_the_same_from_parquet_with_image_bytes(folder: Path, name: str) -> None:
+    [expected], _ = read(write(folder, [GOOD[name]]))
+    image = {"bytes": (folder / "a.png").read_bytes(), "path": "a.png"}
+    key = next(key for key in ("file_name", "img_path", "image", "images") if key in GOOD[name])
+    row = GOOD[name] | {key: [image] if isinstance(GOOD[name][key], list) else image}
+    pq.write_table(pa.Table.from_pylist([row, row | {key: None}]), folder / "rows.parquet")
+    kept = []
+    [found, *others], _ = read(folder / "rows.parquet", keep_image=lambda data, info: kept.append(data) or Path("kept"))
+    assert detect_format(folder / "rows.parquet") == name and kept == [image["bytes"]]
+    same = ("id", "instruction", "turns", "candidates", "decisions", "ratings", "answer", "category", "split")
+    assert [getattr(found, field) for field in same] == [getattr(expected, field) for field in same]
+    assert all(row.images == () for row in others)  # text alone, where the format allows it
+
+
+def test_our_own_trl_file_comes_back(folder: Path) -> None:
+    turns = [Turn("user", "Hi."), Turn("assistant", "Yes?")]
+    row = {"images": [folder / "a.png"], "instruction": "What?", "system": "Be brief.", "turns": turns}
+    write_trl([row | {"chosen": "Red.", "rejected": "Blue."}], folder / "ours.parquet")
+    [found], refused = read(folder / "ours.parquet")
+    assert not refused and (found.instruction, found.system, found.turns) == ("What?", "Be brief.", tuple(turns))
+    assert found.candidates == ("Red.", "Blue.") and found.decisions[0].annotator == "trl"
+    assert found.images[0].read_bytes() == (folder / "a.png").read_bytes()
+
+
+def test_every_format_has_a_name_for_people_a_test_and_a_line_in_the_readme() -> None:
     assert {*GOOD, "mapping"} <= set(FORMATS) and all(format.label for format in FORMATS.values())
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    told = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]*`) \|", readme, re.MULTILINE)))
+    assert set(FORMATS) <= set(told)
 
 
 def test_mixed_up_first_rows_do_not_hide_the_format(folder: Path) -> None:
@@ -374,10 +406,22 @@ def test_columns_by_hand_replace_what_a_known_format_reads(folder: Path) -> None
     assert (row.id, row.instruction, row.candidates) == ("new", "What is it?", ("Crimson.",))
 
 
+def test_candidates_by_hand_bring_no_ratings_of_others(folder: Path) -> None:
+    [row], _ = read(write(folder, [GOOD["vlfeedback"] | {"mine": ["One"]}]), mapping={"candidates": "mine"})
+    assert (row.candidates, row.ratings) == (("One",), ())
+    [row], _ = read(write(folder, [GOOD["mmpr"] | {"mine": ["One"]}]), mapping={"candidates": "mine"})
+    assert (row.candidates, row.decisions) == (("One",), ())
+
+
 def test_columns_guessed_by_their_names(folder: Path) -> None:
     path = write(folder, [{"Query": "What is it?", "img_path": "a.png", "label": "red"}])
     [row], _ = read(path, "mapping")
     assert (row.instruction, row.images, row.answer) == ("What is it?", (folder / "a.png",), "red")
+    assert row.warnings == (
+        "Columns guessed by their names: image=img_path, instruction=Query, answer=label; --map says it otherwise.",
+    )
+    [row], _ = read(path, mapping={"instruction": "Query", "answer": ""})  # an empty column: there is none
+    assert (row.images, row.answer) == ((folder / "a.png",), None) and "image=img_path;" in row.warnings[0]
     with pytest.raises(BadInputError, match="no known format"):
         read(write(folder, [{"x": 1}]), "mapping")
 
