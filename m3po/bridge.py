@@ -54,7 +54,7 @@ METHODS: dict[str, Callable[..., object]] = {
     "stop": lambda studio, run_id: studio.stop_run(run_id),
     "resume": lambda studio, run_id: studio.resume_run(run_id),
     "results": lambda studio: studio.results(),
-    "export": lambda studio, out, **options: studio.export(out, **options),
+    "export": lambda studio, out, **options: studio.start_export(out, **options),
 }
 
 

@@ -28,6 +28,7 @@ from m3po.errors import M3poError, UsageError
 from m3po.formats.hub import parse_hub
 from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
+from m3po.formats.writers import IMAGE_WAYS, WRITERS
 from m3po.jobs.pilot import write_table
 from m3po.jobs.previewing import draw_preview
 from m3po.jobs.worker import sentence_for
@@ -270,15 +271,18 @@ def select(
 @app.command()
 def export(
     workspace: Workspace,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="the file to write")],
-    format: Annotated[str, typer.Option(help="m3po (JSON Lines, everything) or trl (Parquet, the pairs)")] = "m3po",
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="a folder, or the file to write (with a suffix)")],
+    format: Annotated[str, typer.Option(help=", ".join(WRITERS))] = "m3po",
     only: Annotated[str, typer.Option(help="all, reviewed or accepted")] = "all",
+    images: Annotated[str, typer.Option(help=f"{', '.join(IMAGE_WAYS)}; default: what the format is best with")] = "",
+    push: Annotated[str, typer.Option(metavar="OWNER/NAME", help="upload to the hub; the token is HF_TOKEN")] = "",
     as_json: Json = False,
 ) -> None:
     """Write the workspace or its curated pairs to a file, human decisions applied."""
     with connect(workspace) as client:
-        result = client.call("export", out=str(out.expanduser().resolve()), format=format, only=only)
-    say(result, f"{result['rows']} rows written to {result['path']}.", as_json)
+        options = {"format": format, "only": only, "images": images, "push": push}
+        result = follow(client, client.call("export", out=str(out.expanduser().resolve()), **options))["result"]
+    say(result, result["message"], as_json)
 
 
 @app.command()

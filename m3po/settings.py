@@ -18,7 +18,6 @@ from m3po.types import RemoteModel
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd", "given")
 NORMALISATIONS = ("percentile", "raw", "minmax")
 TRAIN_METHODS = ("dpo", "sft")
-EXPORT_FORMATS = ("m3po", "trl")
 EXPORT_ONLY = ("all", "reviewed", "accepted")
 REMOTE = "remote:"
 REMOTE_RATING = "remote-rating:"

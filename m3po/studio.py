@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
+from functools import partial
 from pathlib import Path
 
 from m3po import deciding
-from m3po.errors import BadInputError, JobError, M3poError, RunStopped, UsageError
+from m3po.errors import BadInputError, JobError, M3poError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing
-from m3po.jobs.pace import Pace
 from m3po.jobs.runner import JobRunner
-from m3po.jobs.worker import sentence_for
+from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.models.preflight import checked
 from m3po.settings import (
     EvaluateConfig,
@@ -63,8 +62,9 @@ class Studio:
             prepare=lambda run: plans.prepare(workspace, run),
             on_end=self._on_run_end,
         )
+        work = {"import": partial(importing.do_import, workspace), "export": partial(exporting.do_export, workspace)}
+        self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
         self._known_samplers: tuple[tuple | None, dict] = (None, {})
-        self._import_stops: dict[int, threading.Event] = {}
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:
@@ -73,10 +73,7 @@ class Studio:
         Raises WorkspaceError when there is none, or when it is open elsewhere (its address is named).
         """
         studio = cls(Workspace(Path(path), address=address))
-        # An import runs in the server itself: with the server gone it ended, and doing it again adds the rest.
-        for run in studio.db.read(runs.read_active):
-            if run.kind == "import":
-                studio._update_run(run.id, state="interrupted", message="The app was stopped; resume to go on.")
+        studio.server_runs.interrupt_lost()
         studio.runner.start()
         return studio
 
@@ -163,44 +160,7 @@ class Studio:
         config = {"source": str(place), "format": format, "split": split, "strict": strict}
         config |= {"mapping": mapping or None, "images": str(folder) if folder else None}
         command = importing.command_line(self.path, config)
-        run_id = self.db.write(lambda con: runs.add_run(con, "import", config, command))
-        return self._spawn_import(run_id, config)
-
-    def _spawn_import(self, run_id: int, config: dict) -> Run:
-        self._update_run(run_id, state="running", started_at=instructions.now(), unit="rows", message="")
-        threading.Thread(target=self._import, args=(run_id, config), name=f"import-{run_id}", daemon=True).start()
-        return self.run(run_id)
-
-    def _import(self, run_id: int, config: dict) -> None:
-        options = {k: v for k, v in config.items() if k != "source"}
-        options["refused_path"] = self.runner.folder(run_id).path / "refused.jsonl"
-        stop = self._import_stops[run_id] = threading.Event()
-        pace = Pace()
-
-        def on_progress(done: int) -> None:
-            if stop.is_set():
-                kept = (
-                    "nothing went in" if config["strict"] else "the rows that went in are kept, resume to add the rest"
-                )
-                raise RunStopped(f"Stopped by the user; {kept}.")
-            if not config["strict"] and pace.due():  # all or nothing is one transaction: nothing is told from within
-                self._update_run(run_id, done=done, rate=pace.rate(done))
-
-        try:
-            self._update_run(run_id, total=importing.count_rows(config["source"]))
-            report = self.import_source(config["source"], progress=on_progress, **options)
-            result = importing.describe(report)
-            state = "finished" if report.added or report.already_there else "failed"
-            message = result["message"] + (f" All of them: {report.refused_file}" if report.refused_file else "")
-            seen = report.added + report.already_there + report.n_refused
-            ended = {"done": seen, "total": seen, "ended_at": instructions.now()}
-            self._update_run(run_id, state=state, result=result, message=message, **ended)
-        except RunStopped as error:
-            self._update_run(run_id, state="stopped", message=str(error), ended_at=instructions.now())
-        except Exception as error:
-            if not isinstance(error, M3poError):
-                log.exception("import %s failed", run_id)
-            self._update_run(run_id, state="failed", message=sentence_for(error), ended_at=instructions.now())
+        return self.run(self.server_runs.start("import", config, command))
 
     def default_sample(self) -> SampleConfig:
         """The workspace's own policy with the default settings; raises UsageError when there is none."""
@@ -344,17 +304,18 @@ class Studio:
 
     def stop_run(self, run_id: int) -> Run:
         """Ask a run to stop; what it finished is kept. Raises JobError when there is none."""
-        if run_id in self._import_stops:
-            self._import_stops[run_id].set()
-        elif self.run(run_id).kind != "import":
+        if self.run(run_id).kind in SERVER_KINDS:
+            self.server_runs.stop(run_id)
+        else:
             self.runner.stop(run_id)
         return self.run(run_id)
 
     def resume_run(self, run_id: int) -> Run:
         """Go on where a stopped, failed or interrupted run was."""
         run = self.run(run_id)
-        if run.kind == "import" and not run.active:
-            return self._spawn_import(run_id, run.config)
+        if run.kind in SERVER_KINDS and not run.active:
+            self.server_runs.begin(run_id, run.kind, run.config)
+            return self.run(run_id)
         check_specs(self.workspace.read_config(), run.config)
         return self.runner.resume(run_id)
 
@@ -369,9 +330,6 @@ class Studio:
     def run_warnings(self, run_id: int) -> list[str]:
         """What the run left out and why, one sentence an item."""
         return self.db.read(lambda con: runs.read_warnings(con, run_id))
-
-    def _update_run(self, run_id: int, **values: object) -> None:
-        self.db.write(lambda con: runs.update_run(con, run_id, **values))
 
     def _on_run_end(self, run: Run) -> None:
         """An edit that came too late for the score run that was under way is scored by another."""
@@ -467,13 +425,18 @@ class Studio:
 
     # ---- export -----------------------------------------------------------------------------------------------
 
-    def export(self, out: Path | str, *, format: str = "m3po", only: str = "all") -> dict:
-        """Write the workspace (`m3po`) or its curated pairs (`trl`); an existing file is replaced in one step.
+    def export(self, out: Path | str, **options) -> dict:
+        """Write now, in this thread; options as in m3po.jobs.exporting.export."""
+        return exporting.export(self.workspace, out, **options)
 
-        Raises UsageError for a `format` or `only` that does not exist, BadInputError for a place inside the
-        workspace, StorageError where nothing can be written.
-        """
-        return exporting.export(self.workspace, out, format=format, only=only)
+    def start_export(
+        self, out: Path | str, *, format: str = "m3po", only: str = "all", images: str = "", push: str = ""
+    ) -> Run:
+        """Write in the background; what was written is in the run's result. Raises as exporting.check_export does."""
+        options = {"format": format, "only": only, "images": images, "push": push}
+        place = exporting.check_export(self.workspace, out, **options)
+        config = {"out": str(place), **options}
+        return self.run(self.server_runs.start("export", config, exporting.command_line(self.path, config)))
 
 
 def _active_name(con: Connection, kind: str) -> str | None:

@@ -134,7 +134,7 @@ def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, here, words, sen
         (("scorers", "{ws}", "--use", "3"), "There is no scorer 3"),
         (("select", "{ws}", "--rule", "best"), "choose one of m3po"),
         (("select", "{ws}", "--delta", "1.5"), "delta = 1.5"),
-        (("export", "{ws}", "{tmp}/out", "--format", "csv"), "choose one of m3po, trl"),
+        (("export", "{ws}", "{tmp}/out", "--format", "xml"), "choose one of m3po, trl"),
         (("export", "{ws}", "{tmp}/out", "--only", "nobody"), "choose one of all"),
         (("train", "{ws}", "--policy", "x", "--preset", "huge"), "choose one of demo"),
         (("train", "{ws}", "--policy", "x", "--method", "ppo"), "choose one of dpo"),

@@ -73,6 +73,7 @@ KIND_LABELS = {
     "score": "Score",
     "select": "Select",
     "pilot": "Pilot",
+    "export": "Export",
     "train": "Fine-tune",
     "evaluate": "Evaluate",
 }

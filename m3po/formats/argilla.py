@@ -13,6 +13,7 @@ metadata. Written: the answers as fields, and the votes that stand as responses 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from m3po.errors import BadInputError
@@ -23,6 +24,7 @@ from m3po.formats.rows import Fields
 from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, place_of, read_time
 from m3po.types import ImportedDecision
 
+_MORE_IMAGES = re.compile(r"image_\d+")
 COLUMNS = {
     "image": ("fields.image", "fields.images"), "instruction": ("fields.instruction", "fields.prompt"),
     "candidates": ("fields.answer_1",), "decisions": ("responses",),
@@ -52,7 +54,7 @@ def parse(record: dict, source: str) -> Fields:
         _read_ratings(user if len(responses) > 1 else "", response["values"], answers, ratings)
     return {
         "id": metadata.get("m3po_id", record.get("id") or record.get("external_id")),
-        "images": image_list(fields, IMAGE),
+        "images": [*image_list(fields, IMAGE), *(fields[name] for name in fields if _MORE_IMAGES.fullmatch(name))],
         "instruction": instruction,
         "system": fields.get("system") or None,
         "turns": _turns(fields.get("turns")),

@@ -8,36 +8,37 @@
      "pair": {"chosen", "rejected", "m3p_score", "logp_margin"} or null, "no_pair_reason",
      "decision": {"verdict", "chosen", "rejected", "annotator", "note", "at"} or null}
 
-with `claims` ([{"text", "upheld", "p_yes"}]) in candidates that a judge read claim by claim, `same_as` and
-`group_votes` in those that a model grouped by meaning, and `system` and `turns` ([{"role", "text"}]) where an
-instruction has them. Read back, `instruction` alone is required and
-candidates need only `text`; scores, pairs and decisions are not taken over, since they belong to the models, the
-selection and the people of the workspace that wrote them. Optional truth: `answer`, `objects`, `category`.
-Image paths are taken from the file's folder; an absolute path may also name an image
-in a workspace, known by its file name being its SHA-256.
+with, where there are any: `system`, `turns` ([{"role", "text"}]), `decisions` (the standing vote of each annotator, as
+`decision`, with `seconds`), `given` (the preference that the data came with, likewise), the truth `answer`, `objects`,
+`category`; and of a candidate `ratings` ({name: number}), `claims` ([{"text", "upheld", "p_yes"}]) of a judge,
+`same_as` and `group_votes` of a grouping by meaning. Read back, `instruction` alone is required and candidates need only `text`;
+votes, given preferences and ratings are taken over. Sample counts, scores and pairs are not: they belong to the models
+and the selection of the workspace that wrote them; `decision` only says what stood there. Image paths are taken from
+the file's folder; an absolute path may also name an image in a workspace, known by its file name being its SHA-256.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 from m3po.errors import BadInputError
-from m3po.files import replace_file
 from m3po.formats.blocks import Plain
+from m3po.formats.checks import check_text
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
+from m3po.formats.votes import read_time
 from m3po.images import ImageInfo
-from m3po.types import Turn
+from m3po.types import TRAINING_VERDICTS, VERDICTS, ImportedDecision, Turn
 
 _OF_A_WORKSPACE = ("votes", "mas", "logp_sum", "good", "hard")
-PLAIN = Plain(image_keys=("images", "image"), other_keys=("turns", "candidates", "pair", "decision"))
-NOT_TAKEN_OVER = "Votes, scores, pairs and decisions of the file are not taken over: score and select here."
+PLAIN = Plain(
+    image_keys=("images", "image"), other_keys=("turns", "candidates", "pair", "decision", "decisions", "given")
+)
+NOT_TAKEN_OVER = "Sample counts, scores and pairs of the file are not taken over: score and select here."
 
 
 COLUMNS = {
@@ -49,8 +50,15 @@ COLUMNS = {
 def parse(record: dict, source: str) -> Fields:
     if "instruction" not in record:
         raise BadInputError("it has no instruction; add the question or task under that key")
+    places = {c.get("id"): n for n, c in enumerate(record.get("candidates") or ()) if isinstance(c, dict)}
+    ratings = [c.get("ratings") or {} for c in record.get("candidates") or () if isinstance(c, dict)]
     return {
         "id": record.get("id"),
+        "ratings": ratings if any(ratings) else (),
+        "decisions": [
+            *_read_votes(record.get("decisions"), places, given=False),
+            *_read_votes(record.get("given"), places, given=True),
+        ],
         "images": image_list(record, ("images", "image")),
         "instruction": record["instruction"],
         "system": record.get("system"),
@@ -65,9 +73,41 @@ def parse(record: dict, source: str) -> Fields:
     }
 
 
+def _read_votes(value: object, places: dict, *, given: bool) -> list[ImportedDecision]:
+    """Votes as the export writes them; `places`: of the candidates by their ids in the file."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(vote, dict) for vote in value):
+        raise BadInputError("decisions and given must be lists of objects; correct them")
+    votes = []
+    for number, vote in enumerate(value, 1):
+        verdict, seconds = vote.get("verdict"), vote.get("seconds")
+        if verdict not in VERDICTS:
+            raise BadInputError(
+                f"decision {number} has the verdict {verdict!r:.60}; write one of {', '.join(VERDICTS)}"
+            )
+        sides = {side: vote.get(side) for side in ("chosen", "rejected")}
+        if any(id is not None and id not in places for id in sides.values()):
+            raise BadInputError(f"decision {number} speaks of a candidate that the row does not have; add it")
+        if verdict in TRAINING_VERDICTS and None in sides.values():
+            raise BadInputError(f"decision {number} is {verdict} without chosen and rejected; add them")
+        votes.append(
+            ImportedDecision(
+                verdict,
+                *(None if id is None else places[id] for id in sides.values()),
+                annotator=check_text(vote.get("annotator") or "", "the annotator"),
+                at=read_time(vote.get("at")),
+                seconds=float(seconds) if isinstance(seconds, int | float) else None,
+                note=check_text(vote.get("note") or "", "the note"),
+                given=given,
+            )
+        )
+    return votes
+
+
 def _says_more(record: dict) -> bool:
     """Whether the row holds what belongs to the workspace that wrote it."""
-    if record.get("pair") or record.get("decision"):
+    if record.get("pair"):
         return True
     return any(
         candidate.get(name) is not None for candidate in record.get("candidates") or () for name in _OF_A_WORKSPACE
@@ -77,19 +117,6 @@ def _says_more(record: dict) -> bool:
 def recognises(record: dict) -> bool:
     """Whether a JSON line looks like this format's."""
     return "instruction" in record
-
-
-def write_m3po(rows: Iterable[dict], out: Path) -> int:
-    """Write rows of the shape above, one JSON object a line, and return how many.
-
-    The file takes `out`'s place only when it is whole. nan and inf are written as null. Raises StorageError.
-    """
-    count = 0
-    with replace_file(out) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n")
-            count += 1
-    return count
 
 
 def is_workspace_image(path: Path, info: ImageInfo) -> bool:

@@ -8,20 +8,14 @@ TRL and chat templates go by `type`. Written by row group: memory does not grow 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from m3po.errors import BadInputError, CannotHoldError
-from m3po.files import replace_file
-from m3po.images import encode_rgb
 from m3po.text import build_messages
 from m3po.types import TRAINING_VERDICTS, Turn
 
-GROUP_BYTES = 32_000_000
-GROUP_ROWS = 256
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(_PART))]))
 _IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
@@ -44,35 +38,6 @@ def _build_schema() -> pa.Schema:
 
 
 SCHEMA = _build_schema()
-
-
-def write_trl(rows: Iterable[dict], out: Path) -> int:
-    """Write the pairs among `rows` to the Parquet file `out` and return how many there were.
-
-    A row has `images` (paths), `instruction`, perhaps `system` and `turns`, and either the texts `chosen` and
-    `rejected`, or `candidates` with `pair` and `decision` as in the m3po format: then the human decision
-    counts, and a row without a pair to train on is left out. Images are embedded so that they decode to what
-    `m3po.images.load_rgb` gives. Raises StorageError, and BadImageError for an image that has gone bad.
-    """
-    count = 0
-    with replace_file(out) as part, pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-        group: list[dict] = []
-        size = 0
-        for row in rows:
-            texts = pair_texts(row)
-            if texts is None:
-                continue
-            images = [{"bytes": data, "path": name} for data, name in map(encode_rgb, row["images"])]
-            record = to_record(row, images)
-            group.append(record)
-            size += sum(len(image["bytes"]) for image in record["images"])
-            count += 1
-            if len(group) >= GROUP_ROWS or size >= GROUP_BYTES:
-                writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
-                group, size = [], 0
-        if group:
-            writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
-    return count
 
 
 def pair_texts(row: Mapping) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ _NOT_BOTH = ("text",)  # an instruction rather than an answer, when it stands al
 
 
 def find_answers(fields: Mapping, named: Sequence[str] = ()) -> dict[str, str]:
-    """Name to text of the answers: a list under `answers`, the fields `named`, or those called like answers."""
+    """Name to text: the list under `answers`, or the fields `named`, or those that are called like answers."""
     listed = fields.get("answers", fields.get("candidates"))
     if isinstance(listed, list):
         texts = [item.get("text") if isinstance(item, Mapping) else item for item in listed]

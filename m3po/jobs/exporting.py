@@ -1,38 +1,191 @@
-"""Writing files out: what a workspace knows, or its curated pairs, never into a workspace."""
+"""Writing data sets out, in batches and bounded memory, never into a workspace.
+
+OUT is a file (it has a suffix) or a folder; a folder gets a dataset card, selection.json, and its images beside it.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from m3po.errors import BadInputError, UsageError
-from m3po.formats.m3po import write_m3po
-from m3po.formats.trl import write_trl
-from m3po.settings import EXPORT_FORMATS, EXPORT_ONLY
-from m3po.store import exports, selections
+from m3po.errors import BadInputError, RunStopped, UsageError
+from m3po.files import replace_file
+from m3po.formats import label_studio
+from m3po.formats.card import build_card
+from m3po.formats.m3po import plain
+from m3po.formats.records import LLAMAFACTORY_INFO
+from m3po.formats.writers import IMAGE_WAYS, WRITERS, write
+from m3po.jobs.pushing import check_push, push_folder
+from m3po.jobs.server_runs import Teller
+from m3po.settings import EXPORT_ONLY
+from m3po.store import candidates, decisions, exports, selections
+from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, is_workspace
 
+FACTS = "selection.json"
+CARD = "README.md"
+TELL_EVERY = 100  # rows
 
-def export(workspace: Workspace, out: Path | str, *, format: str, only: str) -> dict:
-    """Write to `out` in one step; returns `{"rows", "path", "format", "only"}`.
+Progress = Callable[[int, int], None]  # rows done, of how many; may raise to stop
 
-    Raises UsageError for a `format` or `only` that does not exist, BadInputError for a place inside a workspace (this
-    or another: its database may be open), StorageError where nothing can be written.
+
+def check_export(
+    workspace: Workspace, out: Path | str, *, format: str, only: str, images: str = "", push: str = ""
+) -> Path:
+    """The place that is written, absolute.
+
+    Raises UsageError for a `format`, `only` or `images` that does not exist or does not go together, BadInputError for
+    a place inside a workspace (this or another: its database may be open) or a folder with other files.
     """
-    if format not in EXPORT_FORMATS:
-        raise UsageError(f"format = {format!r} is not known: choose one of {', '.join(EXPORT_FORMATS)}.")
+    if format not in WRITERS:
+        raise UsageError(f"format = {format!r} is not known: choose one of {', '.join(WRITERS)}.")
     if only not in EXPORT_ONLY:
         raise UsageError(f"only = {only!r} is not known: choose one of {', '.join(EXPORT_ONLY)}.")
+    ways = WRITERS[format].ways
+    if images and images not in ways:
+        known = "is not known" if images not in IMAGE_WAYS else f"does not go with {format}"
+        raise UsageError(f"images = {images!r} {known}: choose one of {', '.join(ways)}.")
     out = Path(out).expanduser().resolve()
-    inside = next(filter(is_workspace, out.parents), None)
+    inside = next(filter(is_workspace, [out, *out.parents]), None)
     if inside:
         raise BadInputError(
             f"{out} lies inside the workspace {inside}, which an export must not touch: name another place."
         )
+    if is_folder(out) and out.is_dir() and any(out.iterdir()) and not (out / FACTS).is_file():
+        raise BadInputError(f"{out} is not empty and no export: name a new or empty folder.")
+    if push:
+        check_push(workspace.config, push)
+        if not is_folder(out):
+            raise UsageError(f"--push uploads a folder, and {out.name} is a file: name a folder.")
+    return out
+
+
+def is_folder(out: Path) -> bool:
+    """A name without a suffix is a folder; what is there already stays what it is."""
+    return out.is_dir() or (not out.suffix and not out.exists())
+
+
+def export(
+    workspace: Workspace,
+    out: Path | str,
+    *,
+    format: str = "m3po",
+    only: str = "all",
+    images: str = "",
+    push: str = "",
+    progress: Progress | None = None,
+) -> dict:
+    """Write to `out`; an existing export is replaced file by file, each in one step. `push`: OWNER/NAME on the hub.
+
+    Returns `{"rows", "path", "format", "only", "images", "left_out": {reason: rows}, "message"}`. Raises as
+    `check_export` does, and StorageError where nothing can be written.
+    """
+    out = check_export(workspace, out, format=format, only=only, images=images, push=push)
+    folder = is_folder(out)
+    images = images or _usual_images(format, folder)
+    target = out / f"data{WRITERS[format].suffix}" if folder else out
+    selection = workspace.db.read(selections.latest_selection)
+    total, rows = _rows(workspace, format, only, selection)
+    count, left_out = write(format, _told(rows, total, progress), target, images)
+    result = {"rows": count, "path": str(out), "format": format, "only": only, "images": images}
+    result |= {"left_out": dict(left_out.most_common()), "total": total}
+    if folder:
+        _write_beside(workspace, out, target.name, result, selection)
+    result["message"] = _sentence(result)
+    if push:
+        result["pushed"] = push_folder(workspace.config, out, push)
+        result["message"] += f" Uploaded to {result['pushed']}."
+    return result
+
+
+def _usual_images(format: str, folder: bool) -> str:
+    """Bytes where the format can hold them; else files in a folder, and paths beside a lone file."""
+    ways = WRITERS[format].ways
+    return next(way for way in ("bytes", "files" if folder else "paths", *ways) if way in ways)
+
+
+def do_export(workspace: Workspace, config: dict, folder: Path, tell: Teller) -> tuple[dict, bool]:
+    """A run of kind export (m3po.jobs.server_runs)."""
+    options = {name: value for name, value in config.items() if name != "out"}
+    try:
+        return export(workspace, config["out"], **options, progress=tell), True
+    except RunStopped:
+        raise RunStopped(
+            "Stopped by the user; nothing took the place of what was there. Resume to do it again."
+        ) from None
+
+
+def _rows(workspace: Workspace, format: str, only: str, selection: int | None) -> tuple[int, Iterator[dict]]:
+    """How many rows there are to look at, and they."""
     read, images = workspace.db.read, workspace.images
-    selection = read(selections.latest_selection)
-    if format == "m3po":
-        ids = read(lambda con: exports.instruction_ids(con, only))
-        rows = write_m3po(exports.iter_rows(read, ids, selection, images), out)
-    else:
-        rows = write_trl(exports.iter_pairs(read, selection, only, images), out)
-    return {"rows": rows, "path": str(out), "format": format, "only": only}
+    kind = WRITERS[format].rows
+    if kind == "pairs":
+        total = read(lambda con: decisions.pair_counts(con, selection, only))["pairs"]
+        return total, exports.iter_pairs(read, selection, only, images)
+    ids = read(exports.truth_ids) if kind == "truth" else read(lambda con: exports.instruction_ids(con, only))
+    return len(ids), exports.iter_rows(read, ids, selection, images)
+
+
+def _told(rows: Iterator[dict], total: int, progress: Progress | None) -> Iterator[dict]:
+    for number, row in enumerate(rows):
+        if progress and number % TELL_EVERY == 0:
+            progress(number, total)
+        yield row
+    if progress:
+        progress(total, total)
+
+
+def _write_beside(workspace: Workspace, out: Path, data_file: str, result: dict, selection: int | None) -> None:
+    facts = workspace.db.read(lambda con: _facts(con, workspace, result, selection))
+    _write_text(out / FACTS, json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n")
+    _write_text(out / CARD, build_card(facts, data_file))
+    if result["format"] == "llamafactory":
+        info = {"m3po": {"file_name": data_file, **LLAMAFACTORY_INFO}}
+        _write_text(out / "dataset_info.json", json.dumps(info, indent=2) + "\n")
+    if result["format"] == "label_studio":
+        _write_text(out / "labeling_config.xml", label_studio.CONFIG)
+
+
+def _facts(con: Connection, workspace: Workspace, result: dict, selection: int | None) -> dict:
+    info = selections.selection_info(con, selection)
+    scorers = {
+        name: (candidates.scorer_info(con, info[f"{kind}_scorer"]) or {}).get("name") if info else None
+        for kind, name in (("logp", "log-probs by"), ("mas", "MAS by"))
+    }
+    try:
+        made_by = f"M3PO Studio {version('m3po-studio')}"
+    except PackageNotFoundError:  # run from a checkout
+        made_by = "M3PO Studio"
+    made_of = {"made by": made_by, "made on": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"}
+    made_of |= {"imported from": ", ".join(exports.source_names(con)), **scorers}
+    return {
+        "export": {name: result[name] for name in ("format", "only", "images", "rows", "left_out")},
+        "made_of": made_of,
+        "counts": decisions.pair_counts(con, selection, result["only"]),
+        "verdicts": decisions.verdict_counts(con),
+        "selection": info,
+    }
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replace_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _sentence(result: dict) -> str:
+    rows = "1 row" if result["rows"] == 1 else f"{result['rows']} rows"
+    left_out = "".join(f" {n} left out: {reason}." for reason, n in result["left_out"].items())
+    return f"{rows} written to {result['path']}.{left_out}"
+
+
+def command_line(workspace: Path, config: dict) -> str:
+    """The command that does the same headless."""
+    words = ["python", "-m", "m3po", "export", str(workspace), config["out"], "--format", config["format"]]
+    for name in ("only", "images", "push"):
+        if config[name] and config[name] != "all":
+            words += [f"--{name}", config[name]]
+    return shlex.join(words)

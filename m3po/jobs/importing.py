@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from m3po.errors import BadInputError, UsageError
+from m3po.errors import BadInputError, RunStopped, UsageError
 from m3po.formats.containers import METADATA
 from m3po.formats.hub import HubSource, parse_hub
 from m3po.formats.registry import FORMATS, read_in_blocks
 from m3po.images import ImageInfo
 from m3po.jobs.reading import StoredPictures, make_ready, read_ahead
+from m3po.jobs.server_runs import Teller
 from m3po.settings import check_remote
 from m3po.store import imports, instructions
 from m3po.store.connection import Connection
@@ -22,6 +23,7 @@ from m3po.store.workspace import Workspace
 from m3po.types import SPLITS, ImportReport, RefusedRow
 
 REFUSED_SHOWN = 1000
+REFUSED = "refused.jsonl"  # in the run's folder: every refused row
 
 T = TypeVar("T")
 Progress = Callable[[int], None]  # rows seen so far
@@ -70,6 +72,26 @@ def import_source(
         return report
 
     return workspace.db.write(all_or_nothing)
+
+
+def do_import(workspace: Workspace, config: dict, folder: Path, tell: Teller) -> tuple[dict, bool]:
+    """A run of kind import (m3po.jobs.server_runs)."""
+    options = {name: value for name, value in config.items() if name != "source"}
+    total = count_rows(config["source"])
+
+    def on_progress(done: int) -> None:
+        # All or nothing is one transaction: from within it nothing can be told.
+        tell.check() if config["strict"] else tell(done, total)
+
+    try:
+        report = import_source(
+            workspace, config["source"], **options, progress=on_progress, refused_path=folder / REFUSED
+        )
+    except RunStopped:
+        kept = "nothing went in" if config["strict"] else "the rows that went in are kept, resume to add the rest"
+        raise RunStopped(f"Stopped by the user; {kept}.") from None
+    result = describe(report)
+    return result, bool(report.added or report.already_there)
 
 
 def check_options(format: str, split: str | None) -> None:
@@ -191,6 +213,7 @@ def describe(report: ImportReport) -> dict:
         "refused_file": report.refused_file,
         "warnings": list(report.warnings),
         "splits": report.splits,
+        "seen": report.added + report.already_there + report.n_refused,
         "message": summary(report),
     }
 
@@ -208,4 +231,5 @@ def summary(report: ImportReport) -> str:
         parts.append(f"{report.already_there} {_were(report.already_there)} there already")
     if report.n_refused:
         parts.append(f"{report.n_refused} {_were(report.n_refused)} refused")
-    return ", ".join(parts) + "."
+    every = f" All of them are in {report.refused_file}." if report.n_refused > len(report.refused) else ""
+    return ", ".join(parts) + "." + every

@@ -26,6 +26,7 @@ from m3po.files import replace_file, storage_error
 from m3po.jobs import schemas
 from m3po.jobs.folder import LOCK_FD, RunFolder
 from m3po.jobs.ingest import Tail, ingest_events
+from m3po.jobs.server_runs import SERVER_KINDS
 from m3po.jobs.worker import sentence_for
 from m3po.store import runs
 from m3po.store.connection import Connection, Database
@@ -168,8 +169,8 @@ class JobRunner:
                     break
 
     def _active(self) -> list[Run]:
-        """Runs with a worker of their own, oldest first; an import is the server's own thread."""
-        return [run for run in self.db.read(runs.read_active) if run.kind != "import"]
+        """Runs with a worker of their own, oldest first; imports and exports are threads of the server."""
+        return [run for run in self.db.read(runs.read_active) if run.kind not in SERVER_KINDS]
 
     def _look_after_safely(self, run: Run) -> None:
         """One run that cannot be read (a damaged shard, a lost file) must not hold up the others for ever."""

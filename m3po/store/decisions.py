@@ -113,8 +113,11 @@ CURATED_PAIRS = """
 """
 
 
-def curated_pairs(con: Connection, selection: int | None, only: str) -> list[dict]:
+def curated_pairs(con: Connection, selection: int | None, only: str, *, texts: bool = True) -> list[dict]:
     """The curated set in instruction order, with both texts; `only` as in settings.EXPORT_ONLY."""
+    parameters = {"selection": selection, "humans_only": only != "all"}
+    if not texts:
+        return rows(con, f"SELECT * FROM ({CURATED_PAIRS}) ORDER BY instruction_id", parameters)
     return rows(
         con,
         "SELECT p.*, c.text AS chosen_text, r.text AS rejected_text,"
@@ -122,7 +125,7 @@ def curated_pairs(con: Connection, selection: int | None, only: str) -> list[dic
         f" coalesce(r.finish_reason = 'length', false) AS rejected_truncated FROM ({CURATED_PAIRS}) p"
         " JOIN candidates c ON c.candidate_id = p.chosen JOIN candidates r ON r.candidate_id = p.rejected"
         " ORDER BY p.instruction_id",
-        {"selection": selection, "humans_only": only != "all"},
+        parameters,
     )
 
 

@@ -27,6 +27,19 @@ def instruction_ids(con: Connection, only: str) -> list[int]:
     return [row[0] for row in con.execute(sql).fetchall()]
 
 
+def source_names(con: Connection) -> list[str]:
+    return [row["source"] for row in rows(con, "SELECT source FROM sources ORDER BY imported_at")]
+
+
+def truth_ids(con: Connection) -> list[int]:
+    """Instructions with an answer that is known, outside of the train split."""
+    sql = (
+        "SELECT instruction_id FROM instructions JOIN truth USING (instruction_id)"
+        " WHERE split <> 'train' AND answer IS NOT NULL ORDER BY 1"
+    )
+    return [row[0] for row in con.execute(sql).fetchall()]
+
+
 def iter_rows(
     read: Callable[[Callable[[Connection], object]], object],
     ids: list[int],
@@ -38,10 +51,12 @@ def iter_rows(
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
         for row in read(lambda con, batch=batch: _batch_rows(con, batch, selection, images)):
-            source = row.pop("source")
-            if row["id"] in ambiguous:  # two files that both number from 0 do not collide outside either
-                row["id"] = f"{source}/{row['id']}"
-            yield row
+            yield row | {"id": _outside_id(row["source"], row["external_id"], ambiguous)}
+
+
+def _outside_id(source: str, id: str, ambiguous: set[str]) -> str:
+    """Two files that both number from 0 do not collide outside either."""
+    return f"{source}/{id}" if id in ambiguous else id
 
 
 def _ambiguous_ids(con: Connection) -> set[str]:
@@ -66,7 +81,37 @@ def _batch_rows(con: Connection, batch: list[int], selection: int | None, images
     )
     paths = image_paths(con, [image_id for row in found for image_id in row["image_ids"]], images)
     told = samplers_of(con, [c["candidate_id"] for members in by_instruction.values() for c in members])
-    return [_row(row, by_instruction[row["instruction_id"]], paths, told) for row in found]
+    said = _said(con, batch)
+    return [_row(row, by_instruction[row["instruction_id"]], paths, told, said) for row in found]
+
+
+def _said(con: Connection, batch: list[int]) -> dict[str, dict[int, object]]:
+    """What else is known of these instructions: truth, votes, given preferences, and ratings by candidate."""
+    wanted = "IN (SELECT unnest(?::BIGINT[]))"
+    truth = rows(con, f"SELECT * FROM truth WHERE instruction_id {wanted}", [batch])
+    votes = rows(con, f"SELECT * FROM standing_decisions WHERE instruction_id {wanted} ORDER BY decision_id", [batch])
+    given = rows(con, f"SELECT * FROM given_preferences WHERE instruction_id {wanted} ORDER BY rowid", [batch])
+    ratings = rows(
+        con, f"SELECT r.* FROM ratings r JOIN candidates USING (candidate_id) WHERE instruction_id {wanted}", [batch]
+    )
+    said: dict[str, dict[int, object]] = {"truth": {row["instruction_id"]: row for row in truth}}
+    for name, found in (("decisions", votes), ("given", given)):
+        said[name] = {}
+        for row in found:
+            said[name].setdefault(row["instruction_id"], []).append(_vote(row))
+    said["ratings"] = {}
+    for row in sorted(ratings, key=lambda row: row["name"]):
+        said["ratings"].setdefault(row["candidate_id"], {})[row["name"]] = row["value"]
+    return said
+
+
+def _vote(row: dict) -> dict:
+    at = row["decided_at"] if "decided_at" in row else row["given_at"]
+    return {name: row[name] for name in ("verdict", "chosen", "rejected", "annotator")} | {
+        "at": at.isoformat() + "Z" if at else None,
+        "seconds": row.get("seconds"),
+        "note": row["note"] or "",
+    }
 
 
 def image_paths(con: Connection, image_ids: list[int], images: Images) -> dict[int, str]:
@@ -75,7 +120,9 @@ def image_paths(con: Connection, image_ids: list[int], images: Images) -> dict[i
     return {row["image_id"]: str(images.path(row["sha256"], row["suffix"])) for row in rows(con, sql, [wanted])}
 
 
-def _row(row: dict, candidates: list[dict], paths: dict[int, str], told: dict[int, list[dict]]) -> dict:
+def _row(
+    row: dict, candidates: list[dict], paths: dict[int, str], told: dict[int, list[dict]], said: dict[str, dict]
+) -> dict:
     pair = None
     if row["chosen"] is not None:
         pair = {name: row[name] for name in ("chosen", "rejected", "m3p_score", "logp_margin")}
@@ -91,6 +138,7 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str], told: dict[in
         }
     out = {
         "source": row["source"],
+        "external_id": row["external_id"],
         "id": row["external_id"],
         "images": [paths[image_id] for image_id in row["image_ids"]],
         "instruction": row["instruction"],
@@ -99,6 +147,7 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str], told: dict[in
             {"id": c["candidate_id"], "text": c["text"], "source": c["origin"]}
             | {name: c[name] for name in ("votes", "mas", "mas_minimum", "logp_sum", "n_tokens")}
             | {name: c[name] for name in ("logp_mean", "confidence", "good", "hard")}
+            | ({"ratings": said["ratings"][c["candidate_id"]]} if c["candidate_id"] in said["ratings"] else {})
             | ({"claims": c["claims"]} if c["claims"] else {})
             | _provenance(told.get(c["candidate_id"], []))
             | ({name: c[name] for name in ("same_as", "group_votes")} if c["same_as"] else {})
@@ -108,6 +157,10 @@ def _row(row: dict, candidates: list[dict], paths: dict[int, str], told: dict[in
         "no_pair_reason": (row["no_pair_reason"] or _not_selected(row)) if pair is None else None,
         "decision": decision,
     }
+    out |= {name: said[name][row["instruction_id"]] for name in ("decisions", "given")
+            if row["instruction_id"] in said[name]}  # fmt: skip
+    truth = said["truth"].get(row["instruction_id"], {})
+    out |= {n: truth[n] for n in ("answer", "objects", "category") if truth.get(n) is not None}
     if row["system"]:
         out["system"] = row["system"]
     turns = read_turns(row["turns"])
@@ -135,25 +188,35 @@ def iter_pairs(
     read: Callable[[Callable[[Connection], object]], object], selection: int | None, only: str, images: Images
 ) -> Iterator[dict]:
     """The curated pairs with prompt parts, human decisions applied, for the preference formats."""
-    pairs = read(lambda con: curated_pairs(con, selection, only))
+    pairs = read(lambda con: curated_pairs(con, selection, only, texts=False))
+    ambiguous = read(_ambiguous_ids)
     for start in range(0, len(pairs), BATCH):
         batch = pairs[start : start + BATCH]
-        by_id, paths = read(lambda con, batch=batch: _prompt_parts(con, [p["instruction_id"] for p in batch], images))
+        by_id, paths, texts = read(lambda con, batch=batch: _prompt_parts(con, batch, images))
         for pair in batch:
             row = by_id[pair["instruction_id"]]
             yield {
-                "id": row["external_id"],
+                "source": row["source"],
+                "external_id": row["external_id"],
+                "id": _outside_id(row["source"], row["external_id"], ambiguous),
+                "split": row["split"],
                 "images": [paths[image_id] for image_id in row["image_ids"]],
                 "system": row["system"] or "",
                 "turns": read_turns(row["turns"]),
                 "instruction": row["instruction"],
-                "chosen": pair["chosen_text"],
-                "rejected": pair["rejected_text"],
+                "chosen": texts[pair["chosen"]],
+                "rejected": texts[pair["rejected"]],
                 "human": pair["human"],
             }
 
 
-def _prompt_parts(con: Connection, ids: list[int], images: Images) -> tuple[dict[int, dict], dict[int, str]]:
+def _prompt_parts(
+    con: Connection, pairs: list[dict], images: Images
+) -> tuple[dict[int, dict], dict[int, str], dict[int, str]]:
+    ids = [pair["instruction_id"] for pair in pairs]
+    answers = [pair[side] for pair in pairs for side in ("chosen", "rejected")]
     found = rows(con, "SELECT * FROM instructions WHERE instruction_id IN (SELECT unnest(?::BIGINT[]))", [ids])
+    sql = "SELECT candidate_id, text FROM candidates WHERE candidate_id IN (SELECT unnest(?::BIGINT[]))"
+    texts = {row["candidate_id"]: row["text"] for row in rows(con, sql, [answers])}
     paths = image_paths(con, [image_id for row in found for image_id in row["image_ids"]], images)
-    return {row["instruction_id"]: row for row in found}, paths
+    return {row["instruction_id"]: row for row in found}, paths, texts

@@ -6,7 +6,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from m3po.errors import BadImageError, BadInputError, StorageError
-from m3po.formats import trl
-from m3po.formats.m3po import write_m3po
+from m3po.formats import writers
 from m3po.formats.registry import read_source
-from m3po.formats.trl import pair_texts, write_trl
+from m3po.formats.trl import pair_texts
+from m3po.formats.writers import write
 from m3po.images import inspect_image, load_rgb
 from m3po.types import SPLITS, ImportedRow, RefusedRow, Turn
+
+
+def write_m3po(rows: Iterable[dict], out: Path) -> int:
+    return write("m3po", rows, out, "paths")[0]
+
+
+def write_trl(rows: Iterable[dict], out: Path) -> int:
+    return write("trl", rows, out, "bytes")[0]
+
 
 # --- m3po ------------------------------------------------------------------------------------------------------------
 
@@ -172,7 +181,7 @@ def make_rows(folder: Path, count: int) -> Iterator[dict]:
 def test_datasets_reads_it_with_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    monkeypatch.setattr(trl, "GROUP_ROWS", 4)
+    monkeypatch.setattr(writers, "GROUP_ROWS", 4)
     rows = list(make_rows(tmp_path, 10))
     unpaired = {"id": "x", "images": [], "candidates": [], "pair": None, "decision": None}
     out = tmp_path / "pairs.parquet"
@@ -202,7 +211,7 @@ def test_no_pairs_give_an_empty_file_with_its_columns(tmp_path: Path) -> None:
     assert write_trl([], tmp_path / "none.parquet") == 0
     table = pq.read_table(tmp_path / "none.parquet")
     assert table.num_rows == 0 and table.column_names == ["images", "prompt", "chosen", "rejected"]
-    assert table.schema.metadata == trl.SCHEMA.metadata
+    assert table.schema.metadata == writers.WRITERS["trl"].schema.metadata
 
 
 @pytest.mark.slow
