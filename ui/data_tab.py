@@ -10,9 +10,11 @@ from typing import Any
 import gradio as gr
 
 from m3po.errors import M3poError
+from m3po.jobs.server_runs import SERVER_KINDS
 from m3po.studio import Studio
 from m3po.types import Run
 from ui.data_view import draw_import, draw_notice, draw_selection, draw_workspace
+from ui.export_card import build_export_card
 from ui.form import QUIET
 from ui.formatting import plural
 from ui.import_card import build_import_card
@@ -34,6 +36,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         with gr.Column(scale=5, min_width=380):
             workspace = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="data-workspace")
             importing = build_import_card(studio)
+            exporting = build_export_card(studio)
         with gr.Column(scale=7, min_width=480):
             message = gr.HTML(
                 draw_notice(problem) if problem else "",
@@ -46,7 +49,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
             scoring = build_score_card(studio, defaults)
             selecting = build_select_card(studio)
     policy = scoring.form[0]
-    strips = [workspace, importing.strip, sampling.strip, scoring.strip, selecting.strip]
+    strips = [workspace, importing.strip, sampling.strip, scoring.strip, selecting.strip, exporting.strip]
 
     def act(do: Callable[..., str]) -> Callable[..., list]:
         """A button: the sentence of what it did, or why not, and the strips as they are then."""
@@ -87,6 +90,10 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         studio.start_import(**importing.read(*values))
         return "Import started; it goes on when this page is closed."
 
+    def export(*values: Any) -> str:
+        studio.start_export(**exporting.read(*values))
+        return "Export started; it goes on when this page is closed."
+
     outputs = [message, *strips]
     sample_form = [policy, *sampling.form]
     sampling.button.click(act(sample), sample_form, outputs, **QUIET)
@@ -95,6 +102,8 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
     all_btn.click(act(run_all), [*sample_form, *scoring.form, *selecting.form], outputs, **QUIET)
     for trigger in (importing.button.click, *importing.submits):
         trigger(act(import_), importing.form, outputs, **QUIET)
+    for trigger in (exporting.button.click, *exporting.submits):
+        trigger(act(export), exporting.form, outputs, **QUIET)
 
     def on_tick(visible: bool) -> list:
         return draw_strips(studio) if visible else [gr.skip()] * len(strips)
@@ -109,7 +118,7 @@ def draw_strips(studio: Studio) -> list[Markup]:
     runs = studio.runs()
     status = studio.status()
     strips = [draw_workspace(status)]
-    for kind in ("import", "sample", "score", "select"):
+    for kind in ("import", "sample", "score", "select", "export"):
         strips.append(_draw_strip(studio, latest(runs, kind), kind, status))
     return strips
 
@@ -117,10 +126,12 @@ def draw_strips(studio: Studio) -> list[Markup]:
 def _draw_strip(studio: Studio, run: Run | None, kind: str, status: dict) -> Markup:
     parts: list[Markup | None] = []
     if run is not None and (kind != "select" or run.state != "finished"):
-        log_tail = studio.run_log(run.id, 30) if run.state == "failed" and kind != "import" else ""
+        log_tail = studio.run_log(run.id, 30) if run.state == "failed" and kind not in SERVER_KINDS else ""
         parts.append(draw_run(run, log_tail, title=False))
     if run is not None and kind == "import":
         parts.append(draw_import(run))
+    if run is not None and kind == "export" and run.state == "finished":
+        parts.append(draw_notice(run.message, good=True))
     if kind == "select" and status["selection"]:
         parts.append(draw_selection(status))
     return join([part for part in parts if part])

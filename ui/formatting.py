@@ -72,6 +72,7 @@ KIND_LABELS = {
     "sample": "Sample",
     "score": "Score",
     "select": "Select",
+    "export": "Export",
     "train": "Fine-tune",
     "evaluate": "Evaluate",
 }

@@ -125,7 +125,7 @@ def _write_csv(found: Iterator[dict], part: Path) -> int:
     count = 0
     with part.open("w", encoding="utf-8", newline="") as file:
         columns = ("id", "split", "image", "question", "chosen", "rejected")
-        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
         table.writeheader()
         for record in found:
             table.writerow(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -12,10 +13,13 @@ _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
 
 def check_push(config: WorkspaceConfig, name: str) -> None:
-    """Raise UsageError for a name that is none, and where the workspace forbids remote calls."""
+    """Raise UsageError for a name that is none, and where the workspace forbids remote calls or
+    there is no token."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"push = {name!r:.80} cannot be used: give OWNER/NAME, as the hub has it.")
     check_remote(config, f"Uploading to {name}")
+    if not os.environ.get("HF_TOKEN"):
+        raise UsageError("The hub wants to know who uploads: set HF_TOKEN in the environment of the app.")
 
 
 def push_folder(config: WorkspaceConfig, folder: Path, name: str) -> str:
@@ -25,16 +29,16 @@ def push_folder(config: WorkspaceConfig, folder: Path, name: str) -> str:
     """
     check_push(config, name)
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    api = HfApi()
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ["HF_TOKEN"])
     try:
         api.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
         api.upload_folder(
             repo_id=name, repo_type="dataset", folder_path=folder, commit_message="Export of M3PO Studio",
             ignore_patterns=[".*"],
         )  # fmt: skip
-    except (HfHubHTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise StorageError(
             f"{folder} is written, but the upload to {name} failed ({reason}): set HF_TOKEN to a token that may "

@@ -46,6 +46,11 @@ def test_own_images_and_models_from_import_to_the_exact_command(app, open_page, 
     page.wait_for_function("document.querySelector('#data-workspace').innerText.includes('Candidates')")
     assert figure(page, "Instructions") == "10"
 
+    page.fill("#export-path input, #export-path textarea", str(tmp_path / "written"))
+    page.click("#data-export")
+    page.wait_for_function("document.querySelector('#data-page').innerText.includes('10 rows written')")
+    assert (tmp_path / "written" / "README.md").is_file() and (tmp_path / "written" / "data.jsonl").is_file()
+
     strange = rows.with_name("strange.csv")
     strange.write_text("bild,frage\npictures/0.png,Was ist das?\n")
     page.fill("#import-path input, #import-path textarea", str(strange))

@@ -1,0 +1,230 @@
+"""An export as its user sees it: a run with progress, a folder with its card, and an upload to the hub."""
+
+import base64
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import huggingface_hub.constants
+import pytest
+import yaml
+from workspaces import make_images
+
+from m3po.errors import BadInputError, StorageError, UsageError
+from m3po.formats.registry import read_source
+from m3po.jobs import exporting
+from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.studio import Studio
+
+
+def fill(studio, folder, n=5):
+    """`n` pairs that came with their preference, one of them decided upon here."""
+    images = make_images(folder / "images", 2)
+    rows = [
+        {"id": f"r{i}", "image": f"images/{images[i % 2].name}", "question": f"What is {i}?", "split": "train",
+         "chosen": f"A boat {i}.", "rejected": "A car."}
+        for i in range(n)
+    ]  # fmt: skip
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert studio.import_source(folder / "pairs.jsonl").added == n
+    studio.select(SelectConfig(rule="given"))
+    item = studio.review_item()
+    studio.decide(item.instruction.id, "override", chosen=item.given[1], rejected=item.given[0])
+    return studio
+
+
+@pytest.fixture
+def studio(tmp_path):
+    studio = Studio.open(Studio.create(tmp_path / "ws"))
+    yield fill(studio, tmp_path)
+    studio.close()
+
+
+def wait(studio, run):
+    while studio.run(run.id).active:
+        time.sleep(0.02)
+    return studio.run(run.id)
+
+
+def test_a_folder_has_its_data_images_card_and_selection(studio, tmp_path):
+    run = wait(studio, studio.start_export(tmp_path / "out", format="mmpr"))
+    assert (run.state, run.done, run.total, run.kind) == ("finished", 5, 5, "export"), run.message
+    out = tmp_path / "out"
+    assert {p.name for p in out.iterdir()} == {"data.jsonl", "images", "README.md", "selection.json"}
+    assert len(list((out / "images").iterdir())) == 2  # rows share them
+    facts = json.loads((out / "selection.json").read_text())
+    assert facts["counts"]["pairs"] == 5 and facts["counts"]["human"] == 1
+    assert facts["selection"]["rule"] == "given" and len(facts["selection"]["content_hash"]) == 64
+    card = (out / "README.md").read_text()
+    assert card.startswith("---\n") and "1 of 5 pairs (20 %)" in card and facts["selection"]["content_hash"] in card
+    back = [row.candidates for row in read_source(out / "data.jsonl")[1]]
+    assert back[0] == ("A car.", "A boat 0.") and back[1] == ("A boat 1.", "A car.")  # the human's decision counts
+    again = wait(studio, studio.start_export(out, format="llamafactory", only="accepted"))
+    assert again.result["rows"] == 1 and json.loads((out / "dataset_info.json").read_text())["m3po"]["ranking"] is True
+    assert run.command.endswith("--format mmpr")
+
+
+def test_an_export_can_be_stopped_and_done_again(studio, tmp_path, monkeypatch):
+    under_way, go_on = threading.Event(), threading.Event()
+    rows = exporting.exports.iter_pairs
+
+    def slowly(*arguments):
+        for row in rows(*arguments):
+            under_way.set()
+            go_on.wait(10)
+            yield row
+
+    monkeypatch.setattr(exporting, "TELL_EVERY", 1)
+    monkeypatch.setattr(exporting.exports, "iter_pairs", slowly)
+    run = studio.start_export(tmp_path / "out.csv", format="csv")
+    under_way.wait(10)
+    studio.stop_run(run.id)
+    go_on.set()
+    assert wait(studio, run).state == "stopped" and not (tmp_path / "out.csv").exists()
+    studio.resume_run(run.id)
+    assert wait(studio, run).state == "finished" and len((tmp_path / "out.csv").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "error", "words"),
+    [
+        ("out", {"format": "xml"}, UsageError, "choose one of m3po"),
+        ("out", {"format": "trl", "images": "paths"}, UsageError, "does not go with trl"),
+        ("out", {"images": "gold"}, UsageError, "is not known"),
+        ("ws/out", {}, BadInputError, "inside the workspace"),
+        ("ws", {}, BadInputError, "inside the workspace"),
+        ("images", {}, BadInputError, "is not empty"),
+        ("out.jsonl", {"push": "me/birds"}, UsageError, "name a folder"),
+        ("out", {"push": "birds"}, UsageError, "OWNER/NAME"),
+    ],
+)
+def test_what_cannot_be_exported_says_so_before_it_begins(studio, tmp_path, monkeypatch, place, options, error, words):
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    with pytest.raises(error, match=words):
+        studio.start_export(tmp_path / place, **options)
+    assert not [run for run in studio.runs() if run.kind == "export"]
+
+
+def test_what_a_format_has_no_place_for_is_left_out_and_said(studio, tmp_path):
+    (tmp_path / "more.jsonl").write_text(
+        json.dumps({"instruction": "No picture?", "split": "train", "candidates": [{"text": "a"}, {"text": "b"}],
+                    "given": [{"verdict": "override", "chosen": None, "rejected": None}]}) + "\n"
+    )  # fmt: skip
+    assert studio.import_source(tmp_path / "more.jsonl").n_refused == 1
+    (tmp_path / "more.json").write_text(
+        json.dumps([{"question": "No picture?", "chosen": "a", "rejected": "b", "split": "train"}])
+    )
+    assert studio.import_source(tmp_path / "more.json", format="mmpr").added == 1
+    studio.select(SelectConfig(rule="given"))
+    result = studio.export(tmp_path / "out", format="rlaif_v")
+    assert result["rows"] == 5 and result["left_out"] == {"no or several images": 1}
+    assert "1 left out: no or several images" in result["message"]
+
+
+def test_a_workspace_goes_to_label_studio_and_comes_back_with_its_votes(studio, tmp_path):
+    """The tasks that were written find their instructions again; a vote that was added there comes in, once."""
+    studio.export(tmp_path / "tasks", format="label_studio")
+    path = tmp_path / "tasks" / "data.json"
+    tasks = json.loads(path.read_text())
+    assert tasks[0]["data"]["image"].startswith("data:image/png;base64,")
+    assert tasks[0]["annotations"][0]["completed_by"] == {"email": "me"}
+    tasks[1]["annotations"] = [
+        {"completed_by": {"id": 3, "email": "ada@example.org"}, "created_at": "2025-03-01T13:30:00+01:00",
+         "lead_time": 8.5, "was_cancelled": False,
+         "result": [{"type": "pairwise", "from_name": "p", "to_name": "left,right",
+                                             "value": {"selected": "right"}}]},
+        {"completed_by": 4, "created_at": "2025-03-01T12:30:00Z", "was_cancelled": True, "result": []},
+    ]  # fmt: skip
+    path.write_text(json.dumps(tasks))
+    for expected in (1 + 1 + 1 + 1, 4):  # decided here, the same from the file, two new; then nothing more
+        report = studio.import_source(path)
+        assert (report.added, report.already_there, report.refused) == (0, 5, ())
+        total = studio.db.read(lambda con: con.execute("SELECT count(*) FROM decisions").fetchall())[0][0]
+        assert total == expected
+    votes = {d.annotator: d for d in studio.history(2)}
+    assert votes["ada@example.org"].at.isoformat() == "2025-03-01T12:30:00" and votes["4"].verdict == "skip"
+    assert votes["ada@example.org"].seconds == 8.5
+
+
+# --- the hub -------------------------------------------------------------------------------------------------------
+
+
+class Hub(BaseHTTPRequestHandler):
+    """What the hub's API does for create_repo and upload_folder, in memory."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.headers["Authorization"] != "Bearer hf_test":
+            return self.answer(401, {"error": "Invalid credentials"})
+        if self.path == "/api/repos/create":
+            self.server.created.append(json.loads(body))
+            return self.answer(200, {"url": f"{self.server.address}/datasets/me/birds"})
+        if self.path == "/api/validate-yaml":  # as the hub does with a dataset card
+            front = json.loads(body)["content"].split("---\n")[1]
+            assert yaml.safe_load(front)["configs"][0]["data_files"] == "data.jsonl"
+            return self.answer(200, {"errors": [], "warnings": []})
+        if "/preupload/" in self.path:
+            files = json.loads(body)["files"]
+            modes = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]
+            return self.answer(200, {"files": modes})
+        if "/commit/" in self.path:
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    self.server.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            url = f"{self.server.address}/datasets/me/birds/commit/1"
+            return self.answer(200, {"commitUrl": url, "commitOid": "1" * 40, "success": True})
+        return self.answer(404, {"error": f"no {self.path}"})
+
+    def answer(self, status, value):
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.created, server.files = [], {}
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", server.address)
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_push_uploads_every_file_of_the_folder(studio, tmp_path, hub):
+    result = studio.export(tmp_path / "out", format="mmpr", push="me/birds")
+    assert result["pushed"] == f"{hub.address}/datasets/me/birds"
+    assert (hub.created[0]["name"], hub.created[0]["visibility"]) == ("birds", "private")
+    local = {str(p.relative_to(tmp_path / "out")): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert hub.files == local and len(local) == 5
+
+
+def test_a_push_that_is_refused_keeps_what_was_written_and_says_why(studio, tmp_path, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(StorageError, match=r"out is written, but the upload to me/birds failed .*HF_TOKEN"):
+        studio.export(tmp_path / "out", format="mmpr", push="me/birds")
+    assert (tmp_path / "out" / "data.jsonl").is_file()
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(UsageError, match="HF_TOKEN"):
+        studio.start_export(tmp_path / "out", format="mmpr", push="me/birds")
+
+
+def test_a_workspace_that_forbids_remote_calls_pushes_nothing(tmp_path, hub):
+    studio = fill(Studio.open(Studio.create(tmp_path / "closed", WorkspaceConfig(remote=False))), tmp_path)
+    try:
+        with pytest.raises(UsageError, match="remote = false"):
+            studio.export(tmp_path / "out", format="mmpr", push="me/birds")
+        assert not hub.created and not (tmp_path / "out").exists()
+    finally:
+        studio.close()
