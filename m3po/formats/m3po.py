@@ -12,9 +12,10 @@ with, where there are any: `system`, `turns` ([{"role", "text"}]), `decisions` (
 `decision`, with `seconds`), `given` (the preference that the data came with, likewise), the truth `answer`, `objects`,
 `category`; and of a candidate `ratings` ({name: number}), `claims` ([{"text", "upheld", "p_yes"}]) of a judge,
 `same_as` and `group_votes` of a grouping by meaning. Read back, `instruction` alone is required and candidates need
-only `text`; votes, given preferences and ratings are taken over. Sample counts, scores and pairs are not: they belong to the models
-and the selection of the workspace that wrote them; `decision` only says what stood there. Image paths are taken from
-the file's folder; an absolute path may also name an image in a workspace, known by its file name being its SHA-256.
+only `text`; votes, given preferences and ratings are taken over. Sample counts, scores and pairs are not: they belong
+to the models and the selection of the workspace that wrote them; `decision` only says what stood there. Image paths are
+taken from the file's folder; an absolute path may also name an image in a workspace, known by its file name being its
+SHA-256.
 """
 
 from __future__ import annotations
