@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -116,6 +117,28 @@ def test_a_mean_of_ratings_through_the_door(studio: Studio) -> None:
     )
     done = studio.select(SelectConfig(normalise="raw", delta=0.0))  # a mean lies in [0, 1]
     assert done["pairs"] == 1
+
+
+def wait(studio: Studio, runs: list) -> list[str]:
+    deadline = time.monotonic() + 60
+    while any(studio.run(run.id).active for run in runs) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return [studio.run(run.id).state for run in runs]
+
+
+def test_the_runs_of_a_mean_follow_one_another(studio: Studio) -> None:
+    """Ratings need no worker: this is the whole way, from the door through the queue."""
+    studio.db.write(lambda con: con.execute("INSERT INTO ratings VALUES (2, 'Ethics', 1.0)"))
+    queued = studio.start_scoring(ScoreConfig(None, "1*column:Helpfulness + 1*column:Ethics"))
+    assert wait(studio, queued) == ["finished"] * 3
+    assert {run.command for run in queued} == {queued[0].command} and "--activate" not in queued[0].command
+    assert [row["candidates"] for row in studio.scorers()[-3:]] == [4, 2, 2] and studio.scorers()[-1]["active"]
+    # A part that cannot be scored stops what waits for it; nothing is switched.
+    studio.db.write(lambda con: con.execute("INSERT INTO ratings VALUES (1, 'Same', 2.0)"))
+    queued = studio.start_scoring(ScoreConfig(None, "1*column:Same + 1*column:Ethics"))
+    assert wait(studio, queued) == ["finished", "finished", "failed"]
+    assert "only one score" in studio.run(queued[-1].id).message
+    assert [row["name"] for row in studio.scorers() if row["active"]] == ["1*column:Helpfulness + 1*column:Ethics"]
 
 
 def test_a_mean_needs_a_range(studio: Studio) -> None:
