@@ -346,6 +346,8 @@ def follow(client: Client | Local, run: dict) -> dict:
             run = client.call("run", run_id=run["id"])
     if live:
         print(file=sys.stderr)
+    if not estimate and (run.get("result") or {}).get("memory"):  # the run was over between two looks
+        print(run["result"]["memory"], file=sys.stderr)
     tell_warnings()
     if run["state"] != "finished":
         raise M3poError(run["message"] or f"Run {run['id']} was {run['state']}.")

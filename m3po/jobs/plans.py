@@ -22,6 +22,7 @@ Prepared = tuple[dict, pa.Table] | dict
 
 # Settings that change how fast a sampler is, not what it answers: the rest is its identity.
 _NOT_THE_SAMPLER = ("limit", "batch_size", "policy")
+_SCORE_FIELDS = {field.name for field in dataclasses.fields(ScoreConfig)}
 _MODEL_OPTIONS = {field.name for field in dataclasses.fields(ModelOptions)}
 
 
@@ -68,7 +69,7 @@ def active_policy(con: Connection) -> dict:
     if info is None:
         return {}
     for run in runs.read_runs(con, ("score",), limit=1000):
-        config = ScoreConfig(**run.config)
+        config = ScoreConfig(**{key: value for key, value in run.config.items() if key in _SCORE_FIELDS})
         if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
             return {"policy": config.policy, "adapter": config.adapter} | config.model_options()
     return {"policy": info["name"]}
