@@ -430,6 +430,8 @@ def watch(client: Client | Local, run: dict) -> dict:
             run = client.call("run", run_id=run["id"])
     if live:
         print(file=sys.stderr)
+    if not estimate and (run.get("result") or {}).get("memory"):  # the run was over between two looks
+        print(run["result"]["memory"], file=sys.stderr)
     tell_warnings()
     return run
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from m3po.errors import JobError
 from m3po.evaluation.metrics import summarise
 from m3po.jobs.batches import Item, run_batches
-from m3po.jobs.policies import load_policy, plan_batch
+from m3po.jobs.policies import BatchPlan, load_policy, plan_batch
 from m3po.jobs.schemas import EVALUATE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
@@ -31,6 +31,7 @@ def run(job: Worker) -> dict:
     open_rows = [row for row in rows if row["instruction_id"] not in finished]
     done = len(rows) - len(open_rows)
     job.progress(done, len(rows), "instructions", message="Loading the model")
+    plan = BatchPlan(0)
     if open_rows:
         policy = load_policy(job, config)
 
@@ -63,6 +64,7 @@ def run(job: Worker) -> dict:
         "metrics": summary.metrics,
         "counts": {**summary.counts, "left_out": len(rows) - len(answered)},
         "intervals": {key: list(interval) for key, interval in summary.intervals.items()},
+        "memory": plan.sentence,
         "policy": config.policy,
         "adapter": config.adapter,
         "fingerprint": model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code),

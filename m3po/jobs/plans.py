@@ -24,11 +24,12 @@ from m3po.types import Run
 Prepared = tuple[dict, pa.Table] | dict
 
 # Settings that change how fast a sampler is, or whom it is asked for, not what it answers.
-_NOT_THE_SAMPLER = ("limit", "batch_size", "policy", "concurrency", "pilot")
-_NOT_THE_SAMPLER += ("device_map", "attention", "trust_remote_code")
+_HOW_FAST = ("limit", "batch_size", "concurrency", "pilot", "device_map", "attention", "trust_remote_code")
+_NOT_THE_SAMPLER = ("policy", *_HOW_FAST)  # the policy is known by its fingerprint
 # Those that have always been its identity. Later ones are named where they are set: what an older workspace sampled
 # stays the same sampler.
 _FIRST_IDENTITY = ("adapter", "k", "temperature", "top_p", "max_new_tokens", "seed")
+SCORE_FIELDS = {field.name for field in dataclasses.fields(ScoreConfig)}
 
 
 def prepare(workspace: Workspace, run: Run) -> Prepared:
@@ -119,7 +120,7 @@ def active_policy(con: Connection) -> dict:
     if info is None:
         return {}
     for run in runs.read_runs(con, ("score",), limit=1000):
-        config = ScoreConfig(**run.config)
+        config = ScoreConfig(**{key: value for key, value in run.config.items() if key in SCORE_FIELDS})
         if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
             return {"policy": config.policy, "adapter": config.adapter} | config.model_options()
     return {"policy": info["name"]}
@@ -189,9 +190,6 @@ def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, run_id
 
 def _part_id(con: Connection, part: ScorerPart) -> int:
     return candidates.scorer_id(con, "mas", part.text, scorer_fingerprint(part))
-
-
-SCORE_FIELDS = {field.name for field in dataclasses.fields(ScoreConfig)}
 
 
 def _prepare_select(workspace: Workspace, run: Run) -> Prepared:

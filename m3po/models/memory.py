@@ -159,7 +159,8 @@ def batch_that_fits(free: float, each: float, most: int, once: float = 0.0) -> i
 
 
 def say(size: float) -> str:
-    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 1024**2:.0f} MiB"
+    """`size` bytes in GiB, small ones in MiB."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{max(1, size / 1024**2):.0f} MiB"
 
 
 def gpu_in_sight() -> bool:

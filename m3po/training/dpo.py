@@ -126,10 +126,6 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     }
 
 
-def _truncated(row: dict) -> list[bool]:
-    return [bool(row.get("chosen_truncated")), bool(row.get("rejected_truncated"))]
-
-
 def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[EncodedPair]:
     """Render and tokenise every row; one without anything to learn from is told and left out."""
     image_token = getattr(policy.model.config, "image_token_id", None)
@@ -137,7 +133,8 @@ def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[E
     for row in rows:
         try:
             prompt = policy.chat.render_prompt(json.loads(row["messages"]))
-            answers = policy.chat.encode_answers(prompt, [row["chosen"], row["rejected"]], _truncated(row))
+            cut = [bool(row.get(f"{side}_truncated")) for side in ("chosen", "rejected")]
+            answers = policy.chat.encode_answers(prompt, [row["chosen"], row["rejected"]], cut)
         except BadInputError as error:
             _warn_left_out(reporter, row["name"], str(error))
             continue
