@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from m3po import deciding
-from m3po.errors import BadInputError, JobError, M3poError, UsageError
+from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
@@ -436,7 +436,12 @@ class Studio:
         options = {"format": format, "only": only, "images": images, "push": push}
         place = exporting.check_export(self.workspace, out, **options)
         config = {"out": str(place), **options}
-        return self.run(self.server_runs.start("export", config, exporting.command_line(self.path, config)))
+        try:
+            run_id = self.server_runs.start("export", config, exporting.command_line(self.path, config))
+        except StorageError:  # a full disk takes no note of the run, but another place may take the export
+            result = self.export(place, **options)
+            return Run(0, "export", "finished", config, instructions.now(), message=result["message"], result=result)
+        return self.run(run_id)
 
 
 def _active_name(con: Connection, kind: str) -> str | None:

@@ -171,11 +171,13 @@ def _import(
     source = write(lambda con: instructions.source_name(con, path, name))
     known = write(lambda con: imports.has_rows(con, source))
     added = there = seen = 0
+    near = None
     warnings: dict[str, None] = {}
     splits: Counter[str] = Counter()
     for ready in read_ahead(make_ready(pictures, rows)):
-        new = not known and not ready.repeats
-        result = write(lambda con, r=ready, new=new: imports.add_batch(con, source, r.batch, split=split, all_new=new))
+        options = {"split": split, "all_new": not known and not ready.repeats, "near": near}
+        result = write(lambda con, r=ready, o=options: imports.add_batch(con, source, r.batch, **o))
+        near = result.near
         added += result.added
         there += result.already_there
         refused.add(ready.all_refused(result))

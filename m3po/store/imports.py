@@ -67,6 +67,7 @@ class BatchResult:
     already_there: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
     splits: Counter[str] = field(default_factory=Counter)
+    near: int | None = None  # the last instruction of the batch that was there: the next batch's are likely behind it
 
 
 def make_batch(batch: Sequence[tuple[ImportedRow, Sequence[StoredImage]]], places: Sequence[int]) -> Batch:
@@ -112,14 +113,21 @@ def has_rows(con: Connection, source: str) -> bool:
 
 
 def add_batch(
-    con: Connection, source: str, batch: Batch, *, split: str | None = None, all_new: bool = False
+    con: Connection,
+    source: str,
+    batch: Batch,
+    *,
+    split: str | None = None,
+    all_new: bool = False,
+    near: int | None = None,
 ) -> BatchResult:
     """Insert what is new. Splits: the row's own, else `split`, else that of its image, else by image hash.
 
     A row is refused when its id is there with other content, or when its image already belongs to another split.
     `all_new`: the caller knows that no id of the batch is in this source yet, nor twice in the batch.
+    `near`: what the result of the batch before has under that name; it spares a look at the whole table.
     """
-    result = BatchResult()
+    result = BatchResult(near=near)
     for part in [batch] if all_new else _rounds(batch):
         _add_round(con, source, part, split, result, all_new)
     result.refused.sort()
@@ -152,11 +160,16 @@ _KNOWN = """
                OR (r.category IS NOT NULL AND t.category IS NULL) AS tells_more
     FROM new_rows r JOIN instructions i ON i.external_id = r.id AND i.source = $source
     LEFT JOIN truth t USING (instruction_id)
-    WHERE NOT EXISTS (SELECT 1 FROM instructions o WHERE o.source = r.of_source AND o.external_id = r.of_id)
+    WHERE i.instruction_id BETWEEN $low AND $high
+"""
+# Rows that a workspace wrote itself (`of_source`, `of_id`) belong to the instruction that they were.
+_KNOWN_OF = f"""
+    {_KNOWN} AND NOT EXISTS (SELECT 1 FROM instructions o WHERE o.source = r.of_source AND o.external_id = r.of_id)
     UNION ALL
     SELECT r.n, r.id, i.instruction_id, NULL, false
     FROM new_rows r JOIN instructions i ON i.source = r.of_source AND i.external_id = r.of_id
 """
+_ANY_ID = {"low": 0, "high": 2**62}
 _INSERT_ROWS = """
     INSERT INTO instructions
         (instruction_id, source, external_id, split, image_ids, system, turns, instruction, content_hash)
@@ -186,7 +199,7 @@ def _add_round(
     con: Connection, source: str, batch: Batch, split: str | None, result: BatchResult, all_new: bool
 ) -> None:
     with registered(con, "new_rows", batch.rows):
-        known = _NOTHING if all_new else con.sql(_KNOWN, params={"source": source}).to_arrow_table()
+        known = _NOTHING if all_new else _read_known(con, source, batch.rows, result)
         other = known.filter(known["other"].is_valid())
         same = known.filter(known["other"].is_null()) if len(other) else known
         for row in other.to_pylist():
@@ -211,6 +224,20 @@ def _add_round(
                 _add_truth(con, more)
             if len(batch.answers):
                 _add_answers(con, batch)
+
+
+def _read_known(con: Connection, source: str, batch: pa.Table, result: BatchResult) -> pa.Table:
+    """What is stored of the batch's ids: a file that comes again comes in the order in which it was stored."""
+    if batch["of_source"].null_count < len(batch):
+        return con.sql(_KNOWN_OF, params={"source": source, **_ANY_ID}).to_arrow_table()
+    known = _NOTHING
+    if result.near is not None:
+        window = {"low": result.near, "high": result.near + 2 * len(batch)}
+        known = con.sql(_KNOWN, params={"source": source, **window}).to_arrow_table()
+    if len(known) < len(batch):
+        known = con.sql(_KNOWN, params={"source": source, **_ANY_ID}).to_arrow_table()
+    result.near = pc.max(known["instruction_id"]).as_py() if len(known) else result.near
+    return known
 
 
 def _accept(con: Connection, batch: Batch, there: set[int], split: str | None, result: BatchResult) -> pa.Table:
