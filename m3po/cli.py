@@ -14,14 +14,14 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from m3po.bridge import Client, Local, connect
+from m3po.bridge import connect
+from m3po.console import draw_before_after, draw_given, fail, follow, say, watch
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import M3poError, UsageError
@@ -43,10 +43,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split
 Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Policy = Annotated[str, typer.Option(help="hub id or folder (sample: remote:MODEL@URL too); default: the workspace's")]
-POLL_SECONDS = 0.3
 MAP_HELP = f"a column by hand, repeatable; fields: {', '.join(FIELDS)}"
 BatchSize = Annotated[int, typer.Option(help="instructions at a time; 0 = as many as fit into memory")]
-CLEAR = "\r\x1b[K"  # the terminal's current line
 MODEL_OPTIONS = {
     "dtype": "auto, float32, bfloat16 or float16",
     "device_map": "auto (spread over all devices) or a device, as in cuda:1",
@@ -97,15 +95,6 @@ def main() -> None:
         logging.basicConfig(filename=log_path, force=True)
         logging.exception("unexpected error of the command line")
         fail(f"{sentence_for(error).removesuffix('; the log has the details.')}; the details are in {log_path}.")
-
-
-def fail(sentence: str, code: int = 1) -> None:
-    print(sentence, file=sys.stderr)
-    sys.exit(code)
-
-
-def say(result: dict, sentence: str, as_json: bool) -> None:
-    print(json.dumps(result, ensure_ascii=False) if as_json else sentence)
 
 
 @app.command()
@@ -304,7 +293,7 @@ def train(
         if result["after_run"]:
             follow(client, result["after_run"])
             result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
-        say(result, _before_after(result), as_json)
+        say(result, draw_before_after(result), as_json)
 
 
 @app.command()
@@ -324,7 +313,7 @@ def evaluate(
         options = {"policy": _model(policy), "adapter": _model(adapter), "split": split, **model}
         run = follow(client, client.call("evaluate", **options, max_new_tokens=max_new_tokens, limit=limit))
         figures = {"before": run["result"]["metrics"], "after": None}
-        say(run, _before_after(figures), as_json)
+        say(run, draw_before_after(figures), as_json)
 
 
 @app.command()
@@ -365,15 +354,6 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
         print(f"  run {run['id']} {run['kind']}: {run['state']} {run['done']}/{run['total']} {run['message']}")
 
 
-def draw_given(given: dict) -> str:
-    """How far the scorer and the reviewers agree with the preferences that the data came with."""
-    parts = [f"{given['preferences']} given preferences"]
-    for who, agree, of in (("MAS", "mas_agrees", "scored"), ("reviewers", "reviewers_agree", "decided")):
-        if given[of]:
-            parts.append(f"{who} agrees with {100 * given[agree] / given[of]:.0f} % of {given[of]}")
-    return ", ".join(parts).replace("reviewers agrees", "reviewers agree")
-
-
 def _source(name: str) -> str:
     """A path as an absolute one (the app may run elsewhere), a data set of the hub as it is."""
     return name if parse_hub(name) else str(Path(name).expanduser().resolve())
@@ -392,65 +372,3 @@ def _scorer(name: str) -> str | None:
 
 def _scorer_name(name: str) -> str:
     return name if name.isdecimal() else _scorer(name) or name
-
-
-def follow(client: Client | Local, run: dict) -> dict:
-    """`watch` it. Raises M3poError unless it finished."""
-    run = watch(client, run)
-    if run["state"] != "finished":
-        raise M3poError(run["message"] or f"Run {run['id']} was {run['state']}.")
-    return run
-
-
-def watch(client: Client | Local, run: dict) -> dict:
-    """Show a run's progress and warnings on stderr until it ends; Ctrl-C stops it. Returns it as it is then."""
-    live = sys.stderr.isatty()
-    told, estimate = 0, ""
-
-    def tell_warnings() -> None:
-        nonlocal told
-        for warning in client.call("warnings", run_id=run["id"])[told:]:
-            print(f"{CLEAR if live else ''}warning: {warning}", file=sys.stderr)
-            told += 1
-
-    try:
-        while run["state"] in ("queued", "running"):
-            time.sleep(POLL_SECONDS)
-            run = client.call("run", run_id=run["id"])
-            tell_warnings()
-            if not estimate and run["message"].startswith("Memory: "):
-                estimate = run["message"]
-                print(f"{CLEAR if live else ''}{estimate}", file=sys.stderr)
-            if live:
-                print(f"{CLEAR}{_progress(run)}", end="", file=sys.stderr, flush=True)
-    except KeyboardInterrupt:
-        client.call("stop", run_id=run["id"])
-        while run["state"] in ("queued", "running"):
-            time.sleep(POLL_SECONDS)
-            run = client.call("run", run_id=run["id"])
-    if live:
-        print(file=sys.stderr)
-    if not estimate and (run.get("result") or {}).get("memory"):  # the run was over between two looks
-        print(run["result"]["memory"], file=sys.stderr)
-    tell_warnings()
-    return run
-
-
-def _progress(run: dict) -> str:
-    text = f"{run['kind']}: {run['state']}"
-    if run["total"]:
-        text += f" {run['done']}/{run['total']} {run['unit']}"
-    if run["rate"]:
-        text += f", {run['rate']:.1f}/s"
-    if run["eta"]:
-        text += f", {run['eta']:.0f} s left"
-    return f"{text} {run['message']}".rstrip()
-
-
-def _before_after(result: dict) -> str:
-    before, after = result["before"] or {}, result["after"] or {}
-    lines = [f"{'':36}{'before':>10}{'after':>10}"]
-    for key in before | after:
-        values = [f"{side[key]:10.3f}" if side.get(key) is not None else f"{'-':>10}" for side in (before, after)]
-        lines.append(f"{key:36}{''.join(values)}")
-    return "\n".join(lines) if before or after else "Trained; the held-out split is empty, so nothing was measured."

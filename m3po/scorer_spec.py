@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from m3po.errors import UsageError
+from m3po.remote_spec import parse_remote
 
 # What each kind takes after the colon.
 KINDS = {
@@ -120,10 +121,8 @@ def _parse_part(text: str) -> ScorerPart:
             raise UsageError(f"{text!r} names no adapter: write the folder after adapter=, or leave it out.")
     if not model:
         raise UsageError(f"{text!r} names no model: write {kind}: and then {KINDS[kind]}." if kind else _UNNAMED)
-    if kind in REMOTE and not re.fullmatch(r"\S.*@https?://\S+", model):
-        raise UsageError(
-            f"{text!r} names no server: write {kind}:MODEL@URL, as in {kind}:qwen@http://localhost:8000/v1."
-        )
+    if kind in REMOTE:
+        parse_remote(f"{kind}:{model}", f"{kind}:")
     return ScorerPart(kind, model, adapter)
 
 

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from m3po.errors import UsageError, WorkspaceError
+from m3po.remote_spec import REMOTE, check_address, names_remote, parse_remote
 from m3po.scorer_spec import map_folders, parse_grouper, parse_scorer
-from m3po.types import RemoteModel
 
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd", "given")
 NORMALISATIONS = ("percentile", "raw", "minmax")
 TRAIN_METHODS = ("dpo", "sft")
 EXPORT_ONLY = ("all", "reviewed", "accepted")
-REMOTE = "remote:"
-REMOTE_RATING = "remote-rating:"
-_NAMES_REMOTE = re.compile(r"(?<![\w/.-])remote(-rating)?:")
-_CREDENTIALS = re.compile(r"https?://[^/\s@]*@(?!https?://)")
-_NO_CREDENTIALS = (
-    "The address of a remote model must hold no user, password, query or fragment: give the API key in the environment "
-    "variable M3PO_API_KEY, which is never stored."
-)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ATTENTIONS = ("", "eager", "sdpa", "flash_attention_2")
 QUANTISATIONS = ("", "4bit", "8bit")
@@ -325,11 +315,6 @@ def check_specs(config: WorkspaceConfig, values: Mapping[str, object]) -> None:
             check_remote(config, f"{name} = {spec!r}")
 
 
-def names_remote(spec: str | None) -> bool:
-    """Whether a policy or scorer asks a server: `remote:` or `remote-rating:`, alone or as a part of it."""
-    return bool(spec and _NAMES_REMOTE.search(spec))
-
-
 def check_weights(policy: str | None, what: str) -> None:
     """Raise UsageError where a model's weights are needed and `policy` is on a server."""
     if policy and policy.startswith(REMOTE):
@@ -337,42 +322,6 @@ def check_weights(policy: str | None, what: str) -> None:
             f"{what} with the weights at hand, which a remote policy does not give: "
             "give --policy FOLDER (or a hub id) of the same model."
         )
-
-
-def check_address(spec: str | None) -> None:
-    """Raise UsageError for a remote policy or scorer whose address cannot be used, before the spec is stored."""
-    if names_remote(spec) and _CREDENTIALS.search(spec):
-        raise UsageError(_NO_CREDENTIALS)
-    parse_remote(spec) or parse_remote(spec, REMOTE_RATING)
-
-
-def parse_remote(spec: str | None, prefix: str = REMOTE) -> RemoteModel | None:
-    """The server and model that `remote:MODEL@URL` names; None for a spec without the prefix.
-
-    MODEL may hold slashes and `@`: the last `@http` parts the two. A URL that holds a password or a query is refused,
-    and no part of it is repeated. Raises UsageError.
-    """
-    if not spec or not spec.startswith(prefix):
-        return None
-    model, at, rest = _split_at_url(spec[len(prefix) :])
-    wanted = f"write {prefix}MODEL@URL, as in {prefix}llava-hf/llava-1.5-7b-hf@http://localhost:8000/v1"
-    if not (at and model.strip()):
-        raise UsageError(f"A remote model needs a name and an address that begins with http:// or https://: {wanted}.")
-    try:
-        parts = urlsplit(rest)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, None
-    if not host or "://" in model or not spec.isprintable() or any(c.isspace() for c in rest):
-        raise UsageError(f"The address of a remote model cannot be read: {wanted}.")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise UsageError(_NO_CREDENTIALS)
-    return RemoteModel(model.strip(), rest.rstrip("/"))
-
-
-def _split_at_url(text: str) -> tuple[str, str, str]:
-    found = [match.start() for match in re.finditer(r"@https?://", text)]
-    return (text[: found[-1]], "@", text[found[-1] + 1 :]) if found else (text, "", "")
 
 
 def _toml_string(value: str) -> str:

@@ -13,9 +13,11 @@ from pathlib import Path
 from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing
+from m3po.jobs.overview import Overview
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.models.preflight import checked
+from m3po.remote_spec import names_remote, parse_remote
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -24,10 +26,8 @@ from m3po.settings import (
     TrainConfig,
     WorkspaceConfig,
     check_specs,
-    names_remote,
-    parse_remote,
 )
-from m3po.store import candidates, decisions, instructions, review, runs, samplers, scorers, selections
+from m3po.store import candidates, decisions, instructions, review, runs, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
@@ -64,7 +64,7 @@ class Studio:
         )
         work = {"import": partial(importing.do_import, workspace), "export": partial(exporting.do_export, workspace)}
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
-        self._known_samplers: tuple[tuple | None, dict] = (None, {})
+        self._overview = Overview(workspace)
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:
@@ -91,42 +91,7 @@ class Studio:
 
     def status(self) -> dict:
         """Counts, the current selection and the newest runs, as plain values."""
-
-        def read(con: Connection) -> dict:
-            selection = selections.latest_selection(con)
-            splits = instructions.count_by_split(con)
-            verdicts = decisions.verdict_counts(con)
-            pairs = decisions.pair_counts(con, selection)
-            info = selections.selection_info(con, selection)
-            return {
-                "workspace": str(self.path),
-                "instructions": splits,
-                "images": instructions.count_images(con),
-                **candidates.counts(con),
-                **self._samplers(con, selection),
-                "pairs": info["pairs"] if info else 0,
-                "no_pair": selections.no_pair_counts(con, selection),
-                "selection": info,
-                "reviewed": sum(verdicts.values()),
-                "reviewable": splits["train"],
-                "decisions": verdicts,
-                "curated_pairs": pairs["pairs"],
-                "human_pairs": pairs["human"],
-                "overridden": pairs["overridden"],
-                "given": decisions.given_counts(con, candidates.active_scorer(con, "mas")),
-                "runs": [_run_summary(run) for run in runs.read_runs(con, limit=20)],
-            }
-
-        return self.db.read(read)
-
-    def _samplers(self, con: Connection, selection: int | None) -> dict:
-        """The samplers, and what their answers lack; counted again only when something changed: the page asks often."""
-        state = samplers.state_of_samplers(con)
-        if self._known_samplers[0] != state:
-            count = candidates.count_without_log_prob(con)
-            known = {"samplers": samplers.list_samplers(con, selection), "without_log_prob": count}
-            self._known_samplers = (state, known | {"advice": plans.advise_log_probs(count)})
-        return self._known_samplers[1]
+        return self.db.read(self._overview.read)
 
     # ---- data -------------------------------------------------------------------------------------------------
 
@@ -448,8 +413,3 @@ def _active_name(con: Connection, kind: str) -> str | None:
     """The model of the scores that are shown; `kind` is logp or mas."""
     info = candidates.scorer_info(con, candidates.active_scorer(con, kind))
     return info["name"] if info else None
-
-
-def _run_summary(run: Run) -> dict:
-    names = ("id", "kind", "state", "done", "total", "unit", "rate", "eta", "message", "command")
-    return {name: getattr(run, name) for name in names}

@@ -141,14 +141,6 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class RemoteModel:
-    """A model behind an OpenAI-compatible server: `url` is its base, as in http://localhost:8000/v1."""
-
-    model: str
-    url: str
-
-
-@dataclass(frozen=True)
 class Judgement:
     """A scorer's word on one answer: `score` is the MAS; `minimum` that of the worst of its parts (sentences), where
     it was judged in parts; `claims` where it was judged claim by claim."""

@@ -174,7 +174,7 @@ def test_model_options_reach_the_job(tmp_path, here, monkeypatch):
 
 
 def test_the_estimate_and_warnings_are_told_once_while_the_run_is_at_work(capsys, monkeypatch):
-    monkeypatch.setattr("m3po.cli.POLL_SECONDS", 0)
+    monkeypatch.setattr("m3po.console.POLL_SECONDS", 0)
     states = [("queued", ""), ("running", "Loading"), *[("running", "Memory: 1 GiB of weights")] * 2, ("finished", "")]
     runs = iter([{"id": 1, "kind": "sample", "state": state, "message": text} for state, text in states])
     lists = iter([[], ["first"], ["first", "second"], ["first", "second"], ["first", "second"]])

@@ -11,7 +11,8 @@ import gradio as gr
 
 from m3po.errors import M3poError
 from m3po.jobs.server_runs import SERVER_KINDS
-from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, parse_remote
+from m3po.remote_spec import parse_remote
+from m3po.settings import SampleConfig, ScoreConfig, SelectConfig
 from m3po.studio import Studio
 from m3po.types import Run
 from ui.data_view import draw_import, draw_notice, draw_selection, draw_warnings, draw_workspace

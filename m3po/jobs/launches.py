@@ -9,6 +9,7 @@ from m3po.jobs import plans
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
 from m3po.models import memory
+from m3po.remote_spec import parse_remote
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -17,7 +18,6 @@ from m3po.settings import (
     TrainConfig,
     WorkspaceConfig,
     check_specs,
-    parse_remote,
 )
 from m3po.store import candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection

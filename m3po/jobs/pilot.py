@@ -10,8 +10,9 @@ import random
 from collections.abc import Sequence
 
 from m3po.evaluation.intervals import wilson_interval
+from m3po.remote_spec import parse_remote
 from m3po.selection import Scored, normalise, pick
-from m3po.settings import SampleConfig, SelectConfig, parse_remote
+from m3po.settings import SampleConfig, SelectConfig
 from m3po.types import Pair, Run
 
 DEFAULT_PILOT = 200  # instructions

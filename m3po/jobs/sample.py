@@ -29,7 +29,8 @@ from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
 from m3po.models.remote import FailedRequest, RemoteClient
 from m3po.models.remote_policy import RemoteAnswer, RemoteAnswers, RemotePolicy, image_url, with_images
-from m3po.settings import SampleConfig, parse_remote
+from m3po.remote_spec import parse_remote
+from m3po.settings import SampleConfig
 from m3po.text import same_answer_key
 
 if TYPE_CHECKING:

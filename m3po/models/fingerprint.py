@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import Grouper, ScorerPart
-from m3po.settings import parse_remote
 
 _MIB = 1024 * 1024
 _WHOLE = (".json", ".jinja", ".txt", ".model")  # config, tokenizer, processor, chat template

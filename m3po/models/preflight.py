@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from m3po.errors import ModelError
 from m3po.models.memory import gpu_in_sight
-from m3po.settings import ModelOptions, parse_remote
+from m3po.remote_spec import parse_remote
+from m3po.settings import ModelOptions
 
 Config = TypeVar("Config", bound=ModelOptions)
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from m3po.errors import BadInputError, ModelError
-from m3po.types import RemoteModel
+from m3po.remote_spec import RemoteModel
 
 KEY_NAMES = ("M3PO_API_KEY", "OPENAI_API_KEY")
 ATTEMPTS = 8  # with doubling waits about a minute: longer than a hiccup, shorter than a restart

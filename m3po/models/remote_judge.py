@@ -22,8 +22,8 @@ from PIL import Image
 from m3po.errors import ModelError, UsageError
 from m3po.models.remote import FailedRequest, RefusedRequest, RemoteClient
 from m3po.models.remote_policy import image_url
-from m3po.settings import REMOTE, REMOTE_RATING, parse_remote
-from m3po.types import Judgement, RemoteModel
+from m3po.remote_spec import REMOTE, REMOTE_RATING, RemoteModel, parse_remote
+from m3po.types import Judgement
 
 YES_NO = (
     "Is the answer right: does everything that it says agree with {sight}, and does it do what the instruction asks? "

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from m3po.settings import parse_remote
+from m3po.remote_spec import parse_remote
 from m3po.store.candidates import active_scorer
 from m3po.store.connection import Connection, rows, scalar
 from m3po.store.instructions import Images, prompts

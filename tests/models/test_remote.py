@@ -20,9 +20,9 @@ from m3po.images import encode_rgb
 from m3po.models import remote
 from m3po.models.remote import RefusedRequest, RemoteClient
 from m3po.models.remote_policy import RemotePolicy, image_url, with_images
-from m3po.settings import ScoreConfig, names_remote, parse_remote
+from m3po.remote_spec import RemoteModel, names_remote, parse_remote
+from m3po.settings import ScoreConfig
 from m3po.text import build_messages
-from m3po.types import RemoteModel
 
 SECRET = "sk-do-not-tell-0123456789"
 

@@ -1,0 +1,93 @@
+"""What the command line shows: a run while it is watched, its end, and figures as tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from m3po.bridge import Client, Local
+from m3po.errors import M3poError
+
+POLL_SECONDS = 0.3
+CLEAR = "\r\x1b[K"  # the terminal's current line
+
+
+def fail(sentence: str, code: int = 1) -> None:
+    print(sentence, file=sys.stderr)
+    sys.exit(code)
+
+
+def say(result: dict, sentence: str, as_json: bool) -> None:
+    print(json.dumps(result, ensure_ascii=False) if as_json else sentence)
+
+
+def follow(client: Client | Local, run: dict) -> dict:
+    """`watch` it. Raises M3poError unless it finished."""
+    run = watch(client, run)
+    if run["state"] != "finished":
+        raise M3poError(run["message"] or f"Run {run['id']} was {run['state']}.")
+    return run
+
+
+def watch(client: Client | Local, run: dict) -> dict:
+    """Show a run's progress and warnings on stderr until it ends; Ctrl-C stops it. Returns it as it is then."""
+    live = sys.stderr.isatty()
+    told, estimate = 0, ""
+
+    def tell_warnings() -> None:
+        nonlocal told
+        for warning in client.call("warnings", run_id=run["id"])[told:]:
+            print(f"{CLEAR if live else ''}warning: {warning}", file=sys.stderr)
+            told += 1
+
+    try:
+        while run["state"] in ("queued", "running"):
+            time.sleep(POLL_SECONDS)
+            run = client.call("run", run_id=run["id"])
+            tell_warnings()
+            if not estimate and run["message"].startswith("Memory: "):
+                estimate = run["message"]
+                print(f"{CLEAR if live else ''}{estimate}", file=sys.stderr)
+            if live:
+                print(f"{CLEAR}{_progress(run)}", end="", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        client.call("stop", run_id=run["id"])
+        while run["state"] in ("queued", "running"):
+            time.sleep(POLL_SECONDS)
+            run = client.call("run", run_id=run["id"])
+    if live:
+        print(file=sys.stderr)
+    if not estimate and (run.get("result") or {}).get("memory"):  # the run was over between two looks
+        print(run["result"]["memory"], file=sys.stderr)
+    tell_warnings()
+    return run
+
+
+def _progress(run: dict) -> str:
+    text = f"{run['kind']}: {run['state']}"
+    if run["total"]:
+        text += f" {run['done']}/{run['total']} {run['unit']}"
+    if run["rate"]:
+        text += f", {run['rate']:.1f}/s"
+    if run["eta"]:
+        text += f", {run['eta']:.0f} s left"
+    return f"{text} {run['message']}".rstrip()
+
+
+def draw_before_after(result: dict) -> str:
+    before, after = result["before"] or {}, result["after"] or {}
+    lines = [f"{'':36}{'before':>10}{'after':>10}"]
+    for key in before | after:
+        values = [f"{side[key]:10.3f}" if side.get(key) is not None else f"{'-':>10}" for side in (before, after)]
+        lines.append(f"{key:36}{''.join(values)}")
+    return "\n".join(lines) if before or after else "Trained; the held-out split is empty, so nothing was measured."
+
+
+def draw_given(given: dict) -> str:
+    """How far the scorer and the reviewers agree with the preferences that the data came with."""
+    parts = [f"{given['preferences']} given preferences"]
+    for who, agree, of in (("MAS", "mas_agrees", "scored"), ("reviewers", "reviewers_agree", "decided")):
+        if given[of]:
+            parts.append(f"{who} agrees with {100 * given[agree] / given[of]:.0f} % of {given[of]}")
+    return ", ".join(parts).replace("reviewers agrees", "reviewers agree")
