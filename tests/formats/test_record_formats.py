@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from m3po.errors import BadInputError
-from m3po.formats import pairs, vlfeedback
+from m3po.formats import pairs, vlfeedback, writers
 from m3po.formats.registry import FORMATS, detect_format, read_source
-from m3po.formats.trl import write_trl
 from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
 
 LONG = "x" * 100_001
@@ -144,7 +143,7 @@ def test_each_format_reads_the_same_from_parquet_with_image_bytes(folder: Path, 
 def test_our_own_trl_file_comes_back(folder: Path) -> None:
     turns = [Turn("user", "Hi."), Turn("assistant", "Yes?")]
     row = {"images": [folder / "a.png"], "instruction": "What?", "system": "Be brief.", "turns": turns}
-    write_trl([row | {"chosen": "Red.", "rejected": "Blue."}], folder / "ours.parquet")
+    writers.write("trl", [row | {"chosen": "Red.", "rejected": "Blue."}], folder / "ours.parquet", "bytes")
     [found], refused = read(folder / "ours.parquet")
     assert not refused and (found.instruction, found.system, found.turns) == ("What?", "Be brief.", tuple(turns))
     assert found.candidates == ("Red.", "Blue.") and found.decisions[0].annotator == "trl"
