@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from m3po.store.connection import Connection, registered, rows, scalar
-from m3po.store.instructions import StoredImage, fresh_split, now, split_by_hash
+from m3po.store.answers import add_answers, allocate
+from m3po.store.connection import Connection, registered, rows
+from m3po.store.instructions import StoredImage, fresh_split, split_by_hash
 from m3po.text import asked_content, same_answer_key
 from m3po.types import ImportedRow
 
@@ -223,7 +224,7 @@ def _add_round(
             if more:
                 _add_truth(con, more)
             if len(batch.answers):
-                _add_answers(con, batch)
+                add_answers(con, batch.answers, batch.ratings, batch.decisions)
 
 
 def _read_known(con: Connection, source: str, batch: pa.Table, result: BatchResult) -> pa.Table:
@@ -264,7 +265,7 @@ def _accept(con: Connection, batch: Batch, there: set[int], split: str | None, r
     ids = _insert_images(con, batch.images, splits, {sha: row["image_id"] for sha, row in known.items()})
     lists = taken["images"].combine_chunks()
     image_ids = pa.ListArray.from_arrays(pc.subtract(lists.offsets, lists.offsets[0]), pc.take(ids, lists.flatten()))
-    first = _allocate(con, "instruction_ids", len(taken))
+    first = allocate(con, "instruction_ids", len(taken))
     new_ids = pa.array(range(first, first + len(taken)), _INT)
     return (
         taken.append_column("instruction_id", new_ids)
@@ -325,7 +326,7 @@ def _insert_images(
         if split and image.sha256 not in known
     }
     if new:
-        first = _allocate(con, "image_ids", len(new))
+        first = allocate(con, "image_ids", len(new))
         for image_id, (sha, image) in enumerate(new.items(), first):
             known[sha] = image["image_id"] = image_id
         with registered(con, "new_images", pa.Table.from_pylist(list(new.values()))):
@@ -336,98 +337,9 @@ def _insert_images(
     return pa.array([known.get(image.sha256) for image in images], _INT)
 
 
-def _allocate(con: Connection, sequence: str, count: int) -> int:
-    """The first of `count` ids in a row: only one bulk write is at work at a time."""
-    return scalar(con, f"SELECT min(id) FROM (SELECT nextval('{sequence}') AS id FROM range(?))", [count]) or 0
-
-
 def _add_truth(con: Connection, numbers: list[int]) -> None:
     """Truth that was not told yet joins what is stored."""
     told = con.sql(_NEW_TRUTH, params=[numbers]).to_arrow_table()
     with registered(con, "told", told):
         con.execute("DELETE FROM truth WHERE instruction_id IN (SELECT instruction_id FROM told)")
         con.execute("INSERT INTO truth SELECT * FROM told")
-
-
-_NEW_ANSWERS = """
-    SELECT p.instruction_id, a.text, a.same_key, a.origin, a.n, a.place
-    FROM new_answers a JOIN placed p USING (n)
-    WHERE NOT EXISTS (SELECT 1 FROM candidates c WHERE c.instruction_id = p.instruction_id AND c.same_key = a.same_key
-                      AND c.instruction_id IN (SELECT instruction_id FROM placed))
-    QUALIFY row_number() OVER (PARTITION BY p.instruction_id, a.same_key ORDER BY a.n, a.place) = 1
-    ORDER BY a.n, a.place
-"""
-# Which candidate each answer of the file is.
-_ANSWER_IDS = """
-    SELECT a.n, a.place, p.instruction_id, c.candidate_id FROM new_answers a JOIN placed p USING (n)
-    JOIN candidates c ON c.instruction_id = p.instruction_id AND c.same_key = a.same_key
-    WHERE c.instruction_id BETWEEN (SELECT min(instruction_id) FROM placed) AND (SELECT max(instruction_id) FROM placed)
-"""
-_INSERT_RATINGS = """
-    INSERT INTO ratings
-    SELECT i.candidate_id, r.name, first(r.value ORDER BY r.n, r.place)
-    FROM new_ratings r JOIN answer_ids i USING (n, place)
-    WHERE NOT EXISTS (SELECT 1 FROM ratings o WHERE o.candidate_id = i.candidate_id AND o.name = r.name)
-    GROUP BY 1, 2
-"""
-# Two answers that are one candidate make no pair: then nobody preferred anything.
-_PLACED_DECISIONS = """
-    SELECT p.instruction_id, c.candidate_id AS chosen, r.candidate_id AS rejected, d.annotator, d.decided_at, d.seconds,
-           d.note, d.given, d.n,
-           CASE WHEN d.verdict IN ('accept', 'override') AND c.candidate_id = r.candidate_id THEN 'tie'
-                ELSE d.verdict END AS verdict
-    FROM new_decisions d JOIN placed p USING (n)
-    LEFT JOIN answer_ids c ON c.n = d.n AND c.place = d.chosen
-    LEFT JOIN answer_ids r ON r.n = d.n AND r.place = d.rejected
-"""
-_SAME = """o.instruction_id = d.instruction_id AND o.annotator = d.annotator AND o.verdict = d.verdict
-           AND o.chosen IS NOT DISTINCT FROM d.chosen AND o.rejected IS NOT DISTINCT FROM d.rejected"""
-_INSERT_GIVEN = f"""
-    INSERT INTO given_preferences (instruction_id, verdict, chosen, rejected, annotator, given_at, note, imported_at)
-    SELECT instruction_id, verdict, chosen, rejected, annotator, decided_at, note, $now FROM placed_decisions d
-    WHERE given AND NOT EXISTS (SELECT 1 FROM given_preferences o WHERE {_SAME})
-    ORDER BY n
-"""
-# What was shown to them: the answers that were there, without a score of this workspace.
-_INSERT_VOTES = f"""
-    INSERT INTO decisions
-        (instruction_id, verdict, chosen, rejected, annotator, decided_at, seconds, reason, note, shown)
-    SELECT instruction_id, verdict, chosen, rejected, annotator, coalesce(decided_at, $now), seconds, 'imported', note,
-           '{{"machine": null, "candidates": {{' || coalesce(s.shown, '') || '}}}}'
-    FROM placed_decisions d LEFT JOIN (
-        SELECT instruction_id, string_agg('"' || candidate_id || '": [null, null]', ', ' ORDER BY candidate_id) AS shown
-        FROM candidates WHERE instruction_id IN (SELECT instruction_id FROM placed_decisions) AND origin <> 'human'
-        GROUP BY 1) s USING (instruction_id)
-    WHERE NOT given AND NOT EXISTS (
-        SELECT 1 FROM decisions o WHERE {_SAME} AND o.reason = 'imported'
-        AND (d.decided_at IS NULL OR o.decided_at = d.decided_at))
-    ORDER BY coalesce(decided_at, $now), n
-"""
-
-
-def _add_answers(con: Connection, batch: Batch) -> None:
-    """Candidates that are new, then what the file says of them."""
-    with registered(con, "new_answers", batch.answers):
-        fresh = con.sql(_NEW_ANSWERS).to_arrow_table()
-        if len(fresh):
-            first = _allocate(con, "candidate_ids", len(fresh))
-            fresh = fresh.append_column("candidate_id", pa.array(range(first, first + len(fresh)), _INT))
-            with registered(con, "fresh_answers", fresh):
-                con.execute(
-                    "INSERT INTO candidates (candidate_id, instruction_id, text, same_key, origin, created_at)"
-                    " SELECT candidate_id, instruction_id, text, same_key, origin, ? FROM fresh_answers",
-                    [now()],
-                )
-        if not len(batch.ratings) and not len(batch.decisions):
-            return
-        answer_ids = con.sql(_ANSWER_IDS).to_arrow_table()
-    with registered(con, "answer_ids", answer_ids):
-        if len(batch.ratings):
-            with registered(con, "new_ratings", batch.ratings):
-                con.execute(_INSERT_RATINGS)
-        if len(batch.decisions):
-            with registered(con, "new_decisions", batch.decisions):
-                placed = con.sql(_PLACED_DECISIONS).to_arrow_table()
-            with registered(con, "placed_decisions", placed):
-                con.execute(_INSERT_GIVEN, {"now": now()})
-                con.execute(_INSERT_VOTES, {"now": now()})
