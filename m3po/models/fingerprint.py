@@ -13,7 +13,7 @@ import hashlib
 from pathlib import Path
 
 from m3po.remote_spec import parse_remote
-from m3po.scorer_spec import Grouper, ScorerPart
+from m3po.scorer_spec import REMOTE, Grouper, ScorerPart
 
 _MIB = 1024 * 1024
 _WHOLE = (".json", ".jinja", ".txt", ".model")  # config, tokenizer, processor, chat template
@@ -43,6 +43,10 @@ def scorer_fingerprint(part: ScorerPart) -> str:
         return model_fingerprint(part.model)
     if part.kind in ("vqa", "claims"):
         return f"{part.kind}:{model_fingerprint(part.model, part.adapter)}"
+    if part.kind in REMOTE:
+        from m3po.models.remote_judge import judge_fingerprint  # brings the HTTP client, which few need
+
+        return judge_fingerprint(part.text)
     return part.text
 
 
