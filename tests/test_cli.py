@@ -157,7 +157,7 @@ def test_model_options_reach_the_job(tmp_path, here, monkeypatch):
         def call(self, method, **arguments):
             asked.append((method, arguments))
             run = {"id": 1, "state": "finished", "message": "", "done": 0, "result": {"metrics": {}}}
-            return [] if method == "warnings" else run
+            return [] if method == "warnings" else [run] if method == "score" else run
 
     monkeypatch.setattr("m3po.cli.connect", lambda path: contextlib.nullcontext(Client()))
     words = ("--dtype", "bfloat16", "--device-map", "cuda:1", "--attention", "sdpa", "--quantise", "4bit")

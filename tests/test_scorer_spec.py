@@ -20,7 +20,7 @@ PARTS = st.builds(
     lambda kind, model, url: ScorerPart(kind, f"{model}@http://{url}" if kind in REMOTE else model),
     st.sampled_from(["", *KINDS]),
     MODELS,
-    st.from_regex(r"[a-z0-9.:/-]{1,20}", fullmatch=True),
+    st.from_regex(r"[a-z][a-z0-9]{0,8}(\.[a-z]{2,3})?(:[1-9][0-9]{0,3})?(/[a-z0-9]{1,5}){0,2}", fullmatch=True),
 )
 WEIGHTS = st.floats(1e-7, 1e7)
 SPECS = PARTS.map(lambda part: ScorerSpec((part,), (1.0,))) | st.lists(

@@ -8,7 +8,7 @@ import time
 import pytest
 from workspaces import make_images, make_workspace
 
-from m3po.errors import BadInputError, JobError, WorkspaceError
+from m3po.errors import BadInputError, JobError, ModelError, WorkspaceError
 from m3po.jobs.worker import Worker
 from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
 from m3po.studio import Studio
@@ -170,7 +170,9 @@ def test_a_run_stopped_by_the_user_keeps_what_it_has_and_its_followers_do_not_st
 def test_a_model_folder_that_is_none_fails_with_its_name(workspace, tmp_path):
     studio = Studio.open(workspace)
     (tmp_path / "empty").mkdir()
-    run = wait(studio, studio.start_sample(sampling(tmp_path / "empty")))
+    with pytest.raises(ModelError, match=r"empty has no config\.json"):  # at once, by its files
+        studio.start_sample(sampling(tmp_path / "empty"))
+    run = wait(studio, studio._queue("sample", sampling(tmp_path / "empty")))  # as one that was emptied while it waited
     assert run.state == "failed" and str(tmp_path / "empty") in run.message and "\n" not in run.message
     assert "Traceback" in studio.run_log(run.id)  # the details are in the log, not in the sentence
     studio.close()

@@ -27,7 +27,7 @@ from m3po.jobs.policies import load_policy, plan_batch
 from m3po.jobs.schemas import SAMPLE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
-from m3po.models.remote import FailedRequest, RemoteClient
+from m3po.models.remote import FailedRequest, RemoteClient, wait_for
 from m3po.models.remote_policy import RemoteAnswer, RemoteAnswers, RemotePolicy, image_url, with_images
 from m3po.remote_spec import parse_remote
 from m3po.settings import SampleConfig
@@ -133,7 +133,7 @@ def _sample_remotely(
             )
 
     began = time.monotonic()
-    counts = asyncio.run(work())
+    counts = wait_for(work())
     if last is not None and not counts[0]:  # few instructions, and not one was answered
         raise _give_up(failures, last)
     notes["one_by_one"] = "n" in client.lacks

@@ -17,7 +17,9 @@ import re
 import ssl
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,6 +27,7 @@ import httpx
 from m3po.errors import BadInputError, ModelError
 from m3po.remote_spec import RemoteModel
 
+T = TypeVar("T")
 KEY_NAMES = ("M3PO_API_KEY", "OPENAI_API_KEY")
 ATTEMPTS = 8  # with doubling waits about a minute: longer than a hiccup, shorter than a restart
 FIRST_ATTEMPTS = 4  # while nobody has answered yet: a mistyped address is told in seconds
@@ -217,6 +220,12 @@ class RemoteClient:
         for form in {self._key, json.dumps(self._key)[1:-1]}:
             text = text.replace(form, _HIDDEN)
         return text
+
+
+def wait_for(work: Coroutine[object, object, T]) -> T:
+    """The result of `work`, also where this thread has an event loop of its own already, as in a notebook."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def read_key() -> str | None:

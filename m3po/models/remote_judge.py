@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from m3po.errors import ModelError, UsageError
-from m3po.models.remote import FailedRequest, RefusedRequest, RemoteClient
+from m3po.models.remote import FailedRequest, RefusedRequest, RemoteClient, wait_for
 from m3po.models.remote_policy import image_url
 from m3po.remote_spec import REMOTE, REMOTE_RATING, RemoteModel, parse_remote
 from m3po.types import Judgement
@@ -87,7 +87,7 @@ class RemoteJudge:
         `prompts` are chat messages (m3po.text.build_messages), `images` RGB. Raises ModelError when the server is
         gone, has no such model, or fails answer after answer.
         """
-        return asyncio.run(self._score_all(prompts, images, answers))
+        return wait_for(self._score_all(prompts, images, answers))
 
     async def _score_all(self, prompts: Sequence[Messages], images: Sequence, answers: Sequence) -> list:
         async with self.client:

@@ -119,7 +119,8 @@ def test_the_worker_itself_refuses(studio: Studio, server: FakeServer) -> None:
 
 
 def test_an_edit_is_kept_though_its_judge_may_not_be_asked(studio: Studio, server: FakeServer, monkeypatch) -> None:
-    monkeypatch.setattr("m3po.studio._active_name", lambda con, kind: server.spec if kind == "mas" else None)
+    monkeypatch.setattr("m3po.studio._active_name", lambda con, kind: server.spec)
+    monkeypatch.setattr("m3po.jobs.plans.active_policy", lambda con: {})
     edit = studio.add_edit(1, "A boat with a red sail.")
     assert edit.origin == "human" and studio.runs() == []
 

@@ -95,7 +95,7 @@ def test_the_share_of_pairs_is_that_of_its_own_answers(studio: Studio) -> None:
         bad = {(1, "cold answer 1"), (2, "cold answer 0"), (3, "cold answer 1"), (4, "cold answer 0")}
         for i, instruction, text in con.execute("SELECT candidate_id, instruction_id, text FROM candidates").fetchall():
             value = 0.9 if (instruction, text) in good else 0.1 if (instruction, text) in bad else 0.5
-            con.execute("INSERT INTO mas_scores VALUES (?, ?, 1, ?, now()::TIMESTAMP)", [i, mas, value])
+            con.execute("INSERT INTO mas_scores VALUES (?, ?, 1, ?, now()::TIMESTAMP, NULL)", [i, mas, value])
             con.execute("INSERT INTO logprobs VALUES (?, ?, 1, -1.0, 5, [], [], [], now()::TIMESTAMP)", [i, logp])
 
     studio.db.write(score)

@@ -98,7 +98,7 @@ def test_equal_lengths_equal_one_by_one(policy: Policy, k: int) -> None:
 def test_small_budgets_change_nothing(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts, images = [build_messages("Is there a fish?", 1)] * 2, [[tiny.build_image(1)], [tiny.build_image(2)]]
     expected = policy.log_probs(prompts, images, [TEXTS, TEXTS])
-    monkeypatch.setattr("m3po.models.policy._LOGIT_BUDGET", 1)  # one answer a forward
+    monkeypatch.setattr("m3po.models.policy.LOGIT_BUDGET", 1)  # one answer a forward
     for row, other in zip(policy.log_probs(prompts, images, [TEXTS, TEXTS]), expected, strict=True):
         for score, same in zip(row, other, strict=True):
             assert score.token_ids == same.token_ids

@@ -18,7 +18,7 @@ from openai_server import KNOWN, FakeServer
 from m3po.errors import BadInputError, ModelError, UsageError
 from m3po.images import encode_rgb
 from m3po.models import remote
-from m3po.models.remote import RefusedRequest, RemoteClient
+from m3po.models.remote import RefusedRequest, RemoteClient, wait_for
 from m3po.models.remote_policy import RemotePolicy, image_url, with_images
 from m3po.remote_spec import RemoteModel, names_remote, parse_remote
 from m3po.settings import ScoreConfig
@@ -376,3 +376,15 @@ def test_a_key_over_plain_http_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> 
         warnings.simplefilter("error")
         asyncio.run(open_and_close("http://127.0.0.1:1/v1"))
         asyncio.run(open_and_close("https://far.example/v1"))
+
+
+def test_it_can_be_asked_where_a_loop_is_running() -> None:
+    """As in a notebook."""
+
+    async def ask() -> int:
+        return 7
+
+    async def cell() -> int:
+        return wait_for(ask())
+
+    assert asyncio.run(cell()) == 7
