@@ -27,7 +27,7 @@ from m3po.settings import (
     WorkspaceConfig,
     check_specs,
 )
-from m3po.store import candidates, decisions, instructions, review, runs, scorers, selections
+from m3po.store import candidates, decisions, instructions, review, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
@@ -193,7 +193,7 @@ class Studio:
 
     def scorers(self) -> list[dict]:
         """The MAS scorers that there are: `id, name, range_low, range_high, candidates` (scored), `active`."""
-        return self.db.read(scorers.list_scorers)
+        return self.db.read(self._overview.scorers)
 
     def use_scorer(self, scorer: int | str) -> dict:
         """Show, and select by, the values of another scorer, named by its number or as it was written.

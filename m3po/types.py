@@ -257,9 +257,9 @@ class ReviewItem:
 
 @dataclass(frozen=True)
 class Run:
-    """A job on the workspace. `kind` is import, sample, score, select, train or evaluate; `state` is queued, running,
-    finished, failed, stopped or interrupted. `done` of `total` in `unit`s; `rate` per second; `eta` in seconds; times
-    are UTC."""
+    """A job on the workspace. `kind` is import, sample, score, select, pilot, train, evaluate or export; `state` is
+    queued, running, finished, failed, stopped or interrupted. `done` of `total` in `unit`s; `rate` per second; `eta` in
+    seconds; times are UTC."""
 
     id: int
     kind: str

@@ -14,7 +14,7 @@ from ui.form import run_command
 from ui.run_view import RUN_BUTTONS_JS
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Card:
     """One step of the Data tab: its `button`, the `strip` that tells of its runs, and the components of its `form`,
     whose values `read` makes a config of."""

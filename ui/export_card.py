@@ -42,4 +42,4 @@ def build_export_card(studio: Studio) -> Card:
             raise BadInputError("Give the folder or file to write.")
         return {"out": out.strip(), "format": format_, "only": only, "images": images}
 
-    return Card(button, strip, [out, format_, only, images], read, [out.submit])
+    return Card(button=button, strip=strip, form=[out, format_, only, images], read=read, submits=[out.submit])

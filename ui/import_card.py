@@ -88,7 +88,7 @@ def build_import_card(studio: Studio) -> Card:
     # What was mapped by hand is true of one source alone.
     for trigger in (path.change, format_.change):
         trigger(on_other_source, None, outputs, trigger_mode="always_last", **QUIET)
-    return Card(button, strip, [*form, strict], read)
+    return Card(button=button, strip=strip, form=[*form, strict], read=read)
 
 
 def _source(path: str, format_: str, images: str, columns: Any) -> dict:

@@ -56,4 +56,5 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
         texts = {"adapter": adapter.strip() or None, "system": system.strip(), "prompt": prompt.strip()}
         return SampleConfig(policy=named, **texts, **settings)
 
-    return Card(button, strip, [own, adapter, system, prompt, k, temperature, top_p, max_new, limit, seed], read, pilot)
+    form = [own, adapter, system, prompt, k, temperature, top_p, max_new, limit, seed]
+    return Card(button=button, strip=strip, form=form, read=read, pilot=pilot)

@@ -82,7 +82,7 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
         timer.tick(on_tick, [visible, drawn], [switch, drawn], js=IF_VISIBLE, **QUIET)
         page.load(lambda: _draw_switch(studio, ""), None, [switch, drawn], **QUIET)
 
-    return Card(button, strip, [*model, mas, group], read, policy=model), connect
+    return Card(button=button, strip=strip, form=[*model, mas, group], read=read, policy=model), connect
 
 
 def _draw_switch(studio: Studio, drawn: str) -> list:

@@ -32,4 +32,4 @@ def build_select_card(studio: Studio) -> Card:
         return SelectConfig(rule=rule, normalise=normalise, **numbers(dict(zip(names, values, strict=True))))
 
     form = [rule, normalise, weight_chosen, weight_rejected, delta, length_ratio]
-    return Card(button, strip, form, read)
+    return Card(button=button, strip=strip, form=form, read=read)

@@ -6,7 +6,7 @@
                      "samplers": [{"sampler", "policy", "settings", "votes"}],
                      "sampler_logp_sum": as a remote policy's server told it}],
      "pair": {"chosen", "rejected", "m3p_score", "logp_margin"} or null, "no_pair_reason",
-     "decision": {"verdict", "chosen", "rejected", "annotator", "note", "at"} or null}
+     "decision": {"verdict", "agreed", "chosen", "rejected", "annotator", "note", "at"} or null}
 
 with, where there are any: `system`, `turns` ([{"role", "text"}]), `decisions` (the standing vote of each annotator, as
 `decision`, with `seconds`), `given` (the preference that the data came with, likewise), the truth `answer`, `objects`,

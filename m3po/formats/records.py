@@ -75,7 +75,7 @@ def to_ms_swift(row: Mapping, images: Images) -> dict:
 
 
 def to_llava(row: Mapping, images: Images) -> dict:
-    """With the answer that stands as chosen, or the only one; a system turn comes first."""
+    """With the answer that stands as chosen, or the only one where nobody decided; a system turn comes first."""
     answer = _answer(row)
     turns = [{"from": "system", "value": row["system"]}] if row.get("system") else []
     turns += _conversation(row, images) + ([{"from": "gpt", "value": answer}] if answer else [])
@@ -133,8 +133,8 @@ def _pair(row: Mapping) -> tuple[str, str]:
 
 def _answer(row: Mapping) -> str | None:
     texts = pair_texts(row) if row.get("pair") or row.get("decision") else None
-    if texts:
-        return texts[0]
+    if texts or row.get("decision"):  # what a person decided not to train on is not taught either
+        return texts[0] if texts else None
     return row["candidates"][0]["text"] if len(row.get("candidates") or ()) == 1 else None
 
 

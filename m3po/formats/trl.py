@@ -46,7 +46,7 @@ def pair_texts(row: Mapping) -> tuple[str, str] | None:
         return row["chosen"], row["rejected"]
     decision, pair = row.get("decision"), row.get("pair")
     if decision is not None:
-        if decision["verdict"] not in TRAINING_VERDICTS:
+        if decision["verdict"] not in TRAINING_VERDICTS or not decision.get("agreed", True):
             return None
         if decision.get("chosen") is not None and decision.get("rejected") is not None:
             pair = decision

@@ -75,14 +75,17 @@ WRITERS = {
 }  # fmt: skip
 
 
-def write(format: str, rows: Iterable[dict], out: Path, images: str) -> tuple[int, Counter[str]]:
+def write(
+    format: str, rows: Iterable[dict], out: Path, images: str, named: set[str] | None = None
+) -> tuple[int, Counter[str]]:
     """Write the file `out` (its place is taken when it is whole), with `images` as in `Writer.ways`; images that are
-    files go to `images/` beside it. Returns how many records it has, and how many rows were left out, by reason.
+    files go to `images/` beside it, and `named` is told their names. Returns how many records it has, and how many rows
+    were left out, by reason.
 
     Raises StorageError, and BadImageError for an image that has gone bad.
     """
     writer = WRITERS[format]
-    name_image = _namer(writer, images, out.parent)
+    name_image = _namer(writer, images, out.parent, named if named is not None else set())
     left_out: Counter[str] = Counter()
 
     def make() -> Iterator[dict]:
@@ -165,12 +168,12 @@ def _dump(record: dict) -> str:
     return json.dumps(plain(record), ensure_ascii=False, allow_nan=False)
 
 
-def _namer(writer: Writer, images: str, folder: Path) -> Callable[[str], str | dict]:
+def _namer(writer: Writer, images: str, folder: Path, named: set[str]) -> Callable[[str], str | dict]:
     """What a record says of an image of the workspace, and whatever must be written for it."""
     if images == "paths":
         return str
     if images == "files":
-        return _Files(folder, writer.originals)
+        return _Files(folder, writer.originals, named)
     encode = _Encoded()
     if writer.schema is not None:
         return encode
@@ -180,8 +183,8 @@ def _namer(writer: Writer, images: str, folder: Path) -> Callable[[str], str | d
 class _Files:
     """Copies each image once into `images/`. A link would let who edits the export change the workspace."""
 
-    def __init__(self, folder: Path, originals: bool) -> None:
-        self._folder, self._originals, self._names = folder, originals, {}
+    def __init__(self, folder: Path, originals: bool, named: set[str]) -> None:
+        self._folder, self._originals, self._names, self._named = folder, originals, {}, named
 
     def __call__(self, path: str) -> str:
         if path not in self._names:
@@ -191,6 +194,7 @@ class _Files:
                 with replace_file(target) as part:
                     part.write_bytes(data)
             self._names[path] = f"images/{name}"
+            self._named.add(name)
         return self._names[path]
 
 

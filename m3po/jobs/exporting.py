@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +22,7 @@ from m3po.formats.records import LLAMAFACTORY_INFO
 from m3po.formats.writers import IMAGE_WAYS, WRITERS, write
 from m3po.jobs.pushing import check_push, push_folder
 from m3po.jobs.server_runs import Teller
+from m3po.scorer_spec import short_name
 from m3po.settings import EXPORT_ONLY
 from m3po.store import candidates, decisions, exports, selections
 from m3po.store.connection import Connection
@@ -29,6 +31,8 @@ from m3po.store.workspace import Workspace, is_workspace
 FACTS = "selection.json"
 CARD = "README.md"
 TELL_EVERY = 100  # rows
+_OWN_IMAGE = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,5}")
+_ADDRESS = re.compile(r"@https?://\S+")
 
 Progress = Callable[[int, int], None]  # rows done, of how many; may raise to stop
 
@@ -45,6 +49,8 @@ def check_export(
         raise UsageError(f"format = {format!r} is not known: choose one of {', '.join(WRITERS)}.")
     if only not in EXPORT_ONLY:
         raise UsageError(f"only = {only!r} is not known: choose one of {', '.join(EXPORT_ONLY)}.")
+    if WRITERS[format].rows == "truth" and only != "all":
+        raise UsageError(f"only = {only!r} does not go with {format}: its rows are truth, which nobody reviews.")
     ways = WRITERS[format].ways
     if images and images not in ways:
         known = "is not known" if images not in IMAGE_WAYS else f"does not go with {format}"
@@ -58,7 +64,7 @@ def check_export(
     if is_folder(out) and out.is_dir() and any(out.iterdir()) and not (out / FACTS).is_file():
         raise BadInputError(f"{out} is not empty and no export: name a new or empty folder.")
     if push:
-        check_push(workspace.config, push)
+        check_push(workspace.read_config(), push)
         if not is_folder(out):
             raise UsageError(f"--push uploads a folder, and {out.name} is a file: name a folder.")
     return out
@@ -90,14 +96,16 @@ def export(
     target = out / f"data{WRITERS[format].suffix}" if folder else out
     selection = workspace.db.read(selections.latest_selection)
     total, rows = _rows(workspace, format, only, selection)
-    count, left_out = write(format, _told(rows, total, progress), target, images)
+    named: set[str] = set()
+    count, left_out = write(format, _told(rows, total, progress), target, images, named)
     result = {"rows": count, "path": str(out), "format": format, "only": only, "images": images}
     result |= {"left_out": dict(left_out.most_common()), "total": total}
     if folder:
         _write_beside(workspace, out, target.name, result, selection)
+        _clear_earlier(out, target.name, named)
     result["message"] = _sentence(result)
     if push:
-        result["pushed"] = push_folder(workspace.config, out, push)
+        result["pushed"] = push_folder(workspace.read_config(), out, push)
         result["message"] += f" Uploaded to {result['pushed']}."
     return result
 
@@ -150,10 +158,23 @@ def _write_beside(workspace: Workspace, out: Path, data_file: str, result: dict,
         _write_text(out / "labeling_config.xml", label_studio.CONFIG)
 
 
+def _clear_earlier(out: Path, data_file: str, named: set[str]) -> None:
+    """Remove what an earlier export into this folder wrote and this one did not: it would be taken for a part of it.
+
+    Images are known by the names that exports give them, their own hashes; other files are left alone.
+    """
+    for path in out.glob("data.*"):
+        if path.name != data_file and path.suffix in {writer.suffix for writer in WRITERS.values()}:
+            path.unlink()
+    for path in (out / "images").glob("*"):
+        if path.name not in named and _OWN_IMAGE.fullmatch(path.name):
+            path.unlink()
+
+
 def _facts(con: Connection, workspace: Workspace, result: dict, selection: int | None) -> dict:
     info = selections.selection_info(con, selection)
     scorers = {
-        name: (candidates.scorer_info(con, info[f"{kind}_scorer"]) or {}).get("name") if info else None
+        name: _public_name(candidates.scorer_info(con, info[f"{kind}_scorer"])) if info else None
         for kind, name in (("logp", "log-probs by"), ("mas", "MAS by"))
     }
     try:
@@ -169,6 +190,11 @@ def _facts(con: Connection, workspace: Workspace, result: dict, selection: int |
         "verdicts": decisions.verdict_counts(con),
         "selection": info,
     }
+
+
+def _public_name(scorer: dict | None) -> str | None:
+    """Without what is only of this machine: the folders that a model lies in, the address of a server."""
+    return _ADDRESS.sub("", short_name(scorer["name"])) if scorer else None
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -116,7 +116,7 @@ def locate(workspace: Workspace, source: Path | str) -> Path | HubSource:
     """An absolute path, or a data set of the hub. Raises UsageError for the latter where remote calls are forbidden."""
     named = parse_hub(source)
     if named is not None:
-        check_remote(workspace.config, f"Reading {named}")
+        check_remote(workspace.read_config(), f"Reading {named}")
         return named
     return Path(source).expanduser().resolve()
 

@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 from m3po.jobs import plans
-from m3po.store import candidates, decisions, instructions, runs, samplers, selections
+from m3po.store import candidates, decisions, instructions, runs, samplers, scorers, selections
+from m3po.store.changes import state_of_store
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.types import Run
 
 
 class Overview:
-    """Reads the counts; those that cost more are counted again only when something changed: the page asks often."""
+    """Reads the counts; they are counted again only when something was stored, for the page asks every second."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.path = workspace.path
-        self._known_samplers: tuple[tuple | None, dict] = (None, {})
+        self._known: tuple[tuple[int, ...] | None, dict, list[dict]] = (None, {}, [])  # replaced whole: threads read it
 
     def read(self, con: Connection) -> dict:
         """Plain values, as in `status --json`."""
+        return {**self._look(con)[1], "runs": [_run_summary(run) for run in runs.read_runs(con, limit=20)]}
+
+    def scorers(self, con: Connection) -> list[dict]:
+        """As in m3po.store.scorers.list_scorers."""
+        return self._look(con)[2]
+
+    def _look(self, con: Connection) -> tuple[tuple[int, ...] | None, dict, list[dict]]:
+        """The state of the store, its counts, and its scorers."""
+        state, known = state_of_store(con), self._known
+        if state != known[0]:
+            known = self._known = (state, self._count(con), scorers.list_scorers(con))
+        return known
+
+    def _count(self, con: Connection) -> dict:
         selection = selections.latest_selection(con)
         splits = instructions.count_by_split(con)
         verdicts = decisions.verdict_counts(con)
         pairs = decisions.pair_counts(con, selection)
         info = selections.selection_info(con, selection)
+        without = candidates.count_without_log_prob(con)
         return {
             "workspace": str(self.path),
             "instructions": splits,
             "images": instructions.count_images(con),
             **candidates.counts(con),
-            **self._samplers(con, selection),
+            "samplers": samplers.list_samplers(con, selection),
+            "without_log_prob": without,
+            "advice": plans.advise_log_probs(without),
             "pairs": info["pairs"] if info else 0,
             "no_pair": selections.no_pair_counts(con, selection),
             "selection": info,
@@ -39,17 +57,7 @@ class Overview:
             "human_pairs": pairs["human"],
             "overridden": pairs["overridden"],
             "given": decisions.given_counts(con, candidates.active_scorer(con, "mas")),
-            "runs": [_run_summary(run) for run in runs.read_runs(con, limit=20)],
         }
-
-    def _samplers(self, con: Connection, selection: int | None) -> dict:
-        """The samplers, and what their answers lack."""
-        state = samplers.state_of_samplers(con)
-        if self._known_samplers[0] != state:
-            count = candidates.count_without_log_prob(con)
-            known = {"samplers": samplers.list_samplers(con, selection), "without_log_prob": count}
-            self._known_samplers = (state, known | {"advice": plans.advise_log_probs(count)})
-        return self._known_samplers[1]
 
 
 def _run_summary(run: Run) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 
 from m3po.store.candidates import candidates_of
 from m3po.store.connection import Connection, rows
@@ -71,7 +72,7 @@ def _batch_rows(con: Connection, batch: list[int], selection: int | None, images
         con,
         """
         SELECT i.*, p.chosen, p.rejected, p.m3p_score, p.logp_margin, p.no_pair_reason,
-               d.verdict, d.chosen AS d_chosen, d.rejected AS d_rejected, d.annotator, d.note, d.decided_at
+               d.verdict, d.chosen AS d_chosen, d.rejected AS d_rejected, d.annotator, d.note, d.decided_at, d.agreed
         FROM instructions i
         LEFT JOIN selection_pairs p ON p.instruction_id = i.instruction_id AND p.selection_id = $selection
         LEFT JOIN current_decisions d ON d.instruction_id = i.instruction_id
@@ -130,6 +131,7 @@ def _row(
     if row["verdict"] is not None:
         decision = {
             "verdict": row["verdict"],
+            "agreed": row["agreed"],
             "chosen": row["d_chosen"],
             "rejected": row["d_rejected"],
             "annotator": row["annotator"],
@@ -174,10 +176,17 @@ def _provenance(told: list[dict]) -> dict:
     out: dict[str, object] = {}
     if told:
         out["samplers"] = [
-            {name: sampler[name] for name in ("sampler", "policy", "settings", "votes")} for sampler in told
+            {name: sampler[name] for name in ("sampler", "settings", "votes")}
+            | {"policy": _model_name(sampler["policy"])}
+            for sampler in told
         ]
     logps = [sampler["logp_sum"] for sampler in told if sampler["logp_sum"] is not None]
     return out | ({"sampler_logp_sum": logps[0]} if logps else {})
+
+
+def _model_name(policy: str | None) -> str | None:
+    """A hub id or server as it is, a folder without where it lies on this machine."""
+    return PurePath(policy).name if policy and PurePath(policy).is_absolute() else policy
 
 
 def _not_selected(row: dict) -> str:

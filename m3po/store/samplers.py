@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from m3po.remote_spec import parse_remote
 from m3po.store.candidates import active_scorer
-from m3po.store.connection import Connection, rows, scalar
+from m3po.store.connection import Connection, rows
 from m3po.store.instructions import Images, prompts
 
 
@@ -46,13 +46,6 @@ def name_sampler(policy: str | None, settings: dict) -> str:
         words.append(f"seed {settings['seed']}")
     words += [f"{name} {settings[name]!r:.40}" for name in ("system", "prompt") if settings.get(name)]
     return ", ".join(words)
-
-
-def state_of_samplers(con: Connection) -> tuple[int | None, ...]:
-    """Figures that change whenever list_samplers or count_without_log_prob does."""
-    names = ("samplers", "sampled", "votes", "selections", "logprobs")
-    counts = tuple(scalar(con, f"SELECT count(*) FROM {name}") for name in names)
-    return (*counts, active_scorer(con, "logp"))
 
 
 def list_samplers(con: Connection, selection: int | None) -> list[dict]:

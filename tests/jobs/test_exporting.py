@@ -42,7 +42,9 @@ def studio(tmp_path):
 
 
 def wait(studio, run):
+    deadline = time.monotonic() + 60
     while studio.run(run.id).active:
+        assert time.monotonic() < deadline, studio.run(run.id)
         time.sleep(0.02)
     return studio.run(run.id)
 
@@ -228,3 +230,57 @@ def test_a_workspace_that_forbids_remote_calls_pushes_nothing(tmp_path, hub):
         assert not hub.created and not (tmp_path / "out").exists()
     finally:
         studio.close()
+
+
+def test_an_export_over_another_leaves_nothing_of_that_behind(studio, tmp_path):
+    out = tmp_path / "out"
+    studio.export(out, format="mmpr")
+    (out / "notes.txt").write_text("mine")
+    (out / "images" / "mine.png").write_bytes(b"mine")
+    studio.export(out, format="trl")
+    assert {p.name for p in out.iterdir()} == {"data.parquet", "images", "notes.txt", "README.md", "selection.json"}
+    assert [p.name for p in (out / "images").iterdir()] == ["mine.png"]
+
+
+@pytest.mark.parametrize("verdict", ["all_wrong", "bad_question", "flag"])
+def test_an_answer_that_a_person_threw_out_is_not_taught(studio, tmp_path, verdict):
+    (tmp_path / "one.jsonl").write_text(
+        json.dumps({"id": "single", "instruction": "What now?", "split": "train", "candidates": [{"text": "A cow."}]})
+    )
+    studio.import_source(tmp_path / "one.jsonl")
+
+    def answers() -> list[str]:
+        studio.export(tmp_path / "out.json", format="llava")
+        rows = json.loads((tmp_path / "out.json").read_text())
+        return [turn["value"] for row in rows if row["id"] == "single" for turn in row["conversations"][1:]]
+
+    assert answers() == ["A cow."]
+    studio.decide(studio.find_instruction("single"), verdict)
+    assert answers() == []
+
+
+def test_where_reviewers_disagree_nothing_is_taught(studio, tmp_path):
+    item = studio.review_item()
+    chosen, rejected = item.given
+    for annotator, pair in (("ann", (chosen, rejected)), ("bob", (rejected, chosen))):
+        studio.decide(
+            item.instruction.id, "override", chosen=pair[0], rejected=pair[1], annotator=annotator
+        )  # the third vote is that of `fill`
+    studio.undo()
+    studio.export(tmp_path / "out.json", format="llava")
+    rows = json.loads((tmp_path / "out.json").read_text())
+    [turns] = [row["conversations"] for row in rows if row["id"] == item.instruction.external_id]
+    assert [turn["from"] for turn in turns] == ["human"]
+
+
+def test_truth_has_no_reviews_to_choose_by(studio, tmp_path):
+    with pytest.raises(UsageError, match="truth, which nobody reviews"):
+        studio.export(tmp_path / "out.jsonl", format="pope", only="reviewed")
+
+
+def test_forbidding_remote_calls_counts_at_once(studio, tmp_path, hub):
+    (studio.path / "config.toml").write_text("remote = false\n")
+    with pytest.raises(UsageError, match="remote = false"):
+        studio.start_export(tmp_path / "out", push="me/pairs")
+    with pytest.raises(UsageError, match="remote = false"):
+        studio.start_import("hub:me/pairs")
