@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from m3po.errors import RunStopped
 from m3po.jobs import importing
 from m3po.settings import WorkspaceConfig
 from m3po.store.connection import rows
@@ -57,3 +59,37 @@ def test_an_image_under_two_names_stays_in_one_split(workspace: Workspace, folde
     sql = """SELECT count(DISTINCT i.split) AS n FROM instructions i, images m
              WHERE list_contains(i.image_ids, m.image_id) GROUP BY m.image_id"""
     assert {row["n"] for row in workspace.db.read(lambda con: rows(con, sql))} == {1}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_file_that_is_started_twice_goes_in_once(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, strict: bool
+) -> None:
+    path = write(folder, *(asked(str(n), "a.png") for n in range(20)))
+    inside, go_on, reports = threading.Event(), threading.Event(), []
+    make_ready = importing.make_ready
+
+    def held(*parts: object):
+        inside.set()
+        assert go_on.wait(5)
+        yield from make_ready(*parts)
+
+    def start(**options: object) -> threading.Thread:
+        thread = threading.Thread(target=lambda: reports.append(importing.import_source(workspace, path, **options)))
+        thread.start()
+        return thread
+
+    def stop(done: int) -> None:
+        raise RunStopped("Stopped by the user.")
+
+    monkeypatch.setattr(importing, "make_ready", held)
+    first = start(strict=strict)
+    assert inside.wait(10)
+    second = start()
+    with pytest.raises(RunStopped):  # one that waits can be stopped
+        importing.import_source(workspace, path, progress=stop)
+    go_on.set()
+    for thread in (first, second):
+        thread.join(30)
+    assert sorted((report.added, report.already_there) for report in reports) == [(0, 20), (20, 0)]
+    assert workspace.db.read(lambda con: rows(con, "SELECT count(*) AS n FROM instructions"))[0]["n"] == 20
