@@ -12,10 +12,10 @@ instruction again by `m3po_source` and `m3po_id`. Written: every answer, and the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from m3po.errors import BadInputError
+from m3po.formats.checks import finite_number, list_texts
 from m3po.formats.lines import type_name
 from m3po.formats.m3po import read_turns
 from m3po.formats.pictures import image_list
@@ -145,13 +145,13 @@ def _read_vote(annotation: Mapping, results: list[dict], answers: Mapping[str, s
             elif isinstance(choice, str) and choice.lower() in ("tie", "equal", "same"):
                 verdict = "tie"
         elif kind == "textarea":
-            notes += [str(text) for text in value.get("text") or ()]
+            notes += list_texts(value.get("text"), "a note")
     if annotation.get("was_cancelled"):
         verdict, chosen, rejected = "skip", None, None
     who = {
         "annotator": _annotator(annotation),
         "at": read_time(annotation.get("created_at")),
-        "seconds": _seconds(annotation.get("lead_time")),
+        "seconds": finite_number(annotation.get("lead_time")),
         "note": "\n".join(notes),
     }
     return make_vote(verdict, chosen, rejected, len(answers), who)
@@ -160,11 +160,11 @@ def _read_vote(annotation: Mapping, results: list[dict], answers: Mapping[str, s
 def _read_ratings(by: str, results: list[dict], answers: Mapping[str, str], ratings: list[dict[str, float]]) -> None:
     """Stars on an answer, under the name of the control; of several annotators each under their own."""
     for item in results:
-        stars = item["value"].get("rating")
+        stars = finite_number(item["value"].get("rating"))
         place = place_of(item.get("to_name"), answers)
-        if item.get("type") == "rating" and isinstance(stars, int | float) and place is not None:
+        if item.get("type") == "rating" and stars is not None and place is not None:
             name = str(item.get("from_name", "rating"))
-            ratings[place][f"{name} by {by}" if by else name] = float(stars)
+            ratings[place][f"{name} by {by}" if by else name] = stars
 
 
 def _annotator(annotation: Mapping) -> str:
@@ -172,9 +172,3 @@ def _annotator(annotation: Mapping) -> str:
     if isinstance(who, Mapping):
         who = next((who[name] for name in ("email", "username", "id") if who.get(name)), None)
     return str(who) if who is not None else "label_studio"
-
-
-def _seconds(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

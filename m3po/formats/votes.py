@@ -69,17 +69,9 @@ def read_time(value: object) -> dt.datetime | None:
         return None
     try:
         found = dt.datetime.fromisoformat(value)
-    except ValueError:
+        return found.astimezone(dt.UTC).replace(tzinfo=None) if found.tzinfo else found
+    except (ValueError, OverflowError):  # the latter before the year 1 or after 9999 in UTC
         return None
-    return found.astimezone(dt.UTC).replace(tzinfo=None) if found.tzinfo else found
-
-
-def standing_pair(row: Mapping) -> tuple[int, int] | None:
-    """(chosen, rejected) by candidate id, the human's before the machine's."""
-    for pair in (row.get("decision"), row.get("pair")):
-        if pair and pair.get("chosen") is not None and pair.get("rejected") is not None:
-            return pair["chosen"], pair["rejected"]
-    return None
 
 
 def known_as(source: object, id: object) -> tuple[str, str] | None:
