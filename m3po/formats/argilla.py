@@ -22,7 +22,7 @@ from m3po.formats.lines import type_name
 from m3po.formats.m3po import read_turns
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
-from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, place_of, read_time
+from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, name_origin, place_of, read_time
 from m3po.types import ImportedDecision
 
 _MORE_IMAGES = re.compile(r"image_\d+")
@@ -62,7 +62,7 @@ def parse(record: dict, source: str) -> Fields:
         "candidates": list(answers.values()),
         "ratings": ratings if any(ratings) else (),
         "decisions": decisions,
-        "known_as": known_as(metadata.get("m3po_source"), metadata.get("m3po_id")),
+        "known_as": known_as(metadata),
     }
 
 
@@ -83,7 +83,7 @@ def to_record(row: Mapping, images: list[str]) -> dict:
             if value is not None:
                 responses.setdefault(question, []).append({"value": value, "user_id": vote["annotator"]})
     told = {vote["annotator"]: {"at": vote["at"], "seconds": vote.get("seconds")} for vote in votes}
-    metadata = {"m3po_source": row["source"], "m3po_id": row["external_id"]}
+    metadata = name_origin(row)
     metadata |= {"m3po_votes": json.dumps(told, ensure_ascii=False)} if told else {}
     status = "completed" if votes else "pending"
     id = f"{row['source']}/{row['external_id']}"

@@ -1,13 +1,14 @@
 """Label Studio: tasks of `data` and `annotations`, as its JSON export has them and its import takes them.
 
-    {"id", "data": {"image", "instruction", "answers": [...], "m3po_source", "m3po_id", ...},
+    {"id", "data": {"image", "instruction", "answers": [...], "m3po_source", "m3po_id", "m3po_content"},
      "annotations": [{"completed_by", "created_at", "lead_time", "was_cancelled",
                       "result": [{"type": "pairwise", "from_name", "to_name", "value": {"selected": "left"}}, ...]}]}
 
 Read: `pairwise`, `ranker`, `choices` and `rating` results (label_studio_sdk, control_tags), each annotator's vote a
 decision with its time and seconds; a cancelled annotation is a skip. A task that a workspace wrote finds its own
-instruction again by `m3po_source` and `m3po_id`. Written: every answer, and the votes that stand as choices named
-`verdict`, `chosen` and `rejected` (answer numbers), for the labelling config in CONFIG.
+instruction again by `m3po_source` and `m3po_id`, and `m3po_content` tells it from another workspace's. Written: every
+answer, and the votes that stand as choices named `verdict`, `chosen` and `rejected` (answer numbers), for the
+labelling config in CONFIG.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from m3po.formats.lines import type_name
 from m3po.formats.m3po import read_turns
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
-from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, place_of, read_time
+from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, name_origin, place_of, read_time
 from m3po.types import ImportedDecision
 
 COLUMNS = {
@@ -75,14 +76,14 @@ def parse(record: dict, source: str) -> Fields:
         "candidates": list(answers.values()),
         "ratings": ratings if any(ratings) else (),
         "decisions": decisions,
-        "known_as": known_as(data.get("m3po_source"), data.get("m3po_id")),
+        "known_as": known_as(data),
     }
 
 
 def to_task(row: Mapping, images: list[str]) -> dict:
     """A task to import into Label Studio, with the votes that stand."""
     numbers = {candidate["id"]: n for n, candidate in enumerate(row["candidates"], 1)}
-    data = {"m3po_source": row["source"], "m3po_id": row["external_id"], "instruction": row["instruction"]}
+    data = name_origin(row) | {"instruction": row["instruction"]}
     data |= {"image": images[0]} if images else {}
     data |= {"images": images} if len(images) > 1 else {}
     data |= {"system": row["system"]} if row.get("system") else {}

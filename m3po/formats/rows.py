@@ -75,7 +75,7 @@ class RowChecker:
         human: Sequence[object] = (),
         ratings: Sequence[Mapping[str, float]] = (),
         decisions: Sequence[ImportedDecision] = (),
-        known_as: tuple[str, str] | None = None,
+        known_as: tuple[str, str, str] | None = None,
         warnings: Sequence[str] = (),
     ) -> ImportedRow:
         """Check every field and look at every image. Raises BadInputError for the first thing that is wrong.

@@ -74,6 +74,15 @@ def read_time(value: object) -> dt.datetime | None:
         return None
 
 
-def known_as(source: object, id: object) -> tuple[str, str] | None:
-    """Which row of the workspace that wrote the task it is."""
-    return (source, id) if isinstance(source, str) and isinstance(id, str) and source and id else None
+def name_origin(row: Mapping) -> dict[str, str]:
+    """What a task says of the instruction that it is, for `known_as` to find it again."""
+    origin = {"m3po_source": row["source"], "m3po_id": row["external_id"]}
+    return origin | ({"m3po_content": row["content_hash"]} if row.get("content_hash") else {})
+
+
+def known_as(told: Mapping) -> tuple[str, str, str] | None:
+    """Which row of the workspace that wrote the task it is, and the hash of what that row asks ("": not told)."""
+    source, id, content = (told.get(f"m3po_{name}") for name in ("source", "id", "content"))
+    if not (isinstance(source, str) and isinstance(id, str) and source and id):
+        return None
+    return source, id, content if isinstance(content, str) else ""

@@ -26,7 +26,7 @@ ROWS = pa.schema(
     {
         "n": _INT, "id": _TEXT, "images": pa.list_(pa.int32()), "instruction": _TEXT, "system": _TEXT, "turns": _TEXT,
         "split": _TEXT, "content": _TEXT, "answer": _TEXT, "objects": pa.list_(_TEXT), "category": _TEXT,
-        "of_source": _TEXT, "of_id": _TEXT,
+        "of_source": _TEXT, "of_id": _TEXT, "of_content": _TEXT,
     }
 )  # fmt: skip
 ANSWERS = pa.schema({"n": _INT, "place": _INT, "text": _TEXT, "same_key": _TEXT, "origin": _TEXT})
@@ -86,7 +86,7 @@ def make_batch(batch: Sequence[tuple[ImportedRow, Sequence[StoredImage]]], place
                 "content": asked_content(
                     [image.sha256 for image in images], row.system, row.turns, row.instruction, row.split
                 ),
-                **dict(zip(("of_source", "of_id"), row.known_as or (None, None), strict=True)),
+                **dict(zip(("of_source", "of_id", "of_content"), row.known_as or (None, None, None), strict=True)),
             }
         )  # fmt: skip
         for place, text in enumerate(row.candidates):
@@ -163,11 +163,14 @@ _KNOWN = """
     LEFT JOIN truth t USING (instruction_id)
     WHERE i.instruction_id BETWEEN $low AND $high
 """
-# Rows that a workspace wrote itself (`of_source`, `of_id`) belong to the instruction that they were.
+# Rows that a workspace wrote itself (`of_source`, `of_id`) belong to the instruction that they were; where another
+# workspace wrote them, those names are another question's here.
 _KNOWN_OF = f"""
     {_KNOWN} AND NOT EXISTS (SELECT 1 FROM instructions o WHERE o.source = r.of_source AND o.external_id = r.of_id)
     UNION ALL
-    SELECT r.n, r.id, i.instruction_id, NULL, false
+    SELECT r.n, r.id, i.instruction_id,
+           CASE WHEN i.instruction <> r.instruction OR (r.of_content <> '' AND i.content_hash <> r.of_content)
+                THEN 'workspace' END, false
     FROM new_rows r JOIN instructions i ON i.source = r.of_source AND i.external_id = r.of_id
 """
 _ANY_ID = {"low": 0, "high": 2**62}
@@ -204,8 +207,7 @@ def _add_round(
         other = known.filter(known["other"].is_valid())
         same = known.filter(known["other"].is_null()) if len(other) else known
         for row in other.to_pylist():
-            reason = f"id {row['id']!r} is already there with other {row['other']}: give the row a new id"
-            result.refused.append((row["n"], reason))
+            result.refused.append((row["n"], _say_other(row)))
         result.already_there += len(same)
         if len(known) < len(batch.rows):
             accepted = _accept(con, batch, set(known["n"].to_pylist()), split, result)
@@ -225,6 +227,15 @@ def _add_round(
                 _add_truth(con, more)
             if len(batch.answers):
                 add_answers(con, batch.answers, batch.ratings, batch.decisions)
+
+
+def _say_other(row: dict) -> str:
+    if row["other"] == "workspace":
+        return (
+            f"what it says of id {row['id']!r} is about another question than the one of that id here: another "
+            "workspace wrote it, so import it there, or take its m3po_source out"
+        )
+    return f"id {row['id']!r} is already there with other {row['other']}: give the row a new id"
 
 
 def _read_known(con: Connection, source: str, batch: pa.Table, result: BatchResult) -> pa.Table:
