@@ -60,10 +60,13 @@ def parse(record: dict, source: str) -> Fields:
     instruction = next((data[name] for name in INSTRUCTION if data.get(name) is not None), None)
     if instruction is None:
         raise BadInputError("its data has no instruction; add the question or task under that key")
+    # Our own tasks let answers be chosen by their number, whatever their text is.
+    by_number = {str(number): text for number, text in enumerate(answers.values(), 1)}
+    named_answers = by_number if isinstance(data.get("numbers"), list) else answers
     ratings: list[dict[str, float]] = [{} for _ in answers]
     decisions = []
     for annotation, found in zip(annotations, results, strict=True):
-        vote = _read_vote(annotation, found, answers)
+        vote = _read_vote(annotation, found, named_answers)
         decisions += [vote] if vote else []
         _read_ratings(_annotator(annotation) if len(annotations) > 1 else "", found, answers, ratings)
     id = data.get("m3po_id", data.get("id", record.get("id")))

@@ -30,18 +30,19 @@ def find_answers(fields: Mapping, named: Sequence[str] = ()) -> dict[str, str]:
 
 
 def place_of(value: object, answers: Mapping[str, str]) -> int | None:
-    """The place of the answer that `value` speaks of: by its name, its number from 1, or its text."""
+    """The place of the answer that `value` speaks of: by its name, its text, or its number from 1."""
     names = list(answers)
     if isinstance(value, str) and value in names:
         return names.index(value)
+    keys = [same_answer_key(text) for text in answers.values()]
+    if isinstance(value, str) and (key := same_answer_key(value)) in keys:
+        return keys.index(key)
     if isinstance(value, str) and value in ("left", "right") and len(names) >= 2:
         return ("left", "right").index(value)
     digits = re.fullmatch(r"(?:\D{0,20}?)(\d{1,4})", str(value).strip())
     if digits and 1 <= int(digits.group(1)) <= len(names):
         return int(digits.group(1)) - 1
-    keys = [same_answer_key(text) for text in answers.values()]
-    key = same_answer_key(value) if isinstance(value, str) else None
-    return keys.index(key) if key in keys else None
+    return None
 
 
 def make_vote(
