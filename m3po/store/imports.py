@@ -220,12 +220,13 @@ def _add_round(
         else:
             placed = same.select(_PLACED)
         more = same.filter(same["tells_more"])["n"].to_pylist()
-        if not more and not len(batch.answers):
+        says = len(batch.answers) or len(batch.decisions)  # a verdict may stand on a question without answers
+        if not more and not says:
             return
         with registered(con, "placed", placed):
             if more:
                 _add_truth(con, more)
-            if len(batch.answers):
+            if says:
                 add_answers(con, batch.answers, batch.ratings, batch.decisions)
 
 
