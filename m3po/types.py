@@ -63,7 +63,7 @@ class ImportedRow:
     human: tuple[str, ...] = ()  # those among the candidates that a person wrote: no rule picks them
     ratings: tuple[dict[str, float], ...] = ()  # by name, one dict a candidate, or none at all
     decisions: tuple[ImportedDecision, ...] = ()
-    known_as: tuple[str, str] | None = None  # (source, id) in the workspace that wrote it: what it says belongs there
+    known_as: tuple[str, str, str] | None = None  # (source, id, content hash or "") where it was written: of that row
     warnings: tuple[str, ...] = ()
 
 

@@ -17,11 +17,12 @@ import re
 from collections.abc import Mapping
 
 from m3po.errors import BadInputError
+from m3po.formats.checks import finite_number
 from m3po.formats.lines import type_name
 from m3po.formats.m3po import read_turns
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
-from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, place_of, read_time
+from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, name_origin, place_of, read_time
 from m3po.types import ImportedDecision
 
 _MORE_IMAGES = re.compile(r"image_\d+")
@@ -61,7 +62,7 @@ def parse(record: dict, source: str) -> Fields:
         "candidates": list(answers.values()),
         "ratings": ratings if any(ratings) else (),
         "decisions": decisions,
-        "known_as": known_as(metadata.get("m3po_source"), metadata.get("m3po_id")),
+        "known_as": known_as(metadata),
     }
 
 
@@ -82,7 +83,7 @@ def to_record(row: Mapping, images: list[str]) -> dict:
             if value is not None:
                 responses.setdefault(question, []).append({"value": value, "user_id": vote["annotator"]})
     told = {vote["annotator"]: {"at": vote["at"], "seconds": vote.get("seconds")} for vote in votes}
-    metadata = {"m3po_source": row["source"], "m3po_id": row["external_id"]}
+    metadata = name_origin(row)
     metadata |= {"m3po_votes": json.dumps(told, ensure_ascii=False)} if told else {}
     status = "completed" if votes else "pending"
     id = f"{row['source']}/{row['external_id']}"
@@ -109,6 +110,8 @@ def _by_user(value: object) -> dict[str, dict]:
                 raise BadInputError("responses must be a list of objects; export the records as JSON")
             found = of(item.get("user_id"))
             values = item.get("values") or {}
+            if not isinstance(values, dict):
+                raise BadInputError("the values of a response must be an object; export the records as JSON")
             found["values"] |= {q: v.get("value") if isinstance(v, dict) else v for q, v in values.items()}
             found["status"] = item.get("status") or "submitted"
             found["at"] = item.get("updated_at") or item.get("inserted_at")
@@ -142,11 +145,10 @@ def _read_vote(user: str, response: dict, answers: Mapping[str, str], told: Mapp
             notes.append(value)
     if response["status"] == "discarded":
         verdict, chosen, rejected = "skip", None, None
-    seconds = told.get("seconds")
     who = {
         "annotator": user,
         "at": read_time(told.get("at") or response.get("at")),
-        "seconds": float(seconds) if isinstance(seconds, int | float) else None,
+        "seconds": finite_number(told.get("seconds")),
         "note": "\n".join(notes),
     }
     return make_vote(verdict, chosen, rejected, len(answers), who)
@@ -161,15 +163,16 @@ def _read_ratings(by: str, values: Mapping, answers: Mapping[str, str], ratings:
     """A number whose question names an answer: `rating_answer_2`, `answer_2_helpfulness`."""
     for question, value in values.items():
         name = next((n for n in sorted(answers, key=len, reverse=True) if n in question), None)
-        if name and isinstance(value, int | float) and not isinstance(value, bool):
+        number = finite_number(value)
+        if name and number is not None:
             rating = question.replace(name, "").strip("_- .") or "rating"
-            ratings[list(answers).index(name)][f"{rating} by {by}" if by else rating] = float(value)
+            ratings[list(answers).index(name)][f"{rating} by {by}" if by else rating] = number
 
 
 def _told(metadata: Mapping) -> dict[str, dict]:
     try:
         found = json.loads(metadata.get("m3po_votes") or "{}")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and all(isinstance(v, dict) for v in found.values()) else {}
 
@@ -178,6 +181,6 @@ def _turns(value: object) -> list:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadInputError("its turns are no JSON; write a list of role and text") from None
     return read_turns(value)

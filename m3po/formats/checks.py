@@ -71,9 +71,31 @@ def check_objects(value: object) -> tuple[str, ...] | None:
     return tuple(check_text(item, f"object {number}") for number, item in enumerate(value, 1))
 
 
-def check_ratings(values: Mapping[str, float]) -> dict[str, float]:
+def check_ratings(values: object) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        raise BadInputError(f"ratings must be an object of numbers, not {type_name(values)}; correct it")
+    ratings = {}
     for name, value in values.items():
-        check_text(name, "a rating's name")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        number = finite_number(value)
+        if number is None:
             raise BadInputError(f"the rating {name!r:.60} must be a finite number, not {value!r:.40}; correct it")
-    return {name: float(value) for name, value in values.items()}
+        ratings[check_text(name, "a rating's name")] = number
+    return ratings
+
+
+def finite_number(value: object) -> float | None:
+    """None for what is no number, or larger than any that can be computed with."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def list_texts(value: object, what: str) -> list[str]:
+    """One text or a list of them; nothing is an empty list."""
+    if value is None:
+        return []
+    return [check_text(item, what) for item in (value if isinstance(value, list) else [value])]

@@ -1,26 +1,27 @@
 """Label Studio: tasks of `data` and `annotations`, as its JSON export has them and its import takes them.
 
-    {"id", "data": {"image", "instruction", "answers": [...], "m3po_source", "m3po_id", ...},
+    {"id", "data": {"image", "instruction", "answers": [...], "m3po_source", "m3po_id", "m3po_content"},
      "annotations": [{"completed_by", "created_at", "lead_time", "was_cancelled",
                       "result": [{"type": "pairwise", "from_name", "to_name", "value": {"selected": "left"}}, ...]}]}
 
 Read: `pairwise`, `ranker`, `choices` and `rating` results (label_studio_sdk, control_tags), each annotator's vote a
 decision with its time and seconds; a cancelled annotation is a skip. A task that a workspace wrote finds its own
-instruction again by `m3po_source` and `m3po_id`. Written: every answer, and the votes that stand as choices named
-`verdict`, `chosen` and `rejected` (answer numbers), for the labelling config in CONFIG.
+instruction again by `m3po_source` and `m3po_id`, and `m3po_content` tells it from another workspace's. Written: every
+answer, and the votes that stand as choices named `verdict`, `chosen` and `rejected` (answer numbers), for the
+labelling config in CONFIG.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from m3po.errors import BadInputError
+from m3po.formats.checks import finite_number, list_texts
 from m3po.formats.lines import type_name
 from m3po.formats.m3po import read_turns
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
-from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, place_of, read_time
+from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, name_origin, place_of, read_time
 from m3po.types import ImportedDecision
 
 COLUMNS = {
@@ -59,10 +60,13 @@ def parse(record: dict, source: str) -> Fields:
     instruction = next((data[name] for name in INSTRUCTION if data.get(name) is not None), None)
     if instruction is None:
         raise BadInputError("its data has no instruction; add the question or task under that key")
+    # Our own tasks let answers be chosen by their number, whatever their text is.
+    by_number = {str(number): text for number, text in enumerate(answers.values(), 1)}
+    named_answers = by_number if isinstance(data.get("numbers"), list) else answers
     ratings: list[dict[str, float]] = [{} for _ in answers]
     decisions = []
     for annotation, found in zip(annotations, results, strict=True):
-        vote = _read_vote(annotation, found, answers)
+        vote = _read_vote(annotation, found, named_answers)
         decisions += [vote] if vote else []
         _read_ratings(_annotator(annotation) if len(annotations) > 1 else "", found, answers, ratings)
     id = data.get("m3po_id", data.get("id", record.get("id")))
@@ -75,14 +79,14 @@ def parse(record: dict, source: str) -> Fields:
         "candidates": list(answers.values()),
         "ratings": ratings if any(ratings) else (),
         "decisions": decisions,
-        "known_as": known_as(data.get("m3po_source"), data.get("m3po_id")),
+        "known_as": known_as(data),
     }
 
 
 def to_task(row: Mapping, images: list[str]) -> dict:
     """A task to import into Label Studio, with the votes that stand."""
     numbers = {candidate["id"]: n for n, candidate in enumerate(row["candidates"], 1)}
-    data = {"m3po_source": row["source"], "m3po_id": row["external_id"], "instruction": row["instruction"]}
+    data = name_origin(row) | {"instruction": row["instruction"]}
     data |= {"image": images[0]} if images else {}
     data |= {"images": images} if len(images) > 1 else {}
     data |= {"system": row["system"]} if row.get("system") else {}
@@ -145,13 +149,13 @@ def _read_vote(annotation: Mapping, results: list[dict], answers: Mapping[str, s
             elif isinstance(choice, str) and choice.lower() in ("tie", "equal", "same"):
                 verdict = "tie"
         elif kind == "textarea":
-            notes += [str(text) for text in value.get("text") or ()]
+            notes += list_texts(value.get("text"), "a note")
     if annotation.get("was_cancelled"):
         verdict, chosen, rejected = "skip", None, None
     who = {
         "annotator": _annotator(annotation),
         "at": read_time(annotation.get("created_at")),
-        "seconds": _seconds(annotation.get("lead_time")),
+        "seconds": finite_number(annotation.get("lead_time")),
         "note": "\n".join(notes),
     }
     return make_vote(verdict, chosen, rejected, len(answers), who)
@@ -160,11 +164,11 @@ def _read_vote(annotation: Mapping, results: list[dict], answers: Mapping[str, s
 def _read_ratings(by: str, results: list[dict], answers: Mapping[str, str], ratings: list[dict[str, float]]) -> None:
     """Stars on an answer, under the name of the control; of several annotators each under their own."""
     for item in results:
-        stars = item["value"].get("rating")
+        stars = finite_number(item["value"].get("rating"))
         place = place_of(item.get("to_name"), answers)
-        if item.get("type") == "rating" and isinstance(stars, int | float) and place is not None:
+        if item.get("type") == "rating" and stars is not None and place is not None:
             name = str(item.get("from_name", "rating"))
-            ratings[place][f"{name} by {by}" if by else name] = float(stars)
+            ratings[place][f"{name} by {by}" if by else name] = stars
 
 
 def _annotator(annotation: Mapping) -> str:
@@ -172,9 +176,3 @@ def _annotator(annotation: Mapping) -> str:
     if isinstance(who, Mapping):
         who = next((who[name] for name in ("email", "username", "id") if who.get(name)), None)
     return str(who) if who is not None else "label_studio"
-
-
-def _seconds(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

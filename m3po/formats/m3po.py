@@ -27,7 +27,7 @@ from pathlib import Path
 
 from m3po.errors import BadInputError
 from m3po.formats.blocks import Plain
-from m3po.formats.checks import check_text
+from m3po.formats.checks import check_text, finite_number
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
@@ -51,8 +51,9 @@ COLUMNS = {
 def parse(record: dict, source: str) -> Fields:
     if "instruction" not in record:
         raise BadInputError("it has no instruction; add the question or task under that key")
-    places = {c.get("id"): n for n, c in enumerate(record.get("candidates") or ()) if isinstance(c, dict)}
-    ratings = [c.get("ratings") or {} for c in record.get("candidates") or () if isinstance(c, dict)]
+    candidates = _read_candidates(record.get("candidates"))
+    places = {c["id"]: n for n, c in enumerate(candidates) if c.get("id") is not None}
+    ratings = [c.get("ratings") or {} for c in candidates]
     return {
         "id": record.get("id"),
         "ratings": ratings if any(ratings) else (),
@@ -68,9 +69,9 @@ def parse(record: dict, source: str) -> Fields:
         "answer": record.get("answer"),
         "objects": record.get("objects"),
         "category": record.get("category"),
-        "candidates": _read_candidates(record.get("candidates")),
-        "human": [c["text"] for c in record.get("candidates") or () if c.get("source") == "human"],
-        "warnings": (NOT_TAKEN_OVER,) if _says_more(record) else (),
+        "candidates": [c["text"] for c in candidates],
+        "human": [c["text"] for c in candidates if c.get("source") == "human"],
+        "warnings": (NOT_TAKEN_OVER,) if _says_more(record, candidates) else (),
     }
 
 
@@ -82,13 +83,13 @@ def _read_votes(value: object, places: dict, *, given: bool) -> list[ImportedDec
         raise BadInputError("decisions and given must be lists of objects; correct them")
     votes = []
     for number, vote in enumerate(value, 1):
-        verdict, seconds = vote.get("verdict"), vote.get("seconds")
+        verdict = vote.get("verdict")
         if verdict not in VERDICTS:
             raise BadInputError(
                 f"decision {number} has the verdict {verdict!r:.60}; write one of {', '.join(VERDICTS)}"
             )
         sides = {side: vote.get(side) for side in ("chosen", "rejected")}
-        if any(id is not None and id not in places for id in sides.values()):
+        if any(id is not None and (not isinstance(id, str | int) or id not in places) for id in sides.values()):
             raise BadInputError(f"decision {number} speaks of a candidate that the row does not have; add it")
         if verdict in TRAINING_VERDICTS and None in sides.values():
             raise BadInputError(f"decision {number} is {verdict} without chosen and rejected; add them")
@@ -98,7 +99,7 @@ def _read_votes(value: object, places: dict, *, given: bool) -> list[ImportedDec
                 *(None if id is None else places[id] for id in sides.values()),
                 annotator=check_text(vote.get("annotator") or "", "the annotator"),
                 at=read_time(vote.get("at")),
-                seconds=float(seconds) if isinstance(seconds, int | float) else None,
+                seconds=finite_number(vote.get("seconds")),
                 note=check_text(vote.get("note") or "", "the note"),
                 given=given,
             )
@@ -106,13 +107,11 @@ def _read_votes(value: object, places: dict, *, given: bool) -> list[ImportedDec
     return votes
 
 
-def _says_more(record: dict) -> bool:
+def _says_more(record: dict, candidates: list[dict]) -> bool:
     """Whether the row holds what belongs to the workspace that wrote it."""
     if record.get("pair"):
         return True
-    return any(
-        candidate.get(name) is not None for candidate in record.get("candidates") or () for name in _OF_A_WORKSPACE
-    )
+    return any(candidate.get(name) is not None for candidate in candidates for name in _OF_A_WORKSPACE)
 
 
 def recognises(record: dict) -> bool:
@@ -138,17 +137,19 @@ def read_turns(value: object) -> list[Turn]:
     return turns
 
 
-def _read_candidates(value: object) -> list[object]:
+def _read_candidates(value: object) -> list[dict]:
+    """Objects with `text`, which is checked with the row, and with an `id` that can be spoken of, or none."""
     if value is None:
         return []
     if not isinstance(value, list):
         raise BadInputError(f"candidates must be a list, not {type_name(value)}; correct it")
-    texts = []
     for number, candidate in enumerate(value, 1):
         if not isinstance(candidate, dict) or "text" not in candidate:
             raise BadInputError(f"candidate {number} must be an object with text; correct it")
-        texts.append(candidate["text"])
-    return texts
+        id = candidate.get("id")
+        if id is not None and not isinstance(id, str | int):
+            raise BadInputError(f"candidate {number} has an id that is {type_name(id)}; write text or a whole number")
+    return value
 
 
 def plain(value: object) -> object:

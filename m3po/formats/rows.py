@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,10 @@ from m3po.formats.pictures import Pictures
 from m3po.text import asked_content
 from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
 
+log = logging.getLogger("m3po.formats")
+
 Fields = dict[str, Any]  # what a format makes of a record: keyword arguments of RowChecker.build
+UNFORESEEN = (TypeError, AttributeError, ValueError, OverflowError, LookupError, RecursionError)
 PLACEHOLDER = "<image>"
 _PLACEHOLDER = re.compile(r"\s*<image>\s*")
 
@@ -24,8 +28,10 @@ def read_rows(
     """Turn each (row name, record) into an ImportedRow by `parse(record, row name)`, or into a RefusedRow.
 
     A record that is an exception, and a BadInputError from `parse`, become the refused row's reason: one
-    sentence that reads on after the row's name ("line 3: the instruction is empty; ...").
+    sentence that reads on after the row's name ("line 3: the instruction is empty; ..."). So does what a shape that
+    no check foresaw throws: one row never ends an import. It is a fault of ours, and logged, once.
     """
+    logged = False
     for row, record in records:
         try:
             if isinstance(record, BadInputError):
@@ -34,6 +40,12 @@ def read_rows(
         except BadInputError as error:
             reason = str(error).rstrip(".")
             yield RefusedRow(row, f"{reason[:1].lower()}{reason[1:]}.")
+        except UNFORESEEN as error:
+            if not logged:
+                log.exception("%s has a shape that no check foresaw", row)
+            logged = True
+            reason = f"it has a shape that cannot be read ({type(error).__name__}); compare it with a row that goes in."
+            yield RefusedRow(row, reason)
 
 
 class RowChecker:
@@ -63,7 +75,7 @@ class RowChecker:
         human: Sequence[object] = (),
         ratings: Sequence[Mapping[str, float]] = (),
         decisions: Sequence[ImportedDecision] = (),
-        known_as: tuple[str, str] | None = None,
+        known_as: tuple[str, str, str] | None = None,
         warnings: Sequence[str] = (),
     ) -> ImportedRow:
         """Check every field and look at every image. Raises BadInputError for the first thing that is wrong.
@@ -99,8 +111,8 @@ class RowChecker:
             candidates=tuple(check_answer(value, number) for number, value in enumerate(candidates, 1)),
             human=tuple(text for text in human if isinstance(text, str)),
             ratings=tuple(check_ratings(values) for values in ratings),
-            decisions=tuple(decisions),
-            known_as=known_as,
+            decisions=tuple(_check_decision(decision) for decision in decisions),
+            known_as=known_as and tuple(check_text(part, "what the row is known as") for part in known_as),
             warnings=tuple(dict.fromkeys(notes)),
         )
         content = asked_content(
@@ -151,6 +163,12 @@ def strip_placeholders(text: str) -> str:
     while PLACEHOLDER in text:
         text = _PLACEHOLDER.sub(gap, text, count=1)
     return text
+
+
+def _check_decision(decision: ImportedDecision) -> ImportedDecision:
+    check_text(decision.annotator, "the annotator")
+    check_text(decision.note, "the note")
+    return decision
 
 
 def _check_turn(turn: Turn, number: int) -> Turn:

@@ -30,18 +30,19 @@ def find_answers(fields: Mapping, named: Sequence[str] = ()) -> dict[str, str]:
 
 
 def place_of(value: object, answers: Mapping[str, str]) -> int | None:
-    """The place of the answer that `value` speaks of: by its name, its number from 1, or its text."""
+    """The place of the answer that `value` speaks of: by its name, its text, or its number from 1."""
     names = list(answers)
     if isinstance(value, str) and value in names:
         return names.index(value)
+    keys = [same_answer_key(text) for text in answers.values()]
+    if isinstance(value, str) and (key := same_answer_key(value)) in keys:
+        return keys.index(key)
     if isinstance(value, str) and value in ("left", "right") and len(names) >= 2:
         return ("left", "right").index(value)
     digits = re.fullmatch(r"(?:\D{0,20}?)(\d{1,4})", str(value).strip())
     if digits and 1 <= int(digits.group(1)) <= len(names):
         return int(digits.group(1)) - 1
-    keys = [same_answer_key(text) for text in answers.values()]
-    key = same_answer_key(value) if isinstance(value, str) else None
-    return keys.index(key) if key in keys else None
+    return None
 
 
 def make_vote(
@@ -69,19 +70,20 @@ def read_time(value: object) -> dt.datetime | None:
         return None
     try:
         found = dt.datetime.fromisoformat(value)
-    except ValueError:
+        return found.astimezone(dt.UTC).replace(tzinfo=None) if found.tzinfo else found
+    except (ValueError, OverflowError):  # the latter before the year 1 or after 9999 in UTC
         return None
-    return found.astimezone(dt.UTC).replace(tzinfo=None) if found.tzinfo else found
 
 
-def standing_pair(row: Mapping) -> tuple[int, int] | None:
-    """(chosen, rejected) by candidate id, the human's before the machine's."""
-    for pair in (row.get("decision"), row.get("pair")):
-        if pair and pair.get("chosen") is not None and pair.get("rejected") is not None:
-            return pair["chosen"], pair["rejected"]
-    return None
+def name_origin(row: Mapping) -> dict[str, str]:
+    """What a task says of the instruction that it is, for `known_as` to find it again."""
+    origin = {"m3po_source": row["source"], "m3po_id": row["external_id"]}
+    return origin | ({"m3po_content": row["content_hash"]} if row.get("content_hash") else {})
 
 
-def known_as(source: object, id: object) -> tuple[str, str] | None:
-    """Which row of the workspace that wrote the task it is."""
-    return (source, id) if isinstance(source, str) and isinstance(id, str) and source and id else None
+def known_as(told: Mapping) -> tuple[str, str, str] | None:
+    """Which row of the workspace that wrote the task it is, and the hash of what that row asks ("": not told)."""
+    source, id, content = (told.get(f"m3po_{name}") for name in ("source", "id", "content"))
+    if not (isinstance(source, str) and isinstance(id, str) and source and id):
+        return None
+    return source, id, content if isinstance(content, str) else ""

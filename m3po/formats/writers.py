@@ -56,8 +56,13 @@ _ORIGIN = dict.fromkeys(("ds_name", "origin_dataset", "origin_split", "idx", "sp
 _RLHF_V = _schema({**_ORIGIN, "image": _IMAGE, "text": _TEXT})
 _RLAIF_V = _schema({**_ORIGIN, "image": _IMAGE, "question": _TEXT, "chosen": _TEXT, "rejected": _TEXT})
 
+
+def _to_m3po(row: Mapping, images: list) -> dict:
+    return {name: value for name, value in row.items() if name != "content_hash"} | {"images": images}
+
+
 WRITERS = {
-    "m3po": Writer("M3PO JSON Lines (everything)", "all", ".jsonl", lambda row, images: row | {"images": images},
+    "m3po": Writer("M3PO JSON Lines (everything)", "all", ".jsonl", _to_m3po,
                    ("paths", "files"), originals=True),
     "trl": Writer("TRL preference", "pairs", ".parquet", trl.to_record, ("bytes",), trl.SCHEMA),
     "rlhf_v": Writer("RLHF-V", "pairs", ".parquet", records.to_rlhf_v, ("bytes", "files"), _RLHF_V),

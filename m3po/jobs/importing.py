@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ from m3po.types import SPLITS, ImportReport, RefusedRow
 
 REFUSED_SHOWN = 1000
 REFUSED = "refused.jsonl"  # in the run's folder: every refused row
+WAIT_SECONDS = 0.2  # between two looks at whether a waiting import shall stop
 
 T = TypeVar("T")
 Progress = Callable[[int], None]  # rows seen so far
@@ -43,6 +45,7 @@ def import_source(
 ) -> ImportReport:
     """Import a file, a folder or a data set of the hub (`hub:owner/name`); the same import twice adds nothing.
 
+    One at a time in a workspace: a second one waits, and can be stopped while it does.
     `mapping`: our fields to the source's columns, by hand. `images`: the folder that image paths start from.
     `strict`: one refused row refuses all, and the rows go in by one transaction after the whole file was checked.
     `refused_path`: where every refused row is written, however many. Raises BadInputError for a file that is unusable
@@ -52,8 +55,33 @@ def import_source(
     check_options(format, split)
     options = {"format": format, "mapping": mapping, "images": image_folder(images)}
     refused = Refused(refused_path)
-    if not strict:
+    with _alone(workspace, progress):
+        if strict:
+            return _import_strictly(workspace, path, options, split, progress, refused)
         return _import(workspace, path, options, split, workspace.db.write, progress, refused)
+
+
+@contextmanager
+def _alone(workspace: Workspace, progress: Progress | None) -> Iterator[None]:
+    """Taken before the database is: who has it to write never waits for another import."""
+    while not workspace.importing.acquire(timeout=WAIT_SECONDS):
+        if progress:
+            progress(0)
+    try:
+        yield
+    finally:
+        workspace.importing.release()
+
+
+def _import_strictly(
+    workspace: Workspace,
+    path: Path | HubSource,
+    options: dict,
+    split: str | None,
+    progress: Progress | None,
+    refused: Refused,
+) -> ImportReport:
+    """All rows in one transaction, or none."""
 
     def refuse(row: RefusedRow) -> BadInputError:
         return BadInputError(f"{path}, {row.row}: {row.reason} Nothing was imported, because of --strict.")

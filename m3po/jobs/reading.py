@@ -159,6 +159,6 @@ def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
             refused += [] if reason is None else [(n, RefusedRow(f"line {n}", reason))]
         table = table.filter(pa.array(keep))
     rows = table.rename_columns({"number": "n"})
-    for name in ("turns", "of_source", "of_id"):
+    for name in ("turns", "of_source", "of_id", "of_content"):
         rows = rows.append_column(name, pa.nulls(len(table), pa.string()))
     yield Ready(Batch(rows, images), lambda n: f"line {n}", seen, block.repeats, refused, dict.fromkeys(block.warnings))

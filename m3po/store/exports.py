@@ -47,7 +47,7 @@ def iter_rows(
     selection: int | None,
     images: Images,
 ) -> Iterator[dict]:
-    """The `m3po` export rows (the contract of `export --format m3po`), a batch of instructions at a time."""
+    """The `m3po` export rows (the contract of `export --format m3po`) with their `content_hash`, a batch at a time."""
     ambiguous = read(_ambiguous_ids)
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
@@ -141,6 +141,7 @@ def _row(
     out = {
         "source": row["source"],
         "external_id": row["external_id"],
+        "content_hash": row["content_hash"],
         "id": row["external_id"],
         "images": [paths[image_id] for image_id in row["image_ids"]],
         "instruction": row["instruction"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -26,7 +26,7 @@ ROWS = pa.schema(
     {
         "n": _INT, "id": _TEXT, "images": pa.list_(pa.int32()), "instruction": _TEXT, "system": _TEXT, "turns": _TEXT,
         "split": _TEXT, "content": _TEXT, "answer": _TEXT, "objects": pa.list_(_TEXT), "category": _TEXT,
-        "of_source": _TEXT, "of_id": _TEXT,
+        "of_source": _TEXT, "of_id": _TEXT, "of_content": _TEXT,
     }
 )  # fmt: skip
 ANSWERS = pa.schema({"n": _INT, "place": _INT, "text": _TEXT, "same_key": _TEXT, "origin": _TEXT})
@@ -86,7 +86,7 @@ def make_batch(batch: Sequence[tuple[ImportedRow, Sequence[StoredImage]]], place
                 "content": asked_content(
                     [image.sha256 for image in images], row.system, row.turns, row.instruction, row.split
                 ),
-                **dict(zip(("of_source", "of_id"), row.known_as or (None, None), strict=True)),
+                **dict(zip(("of_source", "of_id", "of_content"), row.known_as or (None, None, None), strict=True)),
             }
         )  # fmt: skip
         for place, text in enumerate(row.candidates):
@@ -163,11 +163,14 @@ _KNOWN = """
     LEFT JOIN truth t USING (instruction_id)
     WHERE i.instruction_id BETWEEN $low AND $high
 """
-# Rows that a workspace wrote itself (`of_source`, `of_id`) belong to the instruction that they were.
+# Rows that a workspace wrote itself (`of_source`, `of_id`) belong to the instruction that they were; where another
+# workspace wrote them, those names are another question's here.
 _KNOWN_OF = f"""
     {_KNOWN} AND NOT EXISTS (SELECT 1 FROM instructions o WHERE o.source = r.of_source AND o.external_id = r.of_id)
     UNION ALL
-    SELECT r.n, r.id, i.instruction_id, NULL, false
+    SELECT r.n, r.id, i.instruction_id,
+           CASE WHEN i.instruction <> r.instruction OR (r.of_content <> '' AND i.content_hash <> r.of_content)
+                THEN 'workspace' END, false
     FROM new_rows r JOIN instructions i ON i.source = r.of_source AND i.external_id = r.of_id
 """
 _ANY_ID = {"low": 0, "high": 2**62}
@@ -204,8 +207,7 @@ def _add_round(
         other = known.filter(known["other"].is_valid())
         same = known.filter(known["other"].is_null()) if len(other) else known
         for row in other.to_pylist():
-            reason = f"id {row['id']!r} is already there with other {row['other']}: give the row a new id"
-            result.refused.append((row["n"], reason))
+            result.refused.append((row["n"], _say_other(row)))
         result.already_there += len(same)
         if len(known) < len(batch.rows):
             accepted = _accept(con, batch, set(known["n"].to_pylist()), split, result)
@@ -218,13 +220,23 @@ def _add_round(
         else:
             placed = same.select(_PLACED)
         more = same.filter(same["tells_more"])["n"].to_pylist()
-        if not more and not len(batch.answers):
+        says = len(batch.answers) or len(batch.decisions)  # a verdict may stand on a question without answers
+        if not more and not says:
             return
         with registered(con, "placed", placed):
             if more:
                 _add_truth(con, more)
-            if len(batch.answers):
+            if says:
                 add_answers(con, batch.answers, batch.ratings, batch.decisions)
+
+
+def _say_other(row: dict) -> str:
+    if row["other"] == "workspace":
+        return (
+            f"what it says of id {row['id']!r} is about another question than the one of that id here: another "
+            "workspace wrote it, so import it there, or take its m3po_source out"
+        )
+    return f"id {row['id']!r} is already there with other {row['other']}: give the row a new id"
 
 
 def _read_known(con: Connection, source: str, batch: pa.Table, result: BatchResult) -> pa.Table:
@@ -252,15 +264,17 @@ def _accept(con: Connection, batch: Batch, there: set[int], split: str | None, r
             [list(set(shas))],
         )
     }
-    splits = [known[sha]["split"] if sha in known else None for sha in shas]
+    # By content: two files may hold the same image.
+    splits = {sha: row["split"] for sha, row in known.items()}
     if there or split or batch.rows["split"].null_count < len(batch.rows) or not _one_image_each(batch.rows):
         index, row_splits = _share_out(batch, there, split, splits, result)
         taken = batch.rows.take(pa.array(index, _INT)) if len(index) < len(batch.rows) else batch.rows
     else:  # nothing can be in two splits
         taken = batch.rows
         for place in pc.unique(taken["images"].combine_chunks().flatten()).to_pylist():
-            splits[place] = splits[place] or split_by_hash(shas[place])
-        row_splits = pc.take(pa.array(splits, _TEXT), taken["images"].combine_chunks().flatten())
+            splits.setdefault(shas[place], split_by_hash(shas[place]))
+        by_place = pa.array([splits.get(sha) for sha in shas], _TEXT)
+        row_splits = pc.take(by_place, taken["images"].combine_chunks().flatten())
     result.splits.update({row["values"]: row["counts"] for row in pc.value_counts(row_splits).to_pylist()})
     ids = _insert_images(con, batch.images, splits, {sha: row["image_id"] for sha, row in known.items()})
     lists = taken["images"].combine_chunks()
@@ -280,9 +294,9 @@ def _one_image_each(table: pa.Table) -> bool:
 
 
 def _share_out(
-    batch: Batch, there: set[int], split: str | None, splits: list[str | None], result: BatchResult
+    batch: Batch, there: set[int], split: str | None, splits: dict[str, str], result: BatchResult
 ) -> tuple[list[int], pa.Array]:
-    """(places of the rows that go in, their splits), in the order of the file; `splits`, one an image, grows."""
+    """(places of the rows that go in, their splits), in the order of the file; `splits`, by SHA-256, grows."""
     table = batch.rows
     lists = table["images"].combine_chunks()
     ends = lists.offsets.to_pylist()
@@ -292,18 +306,17 @@ def _share_out(
     for i, (n, wanted) in enumerate(zip(*columns, strict=True)):
         if n in there:
             continue
-        mine = places[ends[i] : ends[i + 1]]
+        mine = [batch.images[place].sha256 for place in places[ends[i] : ends[i + 1]]]
         wanted = wanted or split
-        found = {splits[place] for place in mine} - {None}
+        found = {splits[sha] for sha in mine if sha in splits}
         if len(found | ({wanted} if wanted else set())) > 1:
             result.refused.append((n, _two_splits(found | {wanted} if wanted else found)))
             continue
         if wanted or found:
             row_split = wanted or found.pop()
         else:
-            row_split = fresh_split(table["instruction"][i].as_py(), batch.images[mine[0]].sha256 if mine else None)
-        for place in mine:
-            splits[place] = row_split
+            row_split = fresh_split(table["instruction"][i].as_py(), mine[0] if mine else None)
+        splits |= dict.fromkeys(mine, row_split)
         index.append(i)
         row_splits.append(row_split)
     return index, pa.array(row_splits, _TEXT)
@@ -317,13 +330,13 @@ def _two_splits(splits: set[str]) -> str:
 
 
 def _insert_images(
-    con: Connection, images: Sequence[StoredImage], splits: list[str | None], known: dict[str, int]
+    con: Connection, images: Sequence[StoredImage], splits: Mapping[str, str], known: dict[str, int]
 ) -> pa.Array:
     """The id of each image; those that are new and belong to a row (they have a split) are inserted."""
     new = {
-        image.sha256: {**vars(image), "split": split}
-        for image, split in zip(images, splits, strict=True)
-        if split and image.sha256 not in known
+        image.sha256: {**vars(image), "split": splits[image.sha256]}
+        for image in images
+        if image.sha256 in splits and image.sha256 not in known
     }
     if new:
         first = allocate(con, "image_ids", len(new))

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 from m3po.errors import StorageError, WorkspaceError
@@ -61,6 +62,7 @@ class Workspace:
         if not is_workspace(self.path):
             raise WorkspaceError(f"{self.path} is not a workspace: make one with `python -m m3po init {path}`.")
         self.config = read_workspace_config(self.path / CONFIG)
+        self.importing = threading.Lock()  # held by an import: what it knows to be new must stay new until it ends
         self._lock = self._take_lock()
         try:
             self.db = Database(self.path / DATABASE)

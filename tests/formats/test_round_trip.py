@@ -109,7 +109,7 @@ def test_what_is_written_is_read_again(folder: Path, format: str, data: st.DataO
             votes = sorted(map(_as_vote, row["votes"]), key=lambda vote: vote.annotator)
             assert sorted(found.decisions, key=lambda vote: vote.annotator) == votes
         if format in ("label_studio", "argilla"):
-            assert found.known_as == ("birds", row["external_id"])
+            assert found.known_as == ("birds", row["external_id"], "")
         if format in ("pope", "m3po"):
             assert found.answer == row["answer"]
 

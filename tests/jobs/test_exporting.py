@@ -149,6 +149,27 @@ def test_a_workspace_goes_to_label_studio_and_comes_back_with_its_votes(studio, 
     assert votes["ada@example.org"].seconds == 8.5
 
 
+@pytest.mark.parametrize("format", ["label_studio", "argilla"])
+@pytest.mark.parametrize("what", ["instruction", "image"])
+def test_votes_of_another_workspace_do_not_join_an_instruction_of_the_same_name(studio, tmp_path, format, what):
+    """Same source, same ids, and one row with the same text on another image."""
+    studio.export(tmp_path / "tasks", format=format)
+    rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    if what == "instruction":
+        rows[0]["question"] = "Who is it?"
+    else:
+        rows[0]["image"] = rows[1]["image"]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    other = Studio.open(Studio.create(tmp_path / "other"))
+    try:
+        assert other.import_source(tmp_path / "pairs.jsonl").added == 5
+        report = other.import_source(tmp_path / "tasks" / "data.json")
+        assert (report.added, report.already_there, report.n_refused) == (0, 4, 1)
+        assert "about another question" in report.refused[0].reason and other.history(1) == []
+    finally:
+        other.close()
+
+
 # --- the hub -------------------------------------------------------------------------------------------------------
 
 

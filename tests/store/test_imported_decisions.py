@@ -55,6 +55,11 @@ def test_a_vote_keeps_its_annotator_time_seconds_and_note(studio):
     assert studio.status()["reviewed"] == 1 and studio.status()["human_pairs"] == 0  # one of two: no majority
 
 
+def test_a_verdict_on_a_question_without_answers_is_stored(studio):
+    store(studio, row("a", ImportedDecision("bad_question", annotator="bob", at=AT), texts=()))
+    assert [(d.annotator, d.verdict, d.at) for d in studio.history(1)] == [("bob", "bad_question", AT)]
+
+
 def test_what_comes_again_is_stored_once(studio):
     rows = (row("a", ADA, BOB, GIVEN), row("b", GIVEN))
     first = store(studio, *rows)
