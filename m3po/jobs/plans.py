@@ -12,9 +12,19 @@ import pyarrow as pa
 from m3po.errors import JobError
 from m3po.jobs.pilot import build_report
 from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
+from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
 from m3po.selection import RULES, Scored
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig, check_specs
+from m3po.settings import (
+    EvaluateConfig,
+    SampleConfig,
+    ScoreConfig,
+    SelectConfig,
+    TrainConfig,
+    WorkspaceConfig,
+    check_specs,
+    weights_of,
+)
 from m3po.store import candidates, decisions, groups, instructions, runs, samplers, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
@@ -122,8 +132,27 @@ def active_policy(con: Connection) -> dict:
     for run in runs.read_runs(con, ("score",), limit=1000):
         config = ScoreConfig(**{key: value for key, value in run.config.items() if key in SCORE_FIELDS})
         if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
-            return {"policy": config.policy, "adapter": config.adapter} | config.model_options()
+            return weights_of(config)
     return {"policy": info["name"]}
+
+
+def scoring_for(con: Connection, own: WorkspaceConfig, sample: SampleConfig | None = None) -> ScoreConfig | None:
+    """Both signals as far as models for them are known, `own` being the workspace's; None where none is.
+
+    Answers of `sample` get their log-probs by the weights that gave them, those of a server by the workspace's own
+    policy, else by the one that is shown. An answer without a sampler, a human's, is scored as those beside it are.
+    """
+    shown = candidates.scorer_info(con, candidates.active_scorer(con, "mas"))
+    mas = [own.mas, shown and shown["name"]]
+    at_hand = {"policy": own.policy} if own.policy and not parse_remote(own.policy) else {}
+    if sample is None:
+        weights, mas = active_policy(con) or at_hand, mas[::-1]
+    elif parse_remote(sample.policy):
+        weights = at_hand or active_policy(con)
+    else:
+        weights = weights_of(sample)
+    named = {"policy": None, **weights, "mas": mas[0] or mas[1]}
+    return ScoreConfig(**named) if named["policy"] or named["mas"] else None
 
 
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
@@ -177,8 +206,7 @@ def _prepare_grouping(workspace: Workspace, config: ScoreConfig) -> Prepared:
 def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, run_id: int) -> dict:
     """A rating or a mean is computed here, at once."""
     if spec.is_mean:
-        parts = [(share, _part_id(con, part)) for share, part in zip(spec.shares, spec.parts, strict=True)]
-        scorer = scorers.mean_scorer(con, spec.text, parts)
+        scorer = _mean_id(con, spec)
         scored = scorers.fill_mean(con, scorer, run_id)
     else:
         scorer = _part_id(con, spec.parts[0])
@@ -186,6 +214,11 @@ def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, run_id
     if config.activate:
         candidates.activate_scorers(con, None, scorer)
     return {"message": f"{scored} candidates scored by {spec.text}.", "scored": scored}
+
+
+def _mean_id(con: Connection, spec: ScorerSpec) -> int:
+    parts = [(share, _part_id(con, part)) for share, part in zip(spec.shares, spec.parts, strict=True)]
+    return scorers.mean_scorer(con, spec.text, parts)
 
 
 def _part_id(con: Connection, part: ScorerPart) -> int:
@@ -218,11 +251,13 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     config = SampleConfig(**run.config["sample"])
     select_config = SelectConfig(**run.config["select"])
     fingerprint, identity = identify(config)
+    scored_by = workspace.db.write(lambda con: _scorers_of(con, run.config.get("score")))
 
     def read(con: Connection) -> tuple[dict[int, list[dict]], Run | None, int]:
-        selections.check_raw(con, candidates.active_scorer(con, "mas"), select_config)
+        logp, mas = (scored_by.get(kind) or candidates.active_scorer(con, kind) for kind in ("logp", "mas"))
+        selections.check_raw(con, mas, select_config)
         sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
-        found = samplers.answers_of(con, sampler, samplers.pilot_ids(con, config.pilot, config.seed))
+        found = samplers.answers_of(con, sampler, samplers.pilot_ids(con, config.pilot, config.seed), logp, mas)
         # A pilot that was run before has its answers and samples nothing: its cost was measured then.
         timed = [
             past
@@ -239,6 +274,19 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
         for number, members in found.items()
     ]
     return build_report(answers, config, select_config, measured, total)
+
+
+def _scorers_of(con: Connection, values: dict | None) -> dict[str, int]:
+    """The scorers, by kind, that a scoring filled, whether they are shown or not."""
+    if values is None:
+        return {}
+    config, found = ScoreConfig(**{k: v for k, v in values.items() if k in SCORE_FIELDS}), {}
+    if config.policy:
+        found["logp"] = candidates.scorer_id(con, "logp", config.policy, logp_fingerprint(config))
+    if config.mas:
+        spec = parse_scorer(config.mas)
+        found["mas"] = _mean_id(con, spec) if spec.is_mean else _part_id(con, spec.parts[0])
+    return found
 
 
 def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:

@@ -11,7 +11,7 @@ import workspaces
 
 from m3po.jobs import plans
 from m3po.models.fingerprint import model_fingerprint
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, weights_of
 from m3po.store import candidates, instructions, runs
 from m3po.studio import Studio
 from m3po.types import Run
@@ -85,6 +85,20 @@ def test_an_evaluation_of_an_earlier_version_is_used_again(studio, tiny_policy) 
     old, *found = studio.db.read(marks)
     assert found[: len(SILENT)] == [old] * len(SILENT)
     assert len({old, *found}) == 1 + len(TELLING)
+
+
+def test_answers_are_scored_by_the_weights_that_gave_them(studio, tiny_policy, tiny_adapter) -> None:
+    sampled = SampleConfig(policy=str(tiny_policy), adapter=str(tiny_adapter), dtype="bfloat16", max_pixels=9)
+    assert plans.logp_fingerprint(studio.default_score(sampled)).startswith(plans.identify(sampled)[0] + "?")
+    studio.start_pilot(sampled)
+    studio.start_pipeline(sampled)
+    studio.start_pilot(SampleConfig(policy="remote:m@http://h/v1"))
+    *plain, of_server = [run.config for run in reversed(studio.runs()) if run.kind == "score"]
+    assert len(plain) == 3
+    for config in plain:
+        assert weights_of(ScoreConfig(**config)) == weights_of(sampled) and config["mas"] == "scorer"
+    assert of_server["policy"] == "policy"  # the one whose log-probs are shown
+    assert [config["activate"] for config in (*plain, of_server)] == [False, True, True, False]
 
 
 def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter) -> None:
