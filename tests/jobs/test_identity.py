@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import workspaces
 
+from m3po.errors import BadInputError, ModelError
 from m3po.jobs import plans
 from m3po.models.fingerprint import model_fingerprint
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, weights_of
@@ -99,6 +100,16 @@ def test_answers_are_scored_by_the_weights_that_gave_them(studio, tiny_policy, t
         assert weights_of(ScoreConfig(**config)) == weights_of(sampled) and config["mas"] == "scorer"
     assert of_server["policy"] == "policy"  # the one whose log-probs are shown
     assert [config["activate"] for config in (*plain, of_server)] == [False, True, True, False]
+
+
+def test_nothing_is_queued_of_what_cannot_be_scored(studio, tiny_policy) -> None:
+    sampled, nowhere = SampleConfig(policy=str(tiny_policy)), ScoreConfig(policy="./nowhere", mas=None)
+    for start in (studio.start_pipeline, studio.start_pilot):
+        with pytest.raises(BadInputError, match="no rating 'NoSuch'"):
+            start(sampled, ScoreConfig(policy=None, mas="column:NoSuch"))
+        with pytest.raises(ModelError, match="nowhere does not exist"):
+            start(sampled, nowhere)
+    assert studio.runs() == []
 
 
 def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter) -> None:
