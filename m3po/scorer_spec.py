@@ -62,6 +62,11 @@ class ScorerSpec:
         return len(self.parts) > 1
 
     @property
+    def judges(self) -> tuple[ScorerPart, ...]:
+        """The parts that are a vision-language model here, loaded as a policy is."""
+        return tuple(part for part in self.parts if part.kind in JUDGES)
+
+    @property
     def shares(self) -> tuple[float, ...]:
         """The weights, summing to 1."""
         total = sum(self.weights)

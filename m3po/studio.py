@@ -138,7 +138,7 @@ class Studio:
             return ScoreConfig(**self.own_models)
         return self._scoring_for(sample) or ScoreConfig(policy=None, mas=None)
 
-    def _scoring_for(self, sample: SampleConfig | None) -> ScoreConfig | None:
+    def _scoring_for(self, sample: SampleConfig) -> ScoreConfig | None:
         return self.db.read(lambda con: plans.scoring_for(con, self.config, sample))
 
     @property
@@ -338,10 +338,11 @@ class Studio:
         if any(run.kind == "score" for run in self.db.read(runs.read_active)):
             return
         try:
-            score = self._scoring_for(None)
-            if score and names_remote(score.mas) and not self.workspace.read_config().remote:
-                score = dataclasses.replace(score, mas=None) if score.policy else None
-            if score:
+            for score in self.db.read(lambda con: plans.scorings_of_edit(con, self.config)):
+                if names_remote(score.mas) and not self.workspace.read_config().remote:
+                    if not score.policy:
+                        continue
+                    score = dataclasses.replace(score, mas=None)
                 self.start_score(score)
         except M3poError as error:  # the answer is stored; a scorer that cannot be asked is no fault of its writer
             log.warning("an edited answer stays unscored: %s", error)

@@ -189,7 +189,7 @@ def _score_unseen(con: Connection, score: ScoreConfig) -> list[ScoreConfig]:
     first = {kind: candidates.active_scorer(con, kind) is None for kind in ("logp", "mas")}
     logp = dataclasses.replace(score, mas=None, group=None, activate=first["logp"]) if score.policy else None
     weightless = {"policy": None, "adapter": None, "group": None}
-    mas = dataclasses.replace(score, **weightless, activate=first["mas"]) if score.mas else None
+    mas = plans.only_useful(dataclasses.replace(score, **weightless, activate=first["mas"])) if score.mas else None
     if logp and mas and logp.activate == mas.activate:
         return [dataclasses.replace(logp, mas=score.mas)]
     return [scoring for scoring in (logp, mas) if scoring]

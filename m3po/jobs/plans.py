@@ -9,14 +9,16 @@ import shlex
 
 import pyarrow as pa
 
-from m3po.errors import JobError
+from m3po.errors import JobError, UsageError
 from m3po.jobs.pilot import build_report
-from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
+from m3po.models.fingerprint import grouper_fingerprint, loaded_fingerprint, model_fingerprint, scorer_fingerprint
+from m3po.models.preflight import judges_of
 from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
 from m3po.selection import RULES, Scored
 from m3po.settings import (
     EvaluateConfig,
+    ModelOptions,
     SampleConfig,
     ScoreConfig,
     SelectConfig,
@@ -81,7 +83,7 @@ def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
     at the end.
     """
     if config.group:
-        grouping = [ScoreConfig(policy=None, mas=None, batch_size=config.batch_size, group=config.group)]
+        grouping = [only_useful(dataclasses.replace(config, policy=None, adapter=None, mas=None))]
         scored = dataclasses.replace(config, group=None) if config.policy or config.mas else None
         return [*(score_steps(scored) if scored else []), *grouping]
     if not config.mas:
@@ -91,14 +93,27 @@ def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
     steps = [dataclasses.replace(config, mas=None)] if alone and config.policy else []
     only_mas = dataclasses.replace(config, policy=None, adapter=None) if alone else config
     if spec.is_mean:
-        steps += [dataclasses.replace(only_mas, mas=part.text, activate=False) for part in spec.parts]
-    return [*steps, dataclasses.replace(only_mas, mas=spec.text)]
+        steps += [only_useful(dataclasses.replace(only_mas, mas=part.text, activate=False)) for part in spec.parts]
+    return [*steps, only_useful(dataclasses.replace(only_mas, mas=spec.text))]
+
+
+def only_useful(config: ScoreConfig) -> ScoreConfig:
+    """Without model options where no model takes them: a policy and a judge do."""
+    return (
+        config if config.policy or judges_of(config) else dataclasses.replace(config, **ModelOptions().model_options())
+    )
 
 
 def check_score(workspace: Workspace, config: ScoreConfig) -> None:
     """Refuse before anything is queued what cannot be scored: a remote judge where the workspace forbids it
-    (UsageError), a rating that no file brought (BadInputError)."""
+    (UsageError), model options for what takes none (UsageError), a rating that no file brought (BadInputError)."""
     check_specs(workspace.read_config(), {"mas": config.mas})
+    useful = only_useful(config).model_options()
+    if idle := [name for name, value in config.model_options().items() if value != useful[name]]:
+        raise UsageError(
+            f"{idle[0]} is for a policy or a judge (vqa:, claims:), and {config.mas or config.group} is neither: "
+            "leave it out."
+        )
     for part in parse_scorer(config.mas).parts if config.mas else ():
         if part.kind == "column":
             workspace.db.read(lambda con, name=part.model: scorers.check_rating(con, name))
@@ -116,9 +131,7 @@ def identify(config: SampleConfig) -> tuple[str, dict]:
 
 def logp_fingerprint(config: ScoreConfig) -> str:
     """What gives the log-probs: the weights, and the options under which they say something else."""
-    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
-    changed = config.changed_answers()
-    return f"{fingerprint}?{json.dumps(changed, sort_keys=True)}" if changed else fingerprint
+    return loaded_fingerprint(config.policy, config.adapter, config)
 
 
 def active_policy(con: Connection) -> dict:
@@ -155,6 +168,18 @@ def scoring_for(con: Connection, own: WorkspaceConfig, sample: SampleConfig | No
     return ScoreConfig(**named) if named["policy"] or named["mas"] else None
 
 
+def scorings_of_edit(con: Connection, own: WorkspaceConfig) -> list[ScoreConfig]:
+    """What scores a human's answer as those beside it are; a judge has its own model options, not the policy's."""
+    score = scoring_for(con, own)
+    run_id = scorers.last_run(con, candidates.active_scorer(con, "mas"))
+    if not score or not score.mas or not judges_of(score) or run_id is None:
+        return [score] if score else []
+    run = runs.read_run(con, run_id)
+    options = ScoreConfig(**{k: v for k, v in run.config.items() if k in SCORE_FIELDS}).model_options() if run else {}
+    logp = [dataclasses.replace(score, mas=None)] if score.policy else []
+    return [*logp, ScoreConfig(policy=None, mas=score.mas, **options)]
+
+
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     config = ScoreConfig(**{k: v for k, v in run.config.items() if k in SCORE_FIELDS})
     check_score(workspace, config)
@@ -169,7 +194,7 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
         if config.policy:
             logp = candidates.scorer_id(con, "logp", config.policy, logp_fingerprint(config))
         if spec:
-            mas = _part_id(con, spec.parts[0])
+            mas = _part_id(con, spec.parts[0], config)
         table = candidates.unscored(con, logp, mas, workspace.images)
         # A model that has yet to load changes nothing that is shown: its worker's results do (m3po.jobs.ingest).
         if not table.num_rows and config.activate:
@@ -189,7 +214,7 @@ def _prepare_grouping(workspace: Workspace, config: ScoreConfig) -> Prepared:
         if grouper is None:
             candidates.activate(con, "group", None)
             return None, None
-        scorer = candidates.scorer_id(con, "group", grouper.text, grouper_fingerprint(grouper))
+        scorer = candidates.scorer_id(con, "group", grouper.text, grouper_fingerprint(grouper, config))
         table = groups.ungrouped(con, scorer, workspace.images)
         if not table.num_rows:
             candidates.activate(con, "group", scorer)
@@ -206,23 +231,23 @@ def _prepare_grouping(workspace: Workspace, config: ScoreConfig) -> Prepared:
 def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, run_id: int) -> dict:
     """A rating or a mean is computed here, at once."""
     if spec.is_mean:
-        scorer = _mean_id(con, spec)
+        scorer = _mean_id(con, spec, config)
         scored = scorers.fill_mean(con, scorer, run_id)
     else:
-        scorer = _part_id(con, spec.parts[0])
+        scorer = _part_id(con, spec.parts[0], config)
         scored = scorers.fill_from_ratings(con, scorer, spec.parts[0].model, run_id)
     if config.activate:
         candidates.activate_scorers(con, None, scorer)
     return {"message": f"{scored} candidates scored by {spec.text}.", "scored": scored}
 
 
-def _mean_id(con: Connection, spec: ScorerSpec) -> int:
-    parts = [(share, _part_id(con, part)) for share, part in zip(spec.shares, spec.parts, strict=True)]
+def _mean_id(con: Connection, spec: ScorerSpec, options: ModelOptions) -> int:
+    parts = [(share, _part_id(con, part, options)) for share, part in zip(spec.shares, spec.parts, strict=True)]
     return scorers.mean_scorer(con, spec.text, parts)
 
 
-def _part_id(con: Connection, part: ScorerPart) -> int:
-    return candidates.scorer_id(con, "mas", part.text, scorer_fingerprint(part))
+def _part_id(con: Connection, part: ScorerPart, options: ModelOptions) -> int:
+    return candidates.scorer_id(con, "mas", part.text, scorer_fingerprint(part, options))
 
 
 def _prepare_select(workspace: Workspace, run: Run) -> Prepared:
@@ -285,7 +310,7 @@ def _scorers_of(con: Connection, values: dict | None) -> dict[str, int]:
         found["logp"] = candidates.scorer_id(con, "logp", config.policy, logp_fingerprint(config))
     if config.mas:
         spec = parse_scorer(config.mas)
-        found["mas"] = _mean_id(con, spec) if spec.is_mean else _part_id(con, spec.parts[0])
+        found["mas"] = _mean_id(con, spec, config) if spec.is_mean else _part_id(con, spec.parts[0], config)
     return found
 
 

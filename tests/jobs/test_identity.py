@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import workspaces
 
-from m3po.errors import BadInputError, ModelError
+from m3po.errors import BadInputError, ModelError, UsageError
 from m3po.jobs import plans
 from m3po.models.fingerprint import model_fingerprint
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, weights_of
@@ -110,6 +110,53 @@ def test_nothing_is_queued_of_what_cannot_be_scored(studio, tiny_policy) -> None
         with pytest.raises(ModelError, match="nowhere does not exist"):
             start(sampled, nowhere)
     assert studio.runs() == []
+
+
+def test_a_judge_is_known_by_the_options_that_change_what_it_says(studio, tiny_policy) -> None:
+    judge, grouper = f"vqa:{tiny_policy}", f"judge:{tiny_policy}"
+    model = model_fingerprint(tiny_policy)
+
+    def known(kind: str, **config) -> str:
+        frozen, _ = plans.prepare(studio.workspace, queued("score", ScoreConfig(policy=None, **config)))
+        return studio.db.read(lambda con: candidates.scorer_info(con, frozen[f"{kind}_scorer"]))["fingerprint"]
+
+    for options in SILENT:
+        assert known("mas", mas=judge, **options) == f"vqa:{model}"
+        assert known("group", mas=None, group=grouper, **options) == f"judge:{model}"
+    for options in TELLING:
+        assert known("mas", mas=judge, **options) == f"vqa:{model}?{json.dumps(options)}"
+        assert known("group", mas=None, group=grouper, **options) == f"judge:{model}?{json.dumps(options)}"
+
+
+def test_an_option_that_no_model_takes_is_refused(studio, tiny_policy) -> None:
+    for config in (
+        ScoreConfig(policy=None, mas="clip:org/name", dtype="bfloat16"),
+        ScoreConfig(policy=None, mas="remote:m@http://h/v1", trust_remote_code=True),
+        ScoreConfig(policy=None, mas=None, group="embed:org/name", max_pixels=9),
+    ):
+        with pytest.raises(UsageError, match=r"is for a policy or a judge .* leave it out"):
+            studio.start_score(config)
+    mean = ScoreConfig(policy=None, mas=f"1*clip:org/name + 1*vqa:{tiny_policy}", dtype="bfloat16")
+    clip, vqa, both = studio.start_scoring(mean)
+    assert [run.config["dtype"] for run in (clip, vqa, both)] == ["auto", "bfloat16", "bfloat16"]
+    for run in (clip, vqa):
+        plans.prepare(studio.workspace, run)
+
+
+def test_an_edit_is_judged_as_the_answers_beside_it_were(studio, tiny_policy) -> None:
+    config = ScoreConfig(policy=None, mas=f"vqa:{tiny_policy}", dtype="bfloat16")
+    run = studio.start_score(config)
+    frozen, _ = plans.prepare(studio.workspace, run)
+
+    def score(con) -> list:
+        con.execute(
+            "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas, created_at) VALUES (1, ?, ?, 0.5, now())",
+            [frozen["mas_scorer"], run.id],
+        )
+        candidates.activate(con, "mas", frozen["mas_scorer"])
+        return plans.scorings_of_edit(con, studio.config)
+
+    assert studio.db.write(score) == [ScoreConfig(policy="policy", mas=None), config]
 
 
 def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter) -> None:
