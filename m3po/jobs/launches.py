@@ -101,13 +101,14 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     Raises JobError when there is no pair, UsageError for a loss that does not exist.
     """
     parse_losses(config)
+    options = config.model_options()  # the model is measured as it is trained
+    base = EvaluateConfig(policy=config.policy, **options)
+    fingerprint = plans.evaluated_fingerprint(base)
 
     def change(con: Connection) -> int:
         pairs, table, digest = plans.training_set(workspace, con, config)
-        options = config.model_options()  # the model is measured as it is trained
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
-        base = EvaluateConfig(policy=config.policy, **options)
-        before = _queue_base(workspace, runner, con, base) if measure else None
+        before = _queue_base(workspace, runner, con, base, fingerprint) if measure else None
         values = dataclasses.asdict(config)
         lineage = {
             "content_hash": digest,
@@ -197,10 +198,11 @@ def _score_unseen(con: Connection, score: ScoreConfig) -> list[ScoreConfig]:
 
 def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateConfig) -> int:
     """Queue an evaluation; one of the same model on the same rows that is there is used again. Returns its id."""
+    fingerprint = plans.evaluated_fingerprint(config)
 
     def change(con: Connection) -> int:
         if not config.adapter:
-            return _queue_base(workspace, runner, con, config)
+            return _queue_base(workspace, runner, con, config, fingerprint)
         command = plans.command_line("evaluate", workspace, config)
         return runner.queue(con, "evaluate", dataclasses.asdict(config), command)
 
@@ -209,11 +211,14 @@ def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateC
     return run_id
 
 
-def _queue_base(workspace: Workspace, runner: JobRunner, con: Connection, config: EvaluateConfig) -> int:
-    known = plans.base_evaluation(con, config)
+def _queue_base(
+    workspace: Workspace, runner: JobRunner, con: Connection, config: EvaluateConfig, fingerprint: str
+) -> int:
+    mark = plans.evaluation_mark(con, config, fingerprint)
+    known = plans.base_evaluation(con, mark)
     if known:
         return known.id
-    values = dataclasses.asdict(config) | {"mark": plans.evaluation_mark(con, config)}
+    values = dataclasses.asdict(config) | {"mark": mark}
     return runner.queue(con, "evaluate", values, plans.command_line("evaluate", workspace, config))
 
 

@@ -186,15 +186,16 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     if config.group:
         return _prepare_grouping(workspace, config)
     spec = parse_scorer(config.mas) if config.mas else None
+    known = _fingerprints(config)
     if spec and (spec.is_mean or spec.parts[0].kind == "column"):
-        return workspace.db.write(lambda con: _score_by_sql(con, spec, config, run.id))
+        return workspace.db.write(lambda con: _score_by_sql(con, spec, config, known, run.id))
 
     def read(con: Connection) -> tuple[int | None, int | None, pa.Table]:
         logp = mas = None
         if config.policy:
-            logp = candidates.scorer_id(con, "logp", config.policy, logp_fingerprint(config))
+            logp = candidates.scorer_id(con, "logp", config.policy, known["logp"])
         if spec:
-            mas = _part_id(con, spec.parts[0], config)
+            mas = _part_id(con, spec.parts[0], known)
         table = candidates.unscored(con, logp, mas, workspace.images)
         # A model that has yet to load changes nothing that is shown: its worker's results do (m3po.jobs.ingest).
         if not table.num_rows and config.activate:
@@ -209,12 +210,13 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
 
 def _prepare_grouping(workspace: Workspace, config: ScoreConfig) -> Prepared:
     grouper = parse_grouper(config.group)
+    fingerprint = grouper_fingerprint(grouper, config) if grouper else ""
 
     def read(con: Connection) -> tuple[int | None, pa.Table | None]:
         if grouper is None:
             candidates.activate(con, "group", None)
             return None, None
-        scorer = candidates.scorer_id(con, "group", grouper.text, grouper_fingerprint(grouper, config))
+        scorer = candidates.scorer_id(con, "group", grouper.text, fingerprint)
         table = groups.ungrouped(con, scorer, workspace.images)
         if not table.num_rows:
             candidates.activate(con, "group", scorer)
@@ -228,26 +230,35 @@ def _prepare_grouping(workspace: Workspace, config: ScoreConfig) -> Prepared:
     return {**dataclasses.asdict(config), "logp_scorer": None, "mas_scorer": None, "group_scorer": scorer}, table
 
 
-def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, run_id: int) -> dict:
+def _fingerprints(config: ScoreConfig) -> dict[str, str]:
+    """Those of the policy (by "logp") and of each scorer (by its name). They are read from files, which takes its
+    time: never inside a transaction."""
+    known = {"logp": logp_fingerprint(config)} if config.policy else {}
+    parts = parse_scorer(config.mas).parts if config.mas else ()
+    return known | {part.text: scorer_fingerprint(part, config) for part in parts}
+
+
+def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, known: dict[str, str], run_id: int) -> dict:
     """A rating or a mean is computed here, at once."""
+    scorer = _scorer_id(con, spec, known)
     if spec.is_mean:
-        scorer = _mean_id(con, spec, config)
         scored = scorers.fill_mean(con, scorer, run_id)
     else:
-        scorer = _part_id(con, spec.parts[0], config)
         scored = scorers.fill_from_ratings(con, scorer, spec.parts[0].model, run_id)
     if config.activate:
         candidates.activate_scorers(con, None, scorer)
     return {"message": f"{scored} candidates scored by {spec.text}.", "scored": scored}
 
 
-def _mean_id(con: Connection, spec: ScorerSpec, options: ModelOptions) -> int:
-    parts = [(share, _part_id(con, part, options)) for share, part in zip(spec.shares, spec.parts, strict=True)]
+def _scorer_id(con: Connection, spec: ScorerSpec, known: dict[str, str]) -> int:
+    if not spec.is_mean:
+        return _part_id(con, spec.parts[0], known)
+    parts = [(share, _part_id(con, part, known)) for share, part in zip(spec.shares, spec.parts, strict=True)]
     return scorers.mean_scorer(con, spec.text, parts)
 
 
-def _part_id(con: Connection, part: ScorerPart, options: ModelOptions) -> int:
-    return candidates.scorer_id(con, "mas", part.text, scorer_fingerprint(part, options))
+def _part_id(con: Connection, part: ScorerPart, known: dict[str, str]) -> int:
+    return candidates.scorer_id(con, "mas", part.text, known[part.text])
 
 
 def _prepare_select(workspace: Workspace, run: Run) -> Prepared:
@@ -276,42 +287,31 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     config = SampleConfig(**run.config["sample"])
     select_config = SelectConfig(**run.config["select"])
     fingerprint, identity = identify(config)
-    scored_by = workspace.db.write(lambda con: _scorers_of(con, run.config.get("score")))
+    score = ScoreConfig(**stored) if (stored := run.config.get("score")) else None
+    known = _fingerprints(score) if score else {}
 
-    def read(con: Connection) -> tuple[dict[int, list[dict]], Run | None, int]:
-        logp, mas = (scored_by.get(kind) or candidates.active_scorer(con, kind) for kind in ("logp", "mas"))
+    def read(con: Connection) -> tuple[dict[int, list[dict]], list[Run], int]:
+        logp, mas = (candidates.active_scorer(con, kind) for kind in ("logp", "mas"))
+        if score and score.policy:
+            logp = candidates.scorer_id(con, "logp", score.policy, known["logp"])
+        if score and score.mas:
+            mas = _scorer_id(con, parse_scorer(score.mas), known)
         selections.check_raw(con, mas, select_config)
         sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
         found = samplers.answers_of(con, sampler, samplers.pilot_ids(con, config.pilot, config.seed), logp, mas)
-        # A pilot that was run before has its answers and samples nothing: its cost was measured then.
-        timed = [
-            past
-            for past in runs.read_runs(con, ("sample",), limit=1000)
-            if (past.result or {}).get("seconds_each")
-            and identify(SampleConfig(**past.config)) == (fingerprint, identity)
-        ]
-        return found, timed[0] if timed else None, instructions.count_by_split(con)["train"]
+        return found, runs.read_runs(con, ("sample",), limit=1000), instructions.count_by_split(con)["train"]
 
-    found, measured, total = workspace.db.write(read)
+    found, past, total = workspace.db.write(read)
+    # A pilot that was run before has its answers and samples nothing: its cost was measured then. The newest first.
+    timed = (each for each in past if (each.result or {}).get("seconds_each"))
+    same = (each for each in timed if identify(SampleConfig(**each.config)) == (fingerprint, identity))
+    measured = next(same, None)
     names = ("mas", "logp_sum", "n_tokens", "truncated")
     answers = [
         [(Scored(row["candidate_id"], number, *[row[name] for name in names]), row["votes"]) for row in members]
         for number, members in found.items()
     ]
     return build_report(answers, config, select_config, measured, total)
-
-
-def _scorers_of(con: Connection, values: dict | None) -> dict[str, int]:
-    """The scorers, by kind, that a scoring filled, whether they are shown or not."""
-    if values is None:
-        return {}
-    config, found = ScoreConfig(**{k: v for k, v in values.items() if k in SCORE_FIELDS}), {}
-    if config.policy:
-        found["logp"] = candidates.scorer_id(con, "logp", config.policy, logp_fingerprint(config))
-    if config.mas:
-        spec = parse_scorer(config.mas)
-        found["mas"] = _mean_id(con, spec, config) if spec.is_mean else _part_id(con, spec.parts[0], config)
-    return found
 
 
 def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:
@@ -387,21 +387,23 @@ def content_hash(table: pa.Table) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def base_evaluation(con: Connection, config: EvaluateConfig) -> Run | None:
-    """An evaluation of the same model on the same rows that is finished or under way, to be used again."""
-    mark = evaluation_mark(con, config)
+def base_evaluation(con: Connection, mark: str) -> Run | None:
+    """An evaluation with this mark that is finished or under way, to be used again."""
     for run in runs.read_runs(con, ("evaluate",), limit=1000):
         if run.config.get("mark") == mark and run.state in ("finished", "running", "queued"):
             return run
     return None
 
 
-def evaluation_mark(con: Connection, config: EvaluateConfig) -> str:
-    """Which model on which rows: equal marks give equal figures."""
+def evaluated_fingerprint(config: EvaluateConfig) -> str:
+    return model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
+
+
+def evaluation_mark(con: Connection, config: EvaluateConfig, fingerprint: str) -> str:
+    """Which model (`fingerprint`, read from its files beforehand) on which rows: equal marks give equal figures."""
     known = ("policy", "adapter", "batch_size", *config.model_options())
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in known} | config.changed_answers()
     rows = instructions.state_of_split(con, config.split)
-    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
     return json.dumps([fingerprint, settings, rows], sort_keys=True)
 
 

@@ -11,6 +11,7 @@ import workspaces
 
 from m3po.errors import BadInputError, ModelError, UsageError
 from m3po.jobs import plans
+from m3po.models import fingerprint
 from m3po.models.fingerprint import model_fingerprint
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, weights_of
 from m3po.store import candidates, instructions, runs
@@ -75,11 +76,13 @@ def test_a_workspace_scored_by_an_earlier_version_is_not_scored_again(studio, ti
 
 
 def test_an_evaluation_of_an_earlier_version_is_used_again(studio, tiny_policy) -> None:
+    known = plans.evaluated_fingerprint
+
     def marks(con) -> list[str]:
         rows = instructions.state_of_split(con, "heldout")
         old = json.dumps([model_fingerprint(tiny_policy), STORED_MARK, rows], sort_keys=True)
         return [old] + [
-            plans.evaluation_mark(con, EvaluateConfig(policy=str(tiny_policy), **options))
+            plans.evaluation_mark(con, config := EvaluateConfig(policy=str(tiny_policy), **options), known(config))
             for options in (*SILENT, *TELLING)
         ]
 
@@ -157,6 +160,39 @@ def test_an_edit_is_judged_as_the_answers_beside_it_were(studio, tiny_policy) ->
         return plans.scorings_of_edit(con, studio.config)
 
     assert studio.db.write(score) == [ScoreConfig(policy="policy", mas=None), config]
+
+
+def test_models_files_are_read_outside_of_transactions(studio, tiny_policy, monkeypatch) -> None:
+    """They may be large and far away, and while something is written nobody else can."""
+    policy, judge = str(tiny_policy), f"vqa:{tiny_policy}"
+    write, read_files, now = studio.db.write, fingerprint._fingerprint, {"writing": False, "read": 0}
+
+    def watch(do):
+        now["writing"] = True
+        try:
+            return write(do)
+        finally:
+            now["writing"] = False
+
+    def look(*given):
+        assert not now["writing"], f"{given[0]} is read inside a transaction"
+        now["read"] += 1
+        return read_files(*given)
+
+    sampled = SampleConfig(policy=policy, pilot=2, k=16)
+    for _ in range(9):
+        past = studio.start_sample(sampled)
+        write(lambda con, run=past.id: runs.update_run(con, run, state="finished", result={"seconds_each": 1.0}))
+    monkeypatch.setattr(studio.db, "write", watch)
+    monkeypatch.setattr(fingerprint, "_fingerprint", look)
+    chain = studio.start_pilot(sampled, ScoreConfig(policy=policy, mas=judge))
+    grouping = studio.start_score(ScoreConfig(policy=None, mas=None, group=f"judge:{policy}"))
+    for run in (*chain[:-1], grouping):
+        plans.prepare(studio.workspace, run)
+    studio.start_evaluate(EvaluateConfig(policy=policy))
+    now["read"] = 0
+    plans.prepare(studio.workspace, chain[-1])
+    assert 0 < now["read"] <= 5  # not once for every sampling that was ever timed
 
 
 def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter) -> None:
