@@ -412,7 +412,7 @@ def command_line(kind: str, workspace: Workspace, config: object) -> str:
     words = ["python", "-m", "m3po", kind, shlex.quote(str(workspace.path))]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value is None or value == field.default:
+        if value is None or value == field.default or field.name == "activate":  # that is the server's own affair
             continue
         option = f"--{field.name.replace('_', '-')}"
         words += [option] if value is True else [option, shlex.quote(str(value))]
