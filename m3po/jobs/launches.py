@@ -37,7 +37,6 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         selection = selections.latest_selection(con)
         counts = decisions.pair_counts(con, selection, config.only)
         info = selections.selection_info(con, selection)
-        need, memory_problems = _estimate(con, config)
         problems = []
         steps = count_steps(config, counts["pairs"])
         if counts["pairs"] < MIN_PAIRS:
@@ -63,14 +62,17 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
             **counts,
             "machine": counts["pairs"] - counts["human"],
             "selection": info["content_hash"] if info else "",
-            "problems": problems + memory_problems,
-            "memory": need,
+            "problems": problems,
+            "longest": candidates.longest_answer(con),
         }
 
-    return workspace.db.read(read) | {"command": train_command(str(workspace.path), config)}
+    found = workspace.db.read(read)
+    need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
+    found |= {"problems": found["problems"] + problems, "memory": need}
+    return found | {"command": train_command(str(workspace.path), config)}
 
 
-def _estimate(con: Connection, config: TrainConfig) -> tuple[str, list[str]]:
+def _estimate(config: TrainConfig, longest: int | None) -> tuple[str, list[str]]:
     """What a step takes of memory, in a sentence, and a problem where it is more than is free; see
     m3po.models.memory for the formula. Empty for a model that is not in a folder here."""
     folder = Path(config.policy).expanduser()
@@ -81,7 +83,7 @@ def _estimate(con: Connection, config: TrainConfig) -> tuple[str, list[str]]:
     need = memory.training_bytes(
         shape,
         memory.image_tokens(folder) + PROMPT_TEXT_TOKENS,
-        candidates.longest_answer(con) or PROMPT_TEXT_TOKENS,
+        longest or PROMPT_TEXT_TOKENS,
         pairs=config.batch_size,
         rank=config.lora_r,
         checkpointing=find_preset(config.preset).gradient_checkpointing,

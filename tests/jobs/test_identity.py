@@ -13,7 +13,7 @@ from m3po.errors import BadInputError, ModelError, UsageError
 from m3po.jobs import plans
 from m3po.models import fingerprint
 from m3po.models.fingerprint import model_fingerprint
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, weights_of
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, TrainConfig, weights_of
 from m3po.store import candidates, instructions, runs
 from m3po.studio import Studio
 from m3po.types import Run
@@ -193,6 +193,27 @@ def test_models_files_are_read_outside_of_transactions(studio, tiny_policy, monk
     now["read"] = 0
     plans.prepare(studio.workspace, chain[-1])
     assert 0 < now["read"] <= 5  # not once for every sampling that was ever timed
+
+
+def test_the_driver_is_not_asked_while_the_database_is_read(studio, tiny_policy, monkeypatch) -> None:
+    read, now = studio.db.read, {"reading": False, "asked": 0}
+
+    def watch(do):
+        now["reading"] = True
+        try:
+            return read(do)
+        finally:
+            now["reading"] = False
+
+    def ask() -> float:
+        assert not now["reading"]
+        now["asked"] += 1
+        return 1e12
+
+    monkeypatch.setattr(studio.db, "read", watch)
+    monkeypatch.setattr("m3po.models.memory.free_memory", ask)
+    shown = studio.train_preview(TrainConfig(policy=str(tiny_policy)))
+    assert now["asked"] == 1 and "A step takes about" in shown["memory"] and "longest" not in shown
 
 
 def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter) -> None:
