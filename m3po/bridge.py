@@ -69,7 +69,7 @@ def _with_policy(kind: type, studio: Studio, options: dict) -> object:
 
 
 def _score_config(studio: Studio, options: dict) -> ScoreConfig:
-    return ScoreConfig(**{"policy": studio.local_policy, "mas": studio.config.mas} | _given(options))
+    return ScoreConfig(**studio.own_models | _given(options))
 
 
 def _train_config(studio: Studio, policy: str | None, preset: str, overrides: dict[str, str]) -> TrainConfig:

@@ -305,13 +305,15 @@ def evaluate(
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
     split: Annotated[str, typer.Option(help="heldout or tune")] = "heldout",
     max_new_tokens: int = 128,
+    batch_size: BatchSize = 0,
     limit: int = 0,
     as_json: Json = False,
 ) -> None:
     """Answer the held-out split greedily and print its figures."""
     with connect(workspace) as client:
         options = {"policy": _model(policy), "adapter": _model(adapter), "split": split, **model}
-        run = follow(client, client.call("evaluate", **options, max_new_tokens=max_new_tokens, limit=limit))
+        options |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "limit": limit}
+        run = follow(client, client.call("evaluate", **options))
         figures = {"before": run["result"]["metrics"], "after": None}
         say(run, draw_before_after(figures), as_json)
 

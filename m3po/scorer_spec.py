@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from m3po.errors import UsageError
-from m3po.remote_spec import parse_remote
+from m3po.remote_spec import names_remote, parse_remote
 
 # What each kind takes after the colon.
 KINDS = {
@@ -60,6 +60,11 @@ class ScorerSpec:
     @property
     def is_mean(self) -> bool:
         return len(self.parts) > 1
+
+    @property
+    def judges(self) -> tuple[ScorerPart, ...]:
+        """The parts that are a vision-language model here, loaded as a policy is."""
+        return tuple(part for part in self.parts if part.kind in JUDGES)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -172,6 +177,8 @@ def parse_grouper(text: str) -> Grouper | None:
     text = text.strip()
     if text == NO_GROUPS:
         return None
+    if names_remote(text) or "://" in text:  # an address may hold a password: no part of it is repeated or stored
+        raise UsageError("Answers are grouped by a model on this machine: give embed:MODEL, judge:MODEL or off.")
     kind, _, model = (piece.strip() for piece in text.partition(":"))
     if kind not in ("embed", "judge") or not model:
         raise UsageError(f"group = {text!r} cannot be used: give embed:MODEL, judge:MODEL or off.")

@@ -147,6 +147,11 @@ class ScoreConfig(ModelOptions):
         _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
 
 
+def weights_of(config: SampleConfig | ScoreConfig) -> dict[str, object]:
+    """`policy`, `adapter` and model options alone: with them another config means the same weights, loaded alike."""
+    return {"policy": config.policy, "adapter": config.adapter} | config.model_options()
+
+
 @dataclass(frozen=True)
 class SelectConfig:
     """The pick rule and its weights (see m3po.scoring); `length_ratio` 0 lays no length filter, `delta` 0 no margin."""

@@ -131,9 +131,20 @@ class Studio:
         """The workspace's own policy with the default settings; raises UsageError when there is none."""
         return SampleConfig(policy=self._policy())
 
-    def default_score(self) -> ScoreConfig:
-        """The workspace's own models: both signals where both are named."""
-        return ScoreConfig(policy=self.local_policy, mas=self.config.mas)
+    def default_score(self, sample: SampleConfig | None = None) -> ScoreConfig:
+        """The workspace's own models: both signals where both are named. With `sample` those that go with its answers:
+        see m3po.jobs.plans.scoring_for. Raises UsageError where no model is known."""
+        if sample is None:
+            return ScoreConfig(**self.own_models)
+        return self._scoring_for(sample) or ScoreConfig(policy=None, mas=None)
+
+    def _scoring_for(self, sample: SampleConfig) -> ScoreConfig | None:
+        return self.db.read(lambda con: plans.scoring_for(con, self.config, sample))
+
+    @property
+    def own_models(self) -> dict[str, str | None]:
+        """`policy` and `mas` of config.toml that can score: a server gives no log-probs."""
+        return {"policy": self.local_policy, "mas": self.config.mas}
 
     @property
     def local_policy(self) -> str | None:
@@ -159,7 +170,7 @@ class Studio:
     # ModelError for a policy whose files show that it cannot do what is asked.
 
     def start_sample(self, config: SampleConfig | None = None, **links: int | None) -> Run:
-        return self._queue("sample", checked(config or self.default_sample()), **links)
+        return self._queue(("sample", checked(config or self.default_sample())), **links)[-1]
 
     def start_score(self, config: ScoreConfig | None = None, **links: int | None) -> Run:
         """Returns the last run: a judge, a rating or a mean takes several, one after another."""
@@ -167,18 +178,10 @@ class Studio:
 
     def start_scoring(self, config: ScoreConfig | None = None, **links: int | None) -> list[Run]:
         """Queue every run that it takes; raises UsageError or BadInputError for a scorer that cannot be used."""
-        return self._queue_scoring(checked(config or self.default_score()), **links)
-
-    def _queue_scoring(self, config: ScoreConfig, **links: int | None) -> list[Run]:
-        plans.check_score(self.workspace, config)
-        command = plans.command_line("score", self.workspace, config)
-        queued: list[Run] = []
-        for step in plans.score_steps(config):
-            queued.append(self._queue("score", step, command, **(links | ({"after": queued[-1].id} if queued else {}))))
-        return queued
+        return self._queue(("score", checked(config or self.default_score())), **links)
 
     def start_select(self, config: SelectConfig | None = None, **links: int | None) -> Run:
-        return self._queue("select", config or self.current_select(), **links)
+        return self._queue(("select", config or self.current_select()), **links)[-1]
 
     def select(self, config: SelectConfig | None = None) -> dict:
         """Pick the pairs now: `{"pairs", "no_pair": {reason: n}, "content_hash", "selection_id"}`."""
@@ -212,27 +215,24 @@ class Studio:
         self, sample: SampleConfig | None = None, score: ScoreConfig | None = None, select: SelectConfig | None = None
     ) -> Run:
         """Sample, score and select, in a fresh workspace a few instructions first; returns the chain's last run."""
-        sample, score = checked(sample or self.default_sample()), score or self.default_score()
-        for config in (sample, score):  # before the first of them is queued
-            check_specs(self.workspace.read_config(), dataclasses.asdict(config))
-        return self._queue_pipeline(sample, score, select)
+        sample = checked(sample or self.default_sample())
+        return self._queue_pipeline(sample, checked(score or self.default_score(sample)), select)
 
     def _queue_pipeline(self, sample: SampleConfig, score: ScoreConfig, select: SelectConfig | None = None) -> Run:
-        last = None
+        select = select or self.current_select()
         fresh = not self.db.read(lambda con: candidates.counts(con))["sampled_instructions"]
         pilot = fresh and (not sample.limit or sample.limit > PILOT)
-        for config in (dataclasses.replace(sample, limit=PILOT), sample) if pilot else (sample,):
-            last = self._queue("sample", config, after=last.id if last else None)
-            last = self._queue_scoring(score, after=last.id)[-1]
-            last = self.start_select(select, after=last.id)
-        return last
+        samples = (dataclasses.replace(sample, limit=PILOT), sample) if pilot else (sample,)
+        steps = [step for config in samples for step in (("sample", config), ("score", score), ("select", select))]
+        return self._queue(*steps)[-1]
 
     def start_pilot(
         self, sample: SampleConfig, score: ScoreConfig | None = None, select: SelectConfig | None = None
     ) -> list[Run]:
         """Sample some instructions 16 times, score, report yield and cost: the runs; the last has the report."""
-        select = select or self.current_select()
-        queued = launches.launch_pilot(self.workspace, self.runner, checked(sample), score, select)
+        select, sample = select or self.current_select(), checked(sample)
+        score = score or self._scoring_for(sample)
+        queued = launches.launch_pilot(self.workspace, self.runner, sample, checked(score) if score else None, select)
         return [self.run(run_id) for run_id in queued]
 
     def start_demo(self) -> Run | None:
@@ -242,18 +242,14 @@ class Studio:
         """
         if not self.config.demo or self.db.read(runs.read_active):
             return None
-        return (
-            None
-            if self.db.read(selections.any_pairs)
-            else self._queue_pipeline(self.default_sample(), self.default_score())
-        )
+        if self.db.read(selections.any_pairs):
+            return None
+        sample = self.default_sample()
+        return self._queue_pipeline(sample, self.default_score(sample))
 
-    def _queue(self, kind: str, config: object, command: str = "", **links: int | None) -> Run:
-        check_specs(self.workspace.read_config(), dataclasses.asdict(config))
-        command = command or plans.command_line(kind, self.workspace, config)
-        run_id = self.db.write(lambda con: self.runner.queue(con, kind, dataclasses.asdict(config), command, **links))
-        self.runner.wake()
-        return self.run(run_id)
+    def _queue(self, *steps: launches.Step, **links: int | None) -> list[Run]:
+        queued = launches.launch_steps(self.workspace, self.runner, steps, **links)
+        return [self.run(run_id) for run_id in queued]
 
     # ---- runs -------------------------------------------------------------------------------------------------
 
@@ -341,13 +337,13 @@ class Studio:
         """Score by the active scorers what lacks scores, unless a run that is waiting or at work will see to it."""
         if any(run.kind == "score" for run in self.db.read(runs.read_active)):
             return
-        policy, mas = self.db.read(lambda con: (plans.active_policy(con), _active_name(con, "mas")))
-        policy, mas = policy or {"policy": self.local_policy}, mas or self.config.mas
-        if names_remote(mas) and not self.workspace.read_config().remote:
-            mas = None
         try:
-            if policy["policy"] or mas:
-                self.start_score(ScoreConfig(mas=mas, **policy))
+            for score in self.db.read(lambda con: plans.scorings_of_edit(con, self.config)):
+                if names_remote(score.mas) and not self.workspace.read_config().remote:
+                    if not score.policy:
+                        continue
+                    score = dataclasses.replace(score, mas=None)
+                self.start_score(score)
         except M3poError as error:  # the answer is stored; a scorer that cannot be asked is no fault of its writer
             log.warning("an edited answer stays unscored: %s", error)
 

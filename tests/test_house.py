@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -171,6 +173,25 @@ def test_the_readme_tells_the_command_line_as_it_is() -> None:
     for name, options in told.items():
         assert options <= set().union(*real[name]), name
         assert [names for names in real[name] if not names & options] == [], f"{name}: not in the README"
+
+
+def test_the_command_that_a_run_shows_can_be_called() -> None:
+    from m3po.jobs import plans
+    from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig
+
+    workspace = SimpleNamespace(path="DIR")
+    real = command_line()
+    for kind, config in {
+        "sample": SampleConfig("p"), "score": ScoreConfig("p", "m"), "select": SelectConfig(),
+        "evaluate": EvaluateConfig("p"),
+    }.items():  # fmt: skip
+        for field in dataclasses.fields(config):  # every setting is another than its default, then
+            if isinstance(getattr(config, field.name), bool):
+                object.__setattr__(config, field.name, not getattr(config, field.name))
+            else:
+                object.__setattr__(config, field.name, "another")
+        shown = set(re.findall(r"--[a-z-]+", plans.command_line(kind, workspace, config)))
+        assert len(shown) > 4 and shown <= set().union(*real[kind]), kind
 
 
 def test_requirements_are_pinned_exactly_and_installed() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from m3po.errors import UsageError, WorkspaceError
 from m3po.scorer_spec import KINDS, REMOTE, ScorerPart, ScorerSpec, map_folders, parse_scorer, short_name
-from m3po.settings import read_workspace_config
+from m3po.settings import ScoreConfig, read_workspace_config
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = st.from_regex(r"[A-Za-z0-9_./][A-Za-z0-9_./-]{0,30}", fullmatch=True)
@@ -105,3 +105,12 @@ def test_a_scorer_without_a_model_here_needs_no_torch() -> None:
     code = f"import sys, {modules}; sys.exit(str({{'torch', 'transformers'}} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert found.stderr.strip() == "set()", found.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["judge:remote:m@http://user:pw@host/v1", "embed:m@https://user:pw@host", "remote:m@http://user:pw@host/v1"]
+)
+def test_a_grouper_is_on_this_machine_and_no_password_is_kept(text: str) -> None:
+    with pytest.raises(UsageError, match="a model on this machine") as caught:
+        ScoreConfig(policy="x", mas=None, group=text)
+    assert not any(part in str(caught.value) for part in ("user", "pw", "host"))

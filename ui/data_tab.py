@@ -12,7 +12,7 @@ import gradio as gr
 from m3po.errors import M3poError
 from m3po.jobs.server_runs import SERVER_KINDS
 from m3po.remote_spec import parse_remote
-from m3po.settings import SampleConfig, ScoreConfig, SelectConfig
+from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, weights_of
 from m3po.studio import Studio
 from m3po.types import Run
 from ui.data_view import draw_import, draw_notice, draw_selection, draw_warnings, draw_workspace
@@ -87,7 +87,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         sample_config = sampling.read(*values[:to_sample])
         score_config = scoring.read(*values[to_sample:to_select])
         if not parse_remote(sample_config.policy):  # whose weights are elsewhere: the Score card names those at hand
-            score_config = dataclasses.replace(score_config, policy=sample_config.policy)
+            score_config = dataclasses.replace(score_config, **weights_of(sample_config))
         return sample_config, score_config, selecting.read(*values[to_select:])
 
     def run_all(*values: Any) -> str:

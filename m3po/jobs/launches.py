@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from m3po.jobs import plans
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
 from m3po.models import memory
-from m3po.remote_spec import parse_remote
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
     ScoreConfig,
     SelectConfig,
     TrainConfig,
-    WorkspaceConfig,
     check_specs,
 )
 from m3po.store import candidates, decisions, instructions, runs, selections
@@ -25,6 +24,7 @@ from m3po.store.workspace import Workspace
 from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
 from m3po.types import Run
 
+Step = tuple[str, SampleConfig | ScoreConfig | SelectConfig]  # a run's kind and config
 FEW_STEPS = 10
 PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
 
@@ -37,7 +37,6 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         selection = selections.latest_selection(con)
         counts = decisions.pair_counts(con, selection, config.only)
         info = selections.selection_info(con, selection)
-        need, memory_problems = _estimate(con, config)
         problems = []
         steps = count_steps(config, counts["pairs"])
         if counts["pairs"] < MIN_PAIRS:
@@ -63,14 +62,17 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
             **counts,
             "machine": counts["pairs"] - counts["human"],
             "selection": info["content_hash"] if info else "",
-            "problems": problems + memory_problems,
-            "memory": need,
+            "problems": problems,
+            "longest": candidates.longest_answer(con),
         }
 
-    return workspace.db.read(read) | {"command": train_command(str(workspace.path), config)}
+    found = workspace.db.read(read)
+    need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
+    found |= {"problems": found["problems"] + problems, "memory": need}
+    return found | {"command": train_command(str(workspace.path), config)}
 
 
-def _estimate(con: Connection, config: TrainConfig) -> tuple[str, list[str]]:
+def _estimate(config: TrainConfig, longest: int | None) -> tuple[str, list[str]]:
     """What a step takes of memory, in a sentence, and a problem where it is more than is free; see
     m3po.models.memory for the formula. Empty for a model that is not in a folder here."""
     folder = Path(config.policy).expanduser()
@@ -81,7 +83,7 @@ def _estimate(con: Connection, config: TrainConfig) -> tuple[str, list[str]]:
     need = memory.training_bytes(
         shape,
         memory.image_tokens(folder) + PROMPT_TEXT_TOKENS,
-        candidates.longest_answer(con) or PROMPT_TEXT_TOKENS,
+        longest or PROMPT_TEXT_TOKENS,
         pairs=config.batch_size,
         rank=config.lora_r,
         checkpointing=find_preset(config.preset).gradient_checkpointing,
@@ -101,13 +103,14 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     Raises JobError when there is no pair, UsageError for a loss that does not exist.
     """
     parse_losses(config)
+    options = config.model_options()  # the model is measured as it is trained
+    base = EvaluateConfig(policy=config.policy, **options)
+    fingerprint = plans.evaluated_fingerprint(base)
 
     def change(con: Connection) -> int:
         pairs, table, digest = plans.training_set(workspace, con, config)
-        options = config.model_options()  # the model is measured as it is trained
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
-        base = EvaluateConfig(policy=config.policy, **options)
-        before = _queue_base(workspace, runner, con, base) if measure else None
+        before = _queue_base(workspace, runner, con, base, fingerprint) if measure else None
         values = dataclasses.asdict(config)
         lineage = {
             "content_hash": digest,
@@ -130,23 +133,53 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     return run_id
 
 
+def launch_steps(workspace: Workspace, runner: JobRunner, steps: Sequence[Step], **links: int | None) -> list[int]:
+    """Queue runs, one after another, when all of them can be; a scoring may take several. Returns their ids.
+
+    Raises what plans.check_score does, or UsageError, with nothing queued.
+    """
+    _check_steps(workspace, steps)
+    run_ids = workspace.db.write(lambda con: _queue_steps(workspace, runner, con, steps, **links))
+    runner.wake()
+    return run_ids
+
+
+def _check_steps(workspace: Workspace, steps: Sequence[Step]) -> None:
+    for kind, config in steps:
+        if kind == "score":
+            plans.check_score(workspace, config)
+        check_specs(workspace.read_config(), dataclasses.asdict(config))
+
+
+def _queue_steps(
+    workspace: Workspace, runner: JobRunner, con: Connection, steps: Sequence[Step], **links: int | None
+) -> list[int]:
+    chain: list[int] = []
+    for kind, config in steps:
+        command = plans.command_line(kind, workspace, config)
+        for each in plans.score_steps(config) if kind == "score" else [config]:
+            after = {"after": chain[-1]} if chain else {}
+            chain.append(runner.queue(con, kind, dataclasses.asdict(each), command, **(links | after)))
+    return chain
+
+
 def launch_pilot(
     workspace: Workspace, runner: JobRunner, sample: SampleConfig, score: ScoreConfig | None, select: SelectConfig
 ) -> list[int]:
-    """Queue a pilot (m3po.jobs.pilot): sampling, scoring where models are named or known, and the report; their ids."""
+    """Queue a pilot (m3po.jobs.pilot): sampling, scoring by `score`, and the report; their ids.
+
+    Its scorers are shown only where none of their kind is. Raises as launch_steps does.
+    """
     sample = dataclasses.replace(sample, pilot=sample.pilot or DEFAULT_PILOT, k=PILOT_K, limit=0)
+    scorings = workspace.db.read(lambda con: _score_unseen(con, score)) if score else []
+    steps = [("sample", sample), *(("score", scoring) for scoring in scorings)]
+    _check_steps(workspace, steps)
+    report = {"sample": dataclasses.asdict(sample), "select": dataclasses.asdict(select)}
+    report["score"] = dataclasses.asdict(score) if score else None
+    command = plans.command_line("sample", workspace, sample)
 
     def change(con: Connection) -> list[int]:
-        scoring = score or _score_for(workspace.config, con, sample.policy)
-        chain: list[int] = []
-        report = {"sample": dataclasses.asdict(sample), "select": dataclasses.asdict(select)}
-        steps = [("sample", sample), *(("score", step) for step in (plans.score_steps(scoring) if scoring else ()))]
-        for kind, config in steps:
-            check_specs(workspace.read_config(), dataclasses.asdict(config))
-            command = plans.command_line(kind, workspace, config)
-            after = chain[-1] if chain else None
-            chain.append(runner.queue(con, kind, dataclasses.asdict(config), command, after=after))
-        command = plans.command_line("sample", workspace, sample)
+        chain = _queue_steps(workspace, runner, con, steps)
         return [*chain, runner.queue(con, "pilot", report, command, after=chain[-1])]
 
     run_ids = workspace.db.write(change)
@@ -154,22 +187,24 @@ def launch_pilot(
     return run_ids
 
 
-def _score_for(own: WorkspaceConfig, con: Connection, policy: str) -> ScoreConfig | None:
-    """Both signals for answers of `policy`, as far as models for them are known; None where none is."""
-    active = {kind: candidates.scorer_info(con, candidates.active_scorer(con, kind)) for kind in ("logp", "mas")}
-    names = {kind: info["name"] if info else None for kind, info in active.items()}
-    if parse_remote(policy):
-        policy = names["logp"] if parse_remote(own.policy) or not own.policy else own.policy
-    mas = own.mas or names["mas"]
-    return ScoreConfig(policy=policy, mas=mas) if policy or mas else None
+def _score_unseen(con: Connection, score: ScoreConfig) -> list[ScoreConfig]:
+    """The same scoring, but no scorer takes over from one of its kind; groups, which no pair needs, are left out."""
+    first = {kind: candidates.active_scorer(con, kind) is None for kind in ("logp", "mas")}
+    logp = dataclasses.replace(score, mas=None, group=None, activate=first["logp"]) if score.policy else None
+    weightless = {"policy": None, "adapter": None, "group": None}
+    mas = plans.only_useful(dataclasses.replace(score, **weightless, activate=first["mas"])) if score.mas else None
+    if logp and mas and logp.activate == mas.activate:
+        return [dataclasses.replace(logp, mas=score.mas)]
+    return [scoring for scoring in (logp, mas) if scoring]
 
 
 def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateConfig) -> int:
     """Queue an evaluation; one of the same model on the same rows that is there is used again. Returns its id."""
+    fingerprint = plans.evaluated_fingerprint(config)
 
     def change(con: Connection) -> int:
         if not config.adapter:
-            return _queue_base(workspace, runner, con, config)
+            return _queue_base(workspace, runner, con, config, fingerprint)
         command = plans.command_line("evaluate", workspace, config)
         return runner.queue(con, "evaluate", dataclasses.asdict(config), command)
 
@@ -178,11 +213,14 @@ def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateC
     return run_id
 
 
-def _queue_base(workspace: Workspace, runner: JobRunner, con: Connection, config: EvaluateConfig) -> int:
-    known = plans.base_evaluation(con, config)
+def _queue_base(
+    workspace: Workspace, runner: JobRunner, con: Connection, config: EvaluateConfig, fingerprint: str
+) -> int:
+    mark = plans.evaluation_mark(con, config, fingerprint)
+    known = plans.base_evaluation(con, mark)
     if known:
         return known.id
-    values = dataclasses.asdict(config) | {"mark": plans.evaluation_mark(con, config)}
+    values = dataclasses.asdict(config) | {"mark": mark}
     return runner.queue(con, "evaluate", values, plans.command_line("evaluate", workspace, config))
 
 

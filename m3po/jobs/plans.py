@@ -9,12 +9,24 @@ import shlex
 
 import pyarrow as pa
 
-from m3po.errors import JobError
+from m3po.errors import JobError, UsageError
 from m3po.jobs.pilot import build_report
-from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
+from m3po.models.fingerprint import grouper_fingerprint, loaded_fingerprint, model_fingerprint, scorer_fingerprint
+from m3po.models.preflight import judges_of
+from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
 from m3po.selection import RULES, Scored
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig, check_specs
+from m3po.settings import (
+    EvaluateConfig,
+    ModelOptions,
+    SampleConfig,
+    ScoreConfig,
+    SelectConfig,
+    TrainConfig,
+    WorkspaceConfig,
+    check_specs,
+    weights_of,
+)
 from m3po.store import candidates, decisions, groups, instructions, runs, samplers, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
@@ -71,7 +83,7 @@ def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
     at the end.
     """
     if config.group:
-        grouping = [ScoreConfig(policy=None, mas=None, batch_size=config.batch_size, group=config.group)]
+        grouping = [only_useful(dataclasses.replace(config, policy=None, adapter=None, mas=None))]
         scored = dataclasses.replace(config, group=None) if config.policy or config.mas else None
         return [*(score_steps(scored) if scored else []), *grouping]
     if not config.mas:
@@ -81,14 +93,27 @@ def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
     steps = [dataclasses.replace(config, mas=None)] if alone and config.policy else []
     only_mas = dataclasses.replace(config, policy=None, adapter=None) if alone else config
     if spec.is_mean:
-        steps += [dataclasses.replace(only_mas, mas=part.text, activate=False) for part in spec.parts]
-    return [*steps, dataclasses.replace(only_mas, mas=spec.text)]
+        steps += [only_useful(dataclasses.replace(only_mas, mas=part.text, activate=False)) for part in spec.parts]
+    return [*steps, only_useful(dataclasses.replace(only_mas, mas=spec.text))]
+
+
+def only_useful(config: ScoreConfig) -> ScoreConfig:
+    """Without model options where no model takes them: a policy and a judge do."""
+    return (
+        config if config.policy or judges_of(config) else dataclasses.replace(config, **ModelOptions().model_options())
+    )
 
 
 def check_score(workspace: Workspace, config: ScoreConfig) -> None:
     """Refuse before anything is queued what cannot be scored: a remote judge where the workspace forbids it
-    (UsageError), a rating that no file brought (BadInputError)."""
+    (UsageError), model options for what takes none (UsageError), a rating that no file brought (BadInputError)."""
     check_specs(workspace.read_config(), {"mas": config.mas})
+    useful = only_useful(config).model_options()
+    if idle := [name for name, value in config.model_options().items() if value != useful[name]]:
+        raise UsageError(
+            f"{idle[0]} is for a policy or a judge (vqa:, claims:), and {config.mas or config.group} is neither: "
+            "leave it out."
+        )
     for part in parse_scorer(config.mas).parts if config.mas else ():
         if part.kind == "column":
             workspace.db.read(lambda con, name=part.model: scorers.check_rating(con, name))
@@ -106,9 +131,7 @@ def identify(config: SampleConfig) -> tuple[str, dict]:
 
 def logp_fingerprint(config: ScoreConfig) -> str:
     """What gives the log-probs: the weights, and the options under which they say something else."""
-    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
-    changed = config.changed_answers()
-    return f"{fingerprint}?{json.dumps(changed, sort_keys=True)}" if changed else fingerprint
+    return loaded_fingerprint(config.policy, config.adapter, config)
 
 
 def active_policy(con: Connection) -> dict:
@@ -122,8 +145,39 @@ def active_policy(con: Connection) -> dict:
     for run in runs.read_runs(con, ("score",), limit=1000):
         config = ScoreConfig(**{key: value for key, value in run.config.items() if key in SCORE_FIELDS})
         if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
-            return {"policy": config.policy, "adapter": config.adapter} | config.model_options()
+            return weights_of(config)
     return {"policy": info["name"]}
+
+
+def scoring_for(con: Connection, own: WorkspaceConfig, sample: SampleConfig | None = None) -> ScoreConfig | None:
+    """Both signals as far as models for them are known, `own` being the workspace's; None where none is.
+
+    Answers of `sample` get their log-probs by the weights that gave them, those of a server by the workspace's own
+    policy, else by the one that is shown. An answer without a sampler, a human's, is scored as those beside it are.
+    """
+    shown = candidates.scorer_info(con, candidates.active_scorer(con, "mas"))
+    mas = [own.mas, shown and shown["name"]]
+    at_hand = {"policy": own.policy} if own.policy and not parse_remote(own.policy) else {}
+    if sample is None:
+        weights, mas = active_policy(con) or at_hand, mas[::-1]
+    elif parse_remote(sample.policy):
+        weights = at_hand or active_policy(con)
+    else:
+        weights = weights_of(sample)
+    named = {"policy": None, **weights, "mas": mas[0] or mas[1]}
+    return ScoreConfig(**named) if named["policy"] or named["mas"] else None
+
+
+def scorings_of_edit(con: Connection, own: WorkspaceConfig) -> list[ScoreConfig]:
+    """What scores a human's answer as those beside it are; a judge has its own model options, not the policy's."""
+    score = scoring_for(con, own)
+    run_id = scorers.last_run(con, candidates.active_scorer(con, "mas"))
+    if not score or not score.mas or not judges_of(score) or run_id is None:
+        return [score] if score else []
+    run = runs.read_run(con, run_id)
+    options = ScoreConfig(**{k: v for k, v in run.config.items() if k in SCORE_FIELDS}).model_options() if run else {}
+    logp = [dataclasses.replace(score, mas=None)] if score.policy else []
+    return [*logp, ScoreConfig(policy=None, mas=score.mas, **options)]
 
 
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
@@ -132,15 +186,16 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     if config.group:
         return _prepare_grouping(workspace, config)
     spec = parse_scorer(config.mas) if config.mas else None
+    known = _fingerprints(config)
     if spec and (spec.is_mean or spec.parts[0].kind == "column"):
-        return workspace.db.write(lambda con: _score_by_sql(con, spec, config, run.id))
+        return workspace.db.write(lambda con: _score_by_sql(con, spec, config, known, run.id))
 
     def read(con: Connection) -> tuple[int | None, int | None, pa.Table]:
         logp = mas = None
         if config.policy:
-            logp = candidates.scorer_id(con, "logp", config.policy, logp_fingerprint(config))
+            logp = candidates.scorer_id(con, "logp", config.policy, known["logp"])
         if spec:
-            mas = _part_id(con, spec.parts[0])
+            mas = _part_id(con, spec.parts[0], known)
         table = candidates.unscored(con, logp, mas, workspace.images)
         # A model that has yet to load changes nothing that is shown: its worker's results do (m3po.jobs.ingest).
         if not table.num_rows and config.activate:
@@ -155,12 +210,13 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
 
 def _prepare_grouping(workspace: Workspace, config: ScoreConfig) -> Prepared:
     grouper = parse_grouper(config.group)
+    fingerprint = grouper_fingerprint(grouper, config) if grouper else ""
 
     def read(con: Connection) -> tuple[int | None, pa.Table | None]:
         if grouper is None:
             candidates.activate(con, "group", None)
             return None, None
-        scorer = candidates.scorer_id(con, "group", grouper.text, grouper_fingerprint(grouper))
+        scorer = candidates.scorer_id(con, "group", grouper.text, fingerprint)
         table = groups.ungrouped(con, scorer, workspace.images)
         if not table.num_rows:
             candidates.activate(con, "group", scorer)
@@ -174,22 +230,35 @@ def _prepare_grouping(workspace: Workspace, config: ScoreConfig) -> Prepared:
     return {**dataclasses.asdict(config), "logp_scorer": None, "mas_scorer": None, "group_scorer": scorer}, table
 
 
-def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, run_id: int) -> dict:
+def _fingerprints(config: ScoreConfig) -> dict[str, str]:
+    """Those of the policy (by "logp") and of each scorer (by its name). They are read from files, which takes its
+    time: never inside a transaction."""
+    known = {"logp": logp_fingerprint(config)} if config.policy else {}
+    parts = parse_scorer(config.mas).parts if config.mas else ()
+    return known | {part.text: scorer_fingerprint(part, config) for part in parts}
+
+
+def _score_by_sql(con: Connection, spec: ScorerSpec, config: ScoreConfig, known: dict[str, str], run_id: int) -> dict:
     """A rating or a mean is computed here, at once."""
+    scorer = _scorer_id(con, spec, known)
     if spec.is_mean:
-        parts = [(share, _part_id(con, part)) for share, part in zip(spec.shares, spec.parts, strict=True)]
-        scorer = scorers.mean_scorer(con, spec.text, parts)
         scored = scorers.fill_mean(con, scorer, run_id)
     else:
-        scorer = _part_id(con, spec.parts[0])
         scored = scorers.fill_from_ratings(con, scorer, spec.parts[0].model, run_id)
     if config.activate:
         candidates.activate_scorers(con, None, scorer)
     return {"message": f"{scored} candidates scored by {spec.text}.", "scored": scored}
 
 
-def _part_id(con: Connection, part: ScorerPart) -> int:
-    return candidates.scorer_id(con, "mas", part.text, scorer_fingerprint(part))
+def _scorer_id(con: Connection, spec: ScorerSpec, known: dict[str, str]) -> int:
+    if not spec.is_mean:
+        return _part_id(con, spec.parts[0], known)
+    parts = [(share, _part_id(con, part, known)) for share, part in zip(spec.shares, spec.parts, strict=True)]
+    return scorers.mean_scorer(con, spec.text, parts)
+
+
+def _part_id(con: Connection, part: ScorerPart, known: dict[str, str]) -> int:
+    return candidates.scorer_id(con, "mas", part.text, known[part.text])
 
 
 def _prepare_select(workspace: Workspace, run: Run) -> Prepared:
@@ -218,21 +287,25 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     config = SampleConfig(**run.config["sample"])
     select_config = SelectConfig(**run.config["select"])
     fingerprint, identity = identify(config)
+    score = ScoreConfig(**stored) if (stored := run.config.get("score")) else None
+    known = _fingerprints(score) if score else {}
 
-    def read(con: Connection) -> tuple[dict[int, list[dict]], Run | None, int]:
-        selections.check_raw(con, candidates.active_scorer(con, "mas"), select_config)
+    def read(con: Connection) -> tuple[dict[int, list[dict]], list[Run], int]:
+        logp, mas = (candidates.active_scorer(con, kind) for kind in ("logp", "mas"))
+        if score and score.policy:
+            logp = candidates.scorer_id(con, "logp", score.policy, known["logp"])
+        if score and score.mas:
+            mas = _scorer_id(con, parse_scorer(score.mas), known)
+        selections.check_raw(con, mas, select_config)
         sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
-        found = samplers.answers_of(con, sampler, samplers.pilot_ids(con, config.pilot, config.seed))
-        # A pilot that was run before has its answers and samples nothing: its cost was measured then.
-        timed = [
-            past
-            for past in runs.read_runs(con, ("sample",), limit=1000)
-            if (past.result or {}).get("seconds_each")
-            and identify(SampleConfig(**past.config)) == (fingerprint, identity)
-        ]
-        return found, timed[0] if timed else None, instructions.count_by_split(con)["train"]
+        found = samplers.answers_of(con, sampler, samplers.pilot_ids(con, config.pilot, config.seed), logp, mas)
+        return found, runs.read_runs(con, ("sample",), limit=1000), instructions.count_by_split(con)["train"]
 
-    found, measured, total = workspace.db.write(read)
+    found, past, total = workspace.db.write(read)
+    # A pilot that was run before has its answers and samples nothing: its cost was measured then. The newest first.
+    timed = (each for each in past if (each.result or {}).get("seconds_each"))
+    same = (each for each in timed if identify(SampleConfig(**each.config)) == (fingerprint, identity))
+    measured = next(same, None)
     names = ("mas", "logp_sum", "n_tokens", "truncated")
     answers = [
         [(Scored(row["candidate_id"], number, *[row[name] for name in names]), row["votes"]) for row in members]
@@ -314,21 +387,23 @@ def content_hash(table: pa.Table) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def base_evaluation(con: Connection, config: EvaluateConfig) -> Run | None:
-    """An evaluation of the same model on the same rows that is finished or under way, to be used again."""
-    mark = evaluation_mark(con, config)
+def base_evaluation(con: Connection, mark: str) -> Run | None:
+    """An evaluation with this mark that is finished or under way, to be used again."""
     for run in runs.read_runs(con, ("evaluate",), limit=1000):
         if run.config.get("mark") == mark and run.state in ("finished", "running", "queued"):
             return run
     return None
 
 
-def evaluation_mark(con: Connection, config: EvaluateConfig) -> str:
-    """Which model on which rows: equal marks give equal figures."""
+def evaluated_fingerprint(config: EvaluateConfig) -> str:
+    return model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
+
+
+def evaluation_mark(con: Connection, config: EvaluateConfig, fingerprint: str) -> str:
+    """Which model (`fingerprint`, read from its files beforehand) on which rows: equal marks give equal figures."""
     known = ("policy", "adapter", "batch_size", *config.model_options())
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in known} | config.changed_answers()
     rows = instructions.state_of_split(con, config.split)
-    fingerprint = model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code)
     return json.dumps([fingerprint, settings, rows], sort_keys=True)
 
 
@@ -337,7 +412,7 @@ def command_line(kind: str, workspace: Workspace, config: object) -> str:
     words = ["python", "-m", "m3po", kind, shlex.quote(str(workspace.path))]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value is None or value == field.default:
+        if value is None or value == field.default or field.name == "activate":  # that is the server's own affair
             continue
         option = f"--{field.name.replace('_', '-')}"
         words += [option] if value is True else [option, shlex.quote(str(value))]

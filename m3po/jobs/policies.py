@@ -12,7 +12,7 @@ from m3po.images import load_rgb
 from m3po.jobs.worker import Worker
 from m3po.models import memory
 from m3po.models.preflight import check_policy, code_warning
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig
+from m3po.settings import EvaluateConfig, ModelOptions, SampleConfig, ScoreConfig
 
 if TYPE_CHECKING:
     from m3po.models.policy import Policy
@@ -34,12 +34,17 @@ class BatchPlan:
 
 def load_policy(job: Worker, config: SampleConfig | ScoreConfig | EvaluateConfig) -> Policy:
     """The config's policy with its adapter and model options. Raises ModelError in one sentence."""
-    check_policy(config.policy, config.adapter, config)  # before torch, which takes seconds
-    if config.trust_remote_code:
-        job.emit("warning", message=code_warning(config.policy))
+    check_model(job, config.policy, config.adapter, config)
     from m3po.models.policy import Policy
 
     return Policy.load(config.policy, config.adapter, options=config)
+
+
+def check_model(job: Worker, name: str, adapter: str | None, options: ModelOptions) -> None:
+    """Before torch, which takes seconds: ModelError for a model that cannot be used, a warning where its code runs."""
+    check_policy(name, adapter, options)
+    if options.trust_remote_code:
+        job.emit("warning", message=code_warning(name))
 
 
 def plan_batch(policy: Policy, rows: Sequence[dict], kind: str, asked: int, *, answer: int, k: int = 1) -> BatchPlan:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
 from m3po.jobs.batches import Item, run_batches
-from m3po.jobs.policies import MOST_ON_CPU, BatchPlan, load_policy, plan_batch
+from m3po.jobs.policies import MOST_ON_CPU, BatchPlan, check_model, load_policy, plan_batch
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
+from m3po.models.preflight import judges_of
 from m3po.scorer_spec import parse_scorer
 from m3po.settings import ScoreConfig
 
@@ -38,7 +39,7 @@ def run(job: Worker) -> dict:
     job.progress(0, len(rows), "instructions", message="Loading the models")
     result = {
         "policy_fingerprint": _policy_fingerprint(config),
-        "mas_fingerprint": scorer_fingerprint(parse_scorer(config.mas).parts[0]) if config.mas else None,
+        "mas_fingerprint": scorer_fingerprint(parse_scorer(config.mas).parts[0], config) if config.mas else None,
     }
     done = skipped = candidates = 0
     plan = BatchPlan(config.batch_size or MOST_ON_CPU["score"])
@@ -82,7 +83,10 @@ class _Scoring:
         if config.mas and any(any(row["want_mas"]) for row in rows):
             from m3po.models.alignment import load_scorer
 
-            self.scorer = load_scorer(config.mas)
+            judges = judges_of(config)
+            for name, adapter in judges:
+                check_model(job, name, adapter, config)
+            self.scorer = load_scorer(config.mas, **({"options": config} if judges else {}))
             low, high = self.scorer.scorer_range
             job.emit("scorer", low=low, high=high)
 
@@ -165,10 +169,12 @@ class _Grouping:
     """The model that tells which answers mean the same, and what it says about a batch."""
 
     def __init__(self, job: Worker, config: ScoreConfig) -> None:
+        for name, adapter in judges_of(config):
+            check_model(job, name, adapter, config)
         from m3po.models.grouping import load_grouper
 
         self.candidates = 0
-        self.group = load_grouper(config.group)
+        self.group = load_grouper(config.group, config)
 
     def work(self, items: list[Item]) -> list[list[dict]]:
         out = []

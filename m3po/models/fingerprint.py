@@ -10,11 +10,14 @@ the server calls it too.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import REMOTE, Grouper, ScorerPart
+from m3po.settings import ModelOptions
 
+DEFAULTS = ModelOptions()
 _MIB = 1024 * 1024
 _WHOLE = (".json", ".jinja", ".txt", ".model")  # config, tokenizer, processor, chat template
 _WEIGHTS = (".safetensors",)
@@ -34,15 +37,21 @@ def model_fingerprint(
     return base if adapter is None else f"{base}+{_fingerprint(adapter, None, _WHOLE)}"
 
 
-def scorer_fingerprint(part: ScorerPart) -> str:
+def loaded_fingerprint(name: str, adapter: str | None, options: ModelOptions) -> str:
+    """A policy or judge as it is loaded: its content, and the options under which it says something else."""
+    fingerprint, changed = model_fingerprint(name, adapter, code=options.trust_remote_code), options.changed_answers()
+    return f"{fingerprint}?{json.dumps(changed, sort_keys=True)}" if changed else fingerprint
+
+
+def scorer_fingerprint(part: ScorerPart, options: ModelOptions = DEFAULTS) -> str:
     """What identifies a scorer: its model's content, and the way it is used where that is not the model's own.
 
-    A CLIP or SigLIP model is known by its content alone, with or without the prefix.
+    A CLIP or SigLIP model is known by its content alone, with or without the prefix; `options` are a judge's.
     """
     if part.kind in ("", "clip", "siglip"):
         return model_fingerprint(part.model)
     if part.kind in ("vqa", "claims"):
-        return f"{part.kind}:{model_fingerprint(part.model, part.adapter)}"
+        return f"{part.kind}:{loaded_fingerprint(part.model, part.adapter, options)}"
     if part.kind in REMOTE:
         from m3po.models.remote_judge import judge_fingerprint  # brings the HTTP client, which few need
 
@@ -50,8 +59,10 @@ def scorer_fingerprint(part: ScorerPart) -> str:
     return part.text
 
 
-def grouper_fingerprint(grouper: Grouper) -> str:
-    """What identifies a grouper: its model's content, how it is used, and its threshold."""
+def grouper_fingerprint(grouper: Grouper, options: ModelOptions = DEFAULTS) -> str:
+    """What identifies a grouper: its model's content, how it is used (a judge: with `options`), and its threshold."""
+    if grouper.kind == "judge":
+        return f"{grouper.kind}:{loaded_fingerprint(grouper.model, None, options)}"
     tail = "" if grouper.threshold is None else f"@{grouper.threshold!r}"
     return f"{grouper.kind}:{model_fingerprint(grouper.model)}{tail}"
 

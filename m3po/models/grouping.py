@@ -19,6 +19,7 @@ from m3po.models.loading import load_config, load_tokenizer, load_weights, pick_
 from m3po.models.policy import Policy
 from m3po.models.yes_no import YesNo
 from m3po.scorer_spec import parse_grouper
+from m3po.settings import ModelOptions
 from m3po.text import build_messages, last_instruction
 
 _SAME = 0.5  # P(yes) from which an answer entails another
@@ -27,14 +28,14 @@ _SAME = 0.5  # P(yes) from which an answer entails another
 Group = Callable[[Messages, Sequence[str]], list[int]]
 
 
-def load_grouper(spec: str) -> Group:
-    """The grouper that `spec` names (see m3po.scorer_spec.parse_grouper), its model loaded.
+def load_grouper(spec: str, options: ModelOptions | None = None) -> Group:
+    """The grouper that `spec` names (see m3po.scorer_spec.parse_grouper), its model loaded, a judge with `options`.
 
     Raises UsageError for a name that means nothing, ModelError in one sentence for a model that cannot be used.
     """
     grouper = parse_grouper(spec)
     if grouper.kind == "judge":
-        judge = YesNo(Policy.load(grouper.model))
+        judge = YesNo(Policy.load(grouper.model, options=options))
         return lambda messages, answers: group_by_judge(judge, messages, answers)
     embed = load_embedder(grouper.model)
     return lambda messages, answers: group_by_vectors(embed(list(answers)), grouper.threshold)

@@ -175,9 +175,12 @@ def free_memory() -> float | None:
         return float(torch.cuda.mem_get_info()[0])
     if torch is None and gpu_in_sight() and (tool := shutil.which("nvidia-smi")):
         command = [tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-        if done.returncode == 0 and done.stdout.split():
-            return float(done.stdout.split()[0]) * 1024**2
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+            if done.returncode == 0 and done.stdout.split():
+                return float(done.stdout.split()[0]) * 1024**2
+        except (OSError, subprocess.TimeoutExpired, ValueError):  # a driver that hangs, or says [N/A]
+            return None
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:

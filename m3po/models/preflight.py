@@ -16,6 +16,7 @@ from typing import TypeVar
 from m3po.errors import ModelError
 from m3po.models.memory import gpu_in_sight
 from m3po.remote_spec import parse_remote
+from m3po.scorer_spec import parse_grouper, parse_scorer
 from m3po.settings import ModelOptions
 
 Config = TypeVar("Config", bound=ModelOptions)
@@ -38,10 +39,20 @@ NOT_FOR_IMAGES = "answers no image instructions: give an image-text-to-text mode
 
 
 def checked(config: Config) -> Config:
-    """A job's config as it is, after `check_policy` where it names a policy."""
+    """A job's config as it is, after `check_policy` where it names a policy or a judge."""
     if config.policy:
         check_policy(config.policy, getattr(config, "adapter", None), config)
+    for name, adapter in judges_of(config):
+        check_policy(name, adapter, config)
     return config
+
+
+def judges_of(config: ModelOptions) -> list[tuple[str, str | None]]:
+    """Model and adapter of every judge that a scoring loads as it loads a policy."""
+    mas, group = getattr(config, "mas", None), getattr(config, "group", None)
+    judges = [(part.model, part.adapter) for part in parse_scorer(mas).judges] if mas else []
+    grouper = parse_grouper(group) if group else None
+    return judges + ([(grouper.model, None)] if grouper and grouper.kind == "judge" else [])
 
 
 def check_policy(name: str, adapter: str | None = None, options: ModelOptions | None = None) -> None:

@@ -96,8 +96,10 @@ def unsampled_of(con: Connection, sampler: int, ids: list[int], images: Images) 
     return prompts(con, [i for i in ids if i not in done], images)
 
 
-def answers_of(con: Connection, sampler: int, ids: list[int]) -> dict[int, list[dict]]:
-    """What this sampler answered to each of the instructions, with votes and the active scorers' scores."""
+def answers_of(
+    con: Connection, sampler: int, ids: list[int], logp: int | None, mas: int | None
+) -> dict[int, list[dict]]:
+    """What this sampler answered to each of the instructions, with votes and the scores by scorers `logp` and `mas`."""
     sql = """
         SELECT c.instruction_id, c.candidate_id, v.votes, m.mas, l.logp_sum, l.n_tokens,
                coalesce(c.finish_reason = 'length', false) AS truncated
@@ -107,7 +109,7 @@ def answers_of(con: Connection, sampler: int, ids: list[int]) -> dict[int, list[
         WHERE v.sampler_id = $sampler AND c.instruction_id IN (SELECT unnest($ids::BIGINT[]))
         ORDER BY c.instruction_id, c.candidate_id
     """
-    wanted = {"sampler": sampler, "ids": ids, "logp": active_scorer(con, "logp"), "mas": active_scorer(con, "mas")}
+    wanted = {"sampler": sampler, "ids": ids, "logp": logp, "mas": mas}
     found: dict[int, list[dict]] = {}
     for row in rows(con, sql, wanted):
         found.setdefault(row["instruction_id"], []).append(row)

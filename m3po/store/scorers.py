@@ -28,6 +28,11 @@ def list_scorers(con: Connection) -> list[dict]:
     return [row | {"active": row["id"] == active} for row in found]
 
 
+def last_run(con: Connection, scorer: int | None) -> int | None:
+    """The newest run that stored a value of this MAS scorer; None where none did."""
+    return scalar(con, "SELECT max(run_id) FROM mas_scores WHERE scorer_id = ?", [scorer])
+
+
 def rating_names(con: Connection) -> list[str]:
     """The ratings that imported files brought, by name."""
     return [row[0] for row in con.execute("SELECT DISTINCT name FROM ratings ORDER BY name").fetchall()]

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import workspaces
 
+from m3po.errors import BadInputError, ModelError, UsageError
 from m3po.jobs import plans
+from m3po.models import fingerprint
 from m3po.models.fingerprint import model_fingerprint
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, TrainConfig, weights_of
 from m3po.store import candidates, instructions, runs
 from m3po.studio import Studio
 from m3po.types import Run
@@ -74,17 +76,144 @@ def test_a_workspace_scored_by_an_earlier_version_is_not_scored_again(studio, ti
 
 
 def test_an_evaluation_of_an_earlier_version_is_used_again(studio, tiny_policy) -> None:
+    known = plans.evaluated_fingerprint
+
     def marks(con) -> list[str]:
         rows = instructions.state_of_split(con, "heldout")
         old = json.dumps([model_fingerprint(tiny_policy), STORED_MARK, rows], sort_keys=True)
         return [old] + [
-            plans.evaluation_mark(con, EvaluateConfig(policy=str(tiny_policy), **options))
+            plans.evaluation_mark(con, config := EvaluateConfig(policy=str(tiny_policy), **options), known(config))
             for options in (*SILENT, *TELLING)
         ]
 
     old, *found = studio.db.read(marks)
     assert found[: len(SILENT)] == [old] * len(SILENT)
     assert len({old, *found}) == 1 + len(TELLING)
+
+
+def test_answers_are_scored_by_the_weights_that_gave_them(studio, tiny_policy, tiny_adapter) -> None:
+    sampled = SampleConfig(policy=str(tiny_policy), adapter=str(tiny_adapter), dtype="bfloat16", max_pixels=9)
+    assert plans.logp_fingerprint(studio.default_score(sampled)).startswith(plans.identify(sampled)[0] + "?")
+    studio.start_pilot(sampled)
+    studio.start_pipeline(sampled)
+    studio.start_pilot(SampleConfig(policy="remote:m@http://h/v1"))
+    *plain, of_server = [run.config for run in reversed(studio.runs()) if run.kind == "score"]
+    assert len(plain) == 3
+    for config in plain:
+        assert weights_of(ScoreConfig(**config)) == weights_of(sampled) and config["mas"] == "scorer"
+    assert of_server["policy"] == "policy"  # the one whose log-probs are shown
+    assert [config["activate"] for config in (*plain, of_server)] == [False, True, True, False]
+
+
+def test_nothing_is_queued_of_what_cannot_be_scored(studio, tiny_policy) -> None:
+    sampled, nowhere = SampleConfig(policy=str(tiny_policy)), ScoreConfig(policy="./nowhere", mas=None)
+    for start in (studio.start_pipeline, studio.start_pilot):
+        with pytest.raises(BadInputError, match="no rating 'NoSuch'"):
+            start(sampled, ScoreConfig(policy=None, mas="column:NoSuch"))
+        with pytest.raises(ModelError, match="nowhere does not exist"):
+            start(sampled, nowhere)
+    assert studio.runs() == []
+
+
+def test_a_judge_is_known_by_the_options_that_change_what_it_says(studio, tiny_policy) -> None:
+    judge, grouper = f"vqa:{tiny_policy}", f"judge:{tiny_policy}"
+    model = model_fingerprint(tiny_policy)
+
+    def known(kind: str, **config) -> str:
+        frozen, _ = plans.prepare(studio.workspace, queued("score", ScoreConfig(policy=None, **config)))
+        return studio.db.read(lambda con: candidates.scorer_info(con, frozen[f"{kind}_scorer"]))["fingerprint"]
+
+    for options in SILENT:
+        assert known("mas", mas=judge, **options) == f"vqa:{model}"
+        assert known("group", mas=None, group=grouper, **options) == f"judge:{model}"
+    for options in TELLING:
+        assert known("mas", mas=judge, **options) == f"vqa:{model}?{json.dumps(options)}"
+        assert known("group", mas=None, group=grouper, **options) == f"judge:{model}?{json.dumps(options)}"
+
+
+def test_an_option_that_no_model_takes_is_refused(studio, tiny_policy) -> None:
+    for config in (
+        ScoreConfig(policy=None, mas="clip:org/name", dtype="bfloat16"),
+        ScoreConfig(policy=None, mas="remote:m@http://h/v1", trust_remote_code=True),
+        ScoreConfig(policy=None, mas=None, group="embed:org/name", max_pixels=9),
+    ):
+        with pytest.raises(UsageError, match=r"is for a policy or a judge .* leave it out"):
+            studio.start_score(config)
+    mean = ScoreConfig(policy=None, mas=f"1*clip:org/name + 1*vqa:{tiny_policy}", dtype="bfloat16")
+    clip, vqa, both = studio.start_scoring(mean)
+    assert [run.config["dtype"] for run in (clip, vqa, both)] == ["auto", "bfloat16", "bfloat16"]
+    for run in (clip, vqa):
+        plans.prepare(studio.workspace, run)
+
+
+def test_an_edit_is_judged_as_the_answers_beside_it_were(studio, tiny_policy) -> None:
+    config = ScoreConfig(policy=None, mas=f"vqa:{tiny_policy}", dtype="bfloat16")
+    run = studio.start_score(config)
+    frozen, _ = plans.prepare(studio.workspace, run)
+
+    def score(con) -> list:
+        con.execute(
+            "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas, created_at) VALUES (1, ?, ?, 0.5, now())",
+            [frozen["mas_scorer"], run.id],
+        )
+        candidates.activate(con, "mas", frozen["mas_scorer"])
+        return plans.scorings_of_edit(con, studio.config)
+
+    assert studio.db.write(score) == [ScoreConfig(policy="policy", mas=None), config]
+
+
+def test_models_files_are_read_outside_of_transactions(studio, tiny_policy, monkeypatch) -> None:
+    """They may be large and far away, and while something is written nobody else can."""
+    policy, judge = str(tiny_policy), f"vqa:{tiny_policy}"
+    write, read_files, now = studio.db.write, fingerprint._fingerprint, {"writing": False, "read": 0}
+
+    def watch(do):
+        now["writing"] = True
+        try:
+            return write(do)
+        finally:
+            now["writing"] = False
+
+    def look(*given):
+        assert not now["writing"], f"{given[0]} is read inside a transaction"
+        now["read"] += 1
+        return read_files(*given)
+
+    sampled = SampleConfig(policy=policy, pilot=2, k=16)
+    for _ in range(9):
+        past = studio.start_sample(sampled)
+        write(lambda con, run=past.id: runs.update_run(con, run, state="finished", result={"seconds_each": 1.0}))
+    monkeypatch.setattr(studio.db, "write", watch)
+    monkeypatch.setattr(fingerprint, "_fingerprint", look)
+    chain = studio.start_pilot(sampled, ScoreConfig(policy=policy, mas=judge))
+    grouping = studio.start_score(ScoreConfig(policy=None, mas=None, group=f"judge:{policy}"))
+    for run in (*chain[:-1], grouping):
+        plans.prepare(studio.workspace, run)
+    studio.start_evaluate(EvaluateConfig(policy=policy))
+    now["read"] = 0
+    plans.prepare(studio.workspace, chain[-1])
+    assert 0 < now["read"] <= 5  # not once for every sampling that was ever timed
+
+
+def test_the_driver_is_not_asked_while_the_database_is_read(studio, tiny_policy, monkeypatch) -> None:
+    read, now = studio.db.read, {"reading": False, "asked": 0}
+
+    def watch(do):
+        now["reading"] = True
+        try:
+            return read(do)
+        finally:
+            now["reading"] = False
+
+    def ask() -> float:
+        assert not now["reading"]
+        now["asked"] += 1
+        return 1e12
+
+    monkeypatch.setattr(studio.db, "read", watch)
+    monkeypatch.setattr("m3po.models.memory.free_memory", ask)
+    shown = studio.train_preview(TrainConfig(policy=str(tiny_policy)))
+    assert now["asked"] == 1 and "A step takes about" in shown["memory"] and "longest" not in shown
 
 
 def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -20,7 +21,7 @@ from m3po.jobs.pilot import expect_pairs, write_hours, write_table
 from m3po.models import remote
 from m3po.selection import RULES, Scored, normalise, pick
 from m3po.settings import NORMALISATIONS, SampleConfig, ScoreConfig, SelectConfig
-from m3po.store import samplers
+from m3po.store import candidates, samplers
 from m3po.studio import Studio
 from m3po.types import Pair
 
@@ -144,7 +145,9 @@ def test_a_server_without_n_costs_more_prompts(tmp_path: Path, quick: None) -> N
     studio.close()
 
 
-def test_a_local_pilot_reports_yield_and_hours(tmp_path: Path, tiny_policy: Path, tiny_mas: Path, quick: None) -> None:
+def test_a_local_pilot_reports_yield_and_hours(
+    tmp_path: Path, tiny_policy: Path, tiny_mas: Path, tiny_adapter: Path, quick: None
+) -> None:
     """Pairs of the pilot at K = 16 are those that selecting its answers gives."""
     from test_remote_sample import make
 
@@ -181,6 +184,16 @@ def test_a_local_pilot_reports_yield_and_hours(tmp_path: Path, tiny_policy: Path
         studio.select(SelectConfig(normalise="raw"))
     raw = run_all(studio, studio.start_pilot(config, None, SelectConfig(normalise="raw")))[-1]
     assert raw.state == "failed" and "use percentile or minmax" in raw.message
+
+    def shown() -> list:
+        return studio.db.read(lambda con: [candidates.active_scorer(con, kind) for kind in ("logp", "mas")])
+
+    before = shown()
+    adapted = dataclasses.replace(config, adapter=str(tiny_adapter), pilot=2)
+    chain = run_all(studio, studio.start_pilot(adapted, None, loose))
+    assert [run.state for run in chain] == ["finished"] * 3, [run.message for run in chain]
+    assert chain[1].config["adapter"] == str(tiny_adapter) and "pair has" in chain[2].message
+    assert shown() == before and None not in before  # a pilot of another sampler switches nothing
     studio.close()
 
 
@@ -198,7 +211,7 @@ def test_other_samplers_answers_do_not_count(tmp_path: Path) -> None:
     def change(con):
         i = add_instruction(con, "one")
         add_answers(con, i, FOUR)
-        return i, samplers.answers_of(con, 1, [i]), samplers.answers_of(con, 2, [i])
+        return i, samplers.answers_of(con, 1, [i], 1, 2), samplers.answers_of(con, 2, [i], 1, 2)
 
     i, own, others = database.write(change)
     database.close()

@@ -18,6 +18,7 @@ from m3po.errors import UsageError, WorkspaceError
 from m3po.jobs.folder import RunFolder
 from m3po.jobs.worker import OFFLINE
 from m3po.settings import SampleConfig, ScoreConfig, WorkspaceConfig, read_workspace_config
+from m3po.store import candidates
 from m3po.studio import Studio
 
 FORBIDDEN = r"would leave this machine, which remote = false in the workspace's config\.toml forbids"
@@ -119,8 +120,10 @@ def test_the_worker_itself_refuses(studio: Studio, server: FakeServer) -> None:
 
 
 def test_an_edit_is_kept_though_its_judge_may_not_be_asked(studio: Studio, server: FakeServer, monkeypatch) -> None:
-    monkeypatch.setattr("m3po.studio._active_name", lambda con, kind: server.spec)
     monkeypatch.setattr("m3po.jobs.plans.active_policy", lambda con: {})
+    studio.db.write(
+        lambda con: candidates.activate(con, "mas", candidates.scorer_id(con, "mas", server.spec, "remote-judge"))
+    )
     edit = studio.add_edit(1, "A boat with a red sail.")
     assert edit.origin == "human" and studio.runs() == []
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+import torch
 
 from m3po.images import load_rgb
 from m3po.jobs.folder import RunFolder
@@ -18,6 +19,7 @@ from m3po.jobs.schemas import SCORE_INPUT
 from m3po.jobs.score import run
 from m3po.jobs.worker import Worker
 from m3po.models.alignment import load_scorer
+from m3po.models.fingerprint import model_fingerprint
 from m3po.models.policy import Policy
 from m3po.text import build_messages
 
@@ -171,3 +173,20 @@ def test_judges_and_groups_go_the_same_way(tmp_path: Path, tiny_policy: Path, ti
     _, result, grouped = score(tmp_path / "group", rows[1:4], group=f"embed:{tiny_mas},threshold=0.0001")
     assert result["candidates"] == 9 and result["mas_fingerprint"] is None
     assert {row["same_as"] for row in grouped.values()} <= set(grouped)
+
+
+@pytest.mark.filterwarnings("ignore:.*as a judge means little")
+def test_a_judge_is_loaded_as_the_options_say(
+    tmp_path: Path, tiny_policy: Path, rows: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, loaded = Policy.load, []
+    monkeypatch.setattr(Policy, "load", lambda *given, **more: loaded.append(load(*given, **more)) or loaded[-1])
+    plain, half = (
+        score(tmp_path / dtype, rows[:2], mas=f"vqa:{tiny_policy}", dtype=dtype, trust_remote_code=dtype != "auto")
+        for dtype in ("auto", "bfloat16")
+    )
+    score(tmp_path / "group", rows[:1], group=f"judge:{tiny_policy}", dtype="bfloat16")
+    assert [policy.model.dtype for policy in loaded] == [torch.float32, torch.bfloat16, torch.bfloat16]
+    assert plain[1]["mas_fingerprint"] == f"vqa:{model_fingerprint(tiny_policy)}" != half[1]["mas_fingerprint"]
+    assert [len(events(folder, "warning")) for folder, _, _ in (plain, half)] == [0, 1]
+    assert any("run with your rights" in event["message"] for event in events(half[0], "warning"))

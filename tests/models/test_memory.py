@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,15 @@ def test_how_many_tokens_an_image_becomes(tiny_policy: Path, tmp_path: Path) -> 
     assert memory.image_tokens(tiny_policy) == tiny.N_IMAGE_TOKENS
     (tmp_path / "config.json").write_text('{"vision_config": {"image_size": 336, "patch_size": 14}}')
     assert memory.image_tokens(tmp_path) == 576
+
+
+@pytest.mark.parametrize("error", [subprocess.TimeoutExpired("nvidia-smi", 10), OSError("no such device")])
+def test_a_driver_that_does_not_answer_leaves_the_memory_unknown(monkeypatch: pytest.MonkeyPatch, error) -> None:
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.delitem(memory.sys.modules, "torch")
+    monkeypatch.setattr(memory, "gpu_in_sight", lambda: True)
+    monkeypatch.setattr(memory.shutil, "which", lambda name: name)
+    monkeypatch.setattr(memory.subprocess, "run", fail)
+    assert memory.free_memory() is None
