@@ -69,7 +69,9 @@ def _with_policy(kind: type, studio: Studio, options: dict) -> object:
 
 
 def _score_config(studio: Studio, options: dict) -> ScoreConfig:
-    return ScoreConfig(**studio.own_models | _given(options))
+    given = _given(options)
+    only_groups = "group" in given and not given.keys() & {"policy", "mas"}
+    return ScoreConfig(**({"policy": None, "mas": None} if only_groups else studio.own_models) | given)
 
 
 def _train_config(studio: Studio, policy: str | None, preset: str, overrides: dict[str, str]) -> TrainConfig:

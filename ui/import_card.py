@@ -60,35 +60,47 @@ def build_import_card(studio: Studio) -> Card:
                 for field in FIELDS
             ]  # fmt: skip
         strip = build_run_strip(studio)
-    form = [path, format_, images, *choices]
+    # What was mapped by hand is true of one source alone: this one. The fields are emptied when another is named, but
+    # who is quick sends them before that.
+    mapped = gr.State("")
+    form = [path, format_, images, mapped, *choices]
 
-    def read(path: str, format_: str, images: str, *values: Any) -> dict:
+    def read(path: str, format_: str, images: str, mapped: str, *values: Any) -> dict:
         *columns, strict = values
-        return {**_source(path, format_, images, columns), "strict": bool(strict)}
+        return {**_source(path, format_, images, _of_this(mapped, path, format_, columns)), "strict": bool(strict)}
 
-    def on_preview(path: str, format_: str, images: str, *columns: str | None) -> list:
+    def on_preview(path: str, format_: str, images: str, mapped: str, *columns: str | None) -> list:
+        columns = _of_this(mapped, path, format_, columns)
         try:
             shown = studio.preview_import(**_source(path, format_, images, columns))
         except M3poError as error:  # chosen without rejected, perhaps: what was chosen so far stays
-            return [draw_notice(str(error)), *[gr.skip()] * (len(FIELDS) + 1)]
+            return [draw_notice(str(error)), *[gr.skip()] * (len(FIELDS) + 2)]
         except Exception as error:
             log.exception("preview")
             notice = draw_notice(f"Unexpected {type(error).__name__}: {error}; the log has the details.")
-            return [notice, *[gr.skip()] * (len(FIELDS) + 1)]
+            return [notice, *[gr.skip()] * (len(FIELDS) + 2)]
         by_hand = shown["format"] == "mapping"
         box = gr.update(visible=True, open=True) if by_hand else gr.update(visible=True)
-        return [draw_preview(shown), box, *_columns_of(shown, columns)]
+        return [draw_preview(shown), box, _key(path, format_), *_columns_of(shown, columns)]
 
     def on_other_source() -> list:
-        return ["", gr.update(visible=False), *_no_columns()]
+        return ["", gr.update(visible=False), "", *_no_columns()]
 
-    outputs = [preview, columns_box, *choices]
+    outputs = [preview, columns_box, mapped, *choices]
     for trigger in (preview_btn.click, path.submit, images.submit, *(choice.input for choice in choices)):
         trigger(on_preview, form, outputs, **QUIET)
-    # What was mapped by hand is true of one source alone.
     for trigger in (path.change, format_.change):
         trigger(on_other_source, None, outputs, trigger_mode="always_last", **QUIET)
     return Card(button=button, strip=strip, form=[*form, strict], read=read)
+
+
+def _key(path: str, format_: str) -> str:
+    return f"{format_}:{path.strip()}"
+
+
+def _of_this(mapped: str, path: str, format_: str, columns: Any) -> Any:
+    """The columns that were chosen, where they were chosen for this source."""
+    return columns if mapped == _key(path, format_) else [None] * len(columns)
 
 
 def _source(path: str, format_: str, images: str, columns: Any) -> dict:

@@ -5,10 +5,10 @@
                       "result": [{"type": "pairwise", "from_name", "to_name", "value": {"selected": "left"}}, ...]}]}
 
 Read: `pairwise`, `ranker`, `choices` and `rating` results (label_studio_sdk, control_tags), each annotator's vote a
-decision with its time and seconds; a cancelled annotation is a skip. A task that a workspace wrote finds its own
-instruction again by `m3po_source` and `m3po_id`, and `m3po_content` tells it from another workspace's. Written: every
-answer, and the votes that stand as choices named `verdict`, `chosen` and `rejected` (answer numbers), for the
-labelling config in CONFIG.
+decision with its time and seconds; a cancelled annotation is a skip, and none where somebody else voted. A task that a
+workspace wrote finds its own instruction again by `m3po_source` and `m3po_id`, and `m3po_content` tells it from another
+workspace's. Written: every answer, and the votes that stand as choices named `verdict`, `chosen` and `rejected` (answer
+numbers), for the labelling config in CONFIG.
 """
 
 from __future__ import annotations
@@ -54,6 +54,11 @@ def parse(record: dict, source: str) -> Fields:
     annotations = record.get("annotations") or []
     if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
         raise BadInputError("annotations must be a list of objects; export the project as JSON, not as JSON-MIN")
+    voted = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
+    if (
+        voted and "m3po_id" not in data
+    ):  # elsewhere a skip is no word against a vote; our own tasks come back as they went
+        annotations = voted
     results = [list(_results(annotation)) for annotation in annotations]
     named = [name for found in results for item in found for name in str(item.get("to_name", "")).split(",")]
     answers = find_answers(data, [name.strip() for name in named])

@@ -68,7 +68,9 @@ def parse_mapped(record: dict, mapping: Mapping[str, str]) -> Fields:
             raise BadInputError(f"it has no instruction: its column {mapping['instruction']!r:.80} is empty; fill it")
         fields["instruction"] = values["instruction"]
     if "image" in mapping:
-        fields["images"] = [] if values["image"] is None else as_images(values["image"], mapping["image"])
+        fields["images"] = [] if values["image"] in (None, "") else as_images(values["image"], mapping["image"])
+        if not fields["images"]:
+            fields["warnings"] = [f"Rows whose column {mapping['image']!r:.80} is empty go in without an image."]
     if values.get("objects") is not None:
         fields["objects"] = _as_list(values["objects"])
     if "chosen" in mapping:
@@ -96,6 +98,14 @@ def pick(record: object, column: str) -> object:
     else:
         value = record.get(head) if isinstance(record, dict) else None
     return pick(value, rest) if rest and value is not None else None if rest else value
+
+
+def check_columns(mapping: Mapping[str, str], records: list[dict]) -> None:
+    """Raise UsageError for a column that none of the records has, by its name or by the beginning of its path."""
+    for field, column in mapping.items():
+        if records and not any(column in record or column.partition(".")[0] in record for record in records):
+            there = ", ".join(columns_of(records))[:300]
+            raise UsageError(f"{field}={column:.80}: the file has no such column; it has {there}.")
 
 
 def columns_of(records: Iterable[dict]) -> list[str]:

@@ -8,12 +8,14 @@ row that a format has no place for raises CannotHoldError: it is left out, count
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from m3po.errors import CannotHoldError
 from m3po.formats.rows import PLACEHOLDER
 from m3po.formats.trl import pair_texts
 
+_YES_OR_NO = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
 Images = list  # of paths as text, or of {"bytes", "path"} structs
 POPE_WAYS = {"exist_random": "random", "exist_popular": "popular", "exist_partner_absent": "adversarial"}
 
@@ -112,13 +114,13 @@ def to_vlfeedback(row: Mapping, images: Images) -> dict:
 
 def to_pope(row: Mapping, images: Images) -> dict:
     """Truth of yes/no questions, from the splits that are measured on."""
-    label = (row.get("answer") or "").strip().lower()
+    label = _YES_OR_NO.match(row.get("answer") or "")
     _refuse(row, "system", "turns")
-    if label not in ("yes", "no"):
+    if not label:
         raise CannotHoldError("a question that yes or no does not answer")
     if len(images) != 1:
         raise CannotHoldError("no or several images")
-    record = {"question_id": row["id"], "image": images[0], "text": row["instruction"], "label": label}
+    record = {"question_id": row["id"], "image": images[0], "text": row["instruction"], "label": label[1].lower()}
     record["split"] = row["split"]
     way = POPE_WAYS.get(row.get("category") or "")
     return record | ({"category": way} if way else {})

@@ -18,7 +18,7 @@ from m3po.formats import argilla, imagefolder, label_studio, llava, m3po, pairs,
 from m3po.formats.blocks import Plain, RowBlock, read_blocks
 from m3po.formats.containers import Container, open_container
 from m3po.formats.lines import type_name
-from m3po.formats.mapping import check_mapping, columns_of, guess_mapping, parse_mapped
+from m3po.formats.mapping import check_columns, check_mapping, columns_of, guess_mapping, parse_mapped
 from m3po.formats.pictures import KeepImage, Pictures
 from m3po.formats.rows import Fields, RowChecker, read_rows
 from m3po.images import ImageInfo
@@ -167,6 +167,8 @@ def open_source(source: Path | str, format: str = "auto", mapping: Mapping[str, 
     name = format
     if format == "auto":
         name = _detect(container, source, by_hand=bool(wanted))
+    if wanted:
+        check_columns(wanted, first_records(container, LOOK_AT))
     if name != "mapping":
         return Source(container, name, wanted)
     records = first_records(container)

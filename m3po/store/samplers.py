@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from m3po.remote_spec import parse_remote
-from m3po.store.candidates import active_scorer
 from m3po.store.connection import Connection, rows
 from m3po.store.instructions import Images, prompts
 

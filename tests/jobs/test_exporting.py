@@ -305,3 +305,26 @@ def test_forbidding_remote_calls_counts_at_once(studio, tmp_path, hub):
         studio.start_export(tmp_path / "out", push="me/pairs")
     with pytest.raises(UsageError, match="remote = false"):
         studio.start_import("hub:me/pairs")
+
+
+def test_a_suffix_of_another_format_is_refused(studio, tmp_path):
+    with pytest.raises(UsageError, match=r"trl is written as \.parquet: name pairs\.parquet, or a folder"):
+        studio.export(tmp_path / "pairs.csv", format="trl")
+
+
+def test_truth_in_sentences_goes_to_pope(studio, tmp_path):
+    image = make_images(tmp_path / "images", 1)[0].name
+    answers = {"a": "No, there is no bird.", "b": "Yes, it is.", "c": "Nobody knows."}
+    rows = [
+        {"id": id, "image": f"images/{image}", "instruction": f"Is it {id}?", "split": "train", "answer": answer}
+        for id, answer in answers.items()
+    ]
+    (tmp_path / "truth.jsonl").write_text("".join(json.dumps(row | {"split": "heldout"}) + "\n" for row in rows))
+    other = Studio.open(Studio.create(tmp_path / "other"))
+    try:
+        other.import_source(tmp_path / "truth.jsonl")
+        result = other.export(tmp_path / "pope.jsonl", format="pope")
+    finally:
+        other.close()
+    found = [json.loads(line) for line in (tmp_path / "pope.jsonl").read_text().splitlines()]
+    assert [row["label"] for row in found] == ["no", "yes"] and sum(result["left_out"].values()) == 1

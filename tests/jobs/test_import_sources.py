@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from PIL import Image
 
 from m3po.errors import BadInputError, UsageError
 from m3po.formats import hub
+from m3po.formats.registry import open_source
 from m3po.jobs import importing
 from m3po.settings import WorkspaceConfig
 from m3po.store.workspace import Workspace, create_workspace
@@ -93,3 +95,10 @@ def test_columns_by_hand_and_a_folder_of_images(workspace: Workspace, tmp_path: 
     config = {"source": str(path), "format": "auto", "split": "tune", "strict": True, "mapping": {"image": "my bild"}}
     words = importing.command_line(tmp_path, {**config, "images": None})
     assert words.endswith(f"{path} --split tune --map 'image=my bild' --strict")
+
+
+def test_a_column_that_is_not_there_is_refused_once_with_those_that_are(tmp_path):
+    rows = [{"frage": f"What is {n}?", "foto": "a.png"} for n in range(3)]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UsageError, match="instruction=frag: the file has no such column; it has frage, foto"):
+        open_source(tmp_path / "odd.jsonl", mapping={"instruction": "frag", "image": "foto"})
