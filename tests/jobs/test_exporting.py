@@ -42,7 +42,9 @@ def studio(tmp_path):
 
 
 def wait(studio, run):
+    deadline = time.monotonic() + 30
     while studio.run(run.id).active:
+        assert time.monotonic() < deadline, studio.run(run.id)
         time.sleep(0.02)
     return studio.run(run.id)
 
