@@ -118,7 +118,7 @@ class Studio:
     ) -> Run:
         """Import in the background; refused rows and their reasons are in the run's result."""
         importing.check_options(format, split)
-        place = importing.locate(self.workspace, source)
+        place = importing.locate(self.workspace, source, strict=strict)
         if isinstance(place, Path) and not place.exists():
             raise BadInputError(f"{source} does not exist: correct the path.")
         folder = importing.image_folder(images)

@@ -55,9 +55,8 @@ def parse(record: dict, source: str) -> Fields:
     if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
         raise BadInputError("annotations must be a list of objects; export the project as JSON, not as JSON-MIN")
     voted = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
-    if (
-        voted and "m3po_id" not in data
-    ):  # elsewhere a skip is no word against a vote; our own tasks come back as they went
+    # Elsewhere a skip is no word against a vote; our own tasks come back as they went.
+    if voted and "m3po_id" not in data:
         annotations = voted
     results = [list(_results(annotation)) for annotation in annotations]
     named = [name for found in results for item in found for name in str(item.get("to_name", "")).split(",")]

@@ -51,7 +51,7 @@ def import_source(
     `refused_path`: where every refused row is written, however many. Raises BadInputError for a file that is unusable
     as a whole, and, when strict, for its first bad row.
     """
-    path = locate(workspace, source)
+    path = locate(workspace, source, strict=strict)
     check_options(format, split)
     options = {"format": format, "mapping": mapping, "images": image_folder(images)}
     refused = Refused(refused_path)
@@ -140,10 +140,15 @@ def count_rows(source: str) -> int:
         return sum(data.count(b"\n") for data in iter(lambda: file.read(1 << 20), b""))
 
 
-def locate(workspace: Workspace, source: Path | str) -> Path | HubSource:
-    """An absolute path, or a data set of the hub. Raises UsageError for the latter where remote calls are forbidden."""
+def locate(workspace: Workspace, source: Path | str, *, strict: bool = False) -> Path | HubSource:
+    """An absolute path, or a data set of the hub. Raises UsageError for the latter where remote calls are forbidden,
+    and for a strict import, whose one transaction would wait for the network while others wait for it."""
     named = parse_hub(source)
     if named is not None:
+        if strict:
+            raise UsageError(
+                f"--strict does not go with {named}: download it and name the file, or leave --strict out."
+            )
         check_remote(workspace.read_config(), f"Reading {named}")
         return named
     return Path(source).expanduser().resolve()

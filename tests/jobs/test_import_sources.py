@@ -71,6 +71,8 @@ def test_the_hub_and_a_workspace_that_forbids_it(workspace: Workspace, tmp_path:
     assert importing.import_source(workspace, "hf://owner/name:train").already_there == 3
 
     monkeypatch.setattr(hub, "filesystem", lambda: pytest.fail("the hub was asked"))
+    with pytest.raises(UsageError, match="--strict does not go with hub:owner/name"):
+        importing.import_source(workspace, "hub:owner/name:train", strict=True)
     closed = Workspace(create_workspace(tmp_path / "closed", WorkspaceConfig(remote=False)))
     try:
         for source in ("hub:owner/name", "hf://owner/name:train"):
