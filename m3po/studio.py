@@ -192,7 +192,7 @@ class Studio:
         info = self.db.read(lambda con: selections.selection_info(con, selections.latest_selection(con)))
         if info is None:
             return SelectConfig()
-        return SelectConfig(**{field.name: info[field.name] for field in dataclasses.fields(SelectConfig)})
+        return SelectConfig.of_run(info)
 
     def scorers(self) -> list[dict]:
         """The MAS scorers that there are: `id, name, range_low, range_high, candidates` (scored), `active`."""

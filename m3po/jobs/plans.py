@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from m3po.errors import JobError
 from m3po.jobs.pilot import build_report
-from m3po.jobs.scorings import SCORE_FIELDS, check_score, logp_fingerprint
+from m3po.jobs.scorings import check_score, logp_fingerprint
 from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
 from m3po.selection import RULES, Scored
@@ -46,7 +46,7 @@ def prepare(workspace: Workspace, run: Run) -> Prepared:
 
 
 def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
-    config = SampleConfig(**run.config)
+    config = SampleConfig.of_run(run.config)
     fingerprint, identity = identify(config)
 
     def read(con: Connection) -> tuple[int, pa.Table]:
@@ -82,7 +82,7 @@ def identify(config: SampleConfig) -> tuple[str, dict]:
 
 
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
-    config = ScoreConfig(**{k: v for k, v in run.config.items() if k in SCORE_FIELDS})
+    config = ScoreConfig.of_run(run.config)
     check_score(workspace, config)
     if config.group:
         return _prepare_grouping(workspace, config)
@@ -163,7 +163,7 @@ def _part_id(con: Connection, part: ScorerPart, known: dict[str, str]) -> int:
 
 
 def _prepare_select(workspace: Workspace, run: Run) -> Prepared:
-    return select(workspace, SelectConfig(**run.config))
+    return select(workspace, SelectConfig.of_run(run.config))
 
 
 def select(workspace: Workspace, config: SelectConfig) -> dict:
@@ -185,10 +185,10 @@ def select(workspace: Workspace, config: SelectConfig) -> dict:
 
 def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     """What the pilot that `run` belongs to found: a report, no selection."""
-    config = SampleConfig(**run.config["sample"])
-    select_config = SelectConfig(**run.config["select"])
+    config = SampleConfig.of_run(run.config["sample"])
+    select_config = SelectConfig.of_run(run.config["select"])
     fingerprint, identity = identify(config)
-    score = ScoreConfig(**stored) if (stored := run.config.get("score")) else None
+    score = ScoreConfig.of_run(stored) if (stored := run.config.get("score")) else None
     known = _fingerprints(score) if score else {}
 
     def read(con: Connection) -> tuple[dict[int, list[dict]], list[Run], int]:
@@ -205,7 +205,7 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     found, past, total = workspace.db.write(read)
     # A pilot that was run before has its answers and samples nothing: its cost was measured then. The newest first.
     timed = (each for each in past if (each.result or {}).get("seconds_each"))
-    same = (each for each in timed if identify(SampleConfig(**each.config)) == (fingerprint, identity))
+    same = (each for each in timed if identify(SampleConfig.of_run(each.config)) == (fingerprint, identity))
     measured = next(same, None)
     names = ("mas", "logp_sum", "n_tokens", "truncated")
     answers = [
@@ -216,16 +216,13 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
 
 
 def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:
-    config = EvaluateConfig(**{k: v for k, v in run.config.items() if k in EVALUATE_FIELDS})
+    config = EvaluateConfig.of_run(run.config)
     table = workspace.db.read(lambda con: instructions.heldout_rows(con, config.split, workspace.images))
     if not table.num_rows:
         raise JobError(
             f"The {config.split} split is empty: import rows with split = {config.split!r} to measure before and after."
         )
     return dataclasses.asdict(config), table
-
-
-EVALUATE_FIELDS = {field.name for field in dataclasses.fields(EvaluateConfig)}
 
 
 def _prepare_train(workspace: Workspace, run: Run) -> Prepared:

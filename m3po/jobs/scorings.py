@@ -14,8 +14,6 @@ from m3po.store import candidates, runs, scorers
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 
-SCORE_FIELDS = {field.name for field in dataclasses.fields(ScoreConfig)}
-
 
 def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
     """The runs that a scoring takes, in order: each has one scorer, and a judge, which is large, no policy beside it.
@@ -74,7 +72,7 @@ def active_policy(con: Connection) -> dict:
     if info is None:
         return {}
     for run in runs.read_runs(con, ("score",), limit=1000):
-        config = ScoreConfig(**{key: value for key, value in run.config.items() if key in SCORE_FIELDS})
+        config = ScoreConfig.of_run(run.config)
         if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
             return weights_of(config)
     return {"policy": info["name"]}
@@ -106,6 +104,6 @@ def scorings_of_edit(con: Connection, own: WorkspaceConfig) -> list[ScoreConfig]
     if not score or not score.mas or not judges_of(score) or run_id is None:
         return [score] if score else []
     run = runs.read_run(con, run_id)
-    options = ScoreConfig(**{k: v for k, v in run.config.items() if k in SCORE_FIELDS}).model_options() if run else {}
+    options = ScoreConfig.of_run(run.config).model_options() if run else {}
     logp = [dataclasses.replace(score, mas=None)] if score.policy else []
     return [*logp, ScoreConfig(policy=None, mas=score.mas, **options)]
