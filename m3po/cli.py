@@ -29,11 +29,11 @@ from m3po.formats.hub import parse_hub
 from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
 from m3po.formats.writers import IMAGE_WAYS, WRITERS
-from m3po.jobs.pilot import write_table
+from m3po.jobs.pilot import PILOT_K, write_table
 from m3po.jobs.previewing import draw_preview
 from m3po.jobs.worker import sentence_for
 from m3po.scorer_spec import map_folders, map_grouper
-from m3po.settings import ModelOptions, SelectConfig, WorkspaceConfig
+from m3po.settings import RULES, ModelOptions, SampleConfig, SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.training.presets import parse_overrides
@@ -167,7 +167,10 @@ def sample(
     model: dict,
     policy: Policy = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter")] = "",
-    k: Annotated[int, typer.Option(help="answers an instruction; another K is another sampler")] = 8,
+    k: Annotated[
+        int | None,
+        typer.Option(help="answers an instruction; another K is another sampler", show_default=str(SampleConfig.k)),
+    ] = None,
     temperature: float = 1.0,
     top_p: float = 1.0,
     max_new_tokens: int = 128,
@@ -181,6 +184,10 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Sample K candidate answers for every instruction of the train split."""
+    if pilot and k not in (None, PILOT_K):
+        raise UsageError(
+            f"A pilot samples {PILOT_K} answers an instruction and tells the yield at each K: leave out --k."
+        )
     with connect(workspace) as client:
         options = {"policy": _model(policy), "adapter": _model(adapter), "k": k, "temperature": temperature}
         options |= {"top_p": top_p, "max_new_tokens": max_new_tokens, "limit": limit, "seed": seed}
@@ -238,7 +245,7 @@ def scorers(
 @app.command()
 def select(
     workspace: Workspace,
-    rule: Annotated[str, typer.Option(help="m3po, rm_dpo, vanilla_dpo, confident or mean_2sd")] = "m3po",
+    rule: Annotated[str, typer.Option(help=", ".join(RULES))] = "m3po",
     weight_chosen: float = SelectConfig.weight_chosen,
     weight_rejected: float = SelectConfig.weight_rejected,
     delta: Annotated[float, typer.Option(help="least gap of normalised MAS")] = SelectConfig.delta,

@@ -26,7 +26,7 @@ KINDS = {
     "column": "the name of a rating from the imported file",
 }
 JUDGES = ("vqa", "claims")
-REMOTE = ("remote", "remote-rating")
+REMOTE_KINDS = ("remote", "remote-rating")
 _ADAPTER = ",adapter="
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z-]*):(.*)", re.DOTALL)
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
@@ -126,7 +126,7 @@ def _parse_part(text: str) -> ScorerPart:
             raise UsageError(f"{text!r} names no adapter: write the folder after adapter=, or leave it out.")
     if not model:
         raise UsageError(f"{text!r} names no model: write {kind}: and then {KINDS[kind]}." if kind else _UNNAMED)
-    if kind in REMOTE:
+    if kind in REMOTE_KINDS:
         parse_remote(f"{kind}:{model}", f"{kind}:")
     return ScorerPart(kind, model, adapter)
 
@@ -139,7 +139,7 @@ def map_folders(text: str, change: Callable[[str], str]) -> str:
     spec = parse_scorer(text)
 
     def mapped(part: ScorerPart) -> ScorerPart:
-        if part.kind in REMOTE or part.kind == "column":
+        if part.kind in REMOTE_KINDS or part.kind == "column":
             return part
         return replace(part, model=change(part.model), adapter=change(part.adapter) if part.adapter else None)
 

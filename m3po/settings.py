@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from m3po.errors import UsageError, WorkspaceError
 from m3po.remote_spec import REMOTE, check_address, names_remote, parse_remote
@@ -42,8 +43,18 @@ def _check_numbers(config: object) -> None:
             object.__setattr__(config, field.name, int(value) if field.type == "int" else float(value))
 
 
+class Stored:
+    """A config that a run keeps as plain values."""
+
+    @classmethod
+    def of_run(cls, values: Mapping[str, object]) -> Self:
+        """The config in a run's values; what else is there (what was frozen, a later version's) is left out."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(Stored):
     """How a policy is loaded; an empty text or 0 leaves it to the model and the machine."""
 
     dtype: str = "auto"  # bfloat16 on a GPU that has it, else float32
@@ -153,7 +164,7 @@ def weights_of(config: SampleConfig | ScoreConfig) -> dict[str, object]:
 
 
 @dataclass(frozen=True)
-class SelectConfig:
+class SelectConfig(Stored):
     """The pick rule and its weights (see m3po.scoring); `length_ratio` 0 lays no length filter, `delta` 0 no margin."""
 
     rule: str = "m3po"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
-from m3po.jobs import exporting, importing, launches, plans, previewing
+from m3po.jobs import exporting, importing, launches, plans, previewing, scorings
 from m3po.jobs.overview import Overview
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
@@ -133,13 +133,13 @@ class Studio:
 
     def default_score(self, sample: SampleConfig | None = None) -> ScoreConfig:
         """The workspace's own models: both signals where both are named. With `sample` those that go with its answers:
-        see m3po.jobs.plans.scoring_for. Raises UsageError where no model is known."""
+        see m3po.jobs.scorings.scoring_for. Raises UsageError where no model is known."""
         if sample is None:
             return ScoreConfig(**self.own_models)
         return self._scoring_for(sample) or ScoreConfig(policy=None, mas=None)
 
     def _scoring_for(self, sample: SampleConfig) -> ScoreConfig | None:
-        return self.db.read(lambda con: plans.scoring_for(con, self.config, sample))
+        return self.db.read(lambda con: scorings.scoring_for(con, self.config, sample))
 
     @property
     def own_models(self) -> dict[str, str | None]:
@@ -192,7 +192,7 @@ class Studio:
         info = self.db.read(lambda con: selections.selection_info(con, selections.latest_selection(con)))
         if info is None:
             return SelectConfig()
-        return SelectConfig(**{field.name: info[field.name] for field in dataclasses.fields(SelectConfig)})
+        return SelectConfig.of_run(info)
 
     def scorers(self) -> list[dict]:
         """The MAS scorers that there are: `id, name, range_low, range_high, candidates` (scored), `active`."""
@@ -338,7 +338,7 @@ class Studio:
         if any(run.kind == "score" for run in self.db.read(runs.read_active)):
             return
         try:
-            for score in self.db.read(lambda con: plans.scorings_of_edit(con, self.config)):
+            for score in self.db.read(lambda con: scorings.scorings_of_edit(con, self.config)):
                 if names_remote(score.mas) and not self.workspace.read_config().remote:
                     if not score.policy:
                         continue

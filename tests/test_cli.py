@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from workspaces import make_images, make_workspace
 
 from m3po.bridge import Listener
-from m3po.cli import follow, main
+from m3po.cli import app, follow, main
+from m3po.settings import RULES
 from m3po.studio import Studio
 from m3po.training.presets import build_train_config, train_command
 
@@ -55,6 +57,19 @@ def source(tmp_path):
     make_images(tmp_path / "source", 3)
     rows = [{"file_name": f"{i}.png", "instruction": "What is it?", "split": "train"} for i in range(3)]
     return write_metadata(tmp_path / "source", [*rows, {"file_name": "gone.png", "instruction": "And this?"}])
+
+
+def test_a_pilot_has_its_own_k(tmp_path, here):
+    path = Studio.create(tmp_path / "ws")
+    err = here("sample", path, "--policy", "./nowhere", "--pilot", 5, "--k", 4, code=2)
+    assert "samples 16 answers" in err and "leave out --k" in err
+    for k in ([], ["--k", 16]):
+        assert "nowhere does not exist" in here("sample", path, "--policy", "./nowhere", "--pilot", 5, *k, code=1)
+
+
+def test_the_help_of_select_names_every_rule():
+    parameters = {p.name: p for p in get_command(app).commands["select"].params}
+    assert parameters["rule"].help.split(", ") == list(RULES)
 
 
 def test_import_with_a_preview_and_columns_by_hand(tmp_path, source):

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3po.errors import UsageError, WorkspaceError
-from m3po.scorer_spec import KINDS, REMOTE, ScorerPart, ScorerSpec, map_folders, parse_scorer, short_name
+from m3po.scorer_spec import KINDS, REMOTE_KINDS, ScorerPart, ScorerSpec, map_folders, parse_scorer, short_name
 from m3po.settings import ScoreConfig, read_workspace_config
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = st.from_regex(r"[A-Za-z0-9_./][A-Za-z0-9_./-]{0,30}", fullmatch=True)
 PARTS = st.builds(
-    lambda kind, model, url: ScorerPart(kind, f"{model}@http://{url}" if kind in REMOTE else model),
+    lambda kind, model, url: ScorerPart(kind, f"{model}@http://{url}" if kind in REMOTE_KINDS else model),
     st.sampled_from(["", *KINDS]),
     MODELS,
     st.from_regex(r"[a-z][a-z0-9]{0,8}(\.[a-z]{2,3})?(:[1-9][0-9]{0,3})?(/[a-z0-9]{1,5}){0,2}", fullmatch=True),

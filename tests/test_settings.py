@@ -55,3 +55,9 @@ def test_the_same_value_from_page_and_command_line_is_one_identity():
     assert json.dumps(dataclasses.asdict(page)) == json.dumps(dataclasses.asdict(line))
     page, line = SelectConfig(length_ratio=3, delta=0, seed=1.0), SelectConfig(length_ratio=3.0, delta=0.0, seed=1)
     assert json.dumps(dataclasses.asdict(page)) == json.dumps(dataclasses.asdict(line))
+
+
+def test_a_run_of_a_later_version_is_read():
+    values = {"policy": "p", "k": 4, "sampler": 3, "of_a_later_version": True}
+    assert SampleConfig.of_run(values) == SampleConfig(policy="p", k=4)
+    assert SelectConfig.of_run({"delta": 0.2, "new": 1}) == SelectConfig(delta=0.2)

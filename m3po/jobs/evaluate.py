@@ -20,7 +20,7 @@ from m3po.settings import EvaluateConfig
 
 
 def run(job: Worker) -> dict:
-    config = EvaluateConfig(**job.config)
+    config = EvaluateConfig.of_run(job.config)
     rows = job.read_input()
     # CHAIR looks for the objects of the whole split: which words count must not depend on the limit.
     vocabulary = sorted({name for row in rows for name in row["objects"] or ()})

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from m3po.jobs import plans
+from m3po.jobs import plans, scorings
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
 from m3po.models import memory
@@ -136,7 +136,7 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
 def launch_steps(workspace: Workspace, runner: JobRunner, steps: Sequence[Step], **links: int | None) -> list[int]:
     """Queue runs, one after another, when all of them can be; a scoring may take several. Returns their ids.
 
-    Raises what plans.check_score does, or UsageError, with nothing queued.
+    Raises what scorings.check_score does, or UsageError, with nothing queued.
     """
     _check_steps(workspace, steps)
     run_ids = workspace.db.write(lambda con: _queue_steps(workspace, runner, con, steps, **links))
@@ -147,7 +147,7 @@ def launch_steps(workspace: Workspace, runner: JobRunner, steps: Sequence[Step],
 def _check_steps(workspace: Workspace, steps: Sequence[Step]) -> None:
     for kind, config in steps:
         if kind == "score":
-            plans.check_score(workspace, config)
+            scorings.check_score(workspace, config)
         check_specs(workspace.read_config(), dataclasses.asdict(config))
 
 
@@ -157,7 +157,7 @@ def _queue_steps(
     chain: list[int] = []
     for kind, config in steps:
         command = plans.command_line(kind, workspace, config)
-        for each in plans.score_steps(config) if kind == "score" else [config]:
+        for each in scorings.score_steps(config) if kind == "score" else [config]:
             after = {"after": chain[-1]} if chain else {}
             chain.append(runner.queue(con, kind, dataclasses.asdict(each), command, **(links | after)))
     return chain
@@ -171,8 +171,8 @@ def launch_pilot(
     Its scorers are shown only where none of their kind is. Raises as launch_steps does.
     """
     sample = dataclasses.replace(sample, pilot=sample.pilot or DEFAULT_PILOT, k=PILOT_K, limit=0)
-    scorings = workspace.db.read(lambda con: _score_unseen(con, score)) if score else []
-    steps = [("sample", sample), *(("score", scoring) for scoring in scorings)]
+    unseen = workspace.db.read(lambda con: _score_unseen(con, score)) if score else []
+    steps = [("sample", sample), *(("score", scoring) for scoring in unseen)]
     _check_steps(workspace, steps)
     report = {"sample": dataclasses.asdict(sample), "select": dataclasses.asdict(select)}
     report["score"] = dataclasses.asdict(score) if score else None
@@ -192,7 +192,7 @@ def _score_unseen(con: Connection, score: ScoreConfig) -> list[ScoreConfig]:
     first = {kind: candidates.active_scorer(con, kind) is None for kind in ("logp", "mas")}
     logp = dataclasses.replace(score, mas=None, group=None, activate=first["logp"]) if score.policy else None
     weightless = {"policy": None, "adapter": None, "group": None}
-    mas = plans.only_useful(dataclasses.replace(score, **weightless, activate=first["mas"])) if score.mas else None
+    mas = scorings.only_useful(dataclasses.replace(score, **weightless, activate=first["mas"])) if score.mas else None
     if logp and mas and logp.activate == mas.activate:
         return [dataclasses.replace(logp, mas=score.mas)]
     return [scoring for scoring in (logp, mas) if scoring]

@@ -9,23 +9,19 @@ import shlex
 
 import pyarrow as pa
 
-from m3po.errors import JobError, UsageError
+from m3po.errors import JobError
 from m3po.jobs.pilot import build_report
-from m3po.models.fingerprint import grouper_fingerprint, loaded_fingerprint, model_fingerprint, scorer_fingerprint
-from m3po.models.preflight import judges_of
-from m3po.remote_spec import parse_remote
+from m3po.jobs.scorings import check_score, logp_fingerprint
+from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
 from m3po.selection import RULES, Scored
 from m3po.settings import (
     EvaluateConfig,
-    ModelOptions,
     SampleConfig,
     ScoreConfig,
     SelectConfig,
     TrainConfig,
-    WorkspaceConfig,
     check_specs,
-    weights_of,
 )
 from m3po.store import candidates, decisions, groups, instructions, runs, samplers, scorers, selections
 from m3po.store.connection import Connection
@@ -41,7 +37,6 @@ _NOT_THE_SAMPLER = ("policy", *_HOW_FAST)  # the policy is known by its fingerpr
 # Those that have always been its identity. Later ones are named where they are set: what an older workspace sampled
 # stays the same sampler.
 _FIRST_IDENTITY = ("adapter", "k", "temperature", "top_p", "max_new_tokens", "seed")
-SCORE_FIELDS = {field.name for field in dataclasses.fields(ScoreConfig)}
 
 
 def prepare(workspace: Workspace, run: Run) -> Prepared:
@@ -51,7 +46,7 @@ def prepare(workspace: Workspace, run: Run) -> Prepared:
 
 
 def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
-    config = SampleConfig(**run.config)
+    config = SampleConfig.of_run(run.config)
     fingerprint, identity = identify(config)
 
     def read(con: Connection) -> tuple[int, pa.Table]:
@@ -76,49 +71,6 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
     return {**dataclasses.asdict(config), "sampler": sampler, "fingerprint": fingerprint}, table
 
 
-def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
-    """The runs that a scoring takes, in order: each has one scorer, and a judge, which is large, no policy beside it.
-
-    The parts of a mean are scored one by one, each stored as a scorer of its own, then the mean; answers are grouped
-    at the end.
-    """
-    if config.group:
-        grouping = [only_useful(dataclasses.replace(config, policy=None, adapter=None, mas=None))]
-        scored = dataclasses.replace(config, group=None) if config.policy or config.mas else None
-        return [*(score_steps(scored) if scored else []), *grouping]
-    if not config.mas:
-        return [config]
-    spec = parse_scorer(config.mas)
-    alone = spec.is_mean or spec.parts[0].kind not in ("", "clip", "siglip")
-    steps = [dataclasses.replace(config, mas=None)] if alone and config.policy else []
-    only_mas = dataclasses.replace(config, policy=None, adapter=None) if alone else config
-    if spec.is_mean:
-        steps += [only_useful(dataclasses.replace(only_mas, mas=part.text, activate=False)) for part in spec.parts]
-    return [*steps, only_useful(dataclasses.replace(only_mas, mas=spec.text))]
-
-
-def only_useful(config: ScoreConfig) -> ScoreConfig:
-    """Without model options where no model takes them: a policy and a judge do."""
-    return (
-        config if config.policy or judges_of(config) else dataclasses.replace(config, **ModelOptions().model_options())
-    )
-
-
-def check_score(workspace: Workspace, config: ScoreConfig) -> None:
-    """Refuse before anything is queued what cannot be scored: a remote judge where the workspace forbids it
-    (UsageError), model options for what takes none (UsageError), a rating that no file brought (BadInputError)."""
-    check_specs(workspace.read_config(), {"mas": config.mas})
-    useful = only_useful(config).model_options()
-    if idle := [name for name, value in config.model_options().items() if value != useful[name]]:
-        raise UsageError(
-            f"{idle[0]} is for a policy or a judge (vqa:, claims:), and {config.mas or config.group} is neither: "
-            "leave it out."
-        )
-    for part in parse_scorer(config.mas).parts if config.mas else ():
-        if part.kind == "column":
-            workspace.db.read(lambda con, name=part.model: scorers.check_rating(con, name))
-
-
 def identify(config: SampleConfig) -> tuple[str, dict]:
     """What makes a sampler the same one: the fingerprint of its weights, and its settings."""
     identity = {}
@@ -129,59 +81,8 @@ def identify(config: SampleConfig) -> tuple[str, dict]:
     return model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code), identity
 
 
-def logp_fingerprint(config: ScoreConfig) -> str:
-    """What gives the log-probs: the weights, and the options under which they say something else."""
-    return loaded_fingerprint(config.policy, config.adapter, config)
-
-
-def active_policy(con: Connection) -> dict:
-    """`policy`, `adapter` and model options that gave the log-probs which are shown; empty when none are.
-
-    They are those of the newest score run with that fingerprint, so that what is scored later is scored alike.
-    """
-    info = candidates.scorer_info(con, candidates.active_scorer(con, "logp"))
-    if info is None:
-        return {}
-    for run in runs.read_runs(con, ("score",), limit=1000):
-        config = ScoreConfig(**{key: value for key, value in run.config.items() if key in SCORE_FIELDS})
-        if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
-            return weights_of(config)
-    return {"policy": info["name"]}
-
-
-def scoring_for(con: Connection, own: WorkspaceConfig, sample: SampleConfig | None = None) -> ScoreConfig | None:
-    """Both signals as far as models for them are known, `own` being the workspace's; None where none is.
-
-    Answers of `sample` get their log-probs by the weights that gave them, those of a server by the workspace's own
-    policy, else by the one that is shown. An answer without a sampler, a human's, is scored as those beside it are.
-    """
-    shown = candidates.scorer_info(con, candidates.active_scorer(con, "mas"))
-    mas = [own.mas, shown and shown["name"]]
-    at_hand = {"policy": own.policy} if own.policy and not parse_remote(own.policy) else {}
-    if sample is None:
-        weights, mas = active_policy(con) or at_hand, mas[::-1]
-    elif parse_remote(sample.policy):
-        weights = at_hand or active_policy(con)
-    else:
-        weights = weights_of(sample)
-    named = {"policy": None, **weights, "mas": mas[0] or mas[1]}
-    return ScoreConfig(**named) if named["policy"] or named["mas"] else None
-
-
-def scorings_of_edit(con: Connection, own: WorkspaceConfig) -> list[ScoreConfig]:
-    """What scores a human's answer as those beside it are; a judge has its own model options, not the policy's."""
-    score = scoring_for(con, own)
-    run_id = scorers.last_run(con, candidates.active_scorer(con, "mas"))
-    if not score or not score.mas or not judges_of(score) or run_id is None:
-        return [score] if score else []
-    run = runs.read_run(con, run_id)
-    options = ScoreConfig(**{k: v for k, v in run.config.items() if k in SCORE_FIELDS}).model_options() if run else {}
-    logp = [dataclasses.replace(score, mas=None)] if score.policy else []
-    return [*logp, ScoreConfig(policy=None, mas=score.mas, **options)]
-
-
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
-    config = ScoreConfig(**{k: v for k, v in run.config.items() if k in SCORE_FIELDS})
+    config = ScoreConfig.of_run(run.config)
     check_score(workspace, config)
     if config.group:
         return _prepare_grouping(workspace, config)
@@ -262,7 +163,7 @@ def _part_id(con: Connection, part: ScorerPart, known: dict[str, str]) -> int:
 
 
 def _prepare_select(workspace: Workspace, run: Run) -> Prepared:
-    return select(workspace, SelectConfig(**run.config))
+    return select(workspace, SelectConfig.of_run(run.config))
 
 
 def select(workspace: Workspace, config: SelectConfig) -> dict:
@@ -284,10 +185,10 @@ def select(workspace: Workspace, config: SelectConfig) -> dict:
 
 def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     """What the pilot that `run` belongs to found: a report, no selection."""
-    config = SampleConfig(**run.config["sample"])
-    select_config = SelectConfig(**run.config["select"])
+    config = SampleConfig.of_run(run.config["sample"])
+    select_config = SelectConfig.of_run(run.config["select"])
     fingerprint, identity = identify(config)
-    score = ScoreConfig(**stored) if (stored := run.config.get("score")) else None
+    score = ScoreConfig.of_run(stored) if (stored := run.config.get("score")) else None
     known = _fingerprints(score) if score else {}
 
     def read(con: Connection) -> tuple[dict[int, list[dict]], list[Run], int]:
@@ -304,7 +205,7 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     found, past, total = workspace.db.write(read)
     # A pilot that was run before has its answers and samples nothing: its cost was measured then. The newest first.
     timed = (each for each in past if (each.result or {}).get("seconds_each"))
-    same = (each for each in timed if identify(SampleConfig(**each.config)) == (fingerprint, identity))
+    same = (each for each in timed if identify(SampleConfig.of_run(each.config)) == (fingerprint, identity))
     measured = next(same, None)
     names = ("mas", "logp_sum", "n_tokens", "truncated")
     answers = [
@@ -315,16 +216,13 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
 
 
 def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:
-    config = EvaluateConfig(**{k: v for k, v in run.config.items() if k in EVALUATE_FIELDS})
+    config = EvaluateConfig.of_run(run.config)
     table = workspace.db.read(lambda con: instructions.heldout_rows(con, config.split, workspace.images))
     if not table.num_rows:
         raise JobError(
             f"The {config.split} split is empty: import rows with split = {config.split!r} to measure before and after."
         )
     return dataclasses.asdict(config), table
-
-
-EVALUATE_FIELDS = {field.name for field in dataclasses.fields(EvaluateConfig)}
 
 
 def _prepare_train(workspace: Workspace, run: Run) -> Prepared:

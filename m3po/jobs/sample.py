@@ -10,7 +10,6 @@ gives, as far as a remote server keeps to the seed it is given.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import json
 import time
@@ -40,8 +39,7 @@ MIN_PATIENCE = 16  # instructions in a row that a server may fail to answer befo
 
 
 def run(job: Worker) -> dict:
-    known = {field.name for field in dataclasses.fields(SampleConfig)}
-    config = SampleConfig(**{key: value for key, value in job.config.items() if key in known})
+    config = SampleConfig.of_run(job.config)
     rows = job.read_input()
     if config.limit:
         rows = rows[: config.limit]

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 
 def run(job: Worker) -> dict:
-    known = {field.name for field in dataclasses.fields(ScoreConfig)}
-    config = ScoreConfig(**{key: value for key, value in job.config.items() if key in known})
+    config = ScoreConfig.of_run(job.config)
     rows = job.read_input()
     finished = job.finished_keys("instruction_id")
     todo = [row for row in rows if row["instruction_id"] not in finished]

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from m3po.remote_spec import parse_remote
-from m3po.scorer_spec import REMOTE, Grouper, ScorerPart
+from m3po.scorer_spec import REMOTE_KINDS, Grouper, ScorerPart
 from m3po.settings import ModelOptions
 
 DEFAULTS = ModelOptions()
@@ -52,7 +52,7 @@ def scorer_fingerprint(part: ScorerPart, options: ModelOptions = DEFAULTS) -> st
         return model_fingerprint(part.model)
     if part.kind in ("vqa", "claims"):
         return f"{part.kind}:{loaded_fingerprint(part.model, part.adapter, options)}"
-    if part.kind in REMOTE:
+    if part.kind in REMOTE_KINDS:
         from m3po.models.remote_judge import judge_fingerprint  # brings the HTTP client, which few need
 
         return judge_fingerprint(part.text)

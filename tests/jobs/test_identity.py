@@ -10,7 +10,7 @@ import pytest
 import workspaces
 
 from m3po.errors import BadInputError, ModelError, UsageError
-from m3po.jobs import plans
+from m3po.jobs import plans, scorings
 from m3po.models import fingerprint
 from m3po.models.fingerprint import model_fingerprint
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, TrainConfig, weights_of
@@ -93,7 +93,7 @@ def test_an_evaluation_of_an_earlier_version_is_used_again(studio, tiny_policy) 
 
 def test_answers_are_scored_by_the_weights_that_gave_them(studio, tiny_policy, tiny_adapter) -> None:
     sampled = SampleConfig(policy=str(tiny_policy), adapter=str(tiny_adapter), dtype="bfloat16", max_pixels=9)
-    assert plans.logp_fingerprint(studio.default_score(sampled)).startswith(plans.identify(sampled)[0] + "?")
+    assert scorings.logp_fingerprint(studio.default_score(sampled)).startswith(plans.identify(sampled)[0] + "?")
     studio.start_pilot(sampled)
     studio.start_pipeline(sampled)
     studio.start_pilot(SampleConfig(policy="remote:m@http://h/v1"))
@@ -157,7 +157,7 @@ def test_an_edit_is_judged_as_the_answers_beside_it_were(studio, tiny_policy) ->
             [frozen["mas_scorer"], run.id],
         )
         candidates.activate(con, "mas", frozen["mas_scorer"])
-        return plans.scorings_of_edit(con, studio.config)
+        return scorings.scorings_of_edit(con, studio.config)
 
     assert studio.db.write(score) == [ScoreConfig(policy="policy", mas=None), config]
 
@@ -222,8 +222,8 @@ def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, ti
     def score(con) -> dict:
         runs.add_run(con, "score", dataclasses.asdict(config), "")
         runs.add_run(con, "score", dataclasses.asdict(ScoreConfig(policy=str(tiny_policy), mas=None)), "")
-        scorer = candidates.scorer_id(con, "logp", str(tiny_policy), plans.logp_fingerprint(config))
+        scorer = candidates.scorer_id(con, "logp", str(tiny_policy), scorings.logp_fingerprint(config))
         candidates.activate(con, "logp", scorer)
-        return plans.active_policy(con)
+        return scorings.active_policy(con)
 
     assert ScoreConfig(mas=None, **studio.db.write(score)) == config

@@ -153,14 +153,20 @@ def test_a_server_that_fails_everything_is_given_up(tmp_path: Path, monkeypatch:
 
 def test_stopped_between_requests(tmp_path: Path) -> None:
     studio = open_quietly(make(tmp_path, 30))
-    with FakeServer(ANSWERS, seconds=0.05) as server:
+
+    def reply(body: dict, j: int) -> str:
+        if len(server.requests) >= 5:
+            studio.runner.folder(run.id).request_stop()
+        return ANSWERS[j]
+
+    with FakeServer(reply=reply, seconds=0.05) as server:
         config = SampleConfig(server.spec, k=2, concurrency=2)
         run = studio.start_sample(config)
-        threading.Timer(0.5, lambda: studio.runner.folder(run.id).request_stop()).start()
         began = time.monotonic()
         run = run_here(studio, run)
         assert run.state == "stopped" and 0 < run.done < 30 and time.monotonic() - began < 5
         assert query(studio, "SELECT count(*) FROM sampled") == [(len(server.requests),)]  # those under way too
+        server.reply = lambda body, j: ANSWERS[j]
         finished = run_here(studio, studio.resume_run(run.id))
         assert finished.state == "finished" and len(server.requests) == 30
     studio.close()

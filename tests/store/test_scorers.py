@@ -12,7 +12,7 @@ import pytest
 from workspaces import make_workspace, open_database
 
 from m3po.errors import BadInputError, UsageError
-from m3po.jobs import plans
+from m3po.jobs import plans, scorings
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.models.fingerprint import scorer_fingerprint
 from m3po.scorer_spec import parse_scorer
@@ -106,7 +106,7 @@ def test_a_mean_of_ratings_through_the_door(studio: Studio) -> None:
     studio.db.write(lambda con: con.execute("INSERT INTO ratings VALUES (2, 'Ethics', 1.0), (3, 'Ethics', 5.0)"))
     spec = "1*column:Helpfulness + 3*column:Ethics"
     config = ScoreConfig(None, spec)
-    for number, step in enumerate(plans.score_steps(config)):
+    for number, step in enumerate(scorings.score_steps(config)):
         prepare(studio, number, mas=step.mas, activate=step.activate)
     rows = by_name(studio)
     mean = next(row for name, row in rows.items() if "*" in name)
@@ -149,7 +149,7 @@ def test_a_mean_needs_a_range(studio: Studio) -> None:
 
 def test_the_steps_of_a_scoring() -> None:
     def steps(mas: str | None) -> list[tuple]:
-        return [(s.policy, s.mas, s.activate) for s in plans.score_steps(ScoreConfig("p", mas))]
+        return [(s.policy, s.mas, s.activate) for s in scorings.score_steps(ScoreConfig("p", mas))]
 
     assert steps(None) == [("p", None, True)]
     assert steps("clip:a") == [("p", "clip:a", True)]  # as ever: one run for both
@@ -281,6 +281,6 @@ def test_votes_of_a_group_are_added_up(studio: Studio, tmp_path: Path) -> None:
 
 
 def test_grouping_comes_after_scoring() -> None:
-    steps = plans.score_steps(ScoreConfig("p", "clip:a", group="judge:b"))
+    steps = scorings.score_steps(ScoreConfig("p", "clip:a", group="judge:b"))
     assert [(s.policy, s.mas, s.group) for s in steps] == [("p", "clip:a", None), (None, None, "judge:b")]
-    assert len(plans.score_steps(ScoreConfig(None, None, group="off"))) == 1
+    assert len(scorings.score_steps(ScoreConfig(None, None, group="off"))) == 1

@@ -1,0 +1,109 @@
+"""Who scores what: the models that go with answers, whether they can, and the runs that a scoring takes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from m3po.errors import UsageError
+from m3po.models.fingerprint import loaded_fingerprint
+from m3po.models.preflight import judges_of
+from m3po.remote_spec import parse_remote
+from m3po.scorer_spec import parse_scorer
+from m3po.settings import ModelOptions, SampleConfig, ScoreConfig, WorkspaceConfig, check_specs, weights_of
+from m3po.store import candidates, runs, scorers
+from m3po.store.connection import Connection
+from m3po.store.workspace import Workspace
+
+
+def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
+    """The runs that a scoring takes, in order: each has one scorer, and a judge, which is large, no policy beside it.
+
+    The parts of a mean are scored one by one, each stored as a scorer of its own, then the mean; answers are grouped
+    at the end.
+    """
+    if config.group:
+        grouping = [only_useful(dataclasses.replace(config, policy=None, adapter=None, mas=None))]
+        scored = dataclasses.replace(config, group=None) if config.policy or config.mas else None
+        return [*(score_steps(scored) if scored else []), *grouping]
+    if not config.mas:
+        return [config]
+    spec = parse_scorer(config.mas)
+    alone = spec.is_mean or spec.parts[0].kind not in ("", "clip", "siglip")
+    steps = [dataclasses.replace(config, mas=None)] if alone and config.policy else []
+    only_mas = dataclasses.replace(config, policy=None, adapter=None) if alone else config
+    if spec.is_mean:
+        steps += [only_useful(dataclasses.replace(only_mas, mas=part.text, activate=False)) for part in spec.parts]
+    return [*steps, only_useful(dataclasses.replace(only_mas, mas=spec.text))]
+
+
+def only_useful(config: ScoreConfig) -> ScoreConfig:
+    """Without model options where no model takes them: a policy and a judge do."""
+    return (
+        config if config.policy or judges_of(config) else dataclasses.replace(config, **ModelOptions().model_options())
+    )
+
+
+def check_score(workspace: Workspace, config: ScoreConfig) -> None:
+    """Refuse before anything is queued what cannot be scored: a remote judge where the workspace forbids it
+    (UsageError), model options for what takes none (UsageError), a rating that no file brought (BadInputError)."""
+    check_specs(workspace.read_config(), {"mas": config.mas})
+    useful = only_useful(config).model_options()
+    if idle := [name for name, value in config.model_options().items() if value != useful[name]]:
+        raise UsageError(
+            f"{idle[0]} is for a policy or a judge (vqa:, claims:), and {config.mas or config.group} is neither: "
+            "leave it out."
+        )
+    for part in parse_scorer(config.mas).parts if config.mas else ():
+        if part.kind == "column":
+            workspace.db.read(lambda con, name=part.model: scorers.check_rating(con, name))
+
+
+def logp_fingerprint(config: ScoreConfig) -> str:
+    """What gives the log-probs: the weights, and the options under which they say something else."""
+    return loaded_fingerprint(config.policy, config.adapter, config)
+
+
+def active_policy(con: Connection) -> dict:
+    """`policy`, `adapter` and model options that gave the log-probs which are shown; empty when none are.
+
+    They are those of the newest score run with that fingerprint, so that what is scored later is scored alike.
+    """
+    info = candidates.scorer_info(con, candidates.active_scorer(con, "logp"))
+    if info is None:
+        return {}
+    for run in runs.read_runs(con, ("score",), limit=1000):
+        config = ScoreConfig.of_run(run.config)
+        if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
+            return weights_of(config)
+    return {"policy": info["name"]}
+
+
+def scoring_for(con: Connection, own: WorkspaceConfig, sample: SampleConfig | None = None) -> ScoreConfig | None:
+    """Both signals as far as models for them are known, `own` being the workspace's; None where none is.
+
+    Answers of `sample` get their log-probs by the weights that gave them, those of a server by the workspace's own
+    policy, else by the one that is shown. An answer without a sampler, a human's, is scored as those beside it are.
+    """
+    shown = candidates.scorer_info(con, candidates.active_scorer(con, "mas"))
+    mas = [own.mas, shown and shown["name"]]
+    at_hand = {"policy": own.policy} if own.policy and not parse_remote(own.policy) else {}
+    if sample is None:
+        weights, mas = active_policy(con) or at_hand, mas[::-1]
+    elif parse_remote(sample.policy):
+        weights = at_hand or active_policy(con)
+    else:
+        weights = weights_of(sample)
+    named = {"policy": None, **weights, "mas": mas[0] or mas[1]}
+    return ScoreConfig(**named) if named["policy"] or named["mas"] else None
+
+
+def scorings_of_edit(con: Connection, own: WorkspaceConfig) -> list[ScoreConfig]:
+    """What scores a human's answer as those beside it are; a judge has its own model options, not the policy's."""
+    score = scoring_for(con, own)
+    run_id = scorers.last_run(con, candidates.active_scorer(con, "mas"))
+    if not score or not score.mas or not judges_of(score) or run_id is None:
+        return [score] if score else []
+    run = runs.read_run(con, run_id)
+    options = ScoreConfig.of_run(run.config).model_options() if run else {}
+    logp = [dataclasses.replace(score, mas=None)] if score.policy else []
+    return [*logp, ScoreConfig(policy=None, mas=score.mas, **options)]
