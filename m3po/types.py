@@ -181,6 +181,8 @@ class Decision:
     """A human verdict. `chosen` and `rejected` are candidate ids, `seconds` the time spent on the item.
 
     `stale`: made on an earlier state (candidates, scores or the machine's pick changed since).
+    `disagreeing`: all who voted, where no majority of them says the same: then this is one vote of several, and nothing
+    is trained on. Empty where they agree.
     """
 
     id: int
@@ -194,6 +196,7 @@ class Decision:
     note: str = ""
     reason: str = ""
     stale: bool = False
+    disagreeing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

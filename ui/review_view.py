@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from m3po.types import TRAINING_VERDICTS, Candidate, Claim, ImageRef, ReviewItem
+from m3po.types import TRAINING_VERDICTS, Candidate, Claim, Decision, ImageRef, ReviewItem
 from ui.formatting import (
     PAIR_TOOLTIPS,
     SCORE_COLUMNS,
@@ -306,16 +306,13 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
     decision = item.decision
     parts: list[Markup] = []
     if decision is not None:
-        who = f" by {decision.annotator}" if decision.annotator else ""
-        words = VERDICT_LABELS.get(decision.verdict, decision.verdict)
-        parts.append(tag("span", f"{words}{who}", class_=f"chip verdict verdict-{decision.verdict}",
-                         data_verdict=decision.verdict, title=f"Decided {clock(decision.at)}"))  # fmt: skip
+        parts.append(_draw_disagreement(decision) if decision.disagreeing else _draw_verdict(decision))
         if decision.stale:
             parts.append(
                 tag("span", "made on an earlier state", class_="chip chip-warn",
                     title="Candidates, scores or the machine's pick changed since; Enter confirms it as it is now.")
             )  # fmt: skip
-        if decision.verdict not in TRAINING_VERDICTS:
+        if decision.disagreeing or decision.verdict not in TRAINING_VERDICTS:
             parts.append(tag("span", "not trained on", class_="quiet"))
     elif pending:
         parts.append(tag("span", "half a pair", class_="chip chip-warn"))
@@ -330,6 +327,22 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
                     class_="value" + (" value-warn" if warn else ""))
             )  # fmt: skip
     return join(parts)
+
+
+def _draw_verdict(decision: Decision) -> Markup:
+    who = f" by {decision.annotator}" if decision.annotator else ""
+    words = VERDICT_LABELS.get(decision.verdict, decision.verdict)
+    return tag("span", f"{words}{who}", class_=f"chip verdict verdict-{decision.verdict}",
+               data_verdict=decision.verdict, title=f"Decided {clock(decision.at)}")  # fmt: skip
+
+
+def _draw_disagreement(decision: Decision) -> Markup:
+    """Votes without a majority: who voted, and whose pair it is that is drawn."""
+    title = "No majority says the same, so the item is neither trained on nor exported until one does."
+    if decision.chosen is not None:
+        title += f" The pair shown is that of {decision.annotator}."
+    return tag("span", f"reviewers disagree: {', '.join(decision.disagreeing)}", class_="chip chip-warn",
+               data_verdict="disagree", title=title)  # fmt: skip
 
 
 def _draw_position(item: ReviewItem) -> Markup:

@@ -81,7 +81,18 @@ def current_decision(con: Connection, instruction_id: int) -> dict | None:
     return one(con, "SELECT * FROM current_decisions WHERE instruction_id = ?", [instruction_id])
 
 
-def as_decision(row: dict, *, stale: bool = False) -> Decision:
+def disagreeing(con: Connection, decision: dict) -> tuple[str, ...]:
+    """All who voted on the item of a current decision, by name, where no majority agrees; else nobody."""
+    if decision["agreed"]:
+        return ()
+    found = con.execute(
+        "SELECT annotator FROM standing_decisions WHERE instruction_id = ? ORDER BY annotator",
+        [decision["instruction_id"]],
+    ).fetchall()
+    return tuple(row[0] for row in found)
+
+
+def as_decision(row: dict, *, stale: bool = False, disagreeing: tuple[str, ...] = ()) -> Decision:
     return Decision(
         id=row["decision_id"],
         instruction_id=row["instruction_id"],
@@ -94,6 +105,7 @@ def as_decision(row: dict, *, stale: bool = False) -> Decision:
         note=row["note"] or "",
         reason=row["reason"] or "",
         stale=stale,
+        disagreeing=disagreeing,
     )
 
 

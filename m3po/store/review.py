@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from m3po.store.candidates import candidates_of
 from m3po.store.connection import Connection, one
-from m3po.store.decisions import as_decision, current_decision, given_pair
+from m3po.store.decisions import as_decision, current_decision, disagreeing, given_pair
 from m3po.store.instructions import Images, read_instruction
 from m3po.store.runs import read_active
 from m3po.store.samplers import name_sampler, samplers_of
@@ -126,7 +126,8 @@ def read_bare_item(con: Connection, instruction_id: int) -> BareItem | None:
     decision_row = current_decision(con, instruction_id)
     decision, pair = None, machine
     if decision_row:
-        decision = as_decision(decision_row, stale=_stale(decision_row, machine, candidates))
+        stale = _stale(decision_row, machine, candidates)
+        decision = as_decision(decision_row, stale=stale, disagreeing=disagreeing(con, decision_row))
         if decision.chosen is not None and decision.rejected is not None:
             pair = pair_between({c.id: c for c in candidates}, decision.chosen, decision.rejected)
     return BareItem(owner["split"], selection, candidates, machine, machine_row, decision, pair)

@@ -207,3 +207,17 @@ def test_a_right_answer_written_against_a_wrong_one_makes_the_pair(page):
 def test_a_right_answer_written_against_nothing_waits_for_its_other_side(page):
     answer = page.send("edit", text="What is really there.", candidate_id=10**9)
     assert page.history() == [] and set(answer["item"]["pending"]) == {"chosen"}
+
+
+def test_votes_without_a_majority_are_shown_as_such_and_not_as_decided(page):
+    a, b, *_ = page.ids
+    instruction = page.item["instruction_id"]
+    page.studio.decide(instruction, "override", chosen=a, rejected=b, annotator="bob")
+    assert "overridden by bob" in page.send("show")["parts"]["review-state"]
+    page.studio.decide(instruction, "override", chosen=b, rejected=a, annotator="ann")
+    state = page.send("show")["parts"]["review-state"]
+    assert "reviewers disagree: ann, bob" in state and "not trained on" in state and "overridden" not in state
+    assert "The pair shown is that of ann." in state and (page.item["chosen"], page.item["rejected"]) == (b, a)
+    page.studio.decide(instruction, "override", chosen=b, rejected=a, annotator="<i>cyd")
+    state = page.send("show")["parts"]["review-state"]
+    assert "disagree" not in state and "not trained on" not in state and "overridden by &lt;i&gt;cyd" in state
