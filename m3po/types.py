@@ -180,7 +180,7 @@ class PickRule:
 class Decision:
     """A human verdict. `chosen` and `rejected` are candidate ids, `seconds` the time spent on the item.
 
-    `stale`: made on an earlier state (candidates, scores or the machine's pick changed since).
+    `stale`: made on an earlier state (candidates, scores or the machine's pick changed since); an imported vote is not.
     `disagreeing`: all who voted, where no majority of them says the same: then this is one vote of several, and nothing
     is trained on. Empty where they agree.
     """

@@ -307,7 +307,9 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
     parts: list[Markup] = []
     if decision is not None:
         parts.append(_draw_disagreement(decision) if decision.disagreeing else _draw_verdict(decision))
-        if decision.stale:
+        if decision.reason == "imported":
+            parts.append(tag("span", "imported", class_="chip", title="Voted in another tool; it came with a file."))
+        elif decision.stale:
             parts.append(
                 tag("span", "made on an earlier state", class_="chip chip-warn",
                     title="Candidates, scores or the machine's pick changed since; Enter confirms it as it is now.")

@@ -214,4 +214,6 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _stale(decision: dict, machine: Pair | None, candidates: tuple[Candidate, ...]) -> bool:
+    if decision["reason"] == "imported":  # it never saw a state of this workspace
+        return False
     return json.loads(decision["shown"] or "{}") != shown_state(machine, candidates)
