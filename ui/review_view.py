@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from m3po.scorer_spec import short_name
 from m3po.types import TRAINING_VERDICTS, Candidate, Claim, Decision, ImageRef, ReviewItem
 from ui.formatting import (
     PAIR_TOOLTIPS,
@@ -328,6 +329,13 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
                 tag("span", tag("i", label), number(value, sign=key != "m3p_score"), title=PAIR_TOOLTIPS[key],
                     class_="value" + (" value-warn" if warn else ""))
             )  # fmt: skip
+    if item.selected_by:
+        title = (
+            f"The MAS shown is by the scorer in use now; good, hard, M3P and the machine's pair were frozen with "
+            f"{item.selected_by}. Select again on Data to have all by one scorer."
+        )
+        words = f"selected with MAS of {short_name(item.selected_by)}: select again"
+        parts.append(tag("span", words, class_="quiet", title=title))
     return join(parts)
 
 
