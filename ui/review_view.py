@@ -308,7 +308,7 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
     parts: list[Markup] = []
     if decision is not None:
         parts.append(_draw_disagreement(decision) if decision.disagreeing else _draw_verdict(decision))
-        if decision.reason == "imported":
+        if decision.reason == "imported" and not decision.disagreeing:
             parts.append(tag("span", "imported", class_="chip", title="Voted in another tool; it came with a file."))
         elif decision.stale:
             parts.append(
