@@ -139,7 +139,9 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
     others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
     head = tag(
         "div",
-        tag("span", plural(len(others), "other candidate"), class_="head-text"),
+        tag(
+            "span", plural(len(others), "other candidate" if any(by_role.values()) else "candidate"), class_="head-text"
+        ),
         *[tag("span", column.head, class_="value", title=column.tooltip) for column in SCORE_COLUMNS],
         class_="row-head",
     )
