@@ -351,10 +351,10 @@ def _draw_verdict(decision: Decision) -> Markup:
 def _draw_disagreement(decision: Decision) -> Markup:
     """Votes without a majority: who voted, and whose pair it is that is drawn."""
     title = "No majority says the same, so the item is neither trained on nor exported until one does."
-    if decision.chosen is not None:
-        title += f" The pair shown is that of {decision.annotator}."
-    return tag("span", f"reviewers disagree: {', '.join(decision.disagreeing)}", class_="chip chip-warn",
+    chip = tag("span", f"reviewers disagree: {', '.join(decision.disagreeing)}", class_="chip chip-warn",
                data_verdict="disagree", title=title)  # fmt: skip
+    shown = tag("span", f"shown as {decision.annotator} has it", class_="quiet") if decision.chosen else None
+    return join([chip, shown])
 
 
 def _draw_position(item: ReviewItem) -> Markup:
