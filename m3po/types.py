@@ -180,7 +180,7 @@ class PickRule:
 class Decision:
     """A human verdict. `chosen` and `rejected` are candidate ids, `seconds` the time spent on the item.
 
-    `stale`: made on an earlier state (candidates, scores or the machine's pick changed since).
+    `stale`: made on an earlier state (candidates, scores or the machine's pick changed since); an imported vote is not.
     `disagreeing`: all who voted, where no majority of them says the same: then this is one vote of several, and nothing
     is trained on. Empty where they agree.
     """
@@ -232,7 +232,8 @@ class ReviewItem:
 
     `pair` is what stands now: the human's where one decided, else the machine's (`machine_pair`).
     `position` counts from 1 within the view; 0 when the item is outside it. `total` is the view's size;
-    `reviewed` of `reviewable` counts the whole workspace.
+    `reviewed` of `reviewable` counts the whole workspace. `selected_by` names the MAS scorer of the selection, whose
+    good, hard, M3P-Score and pick are shown beside another scorer's MAS: set where another one is active now.
     """
 
     instruction: Instruction
@@ -250,6 +251,7 @@ class ReviewItem:
     next_id: int | None = None
     given: tuple[int, int] | None = None  # (chosen, rejected) as the data set came with them, to compare with
     scoring: bool = False  # a human's answer waits for its scores, and a run is there to give them
+    selected_by: str = ""
 
     def role(self, candidate_id: int) -> str:
         """`chosen`, `rejected` or `none`."""

@@ -43,7 +43,7 @@ def draw_workspace(status: dict) -> Markup:
     figures = [
         ("Instructions", count(total), ", ".join(f"{name} {count(n)}" for name, n in splits.items() if n)),
         ("Images", count(status["images"]), ""),
-        ("Candidates", count(status["candidates"]), f"of {plural(status['sampled_instructions'], 'instruction')}"),
+        ("Candidates", count(status["candidates"]), f"of {plural(status['answered_instructions'], 'instruction')}"),
         ("Scored", count(status["scored_candidates"]), "log-prob and MAS"),
         ("Pairs", count(status["pairs"]), plural(sum(status["no_pair"].values()), "instruction") + " without"),
         ("Reviewed", f"{count(reviewed)} / {count(reviewable)}", f"{count(status['overridden'])} overridden"),
@@ -72,8 +72,8 @@ def _next_step(status: dict) -> list[object]:
         return ["Next: score the candidates."]
     if not status["selection"]:
         return ["Next: select pairs."]
-    waiting = status["reviewable"] - status["sampled_instructions"]
-    if waiting > 0 and status["sampled_instructions"]:
+    waiting = status["reviewable"] - status["answered_train"]
+    if waiting > 0:
         return [f"{plural(waiting, 'instruction')} have no answers yet: press Run all."]
     if not status["reviewed"]:
         return ["Next: look at the pairs. ", open_tab("review", "Review")]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from m3po.scorer_spec import short_name
 from m3po.types import TRAINING_VERDICTS, Candidate, Claim, Decision, ImageRef, ReviewItem
 from ui.formatting import (
     PAIR_TOOLTIPS,
@@ -138,7 +139,9 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
     others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
     head = tag(
         "div",
-        tag("span", plural(len(others), "other candidate"), class_="head-text"),
+        tag(
+            "span", plural(len(others), "other candidate" if any(by_role.values()) else "candidate"), class_="head-text"
+        ),
         *[tag("span", column.head, class_="value", title=column.tooltip) for column in SCORE_COLUMNS],
         class_="row-head",
     )
@@ -307,7 +310,9 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
     parts: list[Markup] = []
     if decision is not None:
         parts.append(_draw_disagreement(decision) if decision.disagreeing else _draw_verdict(decision))
-        if decision.stale:
+        if decision.reason == "imported" and not decision.disagreeing:
+            parts.append(tag("span", "imported", class_="chip", title="Voted in another tool; it came with a file."))
+        elif decision.stale:
             parts.append(
                 tag("span", "made on an earlier state", class_="chip chip-warn",
                     title="Candidates, scores or the machine's pick changed since; Enter confirms it as it is now.")
@@ -326,6 +331,13 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
                 tag("span", tag("i", label), number(value, sign=key != "m3p_score"), title=PAIR_TOOLTIPS[key],
                     class_="value" + (" value-warn" if warn else ""))
             )  # fmt: skip
+    if item.selected_by:
+        title = (
+            f"The MAS shown is by the scorer in use now; good, hard, M3P and the machine's pair were frozen with "
+            f"{item.selected_by}. Select again on Data to have all by one scorer."
+        )
+        words = f"selected with MAS of {short_name(item.selected_by)}: select again"
+        parts.append(tag("span", words, class_="quiet", title=title))
     return join(parts)
 
 
@@ -339,10 +351,10 @@ def _draw_verdict(decision: Decision) -> Markup:
 def _draw_disagreement(decision: Decision) -> Markup:
     """Votes without a majority: who voted, and whose pair it is that is drawn."""
     title = "No majority says the same, so the item is neither trained on nor exported until one does."
-    if decision.chosen is not None:
-        title += f" The pair shown is that of {decision.annotator}."
-    return tag("span", f"reviewers disagree: {', '.join(decision.disagreeing)}", class_="chip chip-warn",
+    chip = tag("span", f"reviewers disagree: {', '.join(decision.disagreeing)}", class_="chip chip-warn",
                data_verdict="disagree", title=title)  # fmt: skip
+    shown = tag("span", f"shown as {decision.annotator} has it", class_="quiet") if decision.chosen else None
+    return join([chip, shown])
 
 
 def _draw_position(item: ReviewItem) -> Markup:

@@ -14,7 +14,7 @@ def draw_preview(preview: dict) -> Markup:
     figures = [
         ("Pairs", count(preview["pairs"]), "to train on"),
         ("By humans", count(preview["human"]), f"{count(preview.get('overridden', 0))} of them corrected"),
-        ("Machine", count(preview["machine"]), "not reviewed"),
+        ("Given by the data" if preview["given"] else "Machine", count(preview["machine"]), "not reviewed"),
     ]
     cells = [
         tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note, class_="quiet")))

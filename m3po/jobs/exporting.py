@@ -56,14 +56,14 @@ def check_export(
         known = "is not known" if images not in IMAGE_WAYS else f"does not go with {format}"
         raise UsageError(f"images = {images!r} {known}: choose one of {', '.join(ways)}.")
     out = Path(out).expanduser().resolve()
-    if out.suffix and not is_folder(out) and out.suffix.lower() != WRITERS[format].suffix:
-        suffix = WRITERS[format].suffix
-        raise UsageError(f"{format} is written as {suffix}: name {out.with_suffix(suffix).name}, or a folder.")
     inside = next(filter(is_workspace, [out, *out.parents]), None)
     if inside:
         raise BadInputError(
             f"{out} lies inside the workspace {inside}, which an export must not touch: name another place."
         )
+    if out.suffix and not is_folder(out) and out.suffix.lower() != WRITERS[format].suffix:
+        suffix = WRITERS[format].suffix
+        raise UsageError(f"{format} is written as {suffix}: name {out.with_suffix(suffix).name}, or a folder.")
     if is_folder(out) and out.is_dir() and any(out.iterdir()) and not (out / FACTS).is_file():
         raise BadInputError(f"{out} is not empty and no export: name a new or empty folder.")
     if push:

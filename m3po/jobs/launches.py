@@ -10,6 +10,7 @@ from m3po.jobs import plans, scorings
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
 from m3po.models import memory
+from m3po.selection import RULES
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -48,7 +49,8 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
                 f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
                 "or set more epochs or a smaller batch."
             )
-        if info and info["mas_scorer"] != candidates.active_scorer(con, "mas"):
+        given = bool(info) and RULES[info["rule"]].given
+        if info and not given and info["mas_scorer"] != candidates.active_scorer(con, "mas"):
             problems.append("The pairs were selected by another scorer than the one that is shown now: select again.")
         if any(run.kind in ("sample", "select") for run in runs.read_active(con)):
             problems.append("The models are still at work: more pairs will come, and this run would not have them.")
@@ -61,6 +63,7 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         return {
             **counts,
             "machine": counts["pairs"] - counts["human"],
+            "given": given,
             "selection": info["content_hash"] if info else "",
             "problems": problems,
             "longest": candidates.longest_answer(con),

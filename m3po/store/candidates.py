@@ -330,10 +330,17 @@ def count_without_log_prob(con: Connection) -> int:
 
 
 def counts(con: Connection) -> dict[str, int]:
-    """How many candidates there are, how many instructions were sampled, how many candidates have both signals."""
+    """How many candidates there are and for how many instructions (of the train split: `answered_train`), how many
+    instructions were sampled here, how many candidates have both signals."""
     logp, mas = active_scorer(con, "logp"), active_scorer(con, "mas")
+    answered = one(
+        con,
+        "SELECT count(*) AS answered_instructions, count(*) FILTER (split = 'train') AS answered_train"
+        " FROM instructions SEMI JOIN candidates USING (instruction_id)",
+    )
     return {
         "candidates": scalar(con, "SELECT count(*) FROM candidates"),
+        **answered,
         "sampled_instructions": scalar(con, "SELECT count(DISTINCT instruction_id) FROM sampled"),
         "scored_candidates": scalar(
             con,

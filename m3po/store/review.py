@@ -6,13 +6,13 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-from m3po.store.candidates import candidates_of
+from m3po.store.candidates import active_scorer, candidates_of, scorer_info
 from m3po.store.connection import Connection, one
 from m3po.store.decisions import as_decision, current_decision, disagreeing, given_pair
 from m3po.store.instructions import Images, read_instruction
 from m3po.store.runs import read_active
 from m3po.store.samplers import name_sampler, samplers_of
-from m3po.store.selections import latest_selection, pair_of
+from m3po.store.selections import latest_selection, pair_of, selection_info
 from m3po.types import Candidate, Claim, Decision, Pair, ReviewItem, ReviewView
 
 _ORDERS = {
@@ -96,6 +96,7 @@ def read_item(
         next_id=_neighbour(ids, shown, target, +1),
         given=given_pair(con, target),
         scoring=_waits_for_scores(bare.candidates) and any(run.kind == "score" for run in read_active(con)),
+        selected_by=_selected_by(con, bare),
     )
 
 
@@ -111,6 +112,16 @@ def _with_samplers(con: Connection, candidates: tuple[Candidate, ...]) -> tuple[
 
 def _waits_for_scores(candidates: tuple[Candidate, ...]) -> bool:
     return any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in candidates)
+
+
+def _selected_by(con: Connection, bare: BareItem) -> str:
+    """The MAS scorer that the item's frozen values are by, where another one is active now; else empty."""
+    if bare.machine_pair is None and all(c.good is None for c in bare.candidates):
+        return ""  # the selection froze nothing of it
+    scorer = selection_info(con, bare.selection_id)["mas_scorer"]
+    if scorer is None or scorer == active_scorer(con, "mas"):
+        return ""
+    return scorer_info(con, scorer)["name"]
 
 
 def read_bare_item(con: Connection, instruction_id: int) -> BareItem | None:
@@ -214,4 +225,6 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _stale(decision: dict, machine: Pair | None, candidates: tuple[Candidate, ...]) -> bool:
+    if decision["reason"] == "imported":  # it never saw a state of this workspace
+        return False
     return json.loads(decision["shown"] or "{}") != shown_state(machine, candidates)

@@ -7,6 +7,7 @@ import pytest
 from workspaces import make_images
 
 from m3po.errors import StorageError
+from m3po.settings import SelectConfig
 from m3po.studio import Studio
 from m3po.types import ReviewView
 from ui.review_handlers import CHANGED, ReviewHandler
@@ -217,7 +218,25 @@ def test_votes_without_a_majority_are_shown_as_such_and_not_as_decided(page):
     page.studio.decide(instruction, "override", chosen=b, rejected=a, annotator="ann")
     state = page.send("show")["parts"]["review-state"]
     assert "reviewers disagree: ann, bob" in state and "not trained on" in state and "overridden" not in state
-    assert "The pair shown is that of ann." in state and (page.item["chosen"], page.item["rejected"]) == (b, a)
+    assert "shown as ann has it" in state and (page.item["chosen"], page.item["rejected"]) == (b, a)
     page.studio.decide(instruction, "override", chosen=b, rejected=a, annotator="<i>cyd")
     state = page.send("show")["parts"]["review-state"]
     assert "disagree" not in state and "not trained on" not in state and "overridden by &lt;i&gt;cyd" in state
+
+
+def test_an_imported_vote_is_said_to_be_imported_and_not_to_be_outdated(page, tmp_path):
+    a, b, *_ = page.ids
+    line = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[0])
+    line["candidates"] = [candidate | {"id": n} for n, candidate in enumerate(line["candidates"])]
+    vote = {"verdict": "override", "chosen": 1, "rejected": 0, "annotator": "bob"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(line | {"decisions": [vote], "given": [vote]}))
+    page.studio.import_source(tmp_path / "rows.jsonl")
+    page.studio.select(SelectConfig(rule="given"))  # the machine has a pick now, which it had not then
+    state = page.send("show")["parts"]["review-state"]
+    assert (page.item["chosen"], page.item["rejected"]) == (b, a)
+    assert "overridden by bob" in state and ">imported<" in state and "earlier state" not in state
+    against = {"verdict": "override", "chosen": 0, "rejected": 1, "annotator": "cyd"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(line | {"decisions": [vote, against]}))
+    page.studio.import_source(tmp_path / "rows.jsonl")
+    state = page.send("show")["parts"]["review-state"]
+    assert "reviewers disagree: bob, cyd" in state and "shown as cyd has it" in state and ">imported<" not in state

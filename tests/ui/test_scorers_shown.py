@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from workspaces import make_workspace
+
 from m3po.store import candidates
+from m3po.studio import Studio
 from m3po.types import Claim
 from ui.review_view import draw_item
 from ui.score_card import _draw_switch
@@ -57,3 +60,26 @@ def test_votes_by_meaning_stand_beside_the_votes(studio) -> None:
     html = drawn(studio, votes=2, group_votes=6)
     assert "6 of 2 samples say this, 2 in these very words." in html and "6/2" in html
     assert "6 of 2 samples say this." in drawn(studio, votes=0, group_votes=6).replace("6 of 0", "6 of 2")
+
+
+def test_values_frozen_under_another_scorer_are_said_to_be(tmp_path) -> None:
+    studio = Studio.open(make_workspace(tmp_path, n=1))
+
+    def state() -> str:
+        return draw_item(studio.review_item())["review-state"]
+
+    def switch(con) -> None:
+        candidates.activate(con, "mas", candidates.scorer_id(con, "mas", "clip:b", "other"))
+
+    try:
+        studio.select()
+        assert "select again" not in state()
+        studio.db.write(switch)
+        assert "selected with MAS of scorer: select again" in state()
+        studio.db.write(lambda con: candidates.activate(con, "mas", candidates.scorer_id(con, "mas", "", "scorer-1")))
+        assert "select again" not in state()
+        studio.db.write(switch)
+        studio.select()  # nothing is scored by it: no pair and no value, so nothing of another scorer either
+        assert "select again" not in state()
+    finally:
+        studio.close()
