@@ -30,6 +30,7 @@ from m3po.store.workspace import Workspace, is_workspace
 
 FACTS = "selection.json"
 CARD = "README.md"
+BESIDE = {"llamafactory": ("dataset_info.json",), "label_studio": ("labeling_config.xml",)}
 TELL_EVERY = 100  # rows
 _OWN_IMAGE = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,5}")
 _ADDRESS = re.compile(r"@https?://\S+")
@@ -64,13 +65,20 @@ def check_export(
     if out.suffix and not is_folder(out) and out.suffix.lower() != WRITERS[format].suffix:
         suffix = WRITERS[format].suffix
         raise UsageError(f"{format} is written as {suffix}: name {out.with_suffix(suffix).name}, or a folder.")
-    if is_folder(out) and out.is_dir() and any(out.iterdir()) and not (out / FACTS).is_file():
+    if is_folder(out) and out.is_dir() and any(out.iterdir()) and not _is_export(out):
         raise BadInputError(f"{out} is not empty and no export: name a new or empty folder.")
     if push:
         check_push(workspace.read_config(), push)
         if not is_folder(out):
             raise UsageError(f"--push uploads a folder, and {out.name} is a file: name a folder.")
     return out
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return "export" in json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def is_folder(out: Path) -> bool:
@@ -99,6 +107,8 @@ def export(
     target = out / f"data{WRITERS[format].suffix}" if folder else out
     selection = workspace.db.read(selections.latest_selection)
     total, rows = _rows(workspace, format, only, selection)
+    if folder:  # the mark of an export, so that one which breaks off can be done again
+        _write_text(out / FACTS, json.dumps({"export": {"format": format, "finished": False}}) + "\n")
     named: set[str] = set()
     count, left_out = write(format, _told(rows, total, progress), target, images, named)
     result = {"rows": count, "path": str(out), "format": format, "only": only, "images": images}
@@ -108,7 +118,8 @@ def export(
         _clear_earlier(out, target.name, named)
     result["message"] = _sentence(result)
     if push:
-        result["pushed"] = push_folder(workspace.read_config(), out, push)
+        files = [target.name, FACTS, CARD, *BESIDE.get(format, ())]
+        result["pushed"] = push_folder(workspace.read_config(), out, push, files)
         result["message"] += f" Uploaded to {result['pushed']}."
     return result
 

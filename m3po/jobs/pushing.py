@@ -22,23 +22,22 @@ def check_push(config: WorkspaceConfig, name: str) -> None:
         raise UsageError("The hub wants to know who uploads: set HF_TOKEN in the environment of the app.")
 
 
-def push_folder(config: WorkspaceConfig, folder: Path, name: str) -> str:
-    """Upload the files of `folder` to the data set `name` (private when it is new); returns its address.
+def push_folder(config: WorkspaceConfig, folder: Path, name: str, files: list[str]) -> str:
+    """Upload `files` of `folder` and its images to the data set `name` (private when it is new); returns its address.
 
     Uses HF_TOKEN and HF_ENDPOINT of the environment, as huggingface_hub does. Raises StorageError.
     """
     check_push(config, name)
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ["HF_TOKEN"])
     try:
         api.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
         api.upload_folder(
             repo_id=name, repo_type="dataset", folder_path=folder, commit_message="Export of M3PO Studio",
-            ignore_patterns=[".*"],
+            allow_patterns=[*files, "images/*"],
         )  # fmt: skip
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except Exception as error:  # of the hub, of its HTTP client, of the disk: what is written stays, and is named
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise StorageError(
             f"{folder} is written, but the upload to {name} failed ({reason}): set HF_TOKEN to a token that may "

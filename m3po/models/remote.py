@@ -162,8 +162,8 @@ class RemoteClient:
 
     def _read(self, reply: httpx.Response) -> dict:
         try:
-            found = json.loads(self._without_key(reply.text, secrets_only=True))
-        except ValueError:
+            found = self._cut_key(json.loads(reply.text))  # read first: JSON may spell the key in many ways
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
             if isinstance(found, dict) and found.get("error"):  # some proxies send their errors as 200
@@ -173,6 +173,13 @@ class RemoteClient:
                 "mostly ends in /v1."
             )
         return found
+
+    def _cut_key(self, value: object) -> object:
+        if isinstance(value, str):
+            return self._without_key(value, secrets_only=True)
+        if isinstance(value, dict):
+            return {self._cut_key(name): self._cut_key(item) for name, item in value.items()}
+        return [self._cut_key(item) for item in value] if isinstance(value, list) else value
 
     def _refusal(self, reply: httpx.Response) -> Exception:
         status, where = reply.status_code, self.remote.url
@@ -205,7 +212,7 @@ class RemoteClient:
         if isinstance(found, dict):
             inner = found.get("error") if isinstance(found.get("error"), dict) else found
             words = inner.get("message") or inner.get("detail") or found.get("error")
-            text = words if isinstance(words, str) else text
+            text = words if isinstance(words, str) else json.dumps(self._cut_key(found), ensure_ascii=False)
             parameter = inner.get("param") if isinstance(inner.get("param"), str) else None
         return self._clean(text), parameter
 

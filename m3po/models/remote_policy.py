@@ -17,6 +17,8 @@ from m3po.errors import BadInputError
 from m3po.models.remote import FailedRequest, RemoteClient
 
 _ENDED = {"stop": "stop", "eos_token": "stop", "stop_sequence": "stop", "length": "length"}
+_MOST_TOKENS = 2**40
+_MOST_BYTES = 400_000  # as an import takes 100,000 characters
 _SEEDS = 2**31  # what every server takes: some hold a seed in 32 bits
 
 
@@ -149,9 +151,17 @@ def _read_choice(choice: dict, limit: int) -> RemoteAnswer | None:
     reason = choice.get("finish_reason")
     if reason is None:  # not told: an answer as long as the limit was cut off by it
         reason = "length" if n_tokens is not None and n_tokens >= limit else "stop"
-    if not isinstance(text, str) or reason not in _ENDED:
+    if not isinstance(text, str) or not isinstance(reason, str) or reason not in _ENDED or not _is_storable(text):
         return None
     return RemoteAnswer(text.strip(), _ENDED[reason], logp_sum, n_tokens)
+
+
+def _is_storable(text: str) -> bool:
+    """Not half of a surrogate pair, which UTF-8 cannot hold, and not longer than a text may be."""
+    try:
+        return len(text.encode("utf-8")) <= _MOST_BYTES
+    except UnicodeEncodeError:
+        return False
 
 
 def _read_log_probs(value: object) -> tuple[float | None, int | None]:
@@ -159,13 +169,17 @@ def _read_log_probs(value: object) -> tuple[float | None, int | None]:
     if not isinstance(content, list) or not content:
         return None, None
     logps = [entry.get("logprob") if isinstance(entry, dict) else None for entry in content]
-    if not all(isinstance(logp, int | float) and math.isfinite(logp) for logp in logps):
+    try:
+        told = [float(logp) for logp in logps if isinstance(logp, int | float)]
+    except OverflowError:  # an integer of hundreds of digits
         return None, None
-    return math.fsum(logps), len(logps)
+    if len(told) < len(logps) or not all(map(math.isfinite, told)):
+        return None, None
+    return math.fsum(told), len(told)
 
 
 def _add_usage(found: RemoteAnswers, usage: object) -> None:
     for name in ("prompt_tokens", "completion_tokens"):
         value = usage.get(name) if isinstance(usage, dict) else None
-        if isinstance(value, int) and value >= 0:
+        if isinstance(value, int) and 0 <= value < _MOST_TOKENS:
             setattr(found, name, (getattr(found, name) or 0) + value)

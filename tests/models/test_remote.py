@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import json
 import math
 import socket
 import time
@@ -19,7 +20,7 @@ from m3po.errors import BadInputError, ModelError, UsageError
 from m3po.images import encode_rgb
 from m3po.models import remote
 from m3po.models.remote import RefusedRequest, RemoteClient, wait_for
-from m3po.models.remote_policy import RemotePolicy, image_url, with_images
+from m3po.models.remote_policy import RemotePolicy, _read_choice, image_url, with_images
 from m3po.remote_spec import RemoteModel, names_remote, parse_remote
 from m3po.settings import ScoreConfig
 from m3po.text import build_messages
@@ -388,3 +389,40 @@ def test_it_can_be_asked_where_a_loop_is_running() -> None:
         return wait_for(ask())
 
     assert asyncio.run(cell()) == 7
+
+
+@pytest.mark.parametrize("spell", ["\\/", "\\u002f", "\\u002F"])
+def test_a_key_that_comes_back_in_another_spelling_is_cut_out(monkeypatch: pytest.MonkeyPatch, spell: str) -> None:
+    key = "sk-se/cret-0123456789"
+    monkeypatch.setenv("M3PO_API_KEY", key)
+    said = json.dumps({"choices": [{"message": {"content": f"Your key: {key}"}, "finish_reason": "stop"}]})
+    said = said.replace("/", spell)
+
+    async def ask(server: FakeServer) -> dict:
+        async with RemoteClient(RemoteModel("org/model@v1", server.url)) as client:
+            return await client.chat({"messages": [{"role": "user", "content": "Hello"}]})
+
+    with FakeServer(raw=said.encode()) as server:
+        found = asyncio.run(ask(server))
+    assert key not in str(found) and "[key]" in str(found)
+    with FakeServer(raw=said.encode(), model="other") as server, pytest.raises(ModelError) as refused:
+        asyncio.run(ask(server))
+    assert "[key]" in str(refused.value) and "0123456789" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": {"content": "half \ud83d of a pair"}, "finish_reason": "stop"},
+        {"message": {"content": "A boat."}, "finish_reason": ["stop"]},
+        {"message": {"content": "x" * 500_000}, "finish_reason": "stop"},
+    ],
+)
+def test_an_answer_that_cannot_be_stored_is_none(choice: dict) -> None:
+    assert _read_choice(choice, 10) is None
+
+
+def test_a_log_prob_of_hundreds_of_digits_is_none() -> None:
+    content = [{"token": "a", "logprob": -(10**400)}]
+    answer = _read_choice({"message": {"content": "A"}, "finish_reason": "stop", "logprobs": {"content": content}}, 10)
+    assert (answer.text, answer.logp_sum) == ("A", None)

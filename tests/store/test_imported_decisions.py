@@ -127,3 +127,13 @@ def test_a_batch_of_ten_thousand_rows_with_votes_is_set_based(studio):
         counts.append(len(asked))
     assert counts[0] == counts[1]
     assert studio.status()["reviewed"] == 10 + BATCH
+
+
+def test_a_vote_dated_in_the_future_does_not_silence_who_decides_here(studio):
+    future = dt.datetime(2099, 1, 1)
+    store(studio, row("1", ImportedDecision("override", 1, 0, "me", at=future)))
+    [id] = studio.db.read(lambda con: con.execute("SELECT instruction_id FROM instructions").fetchall())[0]
+    first, second = [c.id for c in studio.review_item(instruction_id=id).candidates]
+    assert studio.review_item(instruction_id=id).decision.chosen == second
+    studio.decide(id, "override", chosen=first, rejected=second, annotator="me")
+    assert studio.review_item(instruction_id=id).decision.chosen == first
