@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -167,13 +168,17 @@ def test_a_run_stopped_by_the_user_keeps_what_it_has_and_its_followers_do_not_st
     studio.close()
 
 
-def test_a_model_folder_that_is_none_fails_with_its_name(workspace, tmp_path):
+def test_a_model_folder_that_is_none_fails_with_its_name(workspace, tmp_path, tiny_policy):
     studio = Studio.open(workspace)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"empty has no config\.json"):  # at once, by its files
         studio.start_sample(sampling(tmp_path / "empty"))
-    run = wait(studio, studio._queue("sample", sampling(tmp_path / "empty")))  # as one that was emptied while it waited
-    assert run.state == "failed" and str(tmp_path / "empty") in run.message and "\n" not in run.message
+    shutil.copytree(tiny_policy, tmp_path / "emptied")
+    run = studio.start_sample(sampling(tmp_path / "emptied"))
+    shutil.rmtree(tmp_path / "emptied")  # while it waited
+    (tmp_path / "emptied").mkdir()
+    run = wait(studio, run)
+    assert run.state == "failed" and str(tmp_path / "emptied") in run.message and "\n" not in run.message
     assert "Traceback" in studio.run_log(run.id)  # the details are in the log, not in the sentence
     studio.close()
 

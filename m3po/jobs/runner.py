@@ -287,12 +287,12 @@ class JobRunner:
     def _finish(self, run_id: int) -> None:
         self._tails.pop(run_id, None)
         self._stops.pop(run_id, None)
+        if self.on_end:  # before the wait: who looks on must not see a gap before what follows is queued
+            self.on_end(self._get(run_id))
         process = self._processes.pop(run_id, None)
         if process is not None:
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 log.warning("worker of run %s told its end but lingers", run_id)
-        if self.on_end:
-            self.on_end(self._get(run_id))
         self._wake.set()

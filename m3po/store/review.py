@@ -10,7 +10,7 @@ from m3po.store.candidates import active_scorer, candidates_of, scorer_info
 from m3po.store.connection import Connection, one
 from m3po.store.decisions import as_decision, current_decision, disagreeing, given_pair
 from m3po.store.instructions import Images, read_instruction
-from m3po.store.runs import read_active
+from m3po.store.runs import score_is_under_way
 from m3po.store.samplers import name_sampler, samplers_of
 from m3po.store.selections import latest_selection, pair_of, selection_info
 from m3po.types import Candidate, Claim, Decision, Pair, ReviewItem, ReviewView
@@ -95,7 +95,7 @@ def read_item(
         previous_id=_neighbour(ids, shown, target, -1),
         next_id=_neighbour(ids, shown, target, +1),
         given=given_pair(con, target),
-        scoring=_waits_for_scores(bare.candidates) and any(run.kind == "score" for run in read_active(con)),
+        scoring=_waits_for_scores(bare.candidates) and score_is_under_way(con),
         selected_by=_selected_by(con, bare),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import pyarrow as pa
@@ -50,6 +51,12 @@ def read_runs(con: Connection, kinds: tuple[str, ...] | None = None, limit: int 
 def read_active(con: Connection) -> list[Run]:
     """Queued and running ones, oldest first."""
     return [as_run(row) for row in rows(con, "SELECT * FROM runs WHERE state IN ('queued', 'running') ORDER BY run_id")]
+
+
+def score_is_under_way(con: Connection) -> bool:
+    """Whether a scoring run is queued or running, or ended a moment ago: its follower is queued right after it."""
+    sql = "SELECT count(*) FROM runs WHERE kind = 'score' AND (state IN ('queued', 'running') OR ended_at > ?)"
+    return scalar(con, sql, [now() - dt.timedelta(seconds=5)]) > 0
 
 
 def add_warnings(con: Connection, run_id: int, messages: list[str]) -> None:

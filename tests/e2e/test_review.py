@@ -185,7 +185,7 @@ def test_edit_becomes_the_chosen_answer_and_is_scored(review):
     assert "as a person <b>sees</b> it" in chosen.inner_text()
     assert pair(review)[1] == before[1] and verdict(review) == "override"
     review.wait_for_selector("[data-role=chosen] .chip-busy", state="detached", timeout=60_000)
-    assert "–" not in chosen.locator(".value", has_text="MAS").inner_text()
+    assert "–" not in chosen.locator(".value", has_text="MAS").inner_text(), chosen.inner_text()
     undo_everything(review)
     assert pair(review) == before
 
