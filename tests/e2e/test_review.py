@@ -266,6 +266,7 @@ def test_help_shows_the_keys(review):
 
 def test_enter_accepts_although_the_tab_was_clicked(app, open_page):
     page = open_page(f"{app.url}/#data")
+    page.wait_for_selector("#data-workspace .figures")  # the page has found the tab of its address
     page.get_by_role("tab", name="Review").click()
     page.wait_for_selector("#review-root[data-item]:not([data-item=''])")
     idle(page)
