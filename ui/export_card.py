@@ -11,7 +11,7 @@ from m3po.studio import Studio
 from ui.cards import Card, build_run_strip, draw_heading
 
 ONLY_LABELS = {"all": "All, decisions applied", "reviewed": "Reviewed", "accepted": "Accepted or corrected"}
-IMAGE_LABELS = {"": "As the format is best with", "files": "Files in images/", "bytes": "In the data", "paths": "Paths"}
+IMAGE_LABELS = {"": "As suits the format", "files": "Files in images/", "bytes": "In the data", "paths": "Paths"}
 
 
 def build_export_card(studio: Studio) -> Card:

@@ -62,7 +62,7 @@ def _to_m3po(row: Mapping, images: list) -> dict:
 
 
 WRITERS = {
-    "m3po": Writer("M3PO JSON Lines (everything)", "all", ".jsonl", _to_m3po,
+    "m3po": Writer("M3PO (everything)", "all", ".jsonl", _to_m3po,
                    ("paths", "files"), originals=True),
     "trl": Writer("TRL preference", "pairs", ".parquet", trl.to_record, ("bytes",), trl.SCHEMA),
     "rlhf_v": Writer("RLHF-V", "pairs", ".parquet", records.to_rlhf_v, ("bytes", "files"), _RLHF_V),

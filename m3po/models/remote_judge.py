@@ -15,6 +15,7 @@ import io
 import math
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from PIL import Image
@@ -65,7 +66,7 @@ def judge_fingerprint(spec: str) -> str:
     return f"{spec.partition(':')[0]}:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
-class RemoteJudge:
+class RemoteJudge(ABC):
     """A scorer in [0, 1]; an answer that it cannot judge has the score nan, with a warning that names it."""
 
     scorer_range = (0.0, 1.0)
@@ -126,9 +127,9 @@ class RemoteJudge:
         warnings.warn(f"The answer {answer!r:.60} is not scored: {judged.rstrip('.')}.", stacklevel=1)
         return UNSCORED
 
+    @abstractmethod
     async def judge(self, messages: list[dict]) -> float | str:
         """The score of what `messages` ask about, or the reason why there is none."""
-        raise NotImplementedError
 
 
 class YesNoJudge(RemoteJudge):
