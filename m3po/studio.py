@@ -29,11 +29,10 @@ from m3po.settings import (
 )
 from m3po.store import candidates, decisions, instructions, review, runs, selections
 from m3po.store.connection import Connection
+from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
 from m3po.types import (
-    REVIEW_FILTERS,
-    REVIEW_ORDERS,
     Candidate,
     Decision,
     ImageRef,
@@ -64,6 +63,7 @@ class Studio:
         )
         work = {"import": partial(importing.do_import, workspace), "export": partial(exporting.do_export, workspace)}
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
+        self.review_index = ReviewIndex()
         self._overview = Overview(workspace)
 
     @classmethod
@@ -307,9 +307,8 @@ class Studio:
     ) -> ReviewItem | None:
         """The item `move` places after `instruction_id` (None: the first) in the view; None when it is empty."""
         view = view or ReviewView()
-        if view.filter not in REVIEW_FILTERS or view.order not in REVIEW_ORDERS:
-            raise BadInputError(f"There is no view {view.filter!r} by {view.order!r}: reload the page.")
-        return self.db.read(lambda con: review.read_item(con, view, instruction_id, move, self.workspace.images))
+        images = self.workspace.images
+        return self.db.read(lambda con: review.read_item(con, self.review_index, view, instruction_id, move, images))
 
     def find_instruction(self, text: str) -> int | None:
         """The id of the instruction that people know as `text`; None when there is none."""

@@ -215,15 +215,46 @@ class Instruction:
 
 REVIEW_FILTERS = ("all", "unreviewed", "reviewed", "flagged", "no_pair")
 REVIEW_ORDERS = ("m3p_score", "logp_margin", "mas_gap", "id")
+PAIR_MEASURES = ("m3p_score", "logp_margin", "mas_gap", "length_ratio")  # what a range can be laid on
+SEARCH_PLACES = ("instructions", "answers")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Pairs whose `measure` (of PAIR_MEASURES) lies in [low, high]; None is open on that side."""
+
+    measure: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Area:
+    """Pairs whose `role` (chosen or rejected) answer lies inside the polygon; a corner is (confidence, MAS)."""
+
+    role: str
+    corners: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
 class ReviewView:
     """What the review page walks through: which items, in which order. Scores go from the most to the least
-    worth a look (M3P-Score and MAS gap falling, log-prob margin rising), ids rise; items without a pair come last."""
+    worth a look (M3P-Score and MAS gap falling, log-prob margin rising), ids rise; items without a pair come last.
+
+    All conditions hold together. `filter` is about what people decided; the others are about the item itself:
+    `search` is a part of its instruction or of one of its answers, in any case of letters.
+    """
 
     filter: str = "all"
     order: str = "m3p_score"
+    search: str = ""
+    search_in: str = "instructions"
+    source: str = ""
+    ranges: tuple[Range, ...] = ()
+    area: Area | None = None
+    tag: str = ""  # items that somebody gave this tag
+    reason: str = ""  # items whose standing decision gives this reason
+    annotator: str = ""  # `filter` is about this person's own decisions; "" about what stands of all
 
 
 @dataclass(frozen=True)

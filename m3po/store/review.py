@@ -1,4 +1,4 @@
-"""What the review page walks through: the order of a view, and one item of it, drawn in a few milliseconds."""
+"""One item of the review page with all that is known of it, read in a few milliseconds."""
 
 from __future__ import annotations
 
@@ -10,24 +10,11 @@ from m3po.store.candidates import active_scorer, candidates_of, scorer_info
 from m3po.store.connection import Connection, one
 from m3po.store.decisions import as_decision, current_decision, disagreeing, given_pair
 from m3po.store.instructions import Images, read_instruction
+from m3po.store.review_index import ReviewIndex
 from m3po.store.runs import score_is_under_way
 from m3po.store.samplers import name_sampler, samplers_of
 from m3po.store.selections import latest_selection, pair_of, selection_info
 from m3po.types import Candidate, Claim, Decision, Pair, ReviewItem, ReviewView
-
-_ORDERS = {
-    "m3p_score": "p.m3p_score DESC NULLS LAST",
-    "logp_margin": "p.logp_margin ASC NULLS LAST",
-    "mas_gap": "p.mas_gap DESC NULLS LAST",
-    "id": "i.instruction_id",
-}
-_FILTERS = {
-    "all": "true",
-    "unreviewed": "d.decision_id IS NULL",
-    "reviewed": "d.decision_id IS NOT NULL",
-    "flagged": "coalesce(d.verdict = 'flag', false)",
-    "no_pair": "p.chosen IS NULL AND coalesce(d.verdict NOT IN ('accept', 'override'), true)",
-}
 
 
 @dataclass(frozen=True)
@@ -43,43 +30,25 @@ class BareItem:
     pair: Pair | None
 
 
-def walk(con: Connection, view: ReviewView, selection: int | None) -> tuple[list[int], list[bool]]:
-    """Every train instruction in the view's order, and whether it is in the view.
-
-    The order is that of the machine's pairs: a decision never moves an item under one's hands.
-    """
-    found = con.execute(
-        f"SELECT i.instruction_id, {_FILTERS[view.filter]} AS shown FROM instructions i"
-        " LEFT JOIN selection_pairs p ON p.instruction_id = i.instruction_id AND p.selection_id = $selection"
-        " LEFT JOIN current_decisions d ON d.instruction_id = i.instruction_id"
-        f" WHERE i.split = 'train' ORDER BY {_ORDERS[view.order]}, i.instruction_id",
-        {"selection": selection},
-    ).fetchall()
-    return [row[0] for row in found], [row[1] for row in found]
-
-
 def read_item(
-    con: Connection, view: ReviewView, instruction_id: int | None, move: int, images: Images
+    con: Connection, index: ReviewIndex, view: ReviewView, instruction_id: int | None, move: int, images: Images
 ) -> ReviewItem | None:
     """The item `move` places after `instruction_id` in the view (None: the first); at an end, the last one that way.
 
     An item that has left the view (a decision took it out of "unreviewed") still knows its neighbours.
     """
-    selection = latest_selection(con)
-    ids, shown = walk(con, view, selection)
-    target = _step(ids, shown, instruction_id, move)
-    if target is None:
+    walk = index.walk(con, view)
+    if instruction_id is None:
+        instruction_id = walk.first()
+    elif move:
+        instruction_id = walk.step(instruction_id, move)
+    if instruction_id is None:
         return None
-    instruction = read_instruction(con, target, images)
+    instruction = read_instruction(con, instruction_id, images)
     if instruction is None:
         return None
-    bare = read_bare_item(con, target)
-    counts = one(
-        con,
-        "SELECT count(*) AS reviewable, count(d.decision_id) AS reviewed FROM instructions i"
-        " LEFT JOIN current_decisions d USING (instruction_id) WHERE i.split = 'train'",
-    )
-    in_view = [i for i, is_shown in zip(ids, shown, strict=True) if is_shown]
+    bare = read_bare_item(con, instruction_id)
+    reviewed, reviewable = index.counts(con)
     return ReviewItem(
         instruction=instruction,
         candidates=_with_samplers(con, bare.candidates),
@@ -87,14 +56,14 @@ def read_item(
         machine_pair=bare.machine_pair,
         no_pair_reason=_reason(bare.machine_row, bare.candidates, instruction.split) if not bare.machine_pair else None,
         decision=bare.decision,
-        selection_id=selection,
-        position=in_view.index(target) + 1 if target in in_view else 0,
-        total=len(in_view),
-        reviewed=counts["reviewed"],
-        reviewable=counts["reviewable"],
-        previous_id=_neighbour(ids, shown, target, -1),
-        next_id=_neighbour(ids, shown, target, +1),
-        given=given_pair(con, target),
+        selection_id=bare.selection_id,
+        position=walk.position(instruction_id),
+        total=walk.total,
+        reviewed=reviewed,
+        reviewable=reviewable,
+        previous_id=walk.neighbour(instruction_id, -1),
+        next_id=walk.neighbour(instruction_id, +1),
+        given=given_pair(con, instruction_id),
         scoring=_waits_for_scores(bare.candidates) and score_is_under_way(con),
         selected_by=_selected_by(con, bare),
     )
@@ -142,28 +111,6 @@ def read_bare_item(con: Connection, instruction_id: int) -> BareItem | None:
         if decision.chosen is not None and decision.rejected is not None:
             pair = pair_between({c.id: c for c in candidates}, decision.chosen, decision.rejected)
     return BareItem(owner["split"], selection, candidates, machine, machine_row, decision, pair)
-
-
-def _step(ids: list[int], shown: list[bool], current: int | None, move: int) -> int | None:
-    if current is None or (move and current not in ids):
-        return next((i for i, is_shown in zip(ids, shown, strict=True) if is_shown), None)
-    for _ in range(abs(move)):
-        following = _neighbour(ids, shown, current, 1 if move > 0 else -1)
-        if following is None:
-            break
-        current = following
-    return current
-
-
-def _neighbour(ids: list[int], shown: list[bool], current: int, direction: int) -> int | None:
-    if current not in ids:
-        return None
-    index = ids.index(current) + direction
-    while 0 <= index < len(ids):
-        if shown[index]:
-            return ids[index]
-        index += direction
-    return None
 
 
 def as_candidate(row: dict) -> Candidate:
