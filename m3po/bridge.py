@@ -107,27 +107,24 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
-    """Counts its guests, from the moment they are let in until they leave."""
-
-    daemon_threads = True
+    """Knows the threads of its guests, from the moment they are let in until they are gone to the last."""
 
     def __init__(self, path: str, studio: Studio) -> None:
         super().__init__(path, _Handler)
         self.studio = studio
-        self.guests, self.changed = 0, threading.Condition()
+        self.threads: list[threading.Thread] = []
 
     def process_request(self, request: object, client_address: object) -> None:
-        with self.changed:
-            self.guests += 1
-        super().process_request(request, client_address)
+        thread = threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
+        self.threads = [*filter(threading.Thread.is_alive, self.threads), thread]
+        thread.start()
 
-    def process_request_thread(self, request: object, client_address: object) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self.changed:
-                self.guests -= 1
-                self.changed.notify_all()
+    def wait(self, patience: float | None) -> None:
+        """Until every guest's thread has ended. Not only its answer: a thread that lets go of its database cursor while
+        Python ends takes the process down."""
+        deadline = None if patience is None else time.monotonic() + patience
+        for thread in self.threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
 
 class Listener:
@@ -149,8 +146,7 @@ class Listener:
         self._server.shutdown()
         self._server.server_close()
         shutil.rmtree(self._folder, ignore_errors=True)
-        with self._server.changed:
-            self._server.changed.wait_for(lambda: not self._server.guests, timeout=patience)
+        self._server.wait(patience)
 
 
 class Client:
