@@ -205,7 +205,7 @@ class Studio:
         """
         there = self.scorers()
         named = [row for row in there if str(scorer) in (str(row["id"]), row["name"])]
-        if not named or not (named[-1]["candidates"] or named[-1]["active"]):
+        if not named:
             there = [row for row in there if row["candidates"]]
             names = ", ".join(f"{row['id']} ({row['name']})" for row in there) or "none yet: score first"
             raise UsageError(f"There is no scorer {scorer}; there are: {names}.")

@@ -11,7 +11,8 @@ from m3po.errors import BadInputError
 from m3po.images import load_rgb
 from m3po.jobs.worker import Worker
 from m3po.models import memory
-from m3po.models.preflight import check_policy, code_warning
+from m3po.models.hub import check_hub
+from m3po.models.preflight import check_policy, code_warning, local_folder
 from m3po.settings import EvaluateConfig, ModelOptions, SampleConfig, ScoreConfig
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def load_policy(job: Worker, config: SampleConfig | ScoreConfig | EvaluateConfig
 def check_model(job: Worker, name: str, adapter: str | None, options: ModelOptions) -> None:
     """Before torch, which takes seconds: ModelError for a model that cannot be used, a warning where its code runs."""
     check_policy(name, adapter, options)
+    if local_folder(name) is None:
+        check_hub(name)
     if options.trust_remote_code:
         job.emit("warning", message=code_warning(name))
 
