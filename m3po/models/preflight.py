@@ -118,7 +118,7 @@ def check_folders(policy: str, mas: str) -> None:
             raise UsageError(str(error)) from error
         return name
 
-    if policy and not names_remote(policy):
+    if policy.isprintable() and policy and not names_remote(policy):  # what is not has a sentence of its own
         check(policy)
     if mas:
         map_folders(mas, check)

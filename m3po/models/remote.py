@@ -33,6 +33,7 @@ KEY_NAMES = ("M3PO_API_KEY", "OPENAI_API_KEY")
 ATTEMPTS = 8  # with doubling waits about a minute: longer than a hiccup, shorter than a restart
 FIRST_ATTEMPTS = 4  # while nobody has answered yet: a mistyped address is told in seconds
 TIMEOUT_ATTEMPTS = 3
+MIN_PATIENCE = 16  # instructions or answers in a row that a server may fail to do before the run is given up
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
 LONGEST_RETRY_AFTER = 120.0
 CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
