@@ -24,7 +24,7 @@ from m3po.bridge import connect
 from m3po.console import draw_before_after, draw_given, fail, follow, say, watch
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
-from m3po.errors import M3poError, UsageError
+from m3po.errors import BadInputError, M3poError, UsageError
 from m3po.formats.hub import parse_hub
 from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
@@ -32,6 +32,7 @@ from m3po.formats.writers import IMAGE_WAYS, WRITERS
 from m3po.jobs.pilot import PILOT_K, write_table
 from m3po.jobs.previewing import draw_preview
 from m3po.jobs.worker import sentence_for
+from m3po.models.preflight import check_folders
 from m3po.scorer_spec import map_folders, map_grouper
 from m3po.settings import RULES, ModelOptions, SampleConfig, SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
@@ -105,6 +106,7 @@ def init(
     mas: Annotated[str, typer.Option(help="the alignment scorer, hub id or folder")] = "",
 ) -> None:
     """Make a workspace."""
+    check_folders(policy, mas)
     if demo:
         own_policy, own_mas = demo_models()
         target = workspace.expanduser().resolve()
@@ -364,8 +366,11 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
 
 
 def _source(name: str) -> str:
-    """A path as an absolute one (the app may run elsewhere), a data set of the hub as it is."""
-    return name if parse_hub(name) else str(Path(name).expanduser().resolve())
+    """A path as an absolute one (the app may run elsewhere), a data set of the hub as it is. Raises UsageError."""
+    try:
+        return name if parse_hub(name) else str(Path(name).expanduser().resolve())
+    except BadInputError as error:
+        raise UsageError(str(error)) from error
 
 
 def _model(name: str) -> str | None:

@@ -32,6 +32,10 @@ class ModelError(M3poError):
     """A model folder that is none, cannot be loaded, or cannot do what is asked."""
 
 
+class UnusableModelError(ModelError):
+    """A model that does not exist or is of another kind: a run that names it can never go on."""
+
+
 class JobError(M3poError):
     """A job cannot start, go on, or be found."""
 

@@ -32,6 +32,8 @@ _PREFIX = re.compile(r"([A-Za-z][A-Za-z-]*):(.*)", re.DOTALL)
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 _WEIGHTED = re.compile(rf"\s*({_NUMBER})\s*\*\s*(.*)", re.DOTALL)
 _PLUS = re.compile(rf"\s*\+\s*(?=(?:{_NUMBER})\s*\*)")
+_LIKE_NUMBER = r"nan|inf(?:inity)?|[.,_]*\d[\d.,_]*(?:e[+-]?\d+)?"
+_LIKE_WEIGHT = re.compile(rf"(?:^|(?<=[+\s]))((?:-\s*)?(?:{_LIKE_NUMBER}))\s*\*", re.IGNORECASE)
 _NAMED = re.compile(rf"\+\s*(?:{'|'.join(KINDS)}):")
 
 
@@ -93,6 +95,12 @@ def parse_scorer(text: str) -> ScorerSpec:
     text = text.strip()
     if not text:
         raise UsageError("The scorer's name is empty: give a CLIP or SigLIP model, or KIND:MODEL.")
+    for weight in _LIKE_WEIGHT.findall(text):
+        if text.startswith("+") or not re.fullmatch(_NUMBER, weight):
+            raise UsageError(
+                f"{text!r:.200} has the weight {weight!r:.40}: give each scorer a plain number above 0, "
+                "as in 0.7*clip:A + 0.3*vqa:B."
+            )
     if not _WEIGHTED.fullmatch(text):
         if _NAMED.search(text):
             raise UsageError(f"{text!r} names several scorers: give each a weight, as in 0.7*clip:A + 0.3*vqa:B.")
@@ -106,8 +114,10 @@ def parse_scorer(text: str) -> ScorerSpec:
         parts.append(_parse_part(name))
     if len(parts) < 2:
         raise UsageError(f"{text!r} is a mean of one: leave out the weight, or add a second scorer with its weight.")
-    if not all(0 < weight < math.inf for weight in weights):
+    if not all(weights):
         raise UsageError(f"{text!r} has a weight of 0: leave that scorer out, or give it a weight above 0.")
+    if not math.isfinite(total := sum(weights)) or not all(weight / total for weight in weights):
+        raise UsageError(f"{text!r:.200} has a weight that is too large: give numbers nearer to each other, or to 1.")
     if len(set(parts)) < len(parts):
         raise UsageError(f"{text!r} names a scorer twice: add up its weights.")
     return ScorerSpec(tuple(parts), tuple(weights))

@@ -139,7 +139,7 @@ class Studio:
         return self._scoring_for(sample) or ScoreConfig(policy=None, mas=None)
 
     def _scoring_for(self, sample: SampleConfig) -> ScoreConfig | None:
-        return self.db.read(lambda con: scorings.scoring_for(con, self.config, sample))
+        return scorings.scoring_for(self.db, self.config, sample)
 
     @property
     def own_models(self) -> dict[str, str | None]:
@@ -205,7 +205,7 @@ class Studio:
         """
         there = self.scorers()
         named = [row for row in there if str(scorer) in (str(row["id"]), row["name"])]
-        if not named or not (named[-1]["candidates"] or named[-1]["active"]):
+        if not named:
             there = [row for row in there if row["candidates"]]
             names = ", ".join(f"{row['id']} ({row['name']})" for row in there) or "none yet: score first"
             raise UsageError(f"There is no scorer {scorer}; there are: {names}.")
@@ -338,7 +338,7 @@ class Studio:
         if any(run.kind == "score" for run in self.db.read(runs.read_active)):
             return
         try:
-            for score in self.db.read(lambda con: scorings.scorings_of_edit(con, self.config)):
+            for score in scorings.scorings_of_edit(self.db, self.config):
                 if names_remote(score.mas) and not self.workspace.read_config().remote:
                     if not score.policy:
                         continue

@@ -317,3 +317,8 @@ class Run:
     @property
     def active(self) -> bool:
         return self.state in ("queued", "running")
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it may go on where it was: not where it asked for a model that does not exist."""
+        return self.state in ("stopped", "failed", "interrupted") and not (self.result or {}).get("final")

@@ -11,6 +11,7 @@ A body that vLLM would refuse is refused here: a test that passes has sent a rea
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import math
@@ -34,6 +35,7 @@ class FakeServer:
     fail      HTTP statuses that the first requests get, one each; `always` is one that all get
     refuse    called with the body; a sentence it returns comes back as 400 (`refuse_param` names the parameter)
     takes     parameters that the server knows; others are refused as unknown
+    flood     bytes that it sends instead of its answer; `sent` are those that went out
     key       the key it asks for; `echo_key`: its errors repeat the Authorization header
     """
 
@@ -60,6 +62,8 @@ class FakeServer:
         raw: bytes | None = None,
         finish: str | None = "stop",
         usage: bool = True,
+        flood: int = 0,
+        flood_status: int = 200,
     ) -> None:
         self.answers, self.reply, self.model = list(answers), reply, model
         self.fail, self.always, self.retry_after = list(fail), always, retry_after
@@ -67,6 +71,7 @@ class FakeServer:
         self.key, self.echo_key = key, echo_key
         self.ignore_n, self.log_probs, self.hang, self.hang_first = ignore_n, log_probs, hang, hang_first
         self.close_first, self.seconds, self.raw, self.finish, self.usage = close, seconds, raw, finish, usage
+        self.flood, self.flood_status, self.sent = flood, flood_status, 0
         self.requests: list[dict] = []
         self.headers: list[dict] = []
         self.times: list[float] = []
@@ -177,6 +182,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status, headers, body = found
+        if self.fake.flood:
+            self._pour(self.fake.flood_status)
+            return
         self._send(status, headers, self.fake.raw if self.fake.raw is not None else json.dumps(body).encode())
 
     def _send(self, status: int, headers: dict, data: bytes) -> None:
@@ -190,6 +198,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
         except (BrokenPipeError, ConnectionResetError):  # who asked is gone
             self.close_connection = True
+
+    def _pour(self, status: int) -> None:
+        self.close_connection = True
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who asked has had enough
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            while self.fake.sent < self.fake.flood:
+                self.wfile.write(b" " * 2**16)
+                self.fake.sent += 2**16
 
 
 def token(text: str, p: float, top: dict[str, float] | None = None) -> dict:

@@ -142,6 +142,11 @@ def test_a_mistake_is_one_sentence_and_exit_1(tmp_path, source, here, words, sen
         (("evaluate", "{ws}"), "config.toml"),
         (("import", "{ws}", "{tmp}", "--format", "zip"), "choose auto, imagefolder"),
         (("import", "{ws}", "{tmp}", "--split", "test"), "choose one of train"),
+        (("import", "{ws}", "hub:no/such:split:twice"), "is no data set of the hub"),
+        (("import", "{ws}", "hub:../etc"), "is no data set of the hub"),
+        (("init", "{tmp}/new", "--policy", "{tmp}/nowhere"), "nowhere does not exist: check the path"),
+        (("init", "{tmp}/new", "--policy", "my-model/"), "my-model/ does not exist: check the path"),
+        (("init", "{tmp}/new", "--demo", "--mas", "1*clip:a + 1*vqa:./nowhere"), "nowhere does not exist"),
         (("sample", "{ws}", "--policy", "x", "--k", "0"), "k = 0"),
         (("sample", "{ws}", "--policy", "x", "--temperature", "nan"), "temperature"),
         (("score", "{ws}", "--policy", "x", "--batch-size", "-1"), "batch_size"),
@@ -162,6 +167,7 @@ def test_a_value_that_an_option_does_not_take_is_exit_2(tmp_path, here, words, s
     Studio.create(tmp_path / "ws")
     err = here(*[word.format(tmp=tmp_path, ws=tmp_path / "ws") for word in words], code=2)
     assert sentence in err.strip().splitlines()[-1]
+    assert not (tmp_path / "new").exists()
 
 
 def test_model_options_reach_the_job(tmp_path, here, monkeypatch):

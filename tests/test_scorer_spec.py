@@ -74,6 +74,16 @@ def test_examples(text: str, parts: list, shares: list) -> None:
         ("0.5*clip:a", "mean of one"),
         ("0*clip:a + 1*vqa:b", "weight of 0"),
         ("0.5*clip:a + 0.5*clip:a", "twice"),
+        ("nan*clip:a + 1*clip:b", "the weight 'nan'"),
+        ("1*clip:a + inf * clip:b", "the weight 'inf'"),
+        ("-1*clip:a + 2*clip:b", "the weight '-1'"),
+        ("1*clip:a + 2*clip:b - 1*clip:c", "the weight '- 1'"),
+        ("1e400*clip:a + 1*clip:b", "the weight '1e400'"),
+        ("1e+5*a + 1*b", "the weight"),
+        ("0,7*a + 0,3*b", "the weight '0,7'"),
+        ("+1*a + 2*b", "the weight '1'"),
+        ("9" * 400 + "*a + 1*b", "too large"),
+        ("9" * 300 + "*a + 0." + "0" * 100 + "1*b", "too large"),
         ("0.5* + 0.5*clip:a", "names no scorer"),
         ("remote:model", "MODEL@URL"),
         ("remote:model@ftp://x", "MODEL@URL"),
@@ -83,6 +93,19 @@ def test_mistakes_get_one_sentence(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         parse_scorer(text)
     assert "\n" not in str(caught.value)
+
+
+ODD_WEIGHTS = st.floats(max_value=0.0, exclude_max=True).map(repr) | st.sampled_from(["nan", "NaN", "inf", "Infinity"])
+ODD_WEIGHTS |= st.integers(309, 999).map("1e{}".format) | st.floats(1e17, 1e300).map(repr)
+
+
+@given(ODD_WEIGHTS, st.lists(st.tuples(WEIGHTS, PARTS), min_size=1, max_size=3), PARTS, st.data())
+def test_what_is_no_weight_is_never_taken_for_a_name(odd: str, rest: list, part: ScorerPart, data) -> None:
+    pieces = [ScorerSpec((each, part), (weight, 1.0)).text.rpartition(" + ")[0] for weight, each in rest]
+    pieces.insert(data.draw(st.integers(0, len(pieces))), f"{odd}*{part.text}")
+    with pytest.raises(UsageError) as caught:
+        parse_scorer(" + ".join(pieces))
+    assert "the weight" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_folders_are_found_in_every_part() -> None:

@@ -41,7 +41,7 @@ def draw_run(run: Run, log_tail: str = "", *, title: bool = True) -> Markup:
     buttons = []
     if run.active:
         buttons.append(_button(run, "stop", "Stop"))
-    if run.state in RESUMABLE:
+    if run.resumable:
         buttons.append(_button(run, "resume", "Resume"))
     return tag(
         "div",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from m3po.jobs.pilot import write_hours
+from m3po.jobs.pilot import name_scorers, write_time
 from m3po.types import Run
 from ui.formatting import MISSING, count
 from ui.markup import Markup, tag
@@ -15,7 +15,7 @@ _HEADS = (
     ("of the whole", "pairs to expect when every train instruction is sampled"),
     ("distinct", "distinct answers an instruction"),
 )
-_HOURS = ("device hours", "sampling alone; the time grows with K, but less than in proportion: least and most")
+_HOURS = ("device time", "sampling alone; the time grows with K, but less than in proportion: least and most")
 _TOKENS = (("prompt tokens", "as the server counts them"), ("answer tokens", "as the server counts them"))
 
 _SAMPLER_HEADS = (
@@ -73,7 +73,11 @@ def draw_pilot(runs: Sequence[Run]) -> Markup | None:
             tag("tbody", *lines),
             class_="figures-table",
         ),
-        tag("p", f"{report['policy']}, rule {report['rule']}; costs of {total}, sampling alone.", class_="quiet"),
+        tag(
+            "p",
+            f"{report['policy']}, rule {report['rule']}{name_scorers(report)}; costs of {total}, sampling alone.",
+            class_="quiet",
+        ),
         class_="pilot",
     )
 
@@ -86,7 +90,7 @@ def _cells(row: dict, remote: bool) -> list[str]:
     cells.append(MISSING if row["distinct"] is None else f"{row['distinct']:.1f}")
     if remote:
         return [*cells, _count(row["prompt_tokens"]), _count(row["completion_tokens"])]
-    return [*cells, write_hours(row["device_hours"]).replace("-", MISSING)]
+    return [*cells, write_time(row["device_hours"]).replace("-", MISSING)]
 
 
 def _count(value: int | None) -> str:

@@ -65,6 +65,8 @@ def ingest_events(con: Connection, run_id: int, kind: str, config: dict, folder:
         values["state"] = ENDS[ending["event"]]
         values["message"] = ending.get("message", "")
         values["ended_at"] = dt.datetime.fromtimestamp(ending["t"], dt.UTC).replace(tzinfo=None)
+        if ending.get("final"):
+            values["result"] = {"final": True}
         if ending["event"] == "finished":
             values["result"] = ending.get("result") or {}
             if kind == "score" and config.get(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from m3po.evaluation.intervals import wilson_interval
 from m3po.remote_spec import parse_remote
+from m3po.scorer_spec import short_name
 from m3po.selection import Scored, normalise, pick
 from m3po.settings import SampleConfig, SelectConfig
 from m3po.types import Pair, Run
@@ -56,13 +57,19 @@ def expect_pairs(
 
 
 def build_report(
-    instructions: Sequence[Answers], config: SampleConfig, select: SelectConfig, measured: Run | None, total: int
+    instructions: Sequence[Answers],
+    config: SampleConfig,
+    select: SelectConfig,
+    measured: Run | None,
+    total: int,
+    scorers: dict[str, str | None] | None = None,
 ) -> dict:
     """The pilot's table as plain values: one row a K with `pairs` (the share of instructions that would have one, with
     `low` and `high`, None where nothing is scored), `expected_pairs` of the whole, `distinct` answers, and its cost.
 
     `device_hours` is (least, most): the time grows with K, but less than in proportion, for a prompt is read once.
-    Tokens are those that the server counted. `measured` is the run that was timed; None leaves the cost out.
+    Tokens are those that the server counted. `measured` is the run that was timed; None leaves the cost out. `scorers`
+    are the names of those that gave MAS (`mas`) and log-probs (`logp`).
     """
     n = len(instructions)
     scored = any(answer.eligible for answers in instructions for answer, _ in answers)
@@ -88,6 +95,7 @@ def build_report(
         "of": total,
         "rule": select.rule,
         "policy": config.policy,
+        "scorers": scorers or {},
         "rows": rows,
         "message": _message(rows, n, scored),
     }
@@ -129,7 +137,7 @@ def write_table(report: dict) -> str:
     lines = [report["message"]]
     remote = "prompt_tokens" in report["rows"][0]
     head = ["K", "pairs", "95 %", "of the whole", "distinct"]
-    head += ["prompt tokens", "answer tokens"] if remote else ["device hours"]
+    head += ["prompt tokens", "answer tokens"] if remote else ["device time"]
     cells = [head]
     for row in report["rows"]:
         interval = f"{row['low']:.1%} to {row['high']:.1%}" if row["pairs"] is not None else "-"
@@ -138,21 +146,32 @@ def write_table(report: dict) -> str:
         if remote:
             line += [_count(row["prompt_tokens"]), _count(row["completion_tokens"])]
         else:
-            line.append(write_hours(row["device_hours"]))
+            line.append(write_time(row["device_hours"]))
         cells.append(line)
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     for line in cells:
         lines.append("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
-    lines.append(f"Pairs by the rule {report['rule']}; costs are those of sampling all {report['of']:,} instructions.")
+    lines.append(
+        f"Pairs by the rule {report['rule']}{name_scorers(report)}; "
+        f"costs are those of sampling all {report['of']:,} instructions."
+    )
     return "\n".join(lines)
 
 
-def write_hours(hours: Sequence[float] | None) -> str:
-    """`0.02`, or `0.01 to 0.04` where only the bounds are known."""
+def name_scorers(report: dict) -> str:
+    """`, MAS of clip:A, log-probs of B`; nothing of a report that an older version made."""
+    named = report.get("scorers") or {}
+    told = [("MAS", named.get("mas")), ("log-probs", named.get("logp"))]
+    return "".join(f", {signal} of {short_name(name)}" for signal, name in told if name)
+
+
+def write_time(hours: Sequence[float] | None) -> str:
+    """`40 s`, or `0.5 to 2 h` where only the bounds are known: in the unit that fits the longer one."""
     if hours is None:
         return "-"
-    low, high = (f"{value:.2g}" for value in hours)
-    return low if low == high else f"{low} to {high}"
+    unit, each = next((u, e) for u, e in (("s", 3600), ("min", 60), ("h", 1)) if hours[1] * e < 120 or u == "h")
+    low, high = (f"{value * each:,.0f}" if value * each >= 100 else f"{value * each:.2g}" for value in hours)
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 
 def _share(value: float | None) -> str:

@@ -191,7 +191,7 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     score = ScoreConfig.of_run(stored) if (stored := run.config.get("score")) else None
     known = _fingerprints(score) if score else {}
 
-    def read(con: Connection) -> tuple[dict[int, list[dict]], list[Run], int]:
+    def read(con: Connection) -> tuple[dict[int, list[dict]], list[Run], int, dict[str, str | None]]:
         logp, mas = (candidates.active_scorer(con, kind) for kind in ("logp", "mas"))
         if score and score.policy:
             logp = candidates.scorer_id(con, "logp", score.policy, known["logp"])
@@ -200,9 +200,11 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
         selections.check_raw(con, mas, select_config)
         sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
         found = samplers.answers_of(con, sampler, samplers.pilot_ids(con, config.pilot, config.seed), logp, mas)
-        return found, runs.read_runs(con, ("sample",), limit=1000), instructions.count_by_split(con)["train"]
+        infos = {kind: candidates.scorer_info(con, scorer) for kind, scorer in (("mas", mas), ("logp", logp))}
+        named = {kind: info and info["name"] for kind, info in infos.items()}
+        return found, runs.read_runs(con, ("sample",), limit=1000), instructions.count_by_split(con)["train"], named
 
-    found, past, total = workspace.db.write(read)
+    found, past, total, named = workspace.db.write(read)
     # A pilot that was run before has its answers and samples nothing: its cost was measured then. The newest first.
     timed = (each for each in past if (each.result or {}).get("seconds_each"))
     same = (each for each in timed if identify(SampleConfig.of_run(each.config)) == (fingerprint, identity))
@@ -212,7 +214,7 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
         [(Scored(row["candidate_id"], number, *[row[name] for name in names]), row["votes"]) for row in members]
         for number, members in found.items()
     ]
-    return build_report(answers, config, select_config, measured, total)
+    return build_report(answers, config, select_config, measured, total, named)
 
 
 def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ from m3po.errors import BadInputError
 from m3po.images import load_rgb
 from m3po.jobs.worker import Worker
 from m3po.models import memory
-from m3po.models.preflight import check_policy, code_warning
+from m3po.models.hub import check_hub
+from m3po.models.preflight import check_policy, code_warning, local_folder
 from m3po.settings import EvaluateConfig, ModelOptions, SampleConfig, ScoreConfig
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _MEASURED = 4  # prompts that are encoded to see how long they are
 _MOST_ANSWERS = 512  # decoded at once: more fill the memory and gain no speed
 # At most so many instructions at a time where memory would allow more. On a CPU more gain no speed.
 MOST_ON_CPU = {"sample": 16, "score": 16, "evaluate": 32}
+REMOTE_ANSWERS = 32  # asked of a remote judge before it is looked whether the run was stopped
 MOST_ON_GPU = {"sample": 64, "score": 64, "evaluate": 128}
 
 
@@ -43,6 +45,8 @@ def load_policy(job: Worker, config: SampleConfig | ScoreConfig | EvaluateConfig
 def check_model(job: Worker, name: str, adapter: str | None, options: ModelOptions) -> None:
     """Before torch, which takes seconds: ModelError for a model that cannot be used, a warning where its code runs."""
     check_policy(name, adapter, options)
+    if local_folder(name) is None:
+        check_hub(name)
     if options.trust_remote_code:
         job.emit("warning", message=code_warning(name))
 
@@ -77,13 +81,49 @@ def plan_batch(policy: Policy, rows: Sequence[dict], kind: str, asked: int, *, a
     )
 
 
-def _longest_prompt(policy: Policy, rows: Sequence[dict]) -> int | None:
-    """Tokens of the longest of a few prompts with their images, spread over the rows; None if none can be read."""
+def plan_judge(policy: Policy, rows: Sequence[dict], asked: int, *, answer: int, questions: int) -> BatchPlan:
+    """How many of `rows` a judge on this machine takes at a time: `asked`, else one.
+
+    It goes through its instructions one by one, so that more would take no more memory and save no time, but a stop
+    would wait for them all. `questions` are the most to an instruction, `answer` tokens each. See m3po.models.memory.
+    """
+    from m3po.models.judges import ask_about_answer
+
+    size = asked or 1
+    prompt = _longest_prompt(policy, rows, lambda row: ask_about_answer(json.loads(row["messages"]), _images(row), ""))
+    shape, free = policy.core.shape(), memory.free_memory()
+    if shape is None or free is None or prompt is None:
+        return BatchPlan(size)
+    number = policy.model.dtype.itemsize
+    each = memory.scoring_bytes(shape, prompt, number)
+    once = memory.judging_once(shape, prompt, answer, questions, number)
+    weights = sum(parameter.nbytes for parameter in policy.model.parameters())
+    tight = (
+        "" if each + once <= memory.SHARE * free else ", which may not be enough: try --quantise, or a smaller judge"
+    )
+    return BatchPlan(
+        size,
+        f"Memory: {memory.say(weights)} of weights, about {memory.say(each)} an instruction and {memory.say(once)} for "
+        f"its questions, {memory.say(free)} free{tight}: {size} instruction{'s' * (size > 1)} at a time.",
+    )
+
+
+def _images(row: dict) -> int:
+    return len(row["images"] or [])
+
+
+def _longest_prompt(
+    policy: Policy, rows: Sequence[dict], ask: Callable[[dict], list[dict]] | None = None
+) -> int | None:
+    """Tokens of the longest of a few prompts with their images, spread over the rows; None if none can be read.
+
+    `ask` makes another prompt of a row than its own messages.
+    """
     lengths = []
     for row in rows[:: max(1, len(rows) // _MEASURED)][:_MEASURED]:
         try:
             images = [load_rgb(path) for path in row["images"] or []]
-            text = policy.chat.render_prompt(json.loads(row["messages"]))
+            text = policy.chat.render_prompt(ask(row) if ask else json.loads(row["messages"]))
             lengths.append(policy.chat.encode_prompts([text], [images])["input_ids"].shape[1])
         except BadInputError:  # told and skipped when its turn comes
             continue

@@ -126,6 +126,8 @@ class JobRunner:
         run = self._get(run_id)
         if run.state not in ("stopped", "failed", "interrupted"):
             raise JobError(f"Run {run_id} is {run.state}: only a stopped, failed or interrupted run can be resumed.")
+        if not run.resumable:
+            raise JobError(f"Run {run_id} cannot be resumed. {run.message}")
         self.folder(run_id).clear_stop()
         self._stops.pop(run_id, None)
 

@@ -26,7 +26,7 @@ from m3po.jobs.policies import load_policy, plan_batch
 from m3po.jobs.schemas import SAMPLE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint
-from m3po.models.remote import FailedRequest, RemoteClient, wait_for
+from m3po.models.remote import MIN_PATIENCE, FailedRequest, RemoteClient, wait_for
 from m3po.models.remote_policy import RemoteAnswer, RemoteAnswers, RemotePolicy, image_url, with_images
 from m3po.remote_spec import parse_remote
 from m3po.settings import SampleConfig
@@ -34,8 +34,6 @@ from m3po.text import same_answer_key
 
 if TYPE_CHECKING:
     from m3po.models.policy import Answer
-
-MIN_PATIENCE = 16  # instructions in a row that a server may fail to answer before the run is given up
 
 
 def run(job: Worker) -> dict:

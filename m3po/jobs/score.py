@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
 from m3po.jobs.batches import Item, run_batches
-from m3po.jobs.policies import MOST_ON_CPU, BatchPlan, check_model, load_policy, plan_batch
+from m3po.jobs.policies import (
+    MOST_ON_CPU,
+    REMOTE_ANSWERS,
+    BatchPlan,
+    check_model,
+    load_policy,
+    plan_batch,
+    plan_judge,
+)
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
     from m3po.models.alignment import AlignmentScorer
     from m3po.models.policy import Policy, TokenScores
     from m3po.types import Judgement
+
+_QUESTION = 24  # tokens of a judge's question about an answer
 
 
 def run(job: Worker) -> dict:
@@ -44,10 +54,8 @@ def run(job: Worker) -> dict:
     plan = BatchPlan(config.batch_size or MOST_ON_CPU["score"])
     if todo:
         scoring = _Grouping(job, config) if config.group else _Scoring(job, config, todo)
-        if not config.group and scoring.policy:
-            longest = max(len(text) for row in todo for text in row["texts"])
-            most = max(len(row["texts"]) for row in todo)
-            plan = plan_batch(scoring.policy, todo, "score", config.batch_size, answer=1 + longest // 3, k=most)
+        # A grouper goes through its instructions one by one: a stop waits for no more than one.
+        plan = BatchPlan(config.batch_size or 1) if config.group else scoring.plan(config.batch_size, todo)
         done, skipped = run_batches(
             job,
             todo,
@@ -88,6 +96,18 @@ class _Scoring:
             self.scorer = load_scorer(config.mas, **({"options": config} if judges else {}))
             low, high = self.scorer.scorer_range
             job.emit("scorer", low=low, high=high)
+
+    def plan(self, asked: int, rows: list[dict]) -> BatchPlan:
+        """How many instructions at a time: what fits into memory, and no more than a stop should have to wait for."""
+        longest = max(len(text) for row in rows for text in row["texts"])
+        most = max(len(row["texts"]) for row in rows)
+        if self.policy:
+            return plan_batch(self.policy, rows, "score", asked, answer=1 + longest // 3, k=most)
+        if hasattr(self.scorer, "client"):  # of a server
+            return BatchPlan(asked or max(1, REMOTE_ANSWERS // most))
+        if judge := getattr(self.scorer, "judge", None):
+            return plan_judge(judge.policy, rows, asked, answer=_QUESTION + longest // 3, questions=most)
+        return BatchPlan(asked or MOST_ON_CPU["score"])
 
     def work(self, items: list[Item]) -> list[list[dict]]:
         logps, masses = self._log_probs(items), self._mas(items)

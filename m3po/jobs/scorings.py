@@ -11,7 +11,7 @@ from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import parse_scorer
 from m3po.settings import ModelOptions, SampleConfig, ScoreConfig, WorkspaceConfig, check_specs, weights_of
 from m3po.store import candidates, runs, scorers
-from m3po.store.connection import Connection
+from m3po.store.connection import Database
 from m3po.store.workspace import Workspace
 
 
@@ -63,47 +63,55 @@ def logp_fingerprint(config: ScoreConfig) -> str:
     return loaded_fingerprint(config.policy, config.adapter, config)
 
 
-def active_policy(con: Connection) -> dict:
+def active_policy(db: Database) -> dict:
     """`policy`, `adapter` and model options that gave the log-probs which are shown; empty when none are.
 
     They are those of the newest score run with that fingerprint, so that what is scored later is scored alike.
+    Fingerprints are read from files, which takes its time: outside of the database.
     """
-    info = candidates.scorer_info(con, candidates.active_scorer(con, "logp"))
+    info, past = db.read(
+        lambda con: (
+            candidates.scorer_info(con, candidates.active_scorer(con, "logp")),
+            runs.read_runs(con, ("score",), limit=1000),
+        )
+    )
     if info is None:
         return {}
-    for run in runs.read_runs(con, ("score",), limit=1000):
+    for run in past:
         config = ScoreConfig.of_run(run.config)
         if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
             return weights_of(config)
     return {"policy": info["name"]}
 
 
-def scoring_for(con: Connection, own: WorkspaceConfig, sample: SampleConfig | None = None) -> ScoreConfig | None:
+def scoring_for(db: Database, own: WorkspaceConfig, sample: SampleConfig | None = None) -> ScoreConfig | None:
     """Both signals as far as models for them are known, `own` being the workspace's; None where none is.
 
     Answers of `sample` get their log-probs by the weights that gave them, those of a server by the workspace's own
     policy, else by the one that is shown. An answer without a sampler, a human's, is scored as those beside it are.
     """
-    shown = candidates.scorer_info(con, candidates.active_scorer(con, "mas"))
+    shown = db.read(lambda con: candidates.scorer_info(con, candidates.active_scorer(con, "mas")))
     mas = [own.mas, shown and shown["name"]]
     at_hand = {"policy": own.policy} if own.policy and not parse_remote(own.policy) else {}
     if sample is None:
-        weights, mas = active_policy(con) or at_hand, mas[::-1]
+        weights, mas = active_policy(db) or at_hand, mas[::-1]
     elif parse_remote(sample.policy):
-        weights = at_hand or active_policy(con)
+        weights = at_hand or active_policy(db)
     else:
         weights = weights_of(sample)
     named = {"policy": None, **weights, "mas": mas[0] or mas[1]}
     return ScoreConfig(**named) if named["policy"] or named["mas"] else None
 
 
-def scorings_of_edit(con: Connection, own: WorkspaceConfig) -> list[ScoreConfig]:
+def scorings_of_edit(db: Database, own: WorkspaceConfig) -> list[ScoreConfig]:
     """What scores a human's answer as those beside it are; a judge has its own model options, not the policy's."""
-    score = scoring_for(con, own)
-    run_id = scorers.last_run(con, candidates.active_scorer(con, "mas"))
-    if not score or not score.mas or not judges_of(score) or run_id is None:
+    score = scoring_for(db, own)
+    if not score or not score.mas or not judges_of(score):
         return [score] if score else []
-    run = runs.read_run(con, run_id)
+    run_id = db.read(lambda con: scorers.last_run(con, candidates.active_scorer(con, "mas")))
+    if run_id is None:
+        return [score]
+    run = db.read(lambda con: runs.read_run(con, run_id))
     options = ScoreConfig.of_run(run.config).model_options() if run else {}
     logp = [dataclasses.replace(score, mas=None)] if score.policy else []
     return [*logp, ScoreConfig(policy=None, mas=score.mas, **options)]

@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m3po.errors import M3poError, RunStopped
+from m3po.errors import M3poError, RunStopped, UnusableModelError
 from m3po.jobs.folder import LOCK_FD, RunFolder
 from m3po.settings import check_specs
 
@@ -155,7 +155,7 @@ def main(run: Callable[[Worker], dict | None]) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         with contextlib.suppress(OSError):  # a full disk takes no event either: the server then reads the log
-            job.emit("failed", message=sentence_for(error))
+            job.emit("failed", message=sentence_for(error), final=isinstance(error, UnusableModelError))
         sys.exit(1)
     job.emit("finished", result=result or {})
 

@@ -26,8 +26,9 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-from m3po.errors import ModelError
+from m3po.errors import ModelError, UnusableModelError
 from m3po.models import preflight
+from m3po.models.hub import check_hub
 from m3po.models.pixels import limit_pixels
 from m3po.settings import ModelOptions
 
@@ -131,7 +132,7 @@ def _check_answers_images(name: str, config) -> None:
             f"The code of {name} offers no AutoModelForImageTextToText in its auto_map, so transformers cannot find "
             "its model: use a version of it that does, or one that transformers knows."
         )
-    raise ModelError(f"{name} holds a {config.model_type} model, which {preflight.NOT_FOR_IMAGES}.")
+    raise UnusableModelError(f"{name} holds a {config.model_type} model, which {preflight.NOT_FOR_IMAGES}.")
 
 
 def load_config(name: str, *, trust: bool = False):
@@ -210,6 +211,8 @@ def _with_adapter(model: torch.nn.Module, adapter: str, *, merge: bool) -> torch
 @contextmanager
 def _explained(name: str, part: str) -> Iterator[None]:
     """Turn what transformers raises for a bad folder or an unreachable hub into a ModelError."""
+    if not Path(name).expanduser().is_dir():
+        check_hub(name)
     try:
         yield
     except ModelError:

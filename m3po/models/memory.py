@@ -8,6 +8,8 @@ key-value cache over all layers, b = bytes of a number, P = tokens of a prompt w
                 (prompt's and answers' cache, one layer's activations, logits with their probabilities and sums);
 - scoring       one instruction:  C b P  +  b P (8 H + 3 I),  and once, for each of the answers that are computed
                 together (at most LOGIT_BUDGET logits),  12 R V  +  C b (P + R)  +  b R (8 H + 3 I);
+- judging       likewise with a judge's questions, at most min(16, 2^13 / R) at once, whose last logits alone are kept:
+                C b P  +  b P (8 H + 3 I)  and  12 V  +  C b (P + R)  +  b R (8 H + 3 I)  for each of them;
 - training      one pair, T = 2 (P + R):  b T L H with gradient checkpointing, b T L (16 H + 4 I) without, one layer's
                 b T (16 H + 4 I), and 16 bytes for each weight of the adapter (itself, its gradient, two moments).
 
@@ -31,6 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOGIT_BUDGET = 2**25  # float32 logits held at once when scoring: 128 MiB
+JUDGE_ROWS = 16  # questions that a judge answers at once, and the
+JUDGE_TOKENS = 2**13  # tokens they may have in all behind their common part
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and a GPU seen from inside Windows' Linux
 SHARE = 0.8  # of the free memory that a batch may take
 GIB = 1024**3
@@ -124,6 +128,13 @@ def scoring_once(shape: ModelShape, prompt: int, answer: int, answers: int, numb
     rows = max(1, min(answers, LOGIT_BUDGET // max(1, answer * shape.vocabulary)))
     work = shape.cache * (prompt + answer) + answer * (8 * shape.hidden + 3 * shape.inner)
     return rows * (12 * answer * shape.vocabulary + number_bytes * work)
+
+
+def judging_once(shape: ModelShape, prompt: int, tail: int, questions: int, number_bytes: float) -> float:
+    """Memory of those of `questions` that a judge answers together, each `tail` tokens behind the common prompt."""
+    rows = max(1, min(questions, JUDGE_ROWS, JUDGE_TOKENS // max(1, tail)))
+    work = shape.cache * (prompt + tail) + tail * (8 * shape.hidden + 3 * shape.inner)
+    return rows * (12 * shape.vocabulary + number_bytes * work)
 
 
 def training_bytes(

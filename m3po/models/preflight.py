@@ -13,10 +13,10 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
-from m3po.errors import ModelError
+from m3po.errors import ModelError, UnusableModelError, UsageError
 from m3po.models.memory import gpu_in_sight
-from m3po.remote_spec import parse_remote
-from m3po.scorer_spec import parse_grouper, parse_scorer
+from m3po.remote_spec import names_remote, parse_remote
+from m3po.scorer_spec import map_folders, parse_grouper, parse_scorer
 from m3po.settings import ModelOptions
 
 Config = TypeVar("Config", bound=ModelOptions)
@@ -108,6 +108,22 @@ def local_folder(name: str) -> Path | None:
     return None
 
 
+def check_folders(policy: str, mas: str) -> None:
+    """Raise UsageError where a policy's or scorer's name is a path and no folder lies there; both may be empty."""
+
+    def check(name: str) -> str:
+        try:
+            local_folder(name)
+        except ModelError as error:
+            raise UsageError(str(error)) from error
+        return name
+
+    if policy.isprintable() and policy and not names_remote(policy):  # what is not has a sentence of its own
+        check(policy)
+    if mas:
+        map_folders(mas, check)
+
+
 def check_config(name: str, folder: Path) -> dict:
     """config.json as it is written. Raises ModelError when it is not there or cannot be read."""
     path = folder / "config.json"
@@ -159,7 +175,7 @@ def _check_kind(name: str, config: dict) -> None:
     sees = any(word in key for key in config for word in ("vision", "visual", "image", "mm_"))
     silent = ("Model", "ForMaskedLM") if sees else ("Model", "ForMaskedLM", "ForCausalLM")
     if classes and all(str(name).endswith(silent) for name in classes):
-        raise ModelError(f"{name} holds a {config.get('model_type')} model, which {NOT_FOR_IMAGES}.")
+        raise UnusableModelError(f"{name} holds a {config.get('model_type')} model, which {NOT_FOR_IMAGES}.")
 
 
 def check_tokenizer(name: str, folder: Path) -> None:

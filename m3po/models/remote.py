@@ -17,8 +17,9 @@ import re
 import ssl
 import time
 import warnings
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -32,9 +33,12 @@ KEY_NAMES = ("M3PO_API_KEY", "OPENAI_API_KEY")
 ATTEMPTS = 8  # with doubling waits about a minute: longer than a hiccup, shorter than a restart
 FIRST_ATTEMPTS = 4  # while nobody has answered yet: a mistyped address is told in seconds
 TIMEOUT_ATTEMPTS = 3
+MIN_PATIENCE = 16  # instructions or answers in a row that a server may fail to do before the run is given up
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
 LONGEST_RETRY_AFTER = 120.0
 CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
+REPLY_BYTES = 4 * 2**20  # a reply's frame, its errors, whatever else a server adds
+TOKEN_BYTES = 512  # and for each token that was asked for, with each of its rivals: in JSON mostly about 100
 _AGAIN = {408, 425, 429, 500, 502, 503, 504, 529}
 _SECRET_LENGTH = 8  # shorter keys ("EMPTY", "none") are no secrets, and words that an answer may well hold
 _HIDDEN = "[key]"
@@ -52,6 +56,15 @@ class RefusedRequest(FailedRequest):
     def __init__(self, sentence: str, parameter: str | None, said: str) -> None:
         super().__init__(sentence)
         self.parameter, self.said = parameter, said
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """What came back, read whole; of an error that is longer than a reply may be, its beginning."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    text: str
 
 
 class RemoteClient:
@@ -121,7 +134,7 @@ class RemoteClient:
         for attempt in range(1, ATTEMPTS + 1):
             wait = None
             try:
-                reply = await self._http.post(address, json=body)
+                reply = await self._send(address, body)
             except httpx.TimeoutException:
                 timeouts += 1
                 problem = f"did not answer within {READ_SECONDS:.0f} s, {timeouts} times"
@@ -134,7 +147,6 @@ class RemoteClient:
             except httpx.HTTPError as error:
                 raise self._gone(f"cannot be asked ({self._clean(str(error))})") from None
             else:
-                self._heard = True
                 if reply.status_code == 200:
                     return self._read(reply)
                 if reply.status_code not in _AGAIN:
@@ -146,10 +158,29 @@ class RemoteClient:
             await asyncio.sleep(wait if wait is not None else _backoff(attempt))
         raise AssertionError("the last attempt returns or raises")
 
+    async def _send(self, address: str, body: dict) -> _Reply:
+        """Read piece by piece: a server that never ends would fill the memory. Raises FailedRequest for one."""
+        most, data = most_bytes(body), bytearray()
+        async with self._http.stream("POST", address, json=body) as reply:
+            self._heard = True
+            async for piece in reply.aiter_bytes():
+                data += piece
+                if len(data) <= most:
+                    continue
+                if reply.status_code != 200:
+                    del data[most:]
+                    break
+                raise FailedRequest(
+                    f"{self.remote.url} sent more than {most / 2**20:.0f} MiB in reply to one request, which is more "
+                    "than the answers asked for can take: see to the server."
+                )
+            return _Reply(reply.status_code, reply.headers, data.decode("utf-8", "replace"))
+
     async def _after_timeouts(self, problem: str) -> Exception:
         """One slow answer costs one instruction; a server that says nothing at all ends the run."""
         try:
-            await self._http.get(f"{self.remote.url}/models", timeout=CONNECT_SECONDS)
+            async with self._http.stream("GET", f"{self.remote.url}/models", timeout=CONNECT_SECONDS):
+                pass  # it answers: what it says is not read
         except httpx.HTTPError:
             return self._gone(problem)
         return FailedRequest(f"{self.remote.url} {problem}.")
@@ -160,7 +191,7 @@ class RemoteClient:
             "run; what was finished is kept."
         )
 
-    def _read(self, reply: httpx.Response) -> dict:
+    def _read(self, reply: _Reply) -> dict:
         try:
             found = self._cut_key(json.loads(reply.text))  # read first: JSON may spell the key in many ways
         except (ValueError, RecursionError):
@@ -181,7 +212,7 @@ class RemoteClient:
             return {self._cut_key(name): self._cut_key(item) for name, item in value.items()}
         return [self._cut_key(item) for item in value] if isinstance(value, list) else value
 
-    def _refusal(self, reply: httpx.Response) -> Exception:
+    def _refusal(self, reply: _Reply) -> Exception:
         status, where = reply.status_code, self.remote.url
         said, parameter = self._said(reply)
         if status in (401, 403):
@@ -202,7 +233,7 @@ class RemoteClient:
             return RefusedRequest(f"{where} refused the request ({status}): {said}.", parameter, said)
         return ModelError(f"{where} refused the request ({status}: {said}): check the address and the model's name.")
 
-    def _said(self, reply: httpx.Response) -> tuple[str, str | None]:
+    def _said(self, reply: _Reply) -> tuple[str, str | None]:
         """The server's own words in one short line, and the parameter that it names; OpenAI's and vLLM's shapes."""
         text, parameter = reply.text, None
         try:
@@ -227,6 +258,12 @@ class RemoteClient:
         for form in {self._key, json.dumps(self._key)[1:-1]}:
             text = text.replace(form, _HIDDEN)
         return text
+
+
+def most_bytes(body: dict) -> int:
+    """How long the reply to a chat completion may be: its answers' tokens, with their log-probs, and some more."""
+    tokens = body.get("n", 1) * (body.get("max_tokens") or body.get("max_completion_tokens") or 0)
+    return REPLY_BYTES + TOKEN_BYTES * tokens * (1 + body.get("top_logprobs", 0))
 
 
 def wait_for(work: Coroutine[object, object, T]) -> T:

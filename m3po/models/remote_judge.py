@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from m3po.errors import ModelError, UsageError
-from m3po.models.remote import FailedRequest, RefusedRequest, RemoteClient, wait_for
+from m3po.models.remote import MIN_PATIENCE, FailedRequest, RefusedRequest, RemoteClient, wait_for
 from m3po.models.remote_policy import image_url
 from m3po.remote_spec import REMOTE, REMOTE_RATING, RemoteModel, parse_remote
 from m3po.types import Judgement
@@ -41,7 +41,6 @@ RUBRIC = (
 )
 AGAIN = "Reply with one whole number from 1 to 10, and nothing else."
 UNSCORED = Judgement(math.nan)  # a score that is no number is stored as none (m3po.jobs.score)
-MIN_PATIENCE = 16  # answers in a row that the judge may fail to judge before the run is given up
 _LOSSLESS_PIXELS = 2**20  # larger images go as JPEG: a judge needs no more, and a photo would be many megabytes
 _TOP = 20  # rivals of a token that are asked for: the most that servers give
 _NUMBER = re.compile(r"[\s*_\"'`(]*(?:(?:rating|score)[\s*_:=]*)?(10|[1-9])(?:\s*/\s*10)?[\s*_\"'`).]*", re.IGNORECASE)

@@ -14,12 +14,11 @@ from PIL import Image
 
 from m3po.errors import ModelError
 from m3po.models.chat import Messages
+from m3po.models.memory import JUDGE_ROWS, JUDGE_TOKENS
 from m3po.models.policy import Policy
 
 YES, NO = ("yes", "Yes", "YES"), ("no", "No", "NO")
 _BLANKS = ("▁", "Ġ", " ")  # how SentencePiece and byte-level tokenizers write the blank before a word
-_ROWS = 16  # questions computed at once, and the
-_TOKENS = 2**13  # tokens they may have in all behind their common part
 _LITTLE = 0.05
 
 
@@ -135,7 +134,7 @@ def _chunks(places: list[int], tails: list[list[int]]):
     """Cut the questions, sorted by length, into batches that fit beside each other."""
     chunk: list[int] = []
     for place in places:
-        if chunk and (len(chunk) == _ROWS or (len(chunk) + 1) * len(tails[place]) > _TOKENS):
+        if chunk and (len(chunk) == JUDGE_ROWS or (len(chunk) + 1) * len(tails[place]) > JUDGE_TOKENS):
             yield chunk
             chunk = []
         chunk.append(place)

@@ -48,8 +48,9 @@ def name_sampler(policy: str | None, settings: dict) -> str:
 
 
 def list_samplers(con: Connection, selection: int | None) -> list[dict]:
-    """Every sampler with what it gave: `instructions`, `answers` (votes), `distinct` ones, and `pair_share`: of its
-    instructions those whose selected pair it gave both sides of (None without a selection). Oldest first."""
+    """Every sampler that gave something, and what: `instructions`, `answers` (votes), `distinct` ones, and
+    `pair_share`: of its instructions those whose selected pair it gave both sides of (None without a selection).
+    Oldest first."""
     sql = """
         WITH given AS (
             SELECT sampler_id, sum(votes)::BIGINT AS answers, count(*) AS distinct_answers
@@ -66,7 +67,8 @@ def list_samplers(con: Connection, selection: int | None) -> list[dict]:
                CASE WHEN $selection IS NOT NULL AND a.instructions > 0
                     THEN coalesce(p.pairs, 0)::DOUBLE / a.instructions END AS pair_share
         FROM samplers s LEFT JOIN asked a USING (sampler_id) LEFT JOIN given g USING (sampler_id)
-        LEFT JOIN paired p USING (sampler_id) ORDER BY s.sampler_id
+        LEFT JOIN paired p USING (sampler_id)
+        WHERE a.instructions > 0 OR g.answers > 0 ORDER BY s.sampler_id
     """
     found = rows(con, sql, {"selection": selection})
     for row in found:

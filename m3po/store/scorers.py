@@ -15,15 +15,19 @@ from m3po.store.instructions import now
 
 
 def list_scorers(con: Connection) -> list[dict]:
-    """Every MAS scorer, oldest first: `id, name, range_low, range_high, candidates` (scored by it) and `active`."""
+    """Every MAS scorer, oldest first: `id, name, range_low, range_high, candidates` (scored by it) and `active`.
+
+    One that never scored anything, as its model could not be loaded, is left out unless it is the active one.
+    """
     active = active_scorer(con, "mas")
     found = rows(
         con,
         """
         SELECT s.scorer_id AS id, s.name, s.range_low, s.range_high, count(m.candidate_id) AS candidates
         FROM scorers s LEFT JOIN mas_scores m ON m.scorer_id = s.scorer_id
-        WHERE s.kind = 'mas' GROUP BY ALL ORDER BY s.scorer_id
+        WHERE s.kind = 'mas' GROUP BY ALL HAVING count(m.candidate_id) > 0 OR s.scorer_id = ? ORDER BY s.scorer_id
         """,
+        [active],
     )
     return [row | {"active": row["id"] == active} for row in found]
 

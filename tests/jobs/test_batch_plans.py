@@ -14,11 +14,13 @@ import torch
 
 from m3po.jobs import evaluate
 from m3po.jobs.folder import RunFolder
-from m3po.jobs.policies import plan_batch
+from m3po.jobs.policies import REMOTE_ANSWERS, plan_batch, plan_judge
 from m3po.jobs.schemas import EVALUATE_INPUT
+from m3po.jobs.score import _Scoring
 from m3po.jobs.worker import Worker
 from m3po.models import memory
 from m3po.models.policy import Policy
+from m3po.models.remote_judge import load_remote_judge
 from m3po.settings import EvaluateConfig
 from m3po.text import build_messages
 
@@ -86,3 +88,25 @@ def test_out_of_memory_halves_an_evaluations_batch_and_goes_on(tiny_policy, rows
     assert any("Out of memory: going on with" in text for text in warnings)
     told = [event["message"] for event in events if event["event"] == "progress" and event["message"]]
     assert any(text.startswith("Memory: ") for text in told)  # before the first batch
+
+
+def test_a_judge_is_estimated_too_and_a_stop_waits_for_one_instruction(policy: Policy, rows, monkeypatch) -> None:
+    plan = plan_judge(policy, rows, 0, answer=64, questions=8)
+    assert plan.size == 1 and plan.sentence.startswith("Memory: ") and "1 instruction at a time" in plan.sentence
+    assert "not be enough" not in plan.sentence
+    assert plan_judge(policy, rows, 5, answer=64, questions=8).size == 5
+    once = memory.judging_once(policy.core.shape(), 24, 64, 8, 4)
+    assert once == 8 * memory.judging_once(policy.core.shape(), 24, 64, 1, 4)
+    assert memory.judging_once(policy.core.shape(), 24, 64, 99, 4) == 2 * once  # no more than 16 go at once
+    monkeypatch.setattr(memory, "free_memory", lambda: once / 2)
+    assert "may not be enough" in plan_judge(policy, rows, 0, answer=64, questions=8).sentence
+    monkeypatch.setattr(memory, "free_memory", lambda: None)
+    assert plan_judge(policy, rows, 0, answer=64, questions=8).sentence == ""
+
+
+@pytest.mark.parametrize("answers", [1, 8, 100])
+def test_a_remote_judge_is_asked_few_answers_between_two_looks_at_the_stop(answers: int) -> None:
+    scoring = object.__new__(_Scoring)  # without the models, which a server has
+    scoring.policy, scoring.scorer = None, load_remote_judge("remote:m@http://localhost:1/v1")
+    size = scoring.plan(0, [{"texts": ["x"] * answers}]).size
+    assert size == max(1, REMOTE_ANSWERS // answers) and scoring.plan(7, [{"texts": ["x"]}]).size == 7

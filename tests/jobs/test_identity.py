@@ -151,15 +151,15 @@ def test_an_edit_is_judged_as_the_answers_beside_it_were(studio, tiny_policy) ->
     run = studio.start_score(config)
     frozen, _ = plans.prepare(studio.workspace, run)
 
-    def score(con) -> list:
+    def score(con) -> None:
         con.execute(
             "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas, created_at) VALUES (1, ?, ?, 0.5, now())",
             [frozen["mas_scorer"], run.id],
         )
         candidates.activate(con, "mas", frozen["mas_scorer"])
-        return scorings.scorings_of_edit(con, studio.config)
 
-    assert studio.db.write(score) == [ScoreConfig(policy="policy", mas=None), config]
+    studio.db.write(score)
+    assert scorings.scorings_of_edit(studio.db, studio.config) == [ScoreConfig(policy="policy", mas=None), config]
 
 
 def test_models_files_are_read_outside_of_transactions(studio, tiny_policy, monkeypatch) -> None:
@@ -216,14 +216,30 @@ def test_the_driver_is_not_asked_while_the_database_is_read(studio, tiny_policy,
     assert now["asked"] == 1 and "A step takes about" in shown["memory"] and "longest" not in shown
 
 
-def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter) -> None:
+def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter, monkeypatch) -> None:
     config = ScoreConfig(policy=str(tiny_policy), mas=None, adapter=str(tiny_adapter), dtype="bfloat16", max_pixels=9)
 
-    def score(con) -> dict:
+    def score(con) -> None:
         runs.add_run(con, "score", dataclasses.asdict(config), "")
         runs.add_run(con, "score", dataclasses.asdict(ScoreConfig(policy=str(tiny_policy), mas=None)), "")
         scorer = candidates.scorer_id(con, "logp", str(tiny_policy), scorings.logp_fingerprint(config))
         candidates.activate(con, "logp", scorer)
-        return scorings.active_policy(con)
 
-    assert ScoreConfig(mas=None, **studio.db.write(score)) == config
+    studio.db.write(score)
+    read, read_files, now = studio.db.read, fingerprint._fingerprint, {"reading": False, "files": 0}
+
+    def watch(do):
+        now["reading"] = True
+        try:
+            return read(do)
+        finally:
+            now["reading"] = False
+
+    def look(*given):
+        assert not now["reading"]  # files may be large and far away
+        now["files"] += 1
+        return read_files(*given)
+
+    monkeypatch.setattr(studio.db, "read", watch)
+    monkeypatch.setattr(fingerprint, "_fingerprint", look)
+    assert ScoreConfig(mas=None, **scorings.active_policy(studio.db)) == config and now["files"]

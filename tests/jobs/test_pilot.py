@@ -17,7 +17,7 @@ from workspaces import FOUR, add_answers, add_instruction, open_database
 
 from m3po.errors import BadInputError, UsageError
 from m3po.jobs import pilot
-from m3po.jobs.pilot import expect_pairs, write_hours, write_table
+from m3po.jobs.pilot import expect_pairs, write_table, write_time
 from m3po.models import remote
 from m3po.selection import RULES, Scored, normalise, pick
 from m3po.settings import NORMALISATIONS, SampleConfig, ScoreConfig, SelectConfig
@@ -178,7 +178,8 @@ def test_a_local_pilot_reports_yield_and_hours(
     assert last["device_hours"] == pytest.approx([each * 8 / 3600] * 2)
     assert report["rows"][0]["device_hours"] == pytest.approx([each / 3600, each * 8 / 3600])
     table = write_table(report)
-    assert "device hours" in table and len({len(line) for line in table.splitlines()[1:6]}) == 1
+    assert f"Pairs by the rule m3po, MAS of clip:{tiny_mas.name}, log-probs of {tiny_policy.name}; costs" in table
+    assert "device time" in table and len({len(line) for line in table.splitlines()[1:6]}) == 1
     assert json.loads(json.dumps(report)) == report
     with pytest.raises(BadInputError, match="use percentile or minmax"):
         studio.select(SelectConfig(normalise="raw"))
@@ -202,7 +203,9 @@ def test_a_pilot_and_a_limit_are_two_things() -> None:
         SampleConfig("x", pilot=5, limit=5)
     with pytest.raises(UsageError, match="pilot"):
         SampleConfig("x", pilot=-1)
-    assert write_hours(None) == "-" and write_hours([0.5, 2.0]) == "0.5 to 2" and write_hours([1.0, 1.0]) == "1"
+    assert write_time(None) == "-" and write_time([0.5, 2.0]) == "0.5 to 2 h" and write_time([1.0, 1.0]) == "60 min"
+    assert write_time([0.0003, 0.0003]) == "1.1 s" and write_time([0.01, 0.02]) == "36 to 72 s"
+    assert write_time([30.0, 1234.5]) == "30 to 1,234 h"
 
 
 def test_other_samplers_answers_do_not_count(tmp_path: Path) -> None:

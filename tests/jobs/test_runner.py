@@ -6,6 +6,9 @@ import sys
 import pytest
 from workspaces import make_workspace
 
+from m3po.errors import JobError, ModelError, UnusableModelError
+from m3po.jobs import worker
+from m3po.jobs.ingest import Tail, ingest_events
 from m3po.jobs.runner import JobRunner
 from m3po.store import runs
 from m3po.store.workspace import Workspace
@@ -56,3 +59,31 @@ def test_python_ends_quietly_with_a_studio_left_open(workspace_path):
     code = f"from m3po.studio import Studio; studio = Studio.open({str(workspace_path)!r}); print(studio.path)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "FATAL" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("error", [UnusableModelError("No such model."), ModelError("No network.")])
+def test_only_a_run_whose_model_can_be_had_is_resumed(seen, monkeypatch, error):
+    """As its worker tells it, in this process."""
+    runner, _ = seen
+    run_id = runner.db.write(lambda con: runner.queue(con, "sample", {}, ""))
+    folder = runner.folder(run_id)
+    folder.write_config({})
+    monkeypatch.setattr(worker.sys, "argv", ["sample", str(folder.path)])
+    monkeypatch.setattr(worker.os, "nice", lambda _: 0)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker, "obey", lambda _: None)
+
+    def work(job):
+        raise error
+
+    with pytest.raises(SystemExit):
+        worker.main(work)
+    runner.db.write(lambda con: ingest_events(con, run_id, "sample", {}, folder, Tail()))
+    run = runner.db.read(lambda con: runs.read_run(con, run_id))
+    assert (run.state, run.message) == ("failed", str(error))
+    if isinstance(error, UnusableModelError):
+        assert not run.resumable
+        with pytest.raises(JobError, match=r"cannot be resumed\. No such model\."):
+            runner.resume(run_id)
+    else:
+        assert run.resumable and runner.resume(run_id).state == "queued"

@@ -82,6 +82,13 @@ def test_each_sampler_has_its_own_answers_and_quota(studio: Studio, tmp_path: Pa
     assert [(s["sampler"], s["votes"], s["settings"]["temperature"]) for s in told] == [(1, 1, 1.0)]
 
 
+def test_a_sampler_that_gave_nothing_is_not_listed(studio: Studio) -> None:
+    studio.db.write(lambda con: candidates.sampler_id(con, "hub:mistyped@main", {"k": 4}, "org/mistyped"))
+    with FakeServer(["a"]) as server:
+        sample(studio, server.spec, limit=1)
+    assert [row["instructions"] for row in studio.status()["samplers"]] == [1]
+
+
 def test_the_share_of_pairs_is_that_of_its_own_answers(studio: Studio) -> None:
     with FakeServer(reply=lambda body, j: f"{'hot' if body['temperature'] > 1 else 'cold'} answer {j}") as server:
         sample(studio, server.spec, k=2)

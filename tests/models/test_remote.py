@@ -14,12 +14,12 @@ import pytest
 import tiny
 from hypothesis import given
 from hypothesis import strategies as st
-from openai_server import KNOWN, FakeServer
+from openai_server import KNOWN, FakeServer, token
 
 from m3po.errors import BadInputError, ModelError, UsageError
 from m3po.images import encode_rgb
 from m3po.models import remote
-from m3po.models.remote import RefusedRequest, RemoteClient, wait_for
+from m3po.models.remote import FailedRequest, RefusedRequest, RemoteClient, wait_for
 from m3po.models.remote_policy import RemotePolicy, _read_choice, image_url, with_images
 from m3po.remote_spec import RemoteModel, names_remote, parse_remote
 from m3po.settings import ScoreConfig
@@ -426,3 +426,34 @@ def test_a_log_prob_of_hundreds_of_digits_is_none() -> None:
     content = [{"token": "a", "logprob": -(10**400)}]
     answer = _read_choice({"message": {"content": "A"}, "finish_reason": "stop", "logprobs": {"content": content}}, 10)
     assert (answer.text, answer.logp_sum) == ("A", None)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_reply_without_an_end_is_not_read_to_its_end(status: int) -> None:
+    with FakeServer(flood=10**12, flood_status=status) as server:
+        (error,) = ask(server)
+        assert isinstance(error, RefusedRequest if status == 400 else FailedRequest)
+        assert status == 400 or "sent more than 4 MiB in reply to one request" in str(error)
+        assert len(str(error)) < 500
+        assert server.sent < 40 * 2**20  # the cap and what sockets hold
+        assert len(server.headers) == 1  # asked once: it would say it all again
+
+
+def test_a_long_answer_with_all_its_rivals_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "REPLY_BYTES", 4096)  # what is left is for the tokens
+    rivals = {f"token number {n} ": 0.01 for n in range(20)}
+    entries = [token("a token of many letters " + 30 * "x", 0.5, rivals) for _ in range(200)]
+    body = {"messages": [{"role": "user", "content": "?"}], "max_tokens": 200, "logprobs": True, "top_logprobs": 20}
+
+    async def work(server: FakeServer) -> dict:
+        async with RemoteClient(RemoteModel(server.model, server.url)) as client:
+            return await client.chat(body)
+
+    with FakeServer(reply=lambda _body, _j: _choice(200 * 50 * "x", "length") | _told(entries)) as server:
+        reply = asyncio.run(work(server))
+    assert len(reply["choices"][0]["logprobs"]["content"]) == 200
+    assert len(json.dumps(reply)) > 50 * remote.REPLY_BYTES  # else this shows nothing
+
+
+def _told(entries: list[dict]) -> dict:
+    return {"logprobs": {"content": entries}}

@@ -284,3 +284,13 @@ def test_grouping_comes_after_scoring() -> None:
     steps = scorings.score_steps(ScoreConfig("p", "clip:a", group="judge:b"))
     assert [(s.policy, s.mas, s.group) for s in steps] == [("p", "clip:a", None), (None, None, "judge:b")]
     assert len(scorings.score_steps(ScoreConfig(None, None, group="off"))) == 1
+
+
+def test_a_scorer_that_never_scored_anything_is_not_listed_unless_it_is_active(studio: Studio) -> None:
+    first = studio.scorers()
+    failed = studio.db.write(lambda con: candidates.scorer_id(con, "mas", "clip:mistyped", "hub:mistyped@main"))
+    assert studio.scorers() == first
+    with pytest.raises(UsageError, match="There is no scorer clip:mistyped"):
+        studio.use_scorer("clip:mistyped")
+    studio.db.write(lambda con: candidates.activate(con, "mas", failed))
+    assert [row["id"] for row in studio.scorers() if row["active"]] == [failed]

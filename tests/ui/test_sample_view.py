@@ -20,10 +20,10 @@ def report(remote=False):
 def test_the_newest_report_is_shown_while_another_pilot_waits():
     runs = [build_run(3, "queued"), build_run(2, "finished", report()), build_run(1, "finished", {"rows": []})]
     html = str(draw_pilot(runs))
-    assert "25% (20% to 30%)" in html and "1,234" in html and "0.5 to 2" in html and "Of &lt;200&gt;." in html
-    assert "device hours" in html and "tokens" not in html
+    assert "25% (20% to 30%)" in html and "1,234" in html and "0.5 to 2 h" in html and "Of &lt;200&gt;." in html
+    assert "device time" in html and "tokens" not in html
     remote = str(draw_pilot([build_run(1, "finished", report(remote=True))]))
-    assert "1,000" in remote and "device hours" not in remote
+    assert "1,000" in remote and "device time" not in remote
 
 
 def test_a_pilot_that_failed_says_why():
