@@ -12,9 +12,13 @@ MAX_ROWS = 200  # refused rows shown; the count above them is always complete
 
 
 def draw_notice(text: str, *, good: bool = False) -> Markup:
-    return tag(
-        "p", text, class_="notice notice-good" if good else "notice notice-bad", role="status" if good else "alert"
-    )
+    look = "notice notice-good" if good else "notice notice-bad"
+    return tag("p", text, class_=look, role="status" if good else "alert")
+
+
+def draw_started(text: str) -> Markup:
+    """What was set off in the background: shown while it goes on, for then its strip says how it went."""
+    return tag("p", text, class_="notice notice-good notice-started", role="status")
 
 
 def draw_warnings(warnings: list[str]) -> Markup | None:

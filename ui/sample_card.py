@@ -9,7 +9,7 @@ import gradio as gr
 from m3po.jobs.pilot import DEFAULT_PILOT
 from m3po.settings import SampleConfig
 from m3po.studio import Studio
-from ui.cards import Card, build_run_strip, draw_heading
+from ui.cards import Card, build_message, build_run_strip, draw_heading
 from ui.form import numbers
 from ui.model_options import read_model_options
 
@@ -31,6 +31,7 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
             seed = gr.Number(defaults.get("seed", 0), label="Seed", precision=0)
             button = gr.Button("Sample", elem_id="data-sample", min_width=90)
             pilot = gr.Button("Pilot", elem_id="data-pilot", min_width=90)
+        message = build_message("sample")
         with gr.Accordion("Another sampler", open=bool(defaults.get("sampler")), elem_id="sample-another"):
             with gr.Row(elem_classes="settings"):
                 own = gr.Textbox(
@@ -57,4 +58,4 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
         return SampleConfig(policy=named, **texts, **settings)
 
     form = [own, adapter, system, prompt, k, temperature, top_p, max_new, limit, seed]
-    return Card(button=button, strip=strip, form=form, read=read, pilot=pilot)
+    return Card(button=button, message=message, strip=strip, form=form, read=read, pilot=pilot)

@@ -8,7 +8,7 @@ import gradio as gr
 
 from m3po.settings import NORMALISATIONS, RULES, SelectConfig
 from m3po.studio import Studio
-from ui.cards import Card, build_run_strip, draw_heading
+from ui.cards import Card, build_message, build_run_strip, draw_heading
 from ui.form import numbers
 
 
@@ -25,6 +25,7 @@ def build_select_card(studio: Studio) -> Card:
             length_ratio = gr.Number(d.length_ratio, label="Length ratio", step=0.5)
             normalise = gr.Dropdown(list(NORMALISATIONS), value=d.normalise, label="Normalise", filterable=False)
             button = gr.Button("Select", elem_id="data-select", min_width=90)
+        message = build_message("select")
         strip = build_run_strip(studio)
 
     def read(rule: str, normalise: str, *values: Any) -> SelectConfig:
@@ -32,4 +33,4 @@ def build_select_card(studio: Studio) -> Card:
         return SelectConfig(rule=rule, normalise=normalise, **numbers(dict(zip(names, values, strict=True))))
 
     form = [rule, normalise, weight_chosen, weight_rejected, delta, length_ratio]
-    return Card(button=button, strip=strip, form=form, read=read)
+    return Card(button=button, message=message, strip=strip, form=form, read=read)
