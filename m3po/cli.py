@@ -352,7 +352,10 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
         print(f"  {count} without a pair: {reason}")
     if found["advice"]:
         print(f"{found['advice']}.")
-    print(f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden")
+    print(
+        f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden"
+        + f", {found['disagreeing']} where reviewers disagree" * bool(found["disagreeing"])
+    )
     for row in found["samplers"]:
         share = "" if row["pair_share"] is None else f", pairs for {row['pair_share']:.0%}"
         given = f"{row['instructions']} instructions, {row['answers']} answers, {row['distinct']} distinct"

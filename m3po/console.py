@@ -77,9 +77,11 @@ def _progress(run: dict) -> str:
 
 def draw_before_after(result: dict) -> str:
     before, after = result["before"] or {}, result["after"] or {}
-    lines = [f"{'':36}{'before':>10}{'after':>10}"]
+    p_values = result.get("p_values") or {}
+    lines = [f"{'':36}{'before':>10}{'after':>10}" + f"{'paired p':>10}" * bool(p_values)]
     for key in before | after:
         values = [f"{side[key]:10.3f}" if side.get(key) is not None else f"{'-':>10}" for side in (before, after)]
+        values += [f"{p_values[key]:10.3f}"] if key in p_values else []
         lines.append(f"{key:36}{''.join(values)}")
     return "\n".join(lines) if before or after else "Trained; the held-out split is empty, so nothing was measured."
 

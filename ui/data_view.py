@@ -44,13 +44,16 @@ def draw_workspace(status: dict) -> Markup:
             class_="panel",
         )
     reviewed, reviewable = status["reviewed"], status["reviewable"]
+    judged = [f"{count(status['overridden'])} overridden"]
+    if status["disagreeing"]:  # no majority: nothing of them is trained on
+        judged.append(f"{count(status['disagreeing'])} disagree")
     figures = [
         ("Instructions", count(total), ", ".join(f"{name} {count(n)}" for name, n in splits.items() if n)),
         ("Images", count(status["images"]), ""),
         ("Candidates", count(status["candidates"]), f"of {plural(status['answered_instructions'], 'instruction')}"),
         ("Scored", count(status["scored_candidates"]), "log-prob and MAS"),
         ("Pairs", count(status["pairs"]), plural(sum(status["no_pair"].values()), "instruction") + " without"),
-        ("Reviewed", f"{count(reviewed)} / {count(reviewable)}", f"{count(status['overridden'])} overridden"),
+        ("Reviewed", f"{count(reviewed)} / {count(reviewable)}", ", ".join(judged)),
     ]
     cells = [
         tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note, class_="quiet")))
@@ -79,7 +82,7 @@ def _next_step(status: dict) -> list[object]:
     waiting = status["reviewable"] - status["answered_train"]
     if waiting > 0:
         return [f"{plural(waiting, 'instruction')} have no answers yet: press Run all."]
-    if not status["reviewed"]:
+    if not status["reviewed"] and not status["disagreeing"]:
         return ["Next: look at the pairs. ", open_tab("review", "Review")]
     return ["Next: go on reviewing, or train. ", open_tab("review", "Review"), " ", open_tab("train", "Fine-tune")]
 
