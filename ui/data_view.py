@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from m3po.formats.registry import FORMATS
 from m3po.types import Run
-from ui.formatting import clock, count, plural, reason
+from ui.formatting import KIND_LABELS, clock, count, plural, reason
 from ui.markup import Markup, join, tag
 
 IMPORT_FORMATS = {"auto": "Detect", **{name: format.label for name, format in FORMATS.items()}}
+STEPS = ("sample", "score", "select")
 MAX_ROWS = 200  # refused rows shown; the count above them is always complete
 
 
@@ -44,6 +45,7 @@ def draw_workspace(status: dict) -> Markup:
             class_="panel",
         )
     reviewed, reviewable = status["reviewed"], status["reviewable"]
+    without = plural(sum(status["no_pair"].values()), "instruction") + " without"
     judged = [f"{count(status['overridden'])} overridden"]
     if status["disagreeing"]:  # no majority: nothing of them is trained on
         judged.append(f"{count(status['disagreeing'])} disagree")
@@ -52,7 +54,7 @@ def draw_workspace(status: dict) -> Markup:
         ("Images", count(status["images"]), ""),
         ("Candidates", count(status["candidates"]), f"of {plural(status['answered_instructions'], 'instruction')}"),
         ("Scored", count(status["scored_candidates"]), "log-prob and MAS"),
-        ("Pairs", count(status["pairs"]), plural(sum(status["no_pair"].values()), "instruction") + " without"),
+        ("Pairs", count(status["pairs"]), without if status["selection"] else "nothing selected yet"),
         ("Reviewed", f"{count(reviewed)} / {count(reviewable)}", ", ".join(judged)),
     ]
     cells = [
@@ -71,6 +73,9 @@ def draw_workspace(status: dict) -> Markup:
 def _next_step(status: dict) -> list[object]:
     if any(run["state"] in ("queued", "running") for run in status["runs"]):
         return ["The models are at work; what is ready can be reviewed already. ", open_tab("review", "Review")]
+    last = next((run for run in status["runs"] if run["kind"] in STEPS and run["state"] != "stopped"), None)
+    if last and last["state"] == "failed":
+        return [f"{KIND_LABELS[last['kind']]} failed: its card says why. Resume goes on with what is done."]
     if status["advice"]:
         return [f"Next: {status['advice']}."]
     if not status["candidates"]:

@@ -24,11 +24,15 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
         )
         with gr.Row(elem_classes="settings"):
             k = gr.Number(defaults.get("k", 8), label="K", precision=0, minimum=1, elem_id="sample-k")
-            temperature = gr.Number(defaults.get("temperature", 1.0), label="Temperature", step=0.1)
-            top_p = gr.Number(defaults.get("top_p", 1.0), label="Top-p", step=0.05)
-            max_new = gr.Number(defaults.get("max_new_tokens", 128), label="Max tokens", precision=0)
-            limit = gr.Number(defaults.get("limit", 0), label="Limit (0 all)", precision=0)
-            seed = gr.Number(defaults.get("seed", 0), label="Seed", precision=0)
+            temperature = gr.Number(
+                defaults.get("temperature", 1.0), label="Temperature", step=0.1, elem_id="sample-temperature"
+            )
+            top_p = gr.Number(defaults.get("top_p", 1.0), label="Top-p", step=0.05, elem_id="sample-top-p")
+            max_new = gr.Number(
+                defaults.get("max_new_tokens", 128), label="Max tokens", precision=0, elem_id="sample-max-tokens"
+            )
+            limit = gr.Number(defaults.get("limit", 0), label="Limit (0 all)", precision=0, elem_id="sample-limit")
+            seed = gr.Number(defaults.get("seed", 0), label="Seed", precision=0, elem_id="sample-seed")
             button = gr.Button("Sample", elem_id="data-sample", min_width=90)
             pilot = gr.Button("Pilot", elem_id="data-pilot", min_width=90)
         message = build_message("sample")
@@ -36,7 +40,7 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
             with gr.Row(elem_classes="settings"):
                 own = gr.Textbox(
                     defaults.get("sampler", ""),
-                    label="Policy that answers (empty: the Score card's)",
+                    label="Policy that answers, if another",
                     placeholder="folder, hub id or remote:MODEL@URL",
                     scale=4,
                     elem_id="sample-policy",
