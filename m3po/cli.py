@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from m3po.bridge import connect
-from m3po.console import draw_before_after, draw_given, fail, follow, say, watch
+from m3po.console import draw_before_after, draw_given, draw_preview, fail, follow, say, watch
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import M3poError, UsageError
@@ -30,7 +30,6 @@ from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
 from m3po.formats.writers import IMAGE_WAYS, WRITERS
 from m3po.jobs.pilot import PILOT_K, write_table
-from m3po.jobs.previewing import draw_preview
 from m3po.jobs.worker import sentence_for
 from m3po.scorer_spec import map_folders, map_grouper
 from m3po.settings import RULES, ModelOptions, SampleConfig, SelectConfig, WorkspaceConfig
