@@ -19,8 +19,8 @@ from m3po.evaluation.pope import parse_yes_no
 
 LEVEL = 0.05  # a change with a smaller p-value is called better or worse
 EXACT = 12  # up to so many rows that differ, all swaps are tried
-SWAPS = 9999
-BLOCK = 1000  # swaps at a time: bounds the memory
+SWAPS = 1999
+BLOCK = 500  # swaps at a time: bounds the memory
 _SAME = 1e-12  # relative: two sums of the same rows differ by rounding alone
 
 

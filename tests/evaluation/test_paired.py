@@ -32,8 +32,8 @@ def test_of_right_and_wrong_it_is_mcnemars_exact_test(better, worse):
 def test_random_swaps_come_near_it_and_are_the_same_each_time():
     for better, worse in ((30, 14), (40, 36), (25, 5)):
         p = swap_test(*rates(better, worse))
-        assert p == pytest.approx(mcnemar(better, worse), abs=0.015) and p == swap_test(*rates(better, worse))
-    assert swap_test(*rates(60, 0)) == 1 / 10_000  # never zero: so many swaps cannot tell less
+        assert p == pytest.approx(mcnemar(better, worse), abs=0.03) and p == swap_test(*rates(better, worse))
+    assert swap_test(*rates(60, 0)) == 1 / 2000  # never zero: so many swaps cannot tell less
 
 
 @settings(max_examples=40, deadline=None)
