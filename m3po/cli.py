@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from m3po.bridge import connect
-from m3po.console import draw_before_after, draw_given, fail, follow, say, watch
+from m3po.console import draw_before_after, draw_given, draw_preview, fail, follow, say, watch
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import BadInputError, M3poError, UsageError
@@ -30,7 +30,6 @@ from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
 from m3po.formats.writers import IMAGE_WAYS, WRITERS
 from m3po.jobs.pilot import PILOT_K, write_table
-from m3po.jobs.previewing import draw_preview
 from m3po.jobs.worker import sentence_for
 from m3po.models.preflight import check_folders
 from m3po.scorer_spec import map_folders, map_grouper
@@ -354,7 +353,10 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
         print(f"  {count} without a pair: {reason}")
     if found["advice"]:
         print(f"{found['advice']}.")
-    print(f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden")
+    print(
+        f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden"
+        + f", {found['disagreeing']} where reviewers disagree" * bool(found["disagreeing"])
+    )
     for row in found["samplers"]:
         share = "" if row["pair_share"] is None else f", pairs for {row['pair_share']:.0%}"
         given = f"{row['instructions']} instructions, {row['answers']} answers, {row['distinct']} distinct"

@@ -1,4 +1,4 @@
-"""What the command line shows: a run while it is watched, its end, and figures as tables."""
+"""What the command line shows: a run while it is watched, its end, figures as tables, and previews."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 
 from m3po.bridge import Client, Local
 from m3po.errors import M3poError
+from m3po.jobs.previewing import describe_fields
 
 POLL_SECONDS = 0.3
 CLEAR = "\r\x1b[K"  # the terminal's current line
@@ -77,9 +78,11 @@ def _progress(run: dict) -> str:
 
 def draw_before_after(result: dict) -> str:
     before, after = result["before"] or {}, result["after"] or {}
-    lines = [f"{'':36}{'before':>10}{'after':>10}"]
+    p_values = result.get("p_values") or {}
+    lines = [f"{'':36}{'before':>10}{'after':>10}" + f"{'paired p':>10}" * bool(p_values)]
     for key in before | after:
         values = [f"{side[key]:10.3f}" if side.get(key) is not None else f"{'-':>10}" for side in (before, after)]
+        values += [f"{p_values[key]:10.3f}"] if key in p_values else []
         lines.append(f"{key:36}{''.join(values)}")
     return "\n".join(lines) if before or after else "Trained; the held-out split is empty, so nothing was measured."
 
@@ -91,3 +94,23 @@ def draw_given(given: dict) -> str:
         if given[of]:
             parts.append(f"{who} agrees with {100 * given[agree] / given[of]:.0f} % of {given[of]}")
     return ", ".join(parts).replace("reviewers agrees", "reviewers agree")
+
+
+def draw_preview(shown: dict) -> str:
+    """The preview as plain text for a terminal."""
+    lines = [f"{shown['source']}: {shown['container']}, {shown['label']} ({shown['format']})"]
+    lines += [f"  {field:<12} <- {column}" for field, column in shown["mapping"].items()]
+    if shown["ignored"]:
+        lines.append(f"  not read     : {', '.join(shown['ignored'])}")
+    if shown["problem"]:
+        lines.append(shown["problem"])
+    for row in shown["rows"]:
+        lines += ["", f"{row['row']}:" + (f" refused: {row['refused']}" if "refused" in row else "")]
+        lines += [f"  {name:<12} {_shorten(text)}" for name, text in describe_fields(row)]
+    return "\n".join(lines)
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    text = text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return text if len(text) <= 160 else f"{text[:160]}... ({len(text):,} characters)"

@@ -13,6 +13,7 @@ from pathlib import Path
 from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing, scorings
+from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
@@ -65,6 +66,7 @@ class Studio:
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
         self.review_index = ReviewIndex()
         self._overview = Overview(workspace)
+        self._outcomes = Outcomes(workspace, self.runner)
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:
@@ -377,12 +379,12 @@ class Studio:
         return self.run(launches.launch_evaluation(self.workspace, self.runner, checked(config)))
 
     def results(self) -> list[dict]:
-        """Every training run, newest first, with the held-out figures before and after (None: not there yet)."""
-        return self.db.read(launches.results)
+        """Every training run, newest first, with the held-out figures before and after: m3po.jobs.outcomes."""
+        return self._outcomes.results()
 
     def result_samples(self, run_id: int, limit: int = 12, changed_only: bool = True) -> list[dict]:
-        """Held-out answers before and after the training run `run_id`, with the images, changed ones first."""
-        return launches.result_samples(self.workspace, run_id, limit, changed_only)
+        """Held-out answers before and after the training run `run_id`, with images and truth: m3po.jobs.outcomes."""
+        return self._outcomes.samples(run_id, limit, changed_only)
 
     # ---- export -----------------------------------------------------------------------------------------------
 

@@ -16,14 +16,16 @@ from ui.run_view import RUN_BUTTONS_JS
 
 @dataclass(kw_only=True)
 class Card:
-    """One step of the Data tab: its `button`, the `strip` that tells of its runs, and the components of its `form`,
-    whose values `read` makes a config of."""
+    """One step of the Data tab: its `button`, the `message` beneath it, the `strip` that tells of its runs, and the
+    components of its `form`, whose values `read` makes a config of."""
 
     button: gr.Button
+    message: gr.HTML
     strip: gr.HTML
     form: list[Component]
     read: Callable[..., Any]
     pilot: gr.Button | None = None
+    preview: gr.HTML | None = None  # rendered by whoever lays out the tab
     submits: list[Callable] = field(default_factory=list)  # other ways than the button to set it off
     policy: list[Component] = field(default_factory=list)  # of the form: the policy's name and its model options
 
@@ -31,6 +33,11 @@ class Card:
 def draw_heading(title: str, what: str = "") -> gr.HTML:
     text = f"<h2>{title}</h2>" + (f"<p>{what}</p>" if what else "")
     return gr.HTML(text, apply_default_css=False, js_on_load=None)
+
+
+def build_message(name: str, text: str = "") -> gr.HTML:
+    """Where a card says what its button did, or why not; takes no room while it has nothing to say."""
+    return gr.HTML(text, apply_default_css=False, js_on_load=None, elem_id=f"{name}-message", elem_classes="message")
 
 
 def build_run_strip(studio: Studio) -> gr.HTML:

@@ -15,7 +15,8 @@ from m3po.remote_spec import parse_remote
 from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, weights_of
 from m3po.studio import Studio
 from m3po.types import Run
-from ui.data_view import draw_import, draw_notice, draw_selection, draw_warnings, draw_workspace
+from ui.cards import build_message
+from ui.data_view import draw_import, draw_notice, draw_selection, draw_started, draw_warnings, draw_workspace
 from ui.export_card import build_export_card
 from ui.form import QUIET
 from ui.formatting import plural
@@ -41,45 +42,44 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
             importing = build_import_card(studio)
             exporting = build_export_card(studio)
         with gr.Column(scale=7, min_width=480):
-            message = gr.HTML(
-                draw_notice(problem) if problem else "",
-                apply_default_css=False,
-                js_on_load=None,
-                elem_id="data-message",
-            )
+            importing.preview.render()
             all_btn = gr.Button("Run all: sample, score, select", variant="primary", elem_id="data-all")
+            all_message = build_message("data", draw_notice(problem) if problem else "")
             sampling = build_sample_card(studio, defaults)
-            scoring, connect_switch = build_score_card(studio, defaults, message)
+            scoring, connect_switch = build_score_card(studio, defaults)
             selecting = build_select_card(studio)
     sample_form = [*scoring.policy, *sampling.form]
     strips = [workspace, importing.strip, sampling.strip, scoring.strip, selecting.strip, exporting.strip]
+    cards = (importing, sampling, scoring, selecting, exporting)
+    messages = [all_message, *(card.message for card in cards)]
 
-    def act(do: Callable[..., str]) -> Callable[..., list]:
-        """A button: the sentence of what it did, or why not, and the strips as they are then."""
+    def act(do: Callable[..., Markup], speaker: gr.HTML) -> Callable[..., list]:
+        """A button: the sentence of what it did, or why not, where that button is, and the strips as they are then."""
 
         def on_click(*values: Any) -> list:
             try:
-                notice = draw_notice(do(*values), good=True)
+                notice = do(*values)
             except M3poError as error:
                 notice = draw_notice(str(error))
             except Exception as error:
                 log.exception("data tab")
                 notice = draw_notice(f"Unexpected {type(error).__name__}: {error}; the log has the details.")
-            return [notice, *draw_strips(studio)]
+            return [*(notice if message is speaker else "" for message in messages), *draw_strips(studio)]
 
         return on_click
 
-    def sample(*values: Any) -> str:
+    def sample(*values: Any) -> Markup:
         studio.start_sample(sampling.read(*values))
-        return "Sampling started; it goes on when this page is closed."
+        return draw_started("Sampling started; it goes on when this page is closed.")
 
-    def score(*values: Any) -> str:
+    def score(*values: Any) -> Markup:
         studio.start_score(scoring.read(*values))
-        return "Scoring started; it goes on when this page is closed."
+        return draw_started("Scoring started; it goes on when this page is closed.")
 
-    def select(*values: Any) -> str:
+    def select(*values: Any) -> Markup:
         done = studio.select(selecting.read(*values))
-        return f"{plural(done['pairs'], 'pair')} selected, frozen as {done['content_hash'][:12]}."
+        text = f"{plural(done['pairs'], 'pair')} selected, frozen as {done['content_hash'][:12]}."
+        return draw_notice(text, good=True)
 
     def read_all(*values: Any) -> tuple[SampleConfig, ScoreConfig, SelectConfig]:
         to_sample = len(sample_form)
@@ -90,33 +90,32 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
             score_config = dataclasses.replace(score_config, **weights_of(sample_config))
         return sample_config, score_config, selecting.read(*values[to_select:])
 
-    def run_all(*values: Any) -> str:
+    def run_all(*values: Any) -> Markup:
         studio.start_pipeline(*read_all(*values))
-        return "Sampling, scoring and selecting, one after another; it goes on when this page is closed."
+        return draw_started("Sampling, scoring and selecting, one after another; it goes on when this page is closed.")
 
-    def pilot(*values: Any) -> str:
+    def pilot(*values: Any) -> Markup:
         studio.start_pilot(*read_all(*values))
-        return "The pilot started: 16 answers an instruction, scores, then a report; nothing is selected."
+        return draw_started("The pilot started: 16 answers an instruction, scores, then a report; nothing is selected.")
 
-    def import_(*values: Any) -> str:
+    def import_(*values: Any) -> Markup:
         studio.start_import(**importing.read(*values))
-        return "Import started; it goes on when this page is closed."
+        return draw_started("Import started; it goes on when this page is closed.")
 
-    def export(*values: Any) -> str:
+    def export(*values: Any) -> Markup:
         studio.start_export(**exporting.read(*values))
-        return "Export started; it goes on when this page is closed."
+        return draw_started("Export started; it goes on when this page is closed.")
 
-    outputs = [message, *strips]
-    sampling.button.click(act(sample), sample_form, outputs, **QUIET)
-    scoring.button.click(act(score), scoring.form, outputs, **QUIET)
-    selecting.button.click(act(select), selecting.form, outputs, **QUIET)
+    outputs = [*messages, *strips]
     whole_form = [*sample_form, *scoring.form, *selecting.form]
-    all_btn.click(act(run_all), whole_form, outputs, **QUIET)
-    sampling.pilot.click(act(pilot), whole_form, outputs, **QUIET)
-    for trigger in (importing.button.click, *importing.submits):
-        trigger(act(import_), importing.form, outputs, **QUIET)
+    sampling.button.click(act(sample, sampling.message), sample_form, outputs, **QUIET)
+    sampling.pilot.click(act(pilot, sampling.message), whole_form, outputs, **QUIET)
+    scoring.button.click(act(score, scoring.message), scoring.form, outputs, **QUIET)
+    selecting.button.click(act(select, selecting.message), selecting.form, outputs, **QUIET)
+    all_btn.click(act(run_all, all_message), whole_form, outputs, **QUIET)
+    importing.button.click(act(import_, importing.message), importing.form, outputs, **QUIET)
     for trigger in (exporting.button.click, *exporting.submits):
-        trigger(act(export), exporting.form, outputs, **QUIET)
+        trigger(act(export, exporting.message), exporting.form, outputs, **QUIET)
 
     def on_tick(visible: bool) -> list:
         return draw_strips(studio) if visible else [gr.skip()] * len(strips)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from m3po.formats.registry import FORMATS
 from m3po.types import Run
-from ui.formatting import clock, count, plural, reason
+from ui.formatting import KIND_LABELS, clock, count, plural, reason
 from ui.markup import Markup, join, tag
 
 IMPORT_FORMATS = {"auto": "Detect", **{name: format.label for name, format in FORMATS.items()}}
+STEPS = ("sample", "score", "select")
 MAX_ROWS = 200  # refused rows shown; the count above them is always complete
 
 
 def draw_notice(text: str, *, good: bool = False) -> Markup:
-    return tag(
-        "p", text, class_="notice notice-good" if good else "notice notice-bad", role="status" if good else "alert"
-    )
+    look = "notice notice-good" if good else "notice notice-bad"
+    return tag("p", text, class_=look, role="status" if good else "alert")
+
+
+def draw_started(text: str) -> Markup:
+    """What was set off in the background: shown while it goes on, for then its strip says how it went."""
+    return tag("p", text, class_="notice notice-good notice-started", role="status")
 
 
 def draw_warnings(warnings: list[str]) -> Markup | None:
@@ -40,13 +45,17 @@ def draw_workspace(status: dict) -> Markup:
             class_="panel",
         )
     reviewed, reviewable = status["reviewed"], status["reviewable"]
+    without = plural(sum(status["no_pair"].values()), "instruction") + " without"
+    judged = [f"{count(status['overridden'])} overridden"]
+    if status["disagreeing"]:  # no majority: nothing of them is trained on
+        judged.append(f"{count(status['disagreeing'])} disagree")
     figures = [
         ("Instructions", count(total), ", ".join(f"{name} {count(n)}" for name, n in splits.items() if n)),
         ("Images", count(status["images"]), ""),
         ("Candidates", count(status["candidates"]), f"of {plural(status['answered_instructions'], 'instruction')}"),
         ("Scored", count(status["scored_candidates"]), "log-prob and MAS"),
-        ("Pairs", count(status["pairs"]), plural(sum(status["no_pair"].values()), "instruction") + " without"),
-        ("Reviewed", f"{count(reviewed)} / {count(reviewable)}", f"{count(status['overridden'])} overridden"),
+        ("Pairs", count(status["pairs"]), without if status["selection"] else "nothing selected yet"),
+        ("Reviewed", f"{count(reviewed)} / {count(reviewable)}", ", ".join(judged)),
     ]
     cells = [
         tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note, class_="quiet")))
@@ -64,6 +73,9 @@ def draw_workspace(status: dict) -> Markup:
 def _next_step(status: dict) -> list[object]:
     if any(run["state"] in ("queued", "running") for run in status["runs"]):
         return ["The models are at work; what is ready can be reviewed already. ", open_tab("review", "Review")]
+    last = next((run for run in status["runs"] if run["kind"] in STEPS and run["state"] != "stopped"), None)
+    if last and last["state"] == "failed":
+        return [f"{KIND_LABELS[last['kind']]} failed: its card says why. Resume goes on with what is done."]
     if status["advice"]:
         return [f"Next: {status['advice']}."]
     if not status["candidates"]:
@@ -75,7 +87,7 @@ def _next_step(status: dict) -> list[object]:
     waiting = status["reviewable"] - status["answered_train"]
     if waiting > 0:
         return [f"{plural(waiting, 'instruction')} have no answers yet: press Run all."]
-    if not status["reviewed"]:
+    if not status["reviewed"] and not status["disagreeing"]:
         return ["Next: look at the pairs. ", open_tab("review", "Review")]
     return ["Next: go on reviewing, or train. ", open_tab("review", "Review"), " ", open_tab("train", "Fine-tune")]
 

@@ -8,7 +8,7 @@ from m3po.errors import BadInputError
 from m3po.formats.writers import WRITERS
 from m3po.settings import EXPORT_ONLY
 from m3po.studio import Studio
-from ui.cards import Card, build_run_strip, draw_heading
+from ui.cards import Card, build_message, build_run_strip, draw_heading
 
 ONLY_LABELS = {"all": "All, decisions applied", "reviewed": "Reviewed", "accepted": "Accepted or corrected"}
 IMAGE_LABELS = {"": "As suits the format", "files": "Files in images/", "bytes": "In the data", "paths": "Paths"}
@@ -35,6 +35,7 @@ def build_export_card(studio: Studio) -> Card:
                 value="", label="Images", elem_id="export-images", filterable=False,
             )  # fmt: skip
         button = gr.Button("Export", elem_id="data-export")
+        message = build_message("export")
         strip = build_run_strip(studio)
 
     def read(out: str, format_: str, only: str, images: str) -> dict:
@@ -42,4 +43,5 @@ def build_export_card(studio: Studio) -> Card:
             raise BadInputError("Give the folder or file to write.")
         return {"out": out.strip(), "format": format_, "only": only, "images": images}
 
-    return Card(button=button, strip=strip, form=[out, format_, only, images], read=read, submits=[out.submit])
+    form = [out, format_, only, images]
+    return Card(button=button, message=message, strip=strip, form=form, read=read, submits=[out.submit])

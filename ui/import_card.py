@@ -10,13 +10,16 @@ import gradio as gr
 from m3po.errors import BadInputError, M3poError
 from m3po.formats.mapping import FIELDS
 from m3po.studio import Studio
-from ui.cards import Card, build_run_strip, draw_heading
+from ui.cards import Card, build_message, build_run_strip, draw_heading
 from ui.data_view import IMPORT_FORMATS, draw_notice
 from ui.form import QUIET
 from ui.import_view import draw_preview
 
 log = logging.getLogger(__name__)
 AS_READ = "(as the format reads it)"
+CLOSE_JS = """
+element.addEventListener('click', (event) => { if (event.target.closest('[data-close]')) trigger('put_away'); });
+"""
 LABELS = {"id": "Id", "image": "Image", "answer": "Answer (truth)", "objects": "Objects (truth)"}
 LABELS |= {"category": "Category (truth)", "system": "System text"}
 
@@ -50,7 +53,7 @@ def build_import_card(studio: Studio) -> Card:
         with gr.Row(elem_classes="import-buttons"):
             preview_btn = gr.Button("Preview", elem_id="data-preview")
             button = gr.Button("Import", elem_id="data-import")
-        preview = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="import-preview")
+        message = build_message("import")
         with gr.Accordion("Columns by hand", open=False, visible=False, elem_id="import-columns") as columns_box:
             choices = [
                 gr.Dropdown(
@@ -60,6 +63,7 @@ def build_import_card(studio: Studio) -> Card:
                 for field in FIELDS
             ]  # fmt: skip
         strip = build_run_strip(studio)
+    preview = gr.HTML("", apply_default_css=False, js_on_load=CLOSE_JS, elem_id="import-preview", render=False)
     # What was mapped by hand is true of one source alone: this one. The fields are emptied when another is named, but
     # who is quick sends them before that.
     mapped = gr.State("")
@@ -74,24 +78,25 @@ def build_import_card(studio: Studio) -> Card:
         try:
             shown = studio.preview_import(**_source(path, format_, images, columns))
         except M3poError as error:  # chosen without rejected, perhaps: what was chosen so far stays
-            return [draw_notice(str(error)), *[gr.skip()] * (len(FIELDS) + 2)]
+            return [draw_notice(str(error)), *[gr.skip()] * (len(FIELDS) + 3)]
         except Exception as error:
             log.exception("preview")
             notice = draw_notice(f"Unexpected {type(error).__name__}: {error}; the log has the details.")
-            return [notice, *[gr.skip()] * (len(FIELDS) + 2)]
+            return [notice, *[gr.skip()] * (len(FIELDS) + 3)]
         by_hand = shown["format"] == "mapping"
         box = gr.update(visible=True, open=True) if by_hand else gr.update(visible=True)
-        return [draw_preview(shown), box, _key(path, format_), *_columns_of(shown, columns)]
+        return ["", draw_preview(shown), box, _key(path, format_), *_columns_of(shown, columns)]
 
     def on_other_source() -> list:
-        return ["", gr.update(visible=False), "", *_no_columns()]
+        return ["", "", gr.update(visible=False), "", *_no_columns()]
 
-    outputs = [preview, columns_box, mapped, *choices]
+    outputs = [message, preview, columns_box, mapped, *choices]
     for trigger in (preview_btn.click, path.submit, images.submit, *(choice.input for choice in choices)):
         trigger(on_preview, form, outputs, **QUIET)
     for trigger in (path.change, format_.change):
         trigger(on_other_source, None, outputs, trigger_mode="always_last", **QUIET)
-    return Card(button=button, strip=strip, form=[*form, strict], read=read)
+    preview.put_away(lambda: "", None, preview, **QUIET)
+    return Card(button=button, message=message, strip=strip, form=[*form, strict], read=read, preview=preview)
 
 
 def _key(path: str, format_: str) -> str:

@@ -1,4 +1,4 @@
-"""The preview of an import as HTML: the format, what is read from which column, and the first rows."""
+"""The preview of an import as HTML: the format, what is read from which column, and the first rows as a table."""
 
 from __future__ import annotations
 
@@ -7,51 +7,86 @@ from ui.data_view import draw_notice
 from ui.markup import Markup, tag
 
 MAX_SHOWN = 600  # characters of a text; the count says how many there are
+# Column of the table -> which of a row's fields stand in it; what is in none of them is a part of the instruction.
+_COLUMNS = {
+    "Row": ("id", "split"),
+    "Image": ("image",),
+    "Instruction": (),
+    "Answers": ("chosen", "rejected", "candidate", "ratings"),
+    "Truth": ("answer", "category", "objects"),
+}
 
 
 def draw_preview(shown: dict) -> Markup:
     """`shown` as m3po.jobs.previewing gives it. All texts are data of the file."""
-    head = tag(
-        "p", tag("b", shown["label"]), tag("span", f" in {shown['container']}", class_="quiet"), class_="preview-head"
-    )
-    mapped = [tag("div", tag("dt", field), tag("dd", column)) for field, column in shown["mapping"].items()]
+    close = tag("button", "Close", type="button", class_="plain", data_close=True)
+    container = tag("span", f" in {shown['container']}; nothing is imported yet", class_="quiet")
+    by_hand = shown["format"] == "mapping"  # then the choices say what is read from which column
+    mapped = [
+        tag("div", tag("dt", field), tag("dd", column)) for field, column in shown["mapping"].items() if not by_hand
+    ]
     return tag(
-        "div",
-        head,
+        "section",
+        tag("div", tag("h2", shown["label"], container), close, class_="preview-head"),
         draw_notice(_problem(shown)) if shown["problem"] else None,
         tag("dl", *mapped, class_="preview-columns") if mapped else None,
         tag("p", "Not read: ", ", ".join(shown["ignored"]), class_="quiet") if shown["ignored"] else None,
-        *[_draw_row(row) for row in shown["rows"]],
-        tag("p", "The first rows of the file; nothing is imported yet.", class_="quiet") if shown["rows"] else None,
-        class_="preview",
+        _draw_rows(shown["rows"]) if shown["rows"] else None,
+        class_="panel preview",
         id="import-rows",
     )
 
 
 def _problem(shown: dict) -> str:
     columns = ", ".join(shown["columns"][:8]) or "none"
-    if shown["rows"]:
-        return f"This is in no known format (its columns: {columns}): check below what is read from which column."
-    return f"This is in no known format (its columns: {columns}): choose below which of them is the instruction."
+    what = "check" if shown["rows"] else "choose"
+    which = "what is read from which column" if shown["rows"] else "which of them is the instruction"
+    return f"This is in no known format (its columns: {columns}): {what} under Columns by hand {which}."
 
 
-def _draw_row(row: dict) -> Markup:
-    if "refused" in row:
-        body = tag("p", tag("b", "Refused: "), row["refused"], class_="problem")
-        return tag("section", tag("h3", row["row"]), body, class_="preview-row preview-refused")
-    images = [
-        tag("img", src=image["thumbnail"], alt=f"image {number}", title=f"{image['width']} x {image['height']}")
-        for number, image in enumerate(row["images"], 1)
-        if "thumbnail" in image
-    ]
-    fields = [
-        tag("div", tag("dt", name), tag("dd", _shorten(text)), class_=f"preview-{name.split()[0]}")
-        for name, text in describe_fields(row)
-    ]
-    words = tag("dl", *fields)
+def _draw_rows(rows: list[dict]) -> Markup:
+    """A line a row; a column in which no row has anything is left out."""
+    lines = [_group_fields(row) for row in rows]
+    names = [name for name in _COLUMNS if name == "Row" or any(line[name] for line in lines)]
+    body = []
+    for row, line in zip(rows, lines, strict=True):
+        first = tag("th", row["row"], _draw_cell(line["Row"]), scope="row")
+        if "refused" in row:
+            why = tag("td", tag("b", "Refused: "), row["refused"], colspan=max(1, len(names) - 1), class_="problem")
+            body.append(tag("tr", first, why, class_="preview-refused"))
+        else:
+            body.append(tag("tr", first, *[tag("td", _draw_cell(line[name])) for name in names[1:]]))
+    head = tag("tr", *[tag("th", name, scope="col") for name in names])
     return tag(
-        "section", tag("h3", row["row"]), tag("div", *images, class_="preview-images"), words, class_="preview-row"
+        "div",
+        tag("table", tag("thead", head), tag("tbody", *body), class_="figures-table preview-rows"),
+        class_="scroll",
     )
+
+
+def _group_fields(row: dict) -> dict[str, list[Markup]]:
+    grouped: dict[str, list[Markup]] = {name: [] for name in _COLUMNS}
+    pictures = iter(row.get("images", ()))
+    for name, text in describe_fields(row):
+        kind = name.split()[0]
+        column = next((column for column, kinds in _COLUMNS.items() if kind in kinds), "Instruction")
+        if kind == "image":
+            drawn = _draw_image(next(pictures), text)
+        else:
+            label = None if kind == "instruction" else tag("span", name, class_="quiet")
+            drawn = tag("p", label, " " if label else None, tag("span", _shorten(text)), class_=f"preview-{kind}")
+        grouped[column].append(drawn)
+    return grouped
+
+
+def _draw_cell(fields: list[Markup]) -> Markup | None:
+    return tag("div", *fields, class_="preview-cell") if fields else None
+
+
+def _draw_image(image: dict, text: str) -> Markup:
+    if "thumbnail" not in image:
+        return tag("p", text, class_="preview-image")
+    return tag("img", src=image["thumbnail"], alt=text, title=text, class_="preview-image")
 
 
 def _shorten(text: str) -> str:

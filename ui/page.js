@@ -1,4 +1,4 @@
-// Page-wide: light or dark before the first paint, the open tab in the address, and focus that a mouse leaves.
+// Page-wide: light or dark before the first paint, the open tab in the address, tooltips, focus that a mouse leaves.
 (() => {
   const THEME = "m3po.theme"; // "light", "dark", or absent: as the system
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -46,5 +46,17 @@
     // A button clicked with the mouse would keep the focus and swallow the next Enter.
     if (event.detail > 0 && (tab || event.target.closest("#theme-toggle"))) event.target.closest("button").blur();
   });
+  // The forms' fields say what they mean: Gradio draws them without a tooltip.
+  function hint(event) {
+    for (let at = event.target; at instanceof Element; at = at.parentElement) {
+      const text = at.id && window.m3poHints[at.id];
+      if (!text) continue;
+      at.title = text;
+      at.querySelector("input, textarea")?.setAttribute("aria-description", text);
+      return;
+    }
+  }
+  document.addEventListener("pointerover", hint);
+  document.addEventListener("focusin", hint);
   addEventListener("hashchange", () => window.m3po.openTab(location.hash.slice(1)));
 })();

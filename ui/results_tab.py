@@ -26,19 +26,22 @@ element.addEventListener('click', (event) => {
 def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     """Lay out the tab. `wanted` is the run that was clicked; without a click, the newest one that was measured."""
     with gr.Column(elem_id="results-page", elem_classes="results-page"):
-        table = gr.HTML(draw_no_results(), js_on_load=PICK_JS, apply_default_css=False, elem_id="results-table")
-        with gr.Row(visible=False) as details:
-            plot = gr.Plot(elem_id="results-plot", show_label=False, container=False)
+        overview = gr.HTML(draw_no_results(), js_on_load=PICK_JS, apply_default_css=False, elem_id="results-overview")
+        with gr.Row():
+            with gr.Column(scale=6, min_width=600):
+                table = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="results-table")
+            with gr.Column(scale=5, min_width=420, visible=False) as beside:
+                plot = gr.Plot(elem_id="results-plot", show_label=False, container=False)
         with gr.Column(visible=False) as below:
             changed = gr.Checkbox(label="Only answers that changed", value=True, elem_id="results-changed")
             samples = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="results-samples")
     wanted, seen = gr.State(None), gr.State("")
-    outputs = [table, details, plot, below, samples, seen]
+    outputs = [overview, table, beside, plot, below, samples, seen]
 
     def draw(wanted: int | None, changed: bool, seen: str) -> list:
         results = studio.results()
         if not results:
-            return [draw_no_results(), gr.Row(visible=False), gr.skip(), gr.Column(visible=False), "", ""]
+            return [draw_no_results(), "", gr.Column(visible=False), gr.skip(), gr.Column(visible=False), "", ""]
         finished = next((r for r in results if r["after"]), results[0])
         result = next((r for r in results if r["run"].id == wanted), finished)
         run = result["run"]
@@ -59,12 +62,10 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             and result["before"].get(metric.key) is not None
             and result["after"].get(metric.key) is not None
         ]
-        tables = join(
-            [draw_overview(results, run.id), tag("h2", f"Run {run.id}: before and after"), draw_metrics(result)]
-        )
         return [
-            tables,
-            gr.Row(visible=bool(rows)),
+            draw_overview(results, run.id),
+            join([tag("h2", f"Run {run.id}: before and after"), draw_metrics(result)]),
+            gr.Column(visible=bool(rows)),
             plot_before_after(rows, run.id) if rows else gr.skip(),
             gr.Column(visible=bool(result["after"])),
             drawn,
@@ -78,7 +79,7 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     def on_tick(visible: bool, wanted: int | None, changed: bool, seen: str) -> list:
         return draw(wanted, changed, seen) if visible else [gr.skip()] * len(outputs)
 
-    table.pick(on_pick, changed, [wanted, *outputs], **QUIET)
+    overview.pick(on_pick, changed, [wanted, *outputs], **QUIET)
     changed.input(lambda wanted, changed: draw(wanted, changed, ""), [wanted, changed], outputs, **QUIET)
     tab.select(draw, [wanted, changed, seen], outputs, **QUIET)
     page.load(draw, [wanted, changed, seen], outputs, **QUIET)

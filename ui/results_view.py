@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from m3po.evaluation.chair import word_forms
 from m3po.evaluation.metrics import METRICS, Metric
+from m3po.evaluation.paired import LEVEL
 from m3po.types import ImageRef
 from ui.data_view import open_tab
 from ui.formatting import STATE_LABELS, clock, count, number, plural
@@ -15,6 +17,14 @@ from ui.word_diff import diff_words
 
 # What the overview shows of each run; the rest is in the run's own table.
 HEADLINES = ("chair_s", "chair_i", "object_recall", "partner_absent_accuracy", "answer_accuracy")
+
+PAIRED = "Better and worse by a paired test: p is below 0.05."
+PAIRED_WHY = (
+    "The same instructions were answered before and after. p: how often swapping the two sides of each at random "
+    "changes the figure as much (for right and wrong, McNemar's exact test). Of 20 figures one is below 0.05 by chance."
+)
+APART = "Better and worse where the two intervals lie apart."
+APART_WHY = "The rows of this run are not at hand to compare one by one."
 
 _COLUMNS = (
     ("Run", None),
@@ -31,20 +41,27 @@ def show_value(metric: Metric, value: float | None, *, sign: bool = False) -> st
         return number(None)
     if metric.unit == "fraction":
         return number(100 * value, 1, sign=sign) + (" pp" if sign else " %")
-    return number(value, 1, sign=sign)
+    return f"{number(value, 1, sign=sign)} words"
 
 
 def judge(metric: Metric, result: Mapping) -> str:
-    """`better` or `worse` where the two 95 % intervals lie apart, `noise` where they overlap, `same` where nothing
-    changed or the direction means nothing. Cautious: the same items are asked twice, so a true change may be called
-    noise, but noise is seldom called a change."""
+    """`better` or `worse` where the paired test (m3po.evaluation.paired) says so, else `noise`; `same` where nothing
+    changed or the direction means nothing. Without the rows to pair: better or worse where the two 95 % intervals lie
+    apart, which seldom calls noise a change, but may call a change noise."""
     before, after = ((result[side] or {}).get(metric.key) for side in ("before", "after"))
     if before is None or after is None or metric.higher_is_better is None or abs(after - before) < 1e-9:
         return "same"
+    p = p_value(metric, result)
     one, two = ((result.get(f"intervals_{side}") or {}).get(metric.key) for side in ("before", "after"))
-    if not one or not two or (one[0] <= two[1] and two[0] <= one[1]):
+    sure = p < LEVEL if p is not None else bool(one and two and (one[0] > two[1] or two[0] > one[1]))
+    if not sure:
         return "noise"
     return "better" if (after > before) == metric.higher_is_better else "worse"
+
+
+def p_value(metric: Metric, result: Mapping) -> float | None:
+    """Of the figure's change; None where before and after could not be compared row by row."""
+    return (result.get("p_values") or {}).get(metric.key)
 
 
 def common_metrics(result: Mapping) -> list[Metric]:
@@ -126,6 +143,7 @@ def draw_metrics(result: Mapping) -> Markup:
         judged = judge(metric, result)
         change = after - before if before is not None and after is not None else None
         words = {"better": "▲ better", "worse": "▼ worse", "noise": "within noise", "same": ""}[judged]
+        p = p_value(metric, result) if words else None
         rows.append(
             tag(
                 "tr",
@@ -140,27 +158,39 @@ def draw_metrics(result: Mapping) -> Markup:
                     for side, value in (("before", before), ("after", after))
                 ],
                 tag("td", show_value(metric, change, sign=True), class_=f"num judged-{judged}"),
-                tag("td", words, class_=f"judged-{judged}"),
+                tag("td", words, _write_p(p), class_=f"judged-{judged}"),
                 data_metric=metric.key,
             )
         )
     head = tag("tr", *[tag("th", name, scope="col") for name in ("Held-out figure", "Before", "After", "Change", "")])
     counts = result.get("counts") or {}
     measured = counts.get("rows", 0) - counts.get("without_truth", 0)
+    how, why = (PAIRED, PAIRED_WHY) if result.get("p_values") is not None else (APART, APART_WHY)
     return join(
         [
             tag("table", tag("thead", head), tag("tbody", *rows), class_="figures-table"),
             tag(
                 "p",
-                f"Measured on {plural(measured, 'held-out instruction')}. In brackets the 95 % interval; "
-                "better and worse where the two lie apart.",
+                tag("span", f"Measured on {plural(measured, 'held-out instruction')}. ", title=_write_counts(counts)),
+                tag("span", "In brackets the 95 % interval. "),
+                tag("span", how, title=why),
                 class_="quiet",
-                title=", ".join(f"{name.replace('_', ' ')} {count(n)}" for name, n in counts.items() if n),
             )
             if counts.get("rows")
             else "",
         ]
     )
+
+
+def _write_p(p: float | None) -> Markup | None:
+    if p is None:
+        return None
+    text = " p < 0.001" if p < 0.001 else f" p = {number(p, 3 if p < LEVEL else 2)}"
+    return tag("span", text, class_="quiet interval")
+
+
+def _write_counts(counts: Mapping) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {count(n)}" for name, n in counts.items() if n)
 
 
 def _interval(metric: Metric, interval: Sequence[float] | None) -> Markup | None:
@@ -181,45 +211,61 @@ def _why_no_figures(result: Mapping) -> str:
 
 
 def draw_samples(samples: Sequence[Mapping]) -> Markup:
-    """Held-out images with the answer before and after, the changed words marked."""
+    """Held-out images with the answer before and after: the changed words marked, right and wrong by the truth."""
     if not samples:
         return tag("p", "Nothing to compare: no answers yet, or none that changed.", class_="nothing")
-    cards = []
-    for sample in samples:
-        before, after = clip(sample["before"] or ""), clip(sample["after"] or "")
-        left, right = diff_words(before, after)
-        images: Sequence[ImageRef] = sample["images"]
-        cards.append(
-            tag(
-                "article",
-                tag(
-                    "div",
-                    *[
-                        tag("img", src=image_url(i), alt="", loading="lazy", width=i.width, height=i.height)
-                        for i in images
-                    ],
-                    class_="sample-images",
-                ),
-                tag(
-                    "div",
-                    tag("p", clip(sample["instruction"]), class_="instruction-text"),
-                    tag(
-                        "div",
-                        tag("p", tag("b", "before "), *_marked(left), class_="sample-before", dir="auto"),
-                        tag("p", tag("b", "after "), *_marked(right), class_="sample-after", dir="auto"),
-                        class_="sides",
-                    ),
-                    class_="sample-words",
-                ),
-                class_="sample",
-                data_instruction_id=sample["instruction_id"],
-            )
-        )
-    return tag("div", *cards, class_="samples")
+    return tag("div", *[_draw_sample(sample) for sample in samples], class_="samples")
 
 
-def _marked(segments: Sequence[tuple[str, bool]]) -> list[object]:
-    return [tag("mark", text) if differs else text for text, differs in segments]
+def _draw_sample(sample: Mapping) -> Markup:
+    before, after = clip(sample["before"] or ""), clip(sample["after"] or "")
+    sides = zip(("before", "after"), diff_words(before, after), strict=True)
+    images: Sequence[ImageRef] = sample["images"]
+    pictures = [tag("img", src=image_url(i), alt="", loading="lazy", width=i.width, height=i.height) for i in images]
+    truth = tag("p", tag("b", "truth "), clip(sample["truth"]), class_="sample-truth", dir="auto")
+    words = tag(
+        "div",
+        tag("p", clip(sample["instruction"]), class_="instruction-text"),
+        tag("div", *[_draw_side(name, sample[f"{name}_judged"], segments) for name, segments in sides], class_="sides"),
+        truth if sample["truth"] else None,
+        class_="sample-words",
+    )
+    return tag(
+        "article",
+        tag("div", *pictures, class_="sample-images"),
+        words,
+        class_="sample",
+        data_instruction_id=sample["instruction_id"],
+    )
+
+
+def _draw_side(name: str, judged: Mapping, segments: Sequence[tuple[str, bool]]) -> Markup:
+    verdict = None
+    if judged["right"] is not None:
+        verdict = tag("span", _verdict(judged), class_="judged-better" if judged["right"] else "judged-worse")
+    marked = [tag("mark", text, class_=_side_of(text, judged)) if differs else text for text, differs in segments]
+    return tag("p", tag("b", name, " ", verdict), *marked, class_=f"sample-{name}", dir="auto")
+
+
+def _verdict(judged: Mapping) -> str:
+    if judged["not_there"]:
+        return f"✗ not there: {', '.join(judged['not_there'])}"
+    if judged["there"] is not None:
+        return "✓ all there" if judged["there"] else "names no object"
+    return "✓ right" if judged["right"] else "✗ wrong"
+
+
+def _side_of(text: str, judged: Mapping) -> str | None:
+    """What the truth says of changed words: of a description those that name an object, of other answers all."""
+    if judged["right"] is None:
+        return None
+    if judged["there"] is None:
+        return "mark-right" if judged["right"] else "mark-wrong"
+    named = f" {' '.join(''.join(c if c.isalnum() else ' ' for c in text.casefold()).split())} "
+    for side, names in (("mark-wrong", judged["not_there"]), ("mark-right", judged["there"])):
+        if any(f" {form} " in named for name in names for form in word_forms(name)):
+            return side
+    return None
 
 
 def draw_no_results() -> Markup:

@@ -46,7 +46,7 @@ def draw_run(run: Run, log_tail: str = "", *, title: bool = True) -> Markup:
     return tag(
         "div",
         tag("div", *head, tag("span", *buttons, class_="run-buttons"), class_="run-head"),
-        draw_bar(run) if run.active or run.state in RESUMABLE else None,
+        draw_bar(run) if run.active or (run.state in RESUMABLE and run.total) else None,
         draw_problem(run, log_tail),
         tag("p", class_="run-note", role="alert"),
         class_=f"run run-{run.state}",

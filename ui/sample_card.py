@@ -9,7 +9,7 @@ import gradio as gr
 from m3po.jobs.pilot import DEFAULT_PILOT
 from m3po.settings import SampleConfig
 from m3po.studio import Studio
-from ui.cards import Card, build_run_strip, draw_heading
+from ui.cards import Card, build_message, build_run_strip, draw_heading
 from ui.form import numbers
 from ui.model_options import read_model_options
 
@@ -24,18 +24,23 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
         )
         with gr.Row(elem_classes="settings"):
             k = gr.Number(defaults.get("k", 8), label="K", precision=0, minimum=1, elem_id="sample-k")
-            temperature = gr.Number(defaults.get("temperature", 1.0), label="Temperature", step=0.1)
-            top_p = gr.Number(defaults.get("top_p", 1.0), label="Top-p", step=0.05)
-            max_new = gr.Number(defaults.get("max_new_tokens", 128), label="Max tokens", precision=0)
-            limit = gr.Number(defaults.get("limit", 0), label="Limit (0 all)", precision=0)
-            seed = gr.Number(defaults.get("seed", 0), label="Seed", precision=0)
+            temperature = gr.Number(
+                defaults.get("temperature", 1.0), label="Temperature", step=0.1, elem_id="sample-temperature"
+            )
+            top_p = gr.Number(defaults.get("top_p", 1.0), label="Top-p", step=0.05, elem_id="sample-top-p")
+            max_new = gr.Number(
+                defaults.get("max_new_tokens", 128), label="Max tokens", precision=0, elem_id="sample-max-tokens"
+            )
+            limit = gr.Number(defaults.get("limit", 0), label="Limit (0 all)", precision=0, elem_id="sample-limit")
+            seed = gr.Number(defaults.get("seed", 0), label="Seed", precision=0, elem_id="sample-seed")
             button = gr.Button("Sample", elem_id="data-sample", min_width=90)
             pilot = gr.Button("Pilot", elem_id="data-pilot", min_width=90)
+        message = build_message("sample")
         with gr.Accordion("Another sampler", open=bool(defaults.get("sampler")), elem_id="sample-another"):
             with gr.Row(elem_classes="settings"):
                 own = gr.Textbox(
                     defaults.get("sampler", ""),
-                    label="Policy that answers (empty: the Score card's)",
+                    label="Policy that answers, if another",
                     placeholder="folder, hub id or remote:MODEL@URL",
                     scale=4,
                     elem_id="sample-policy",
@@ -57,4 +62,4 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
         return SampleConfig(policy=named, **texts, **settings)
 
     form = [own, adapter, system, prompt, k, temperature, top_p, max_new, limit, seed]
-    return Card(button=button, strip=strip, form=form, read=read, pilot=pilot)
+    return Card(button=button, message=message, strip=strip, form=form, read=read, pilot=pilot)

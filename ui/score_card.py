@@ -11,7 +11,7 @@ from m3po.errors import M3poError
 from m3po.scorer_spec import short_name
 from m3po.settings import ScoreConfig
 from m3po.studio import Studio
-from ui.cards import Card, build_run_strip, draw_heading
+from ui.cards import Card, build_message, build_run_strip, draw_heading
 from ui.data_view import draw_notice
 from ui.form import QUIET
 from ui.formatting import plural
@@ -29,10 +29,9 @@ GROUP_HELP = "embed:MODEL, judge:MODEL or off"
 Connect = Callable[[gr.Timer, gr.Checkbox, gr.Blocks], None]
 
 
-def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML) -> tuple[Card, Connect]:
+def build_score_card(studio: Studio, defaults: dict[str, Any]) -> tuple[Card, Connect]:
     """The form begins with the policy's name and model options, which sampling takes too; `read` gives a ScoreConfig.
-    Switching the scorer speaks through `message`; what is returned beside the card keeps the switch true, on each tick
-    of a timer while it is visible.
+    What is returned beside the card keeps the switch of the scorer true, on each tick of a timer while it is visible.
     """
     with gr.Column(elem_classes="card-group"):
         draw_heading("2 · Score", "Log-probs by the policy, MAS by the scorer, for what has none yet.")
@@ -48,6 +47,7 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
                 elem_id="data-mas",
             )
             button = gr.Button("Score", elem_id="data-score", min_width=90)
+        message = build_message("score")
         options = build_model_options("data")
         with gr.Row(elem_classes="settings"):
             group = gr.Textbox(
@@ -82,7 +82,9 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
         timer.tick(on_tick, [visible, drawn], [switch, drawn], js=IF_VISIBLE, **QUIET)
         page.load(lambda: _draw_switch(studio, ""), None, [switch, drawn], **QUIET)
 
-    return Card(button=button, strip=strip, form=[*model, mas, group], read=read, policy=model), connect
+    return Card(
+        button=button, message=message, strip=strip, form=[*model, mas, group], read=read, policy=model
+    ), connect
 
 
 def _draw_switch(studio: Studio, drawn: str) -> list:

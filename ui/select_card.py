@@ -8,7 +8,7 @@ import gradio as gr
 
 from m3po.settings import NORMALISATIONS, RULES, SelectConfig
 from m3po.studio import Studio
-from ui.cards import Card, build_run_strip, draw_heading
+from ui.cards import Card, build_message, build_run_strip, draw_heading
 from ui.form import numbers
 
 
@@ -18,13 +18,18 @@ def build_select_card(studio: Studio) -> Card:
         draw_heading("3 · Select", "The best-aligned answer against the confident wrong one.")
         d = studio.current_select()
         with gr.Row(elem_classes="settings"):
-            rule = gr.Dropdown(list(RULES), value=d.rule, label="Rule", filterable=False)
-            weight_chosen = gr.Number(d.weight_chosen, label="w chosen", step=0.05)
-            weight_rejected = gr.Number(d.weight_rejected, label="w rejected", step=0.05)
-            delta = gr.Number(d.delta, label="δ margin", step=0.05)
-            length_ratio = gr.Number(d.length_ratio, label="Length ratio", step=0.5)
-            normalise = gr.Dropdown(list(NORMALISATIONS), value=d.normalise, label="Normalise", filterable=False)
+            rule = gr.Dropdown(list(RULES), value=d.rule, label="Rule", filterable=False, elem_id="select-rule")
+            weight_chosen = gr.Number(d.weight_chosen, label="w chosen", step=0.05, elem_id="select-weight-chosen")
+            weight_rejected = gr.Number(
+                d.weight_rejected, label="w rejected", step=0.05, elem_id="select-weight-rejected"
+            )
+            delta = gr.Number(d.delta, label="δ margin", step=0.05, elem_id="select-delta")
+            length_ratio = gr.Number(d.length_ratio, label="Length ratio", step=0.5, elem_id="select-length-ratio")
+            normalise = gr.Dropdown(
+                list(NORMALISATIONS), value=d.normalise, label="Normalise", filterable=False, elem_id="select-normalise"
+            )
             button = gr.Button("Select", elem_id="data-select", min_width=90)
+        message = build_message("select")
         strip = build_run_strip(studio)
 
     def read(rule: str, normalise: str, *values: Any) -> SelectConfig:
@@ -32,4 +37,4 @@ def build_select_card(studio: Studio) -> Card:
         return SelectConfig(rule=rule, normalise=normalise, **numbers(dict(zip(names, values, strict=True))))
 
     form = [rule, normalise, weight_chosen, weight_rejected, delta, length_ratio]
-    return Card(button=button, strip=strip, form=form, read=read)
+    return Card(button=button, message=message, strip=strip, form=form, read=read)

@@ -22,6 +22,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 
 from m3po.errors import BadImageError, M3poError, WorkspaceError
 from m3po.studio import Studio
+from ui.hints import write_script
 from ui.theme import build_theme
 from ui.users import check_password, user_of
 
@@ -126,7 +127,7 @@ def build_server(
         mcp_server=False,
         theme=build_theme(),
         css_paths=[HERE / "style.css"],
-        head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        head=f"<script>{write_script()}{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
     return app
 

@@ -16,6 +16,8 @@ def draw_preview(preview: dict) -> Markup:
         ("By humans", count(preview["human"]), f"{count(preview.get('overridden', 0))} of them corrected"),
         ("Given by the data" if preview["given"] else "Machine", count(preview["machine"]), "not reviewed"),
     ]
+    if preview.get("disagreeing"):
+        figures.append(("Left out", count(preview["disagreeing"]), "reviewers disagree"))
     cells = [
         tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note, class_="quiet")))
         for name, value, note in figures

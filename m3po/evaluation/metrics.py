@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from m3po.evaluation.chair import Vocabulary, count_caption
+from m3po.evaluation.chair import CaptionCounts, Vocabulary, count_caption
 from m3po.evaluation.exact import contains_truth, is_right
 from m3po.evaluation.intervals import bootstrap_interval, ratio_of, wilson_interval
-from m3po.evaluation.pope import YesNoCounts, count_yes_no, parse_yes_no
+from m3po.evaluation.pope import parse_yes_no
 
 DESCRIBE = "describe"
 PRESENT, RANDOM, PARTNER_ABSENT = "exist_present", "exist_random", "exist_partner_absent"
@@ -110,6 +110,28 @@ class Summary:
         return iter((self.metrics, self.counts))
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """A figure as its rows give it: the sum of `counts[:, 0]` over that of `counts[:, 1]` (n rows, in id order).
+
+    `trials`: each row is at most one trial that succeeds or fails, so that Wilson's interval holds.
+    """
+
+    counts: np.ndarray
+    trials: bool
+
+    @property
+    def value(self) -> float | None:
+        part, whole = self.counts.sum(axis=0)
+        return float(part / whole) if whole else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        if self.trials:
+            return wilson_interval(*(int(total) for total in self.counts.sum(axis=0)))
+        return bootstrap_interval(self.counts, ratio_of(0, 1))
+
+
 def summarise(rows: Iterable[Mapping], vocabulary: Sequence[str] = ()) -> Summary:
     """Figures of `rows`: mappings with `text` (the model's answer), and of the truth `answer`, `objects`, `category`,
     each possibly None; `instruction_id` makes the choice of the partner set's present half the same every time.
@@ -117,35 +139,52 @@ def summarise(rows: Iterable[Mapping], vocabulary: Sequence[str] = ()) -> Summar
     A figure appears only if some row feeds it. Rows without truth are left out and counted as `without_truth`.
     CHAIR looks for the union of all rows' `objects` and `vocabulary`.
     """
-    rows = sorted(rows, key=lambda row: row.get("instruction_id") or 0)
-    names = {name for row in rows for name in row.get("objects") or ()} | set(vocabulary)
-    groups: dict[str, list[Mapping]] = defaultdict(list)
+    rows = list(rows)
     summary = Summary(counts={"rows": len(rows), "without_truth": 0})
     for row in rows:
-        group = _group_of(row)
-        if group is None:
-            summary.counts["without_truth"] += 1
-            continue
-        groups[group].append(row)
-        name = row.get("category") or group
+        group = group_of(row)
+        name = (row.get("category") or group) if group else "without_truth"
         summary.counts[name] = summary.counts.get(name, 0) + 1
+    ratios = count_rows(rows, vocabulary)
+    if "chair_i" in ratios:
+        hallucinated, mentioned = ratios["chair_i"].counts.sum(axis=0)
+        summary.counts.update(mentions=int(mentioned), hallucinated_mentions=int(hallucinated))
+    for prefix in ("yes_no_partner", "yes_no_random"):
+        if f"{prefix}_accuracy" in ratios:
+            summary.counts[f"{prefix}_rows"] = len(ratios[f"{prefix}_accuracy"].counts)
+    for key, ratio in ratios.items():
+        summary.metrics[key] = ratio.value
+        interval = ratio.interval
+        if interval is not None:
+            summary.intervals[key] = interval
+    return summary
 
-    _add_chair(summary, groups[DESCRIBE], Vocabulary(names))
-    _add_yes_no(summary, groups)
+
+def count_rows(rows: Iterable[Mapping], vocabulary: Sequence[str] = ()) -> dict[str, Ratio]:
+    """The figures that `rows` feed (see summarise), in the order of METRICS. Which rows feed which figure depends on
+    their ids and truth alone, never on the answers: those of two models can be compared row by row."""
+    rows = sorted(rows, key=lambda row: row.get("instruction_id") or 0)
+    groups: dict[str, list[Mapping]] = defaultdict(list)
+    for row in rows:
+        if group := group_of(row):
+            groups[group].append(row)
+    found = _count_captions(groups[DESCRIBE], build_vocabulary(rows, vocabulary))
+    found |= _count_yes_no(groups)
     for category in EXACT_CATEGORIES:
-        _add_rate(
-            summary,
-            f"{category}_accuracy",
-            [is_right(row["text"], row["answer"]) for row in groups[category]],
-        )
+        found[f"{category}_accuracy"] = _rate(is_right(row["text"], row["answer"]) for row in groups[category])
     other = groups["answer"]
-    _add_rate(summary, "answer_accuracy", [is_right(row["text"], row["answer"]) for row in other])
-    _add_rate(summary, "answer_contains", [contains_truth(row["text"], row["answer"]) for row in other])
-    ordered = {key: summary.metrics[key] for key in METRICS if key in summary.metrics}
-    return Summary(ordered, summary.counts, summary.intervals)
+    found["answer_accuracy"] = _rate(is_right(row["text"], row["answer"]) for row in other)
+    found["answer_contains"] = _rate(contains_truth(row["text"], row["answer"]) for row in other)
+    return {key: found[key] for key in METRICS if key in found and len(found[key].counts)}
 
 
-def _group_of(row: Mapping) -> str | None:
+def build_vocabulary(rows: Iterable[Mapping], more: Sequence[str] = ()) -> Vocabulary:
+    """All objects that the truth of `rows` names, and `more`."""
+    return Vocabulary({name for row in rows for name in row.get("objects") or ()} | set(more))
+
+
+def group_of(row: Mapping) -> str | None:
+    """Which figures the truth of a row feeds; None for a row without truth."""
     category, answer = row.get("category") or "", row.get("answer") or ""
     if category == DESCRIBE or (not category and not answer):
         return DESCRIBE if row.get("objects") is not None else None
@@ -154,41 +193,36 @@ def _group_of(row: Mapping) -> str | None:
     return category if category in (PRESENT, RANDOM, PARTNER_ABSENT, *EXACT_CATEGORIES) else "answer"
 
 
-def _add_rate(summary: Summary, key: str, hits: list[bool]) -> None:
-    if hits:
-        summary.metrics[key] = sum(hits) / len(hits)
-        summary.intervals[key] = wilson_interval(sum(hits), len(hits))
+def _rate(hits: Iterable[bool]) -> Ratio:
+    return _ratio([(int(hit), 1) for hit in hits], trials=True)
 
 
-def _add_chair(summary: Summary, rows: list[Mapping], vocabulary: Vocabulary) -> None:
-    if not rows:
-        return
-    captions = [count_caption(row["text"], row["objects"], vocabulary) for row in rows]
-    _add_rate(summary, "chair_s", [caption.hallucinated > 0 for caption in captions])
-    counts = np.array([[c.hallucinated, c.mentioned, c.found, c.true] for c in captions])
-    summary.counts.update(mentions=int(counts[:, 1].sum()), hallucinated_mentions=int(counts[:, 0].sum()))
-    for key, part, whole in (("chair_i", 0, 1), ("object_recall", 2, 3)):
-        total = counts[:, whole].sum()
-        summary.metrics[key] = float(counts[:, part].sum() / total) if total else None
-        _add_interval(summary, key, bootstrap_interval(counts, ratio_of(part, whole)))
-    words = np.array([[len(row["text"].split()), 1] for row in rows])
-    summary.metrics["describe_words"] = float(words[:, 0].mean())
-    _add_interval(summary, "describe_words", bootstrap_interval(words, ratio_of(0, 1)))
+def _ratio(pairs: list[tuple[int, int]], *, trials: bool = False) -> Ratio:
+    return Ratio(np.array(pairs, dtype=np.int64).reshape(-1, 2), trials)
 
 
-def _add_yes_no(summary: Summary, groups: Mapping[str, list[Mapping]]) -> None:
+def _count_captions(rows: list[Mapping], vocabulary: Vocabulary) -> dict[str, Ratio]:
+    captions: list[CaptionCounts] = [count_caption(row["text"], row["objects"], vocabulary) for row in rows]
+    return {
+        "chair_s": _rate(caption.hallucinated > 0 for caption in captions),
+        "chair_i": _ratio([(caption.hallucinated, caption.mentioned) for caption in captions]),
+        "object_recall": _ratio([(caption.found, caption.true) for caption in captions]),
+        "describe_words": _ratio([(len(row["text"].split()), 1) for row in rows]),
+    }
+
+
+def _count_yes_no(groups: Mapping[str, list[Mapping]]) -> dict[str, Ratio]:
     """Absent objects, random and partner, each against as many present ones: half yes, half no, as POPE asks."""
     present = _labels_and_answers(groups[PRESENT])
     random, partner = _labels_and_answers(groups[RANDOM]), _labels_and_answers(groups[PARTNER_ABSENT])
-    if partner:
-        says_yes = [answer for _, answer in partner]
-        _add_rate(summary, "partner_absent_accuracy", [not yes for yes in says_yes])
-        _add_rate(summary, "partner_absent_yes_rate", says_yes)
+    found = {
+        "partner_absent_accuracy": _rate(not yes for _, yes in partner),
+        "partner_absent_yes_rate": _rate(yes for _, yes in partner),
+    }
     for prefix, absent in (("yes_no_partner", partner), ("yes_no_random", random)):
         n = min(len(absent), len(present))
-        if n:
-            _add_set(summary, prefix, _thin(absent, n) + _thin(present, n))
-            summary.counts[f"{prefix}_rows"] = 2 * n
+        found |= _count_set(prefix, _thin(absent, n) + _thin(present, n))
+    return found
 
 
 def _thin(rows: list, n: int) -> list:
@@ -200,23 +234,12 @@ def _labels_and_answers(rows: list[Mapping]) -> list[tuple[bool, bool]]:
     return [(parse_yes_no(row["answer"].strip()), parse_yes_no(row["text"].strip())) for row in rows]
 
 
-def _add_set(summary: Summary, prefix: str, pairs: list[tuple[bool, bool]]) -> None:
-    counts: YesNoCounts = count_yes_no(pairs)
-    for name in ("accuracy", "precision", "recall", "f1", "yes_ratio"):
-        summary.metrics[f"{prefix}_{name}"] = getattr(counts, name)
-    right, yes = counts.true_yes + counts.true_no, counts.true_yes + counts.false_yes
-    trials = {
-        "accuracy": (right, counts.total),
-        "precision": (counts.true_yes, yes),
-        "recall": (counts.true_yes, counts.true_yes + counts.false_no),
-        "yes_ratio": (yes, counts.total),
+def _count_set(prefix: str, pairs: list[tuple[bool, bool]]) -> dict[str, Ratio]:
+    """Each figure of m3po.evaluation.pope as a ratio; F1 is 2 TP / (2 TP + FP + FN) = 2 TP / (labels + answers)."""
+    return {
+        f"{prefix}_accuracy": _rate(label == answer for label, answer in pairs),
+        f"{prefix}_precision": _ratio([(int(label and answer), int(answer)) for label, answer in pairs], trials=True),
+        f"{prefix}_recall": _ratio([(int(label and answer), int(label)) for label, answer in pairs], trials=True),
+        f"{prefix}_f1": _ratio([(2 * (label and answer), label + answer) for label, answer in pairs]),
+        f"{prefix}_yes_ratio": _rate(answer for _, answer in pairs),
     }
-    for name, (hits, total) in trials.items():
-        _add_interval(summary, f"{prefix}_{name}", wilson_interval(hits, total))
-    cells = np.array([[2 * (label and answer), label + answer] for label, answer in pairs], dtype=float)
-    _add_interval(summary, f"{prefix}_f1", bootstrap_interval(cells, ratio_of(0, 1)))
-
-
-def _add_interval(summary: Summary, key: str, interval: tuple[float, float] | None) -> None:
-    if interval is not None:
-        summary.intervals[key] = interval

@@ -60,11 +60,16 @@ def to_llamafactory(row: Mapping, images: Images) -> dict:
     }
 
 
-LLAMAFACTORY_INFO = {
+_LLAMAFACTORY_INFO = {
     "formatting": "sharegpt",
     "ranking": True,
     "columns": {name: name for name in ("chosen", "rejected", "images", "system")} | {"messages": "conversations"},
 }
+
+
+def write_dataset_info(data_file: str) -> str:
+    """LLaMA-Factory's dataset_info.json, for the folder that `data_file` lies in."""
+    return json.dumps({"m3po": {"file_name": data_file, **_LLAMAFACTORY_INFO}}, indent=2) + "\n"
 
 
 def to_ms_swift(row: Mapping, images: Images) -> dict:

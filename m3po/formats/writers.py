@@ -12,7 +12,7 @@ import json
 import mimetypes
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,6 +43,8 @@ class Writer:
     ways: tuple[str, ...] = ("files", "paths")
     schema: pa.Schema | None = None  # of a Parquet file
     originals: bool = False  # images as they came, not as RGB: our own reader turns them itself
+    # Files that its readers want in the same folder: name -> the text, given the name of the data file.
+    beside: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
 
 
 def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
@@ -68,14 +70,16 @@ WRITERS = {
     "rlhf_v": Writer("RLHF-V", "pairs", ".parquet", records.to_rlhf_v, ("bytes", "files"), _RLHF_V),
     "rlaif_v": Writer("RLAIF-V", "pairs", ".parquet", records.to_rlaif_v, ("bytes", "files"), _RLAIF_V),
     "mmpr": Writer("MMPR", "pairs", ".jsonl", records.to_mmpr),
-    "llamafactory": Writer("LLaMA-Factory ranking", "pairs", ".json", records.to_llamafactory),
+    "llamafactory": Writer("LLaMA-Factory ranking", "pairs", ".json", records.to_llamafactory,
+                           beside={"dataset_info.json": records.write_dataset_info}),
     "ms_swift": Writer("ms-swift", "pairs", ".jsonl", records.to_ms_swift),
     "csv": Writer("CSV (question, chosen, rejected)", "pairs", ".csv", records.to_csv),
     "vlfeedback": Writer("VLFeedback", "all", ".jsonl", records.to_vlfeedback),
     "llava": Writer("LLaVA-instruct", "all", ".json", records.to_llava),
     "sharegpt": Writer("ShareGPT", "all", ".json", records.to_sharegpt),
     "pope": Writer("POPE (truth of yes/no questions)", "truth", ".jsonl", records.to_pope),
-    "label_studio": Writer("Label Studio tasks", "all", ".json", label_studio.to_task, ("bytes", "files")),
+    "label_studio": Writer("Label Studio tasks", "all", ".json", label_studio.to_task, ("bytes", "files"),
+                           beside={"labeling_config.xml": lambda _: label_studio.CONFIG}),
     "argilla": Writer("Argilla records", "all", ".json", argilla.to_record, ("bytes", "files")),
 }  # fmt: skip
 

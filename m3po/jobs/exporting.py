@@ -15,10 +15,8 @@ from pathlib import Path
 
 from m3po.errors import BadInputError, RunStopped, UsageError
 from m3po.files import replace_file
-from m3po.formats import label_studio
 from m3po.formats.card import build_card
 from m3po.formats.m3po import plain
-from m3po.formats.records import LLAMAFACTORY_INFO
 from m3po.formats.writers import IMAGE_WAYS, WRITERS, write
 from m3po.jobs.pushing import check_push, push_folder
 from m3po.jobs.server_runs import Teller
@@ -30,7 +28,7 @@ from m3po.store.workspace import Workspace, is_workspace
 
 FACTS = "selection.json"
 CARD = "README.md"
-BESIDE = {"llamafactory": ("dataset_info.json",), "label_studio": ("labeling_config.xml",)}
+BESIDE = {name: tuple(writer.beside) for name, writer in WRITERS.items()}
 TELL_EVERY = 100  # rows
 _OWN_IMAGE = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,5}")
 _ADDRESS = re.compile(r"@https?://\S+")
@@ -165,11 +163,8 @@ def _write_beside(workspace: Workspace, out: Path, data_file: str, result: dict,
     facts = workspace.db.read(lambda con: _facts(con, workspace, result, selection))
     _write_text(out / FACTS, json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n")
     _write_text(out / CARD, build_card(facts, data_file))
-    if result["format"] == "llamafactory":
-        info = {"m3po": {"file_name": data_file, **LLAMAFACTORY_INFO}}
-        _write_text(out / "dataset_info.json", json.dumps(info, indent=2) + "\n")
-    if result["format"] == "label_studio":
-        _write_text(out / "labeling_config.xml", label_studio.CONFIG)
+    for name, text in WRITERS[result["format"]].beside.items():
+        _write_text(out / name, text(data_file))
 
 
 def _clear_earlier(out: Path, data_file: str, named: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Training runs as their user sees them: what would be trained, the chain of jobs one press starts, what came out."""
+"""Training runs as their user sees them: what would be trained, the chain of jobs that one press starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from m3po.store import candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
-from m3po.types import Run
 
 Step = tuple[str, SampleConfig | ScoreConfig | SelectConfig]  # a run's kind and config
 FEW_STEPS = 10
@@ -63,6 +62,7 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         return {
             **counts,
             "machine": counts["pairs"] - counts["human"],
+            "disagreeing": decisions.verdict_counts(con).get("disagree", 0),
             "given": given,
             "selection": info["content_hash"] if info else "",
             "problems": problems,
@@ -225,51 +225,3 @@ def _queue_base(
         return known.id
     values = dataclasses.asdict(config) | {"mark": mark}
     return runner.queue(con, "evaluate", values, plans.command_line("evaluate", workspace, config))
-
-
-def results(con: Connection) -> list[dict]:
-    """Every training run, newest first, with its two evaluations and their figures (None: not there yet)."""
-    evaluations = runs.read_runs(con, ("evaluate",), limit=1000)
-    found = []
-    for run in runs.read_runs(con, ("train",), limit=1000):
-        before = next((e for e in evaluations if e.id == run.config.get("before_run")), None)
-        after = next((e for e in evaluations if e.parent_id == run.id), None)
-        found.append(
-            {
-                "run": run,
-                "before_run": before,
-                "after_run": after,
-                "before": _figures(before, "metrics"),
-                "after": _figures(after, "metrics"),
-                "intervals_before": _figures(before, "intervals"),
-                "intervals_after": _figures(after, "intervals"),
-                "counts": _figures(after, "counts") or _figures(before, "counts"),
-                "config": run.config,
-                "pairs": run.config.get("pairs", 0),
-                "human": run.config.get("human", 0),
-                "content_hash": run.config.get("content_hash", ""),
-            }
-        )
-    return found
-
-
-def _figures(run: Run | None, key: str) -> dict | None:
-    return (run.result or {}).get(key) if run and run.state == "finished" else None
-
-
-def result_samples(workspace: Workspace, run_id: int, limit: int, changed_only: bool) -> list[dict]:
-    """Held-out answers before and after, with the images; an empty list until both evaluations are there."""
-
-    def read(con: Connection) -> list[dict]:
-        result = next((r for r in results(con) if r["run"].id == run_id), None)
-        if not result or not result["before_run"] or not result["after_run"]:
-            return []
-        rows = runs.read_answers(con, result["before_run"].id, result["after_run"].id, limit, changed_only)
-        refs = instructions.image_refs(con, [i for row in rows for i in row["image_ids"]], workspace.images)
-        return [
-            {key: row[key] for key in ("instruction_id", "instruction", "category", "before", "after")}
-            | {"images": [refs[i] for i in row["image_ids"]]}
-            for row in rows
-        ]
-
-    return workspace.db.read(read)

@@ -106,20 +106,6 @@ def _describe_image(path: Path, thumbnails: bool) -> dict:
     return shown
 
 
-def draw_preview(shown: dict) -> str:
-    """The preview as plain text for a terminal."""
-    lines = [f"{shown['source']}: {shown['container']}, {shown['label']} ({shown['format']})"]
-    lines += [f"  {field:<12} <- {column}" for field, column in shown["mapping"].items()]
-    if shown["ignored"]:
-        lines.append(f"  not read     : {', '.join(shown['ignored'])}")
-    if shown["problem"]:
-        lines.append(shown["problem"])
-    for row in shown["rows"]:
-        lines += ["", f"{row['row']}:" + (f" refused: {row['refused']}" if "refused" in row else "")]
-        lines += [f"  {name:<12} {_shorten(text)}" for name, text in describe_fields(row)]
-    return "\n".join(lines)
-
-
 def describe_fields(row: dict) -> list[tuple[str, str]]:
     """A row of the preview as (our field, text), without images, empty fields left out."""
     if "refused" in row:
@@ -144,9 +130,3 @@ def describe_fields(row: dict) -> list[tuple[str, str]]:
 
 def _describe_size(image: dict) -> str:
     return f"{image['name']}, {image['width']} x {image['height']}" if "width" in image else image["problem"]
-
-
-def _shorten(text: str) -> str:
-    text = " ".join(text.split())
-    text = text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
-    return text if len(text) <= 160 else f"{text[:160]}... ({len(text):,} characters)"

@@ -181,8 +181,10 @@ def given_counts(con: Connection, mas: int | None) -> dict[str, int]:
 
 
 def verdict_counts(con: Connection) -> dict[str, int]:
+    """How many train instructions each verdict stands on; `disagree`: where several decided and no majority agrees."""
     sql = (
-        "SELECT verdict, count(*) FROM current_decisions JOIN instructions USING (instruction_id)"
+        "SELECT CASE WHEN agreed THEN verdict ELSE 'disagree' END, count(*)"
+        " FROM current_decisions JOIN instructions USING (instruction_id)"
         " WHERE split = 'train' GROUP BY 1 ORDER BY 2 DESC"
     )
     return dict(con.execute(sql).fetchall())

@@ -166,20 +166,17 @@ def add_answers(con: Connection, run_id: int, table: pa.Table) -> None:
         con.execute("INSERT INTO answers SELECT ?, instruction_id, text FROM shard", [run_id])
 
 
-def read_answers(con: Connection, before: int, after: int, limit: int, changed_only: bool) -> list[dict]:
-    """Answers of two evaluations side by side, those that changed first, in instruction order."""
+def read_answers(con: Connection, before: int, after: int) -> list[dict]:
+    """Answers of two evaluations side by side, of what both answered, in instruction order."""
     return rows(
         con,
         """
-        SELECT instruction_id, i.instruction, i.image_ids, t.category, b.text AS before, a.text AS after
+        SELECT instruction_id, b.text AS before, a.text AS after
         FROM (SELECT * FROM answers WHERE run_id = $before) b
         JOIN (SELECT * FROM answers WHERE run_id = $after) a USING (instruction_id)
-        JOIN instructions i USING (instruction_id)
-        LEFT JOIN truth t USING (instruction_id)
-        WHERE NOT $changed OR b.text <> a.text
-        ORDER BY b.text = a.text, instruction_id LIMIT $limit
+        ORDER BY instruction_id
         """,
-        {"before": before, "after": after, "limit": limit, "changed": changed_only},
+        {"before": before, "after": after},
     )
 
 

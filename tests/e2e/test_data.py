@@ -42,10 +42,13 @@ def test_own_images_and_models_from_import_to_the_exact_command(app, open_page, 
     page.click("#data-import")
     page.wait_for_selector(".refused")
     assert "line 11" in page.inner_text(".refused") and "gone.png" in page.inner_text(".refused")
-    assert "10 rows went in" in page.inner_text("#data-page .notice-good")
+    assert "10 rows went in" in page.inner_text("#data-page .run-strip .notice-good")
     page.wait_for_function("document.querySelector('#data-workspace').innerText.includes('Candidates')")
     assert figure(page, "Instructions") == "10"
 
+    page.click("#data-export")
+    page.wait_for_selector("#export-message .notice-bad")  # a card speaks where its button is, and nowhere else
+    assert page.locator("#data-page .message .notice").count() == 1
     page.fill("#export-path input, #export-path textarea", str(tmp_path / "written"))
     page.click("#data-export")
     page.wait_for_function("document.querySelector('#data-page').innerText.includes('10 rows written')")

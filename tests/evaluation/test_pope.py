@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3po.evaluation.pope import count_yes_no, parse_yes_no
+from m3po.evaluation.metrics import PARTNER_ABSENT, PRESENT, summarise
+from m3po.evaluation.pope import parse_yes_no
 
 
 @pytest.mark.parametrize(
@@ -44,29 +45,35 @@ def test_agrees_with_the_published_script(text):
     assert parse_yes_no(text) is (published_script(text) == "yes")
 
 
+def figures(pairs):
+    """Of (label is yes, answer is yes) pairs, as many labels yes as no."""
+    words = {True: "Yes.", False: "No."}
+    rows = [
+        {"instruction_id": n, "category": PRESENT if label else PARTNER_ABSENT, "answer": words[label],
+         "text": words[answer]}
+        for n, (label, answer) in enumerate(pairs)
+    ]  # fmt: skip
+    metrics = summarise(rows).metrics
+    return [metrics[f"yes_no_partner_{name}"] for name in ("accuracy", "precision", "recall", "f1", "yes_ratio")]
+
+
 def test_figures_of_a_case_counted_by_hand():
     # 3 right yes, 1 wrong yes, 4 right no, 2 wrong no
     pairs = [(True, True)] * 3 + [(False, True)] + [(False, False)] * 4 + [(True, False)] * 2
-    counts = count_yes_no(pairs)
-    assert counts.accuracy == 7 / 10
-    assert counts.precision == 3 / 4
-    assert counts.recall == 3 / 5
-    assert counts.f1 == pytest.approx(2 * (3 / 4) * (3 / 5) / (3 / 4 + 3 / 5))
-    assert counts.yes_ratio == 4 / 10
+    f1 = 2 * (3 / 4) * (3 / 5) / (3 / 4 + 3 / 5)
+    assert figures(pairs) == [7 / 10, 3 / 4, 3 / 5, pytest.approx(f1), 4 / 10]
 
 
 def test_nothing_measured_is_none_not_zero():
-    counts = count_yes_no([(False, False)])
-    assert (counts.precision, counts.recall, counts.f1) == (None, None, None)
-    assert counts.accuracy == 1.0
-    assert count_yes_no([]).accuracy is None
+    accuracy, precision, recall, f1, yes_ratio = figures([(False, False), (True, False)])
+    assert (accuracy, recall, f1, yes_ratio) == (0.5, 0, 0, 0) and precision is None
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1))
-def test_figures_stay_within_bounds_and_f1_between_precision_and_recall(pairs):
-    counts = count_yes_no(pairs)
-    assert counts.total == len(pairs)
-    assert 0 <= counts.accuracy <= 1
-    if counts.precision and counts.recall:
-        low, high = sorted((counts.precision, counts.recall))
-        assert low - 1e-12 <= counts.f1 <= high + 1e-12
+def test_figures_stay_within_bounds_and_f1_between_precision_and_recall(answers):
+    pairs = [(label, answer) for both in answers for label, answer in zip((True, False), both, strict=True)]
+    accuracy, precision, recall, f1, _ = figures(pairs)
+    assert 0 <= accuracy <= 1
+    if precision and recall:
+        low, high = sorted((precision, recall))
+        assert low - 1e-12 <= f1 <= high + 1e-12

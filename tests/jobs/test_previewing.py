@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from m3po.console import draw_preview
 from m3po.errors import BadInputError, UsageError
 from m3po.jobs.importing import import_source
-from m3po.jobs.previewing import draw_preview, preview_source
+from m3po.jobs.previewing import preview_source
 from m3po.settings import WorkspaceConfig
 from m3po.store.workspace import Workspace, create_workspace
 

@@ -52,7 +52,9 @@ def test_a_vote_keeps_its_annotator_time_seconds_and_note(studio):
     texts = {c.id: c.text for c in studio.review_item().candidates}
     assert (texts[ada.chosen], texts[ada.rejected]) == ("A car.", "A red boat.")
     assert found["bob"].verdict == "tie" and found["bob"].chosen is None
-    assert studio.status()["reviewed"] == 1 and studio.status()["human_pairs"] == 0  # one of two: no majority
+    status = studio.status()  # one of two: no majority, so nobody's decision stands
+    assert (status["reviewed"], status["disagreeing"], status["human_pairs"]) == (0, 1, 0)
+    assert status["decisions"] == {"disagree": 1}
 
 
 def test_a_verdict_on_a_question_without_answers_is_stored(studio):

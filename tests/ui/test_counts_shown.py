@@ -2,8 +2,10 @@
 
 import json
 
+from m3po.settings import TrainConfig
 from ui.data_view import draw_workspace
 from ui.review_view import draw_item
+from ui.train_view import draw_preview
 
 
 def test_imported_candidates_are_counted_with_their_instructions(studio, tmp_path):
@@ -24,3 +26,16 @@ def test_candidates_are_other_ones_only_beside_a_pair_or_half_of_one(studio):
     assert ">3 other candidates<" in draw_item(item, {"chosen": item.candidates[0].id})["review-candidates"]
     studio.decide(item.instruction.id, "override", chosen=item.candidates[0].id, rejected=item.candidates[1].id)
     assert ">2 other candidates<" in draw_item(studio.review_item())["review-candidates"]
+
+
+def test_where_reviewers_disagree_is_counted_apart(studio):
+    item = studio.review_item()
+    one, other = item.candidates[0].id, item.candidates[1].id
+    studio.decide(item.instruction.id, "override", chosen=one, rejected=other, annotator="ann")
+    preview = studio.train_preview(TrainConfig(policy="/nowhere"))
+    assert "<b>1 / 3</b>" in draw_workspace(studio.status()) and "disagree" not in draw_workspace(studio.status())
+    assert preview["human"] == 1 and "Left out" not in draw_preview(preview)
+    studio.decide(item.instruction.id, "override", chosen=other, rejected=one, annotator="bob")
+    preview = studio.train_preview(TrainConfig(policy="/nowhere"))
+    assert "<b>0 / 3</b>" in draw_workspace(studio.status()) and "1 disagree" in draw_workspace(studio.status())
+    assert preview["human"] == 0 and "reviewers disagree" in draw_preview(preview)

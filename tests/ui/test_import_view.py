@@ -7,7 +7,8 @@ from ui.import_card import AS_READ, _columns_of, _source
 from ui.import_view import draw_preview
 
 HOSTILE = '<img src=x onerror="alert(1)"></dd><script>alert(2)</script>\'" \u202e'
-KNOWN_TAGS = {"div", "p", "b", "span", "dl", "dt", "dd", "section", "h3", "img"}
+KNOWN_TAGS = {"section", "div", "h2", "p", "b", "span", "button", "dl", "dt", "dd", "img"}
+KNOWN_TAGS |= {"table", "thead", "tbody", "tr", "th", "td"}
 
 
 def test_everything_of_a_file_is_text():
@@ -17,7 +18,7 @@ def test_everything_of_a_file_is_text():
     row |= {"decisions": [{"chosen": 0, "rejected": 1}]}
     row |= {"images": [{"name": HOSTILE, "width": 1, "height": 2, "thumbnail": "data:image/webp;base64,AA"}]}
     shown = {"label": HOSTILE, "container": HOSTILE, "problem": "x", "columns": [HOSTILE], "ignored": [HOSTILE]}
-    shown |= {"mapping": {"image": HOSTILE}, "rows": [row, {"row": HOSTILE, "refused": HOSTILE}]}
+    shown |= {"format": "llava", "mapping": {"image": HOSTILE}, "rows": [row, {"row": HOSTILE, "refused": HOSTILE}]}
     found = []
 
     class Reader(HTMLParser):

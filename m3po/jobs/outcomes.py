@@ -1,0 +1,131 @@
+"""What trainings changed: each run's held-out figures before and after, compared row by row, and the answers behind."""
+
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+
+from m3po.evaluation.chair import Vocabulary
+from m3po.evaluation.metrics import DESCRIBE, group_of
+from m3po.evaluation.paired import compare_rows, judge_answer
+from m3po.jobs.runner import JobRunner
+from m3po.store import instructions, runs
+from m3po.store.connection import Connection
+from m3po.store.workspace import Workspace
+from m3po.types import Run
+
+SIDES = ("before", "after")
+TRUTH = ("answer", "objects", "category")
+
+
+class Outcomes:
+    """Two finished evaluations are compared once: their answers never change, and the page asks every few seconds."""
+
+    def __init__(self, workspace: Workspace, runner: JobRunner) -> None:
+        self.workspace = workspace
+        self.runner = runner
+        self._compared: dict[tuple[int, int], dict[str, float] | None] = {}
+
+    def results(self) -> list[dict]:
+        """Every training run, newest first, with its two evaluations and their figures (None: not there yet).
+
+        `p_values`: of each figure's change, see m3po.evaluation.paired; None where the rows are not at hand.
+        """
+        found = self.workspace.db.read(read_results)
+        for result in found:
+            both = result["before"] is not None and result["after"] is not None
+            result["p_values"] = self._compare(result["before_run"], result["after_run"]) if both else None
+        return found
+
+    def _compare(self, before: Run, after: Run) -> dict[str, float] | None:
+        key = (before.id, after.id)
+        if key not in self._compared:
+            truth, rows = self._truth(after), self._answers(before, after)
+            compared = [{**truth[row["instruction_id"]], **row} for row in rows if row["instruction_id"] in truth]
+            self._compared[key] = compare_rows(compared, _objects(truth)) if compared else None
+        return self._compared[key]
+
+    def _truth(self, after: Run) -> dict[int, dict]:
+        """By instruction, as it was when they were measured; empty where the run's input is gone."""
+        try:
+            frozen = pq.read_table(self.runner.folder(after.id).input_path, columns=["instruction_id", *TRUTH])
+        except (OSError, ValueError):
+            return {}
+        return {row["instruction_id"]: row for row in frozen.to_pylist()}
+
+    def _answers(self, before: Run, after: Run) -> list[dict]:
+        return self.workspace.db.read(lambda con: runs.read_answers(con, before.id, after.id))
+
+    def samples(self, run_id: int, limit: int, changed_only: bool) -> list[dict]:
+        """Held-out answers before and after, with the images; an empty list until both evaluations are there.
+
+        First those that became right or wrong, then others that changed, each in instruction order. A row has `truth`
+        in words ("": there is none), and `before_judged` and `after_judged` by m3po.evaluation.paired.judge_answer.
+        """
+        found = self.workspace.db.read(read_results)
+        result = next((r for r in found if r["run"].id == run_id), None)
+        if not result or result["before"] is None or result["after"] is None:
+            return []
+        truth = self._truth(result["after_run"])
+        vocabulary = Vocabulary(_objects(truth))
+        judged = []
+        for row in self._answers(result["before_run"], result["after_run"]):
+            if changed_only and row["before"] == row["after"]:
+                continue
+            known = truth.get(row["instruction_id"]) or dict.fromkeys(TRUTH)
+            for side in SIDES:
+                row[f"{side}_judged"] = judge_answer(known, row[side], vocabulary)
+            judged.append(row | {"category": known["category"], "truth": _write_truth(known)})
+        judged.sort(key=lambda row: (not _flipped(row), row["before"] == row["after"], row["instruction_id"]))
+        return [row | self._prompt(row["instruction_id"]) for row in judged[:limit]]
+
+    def _prompt(self, instruction_id: int) -> dict:
+        images = self.workspace.images
+        prompt = self.workspace.db.read(lambda con: instructions.read_instruction(con, instruction_id, images))
+        return {"instruction": prompt.instruction, "images": list(prompt.images)} if prompt else {}
+
+
+def _objects(truth: dict[int, dict]) -> list[str]:
+    """The names that CHAIR looks for: those of the whole split, as in the evaluation's own figures."""
+    return sorted({name for row in truth.values() for name in row["objects"] or ()})
+
+
+def _flipped(row: dict) -> bool:
+    """A wrong answer became right, or a right one wrong."""
+    return row["before_judged"]["right"] != row["after_judged"]["right"]
+
+
+def _write_truth(row: dict) -> str:
+    group = group_of(row)
+    if group == DESCRIBE:
+        return ", ".join(row["objects"]) or "nothing"
+    return row["answer"] if group else ""
+
+
+def read_results(con: Connection) -> list[dict]:
+    """Every training run with its evaluations, as Outcomes.results gives them but for the comparison."""
+    evaluations = runs.read_runs(con, ("evaluate",), limit=1000)
+    found = []
+    for run in runs.read_runs(con, ("train",), limit=1000):
+        before = next((e for e in evaluations if e.id == run.config.get("before_run")), None)
+        after = next((e for e in evaluations if e.parent_id == run.id), None)
+        found.append(
+            {
+                "run": run,
+                "before_run": before,
+                "after_run": after,
+                "before": _figures(before, "metrics"),
+                "after": _figures(after, "metrics"),
+                "intervals_before": _figures(before, "intervals"),
+                "intervals_after": _figures(after, "intervals"),
+                "counts": _figures(after, "counts") or _figures(before, "counts"),
+                "config": run.config,
+                "pairs": run.config.get("pairs", 0),
+                "human": run.config.get("human", 0),
+                "content_hash": run.config.get("content_hash", ""),
+            }
+        )
+    return found
+
+
+def _figures(run: Run | None, key: str) -> dict | None:
+    return (run.result or {}).get(key) if run and run.state == "finished" else None
