@@ -143,9 +143,9 @@ def _check_placeholders(texts: Sequence[str], n_images: int) -> list[str]:
         raise BadInputError(f"its text has {total} {PLACEHOLDER} but it names {n_images} images; make them as many")
     notes = []
     if 0 < total < n_images:
-        notes.append(f"Fewer {PLACEHOLDER} in the text than images: all images are shown before the text.")
+        notes.append(f"Fewer {PLACEHOLDER} in the text than images: all are shown before it; write one for each.")
     if sum(counts[1:]):
-        notes.append(f"{PLACEHOLDER} in a later turn: all images are shown in the first one.")
+        notes.append(f"{PLACEHOLDER} in a later turn: all images are shown in the first one; move it there.")
     return notes
 
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sources import read_source
 
 from m3po.errors import BadInputError
 from m3po.formats import arrow, hub, lines
 from m3po.formats.containers import open_container
-from m3po.formats.registry import read_source
 from m3po.formats.tables import read_table
 from m3po.images import inspect_image
 from m3po.types import ImportedRow, RefusedRow

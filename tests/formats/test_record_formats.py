@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from sources import detect_format, read_source
 
 from m3po.errors import BadInputError
 from m3po.formats import pairs, vlfeedback, writers
-from m3po.formats.registry import FORMATS, detect_format, read_source
+from m3po.formats.registry import FORMATS, open_source
 from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
 
 LONG = "x" * 100_001
@@ -416,11 +417,12 @@ def test_columns_guessed_by_their_names(folder: Path) -> None:
     path = write(folder, [{"Query": "What is it?", "img_path": "a.png", "label": "red"}])
     [row], _ = read(path, "mapping")
     assert (row.instruction, row.images, row.answer) == ("What is it?", (folder / "a.png",), "red")
-    assert row.warnings == (
-        "Columns guessed by their names: image=img_path, instruction=Query, answer=label; --map says it otherwise.",
-    )
+    assert open_source(path, "mapping").notes == [
+        "Columns guessed by their names: image=img_path, instruction=Query, answer=label; --map says it otherwise."
+    ]
     [row], _ = read(path, mapping={"instruction": "Query", "answer": ""})  # an empty column: there is none
-    assert (row.images, row.answer) == ((folder / "a.png",), None) and "image=img_path;" in row.warnings[0]
+    assert (row.images, row.answer) == ((folder / "a.png",), None)
+    assert "image=img_path;" in open_source(path, mapping={"instruction": "Query", "answer": ""}).notes[0]
     with pytest.raises(BadInputError, match="no known format"):
         read(write(folder, [{"x": 1}]), "mapping")
 

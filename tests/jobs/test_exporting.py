@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import huggingface_hub.constants
 import pytest
 import yaml
+from sources import read_source
 from workspaces import make_images
 
 from m3po.errors import BadInputError, StorageError, UsageError
-from m3po.formats.registry import read_source
 from m3po.jobs import exporting
 from m3po.settings import SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
