@@ -200,6 +200,17 @@ def test_a_saved_data_set_that_is_not_whole(folder: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("name", [".", "..", "", "/etc", "../saved", "train/..", "train\\x", "a\0b", "gone", "loop"])
+def test_a_saved_data_set_whose_splits_are_none(folder: Path, name: str) -> None:
+    path = write_saved(folder / "saved", splits=True)
+    (path / "loop").symlink_to(path)
+    (path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", name]}))
+    words = "lacks its split" if name in ("gone", "loop") else "is no folder in it: name its own"
+    with pytest.raises(BadInputError, match=words) as refused:
+        read(path)
+    assert repr(name) in str(refused.value)
+
+
 BAD_TABLES = {
     "cells missing": ("1,a.png", "2 cells where the header has 3"),
     "cells too many": ("1,a.png,What, now?", "4 cells"),

@@ -149,4 +149,4 @@ def test_a_warning_names_its_first_row_and_how_many_there_are(workspace: Workspa
     moving[0].save(folder / "moving.gif", save_all=True, append_images=moving[1:])
     many = [asked(str(n), "moving.gif" if n % 2 else "b.png") for n in range(200)]
     [warning] = importing.import_source(workspace, write(folder, *many, name="many.jsonl")).warnings
-    assert warning.startswith("line 2 and 99 more rows: Image moving.gif has 2 frames: ")
+    assert warning.startswith("line 2 and 99 more rows: Image moving.gif has 2 frames")
