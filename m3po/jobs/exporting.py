@@ -98,10 +98,9 @@ def _check_replaced(workspace: Workspace, out: Path, format: str) -> None:
     if is_folder(out):
         earlier = _files_of_earlier(out)
         theirs = [out / name for name in _files_of(format) if name not in earlier and (out / name).exists()]
-    elif out.exists() and not workspace.db.read(lambda con: runs.has_written(con, str(out))):
-        theirs = [out]
     else:
-        return
+        ours = str(out) in workspace.written or workspace.db.read(lambda con: runs.has_written(con, str(out)))
+        theirs = [out] if out.exists() and not ours else []
     if theirs:
         raise BadInputError(
             f"{theirs[0]} is there already and no export of ours wrote it: move it away, or name another place."
@@ -146,6 +145,8 @@ def export(
     if folder:
         _write_beside(workspace, out, target.name, result, selection)
         _clear_earlier(out, earlier - set(_files_of(format)), named)
+    else:
+        workspace.written.add(str(out))
     result["message"] = _sentence(result)
     if push:
         result["pushed"] = push_folder(workspace.read_config(), out, push, list(_files_of(format)))

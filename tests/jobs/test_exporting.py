@@ -275,6 +275,8 @@ def test_a_file_that_no_export_wrote_is_never_replaced(studio, tmp_path):
     lone.unlink()
     for format in ("m3po", "mmpr"):  # what an export wrote is replaced
         assert wait(studio, studio.start_export(lone, format=format)).state == "finished"
+    for _ in range(2):
+        studio.export(tmp_path / "now.jsonl")
     wait(studio, studio.start_export(out, format="mmpr"))
     for name, format in (("dataset_info.json", "llamafactory"), ("data.parquet", "trl"), ("data.csv", "csv")):
         (out / name).write_text("mine")
