@@ -27,6 +27,7 @@ from m3po.settings import EXPORT_ONLY
 from m3po.store import candidates, decisions, exports, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, is_workspace
+from m3po.text import counted
 
 FACTS = "selection.json"
 CARD = "README.md"
@@ -247,7 +248,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _sentence(result: dict) -> str:
-    rows = "1 row" if result["rows"] == 1 else f"{result['rows']} rows"
+    rows = counted(result["rows"], "row")
     left_out = "".join(f" {n} left out: {reason}." for reason, n in result["left_out"].items())
     return f"{rows} written to {result['path']}.{left_out}"
 

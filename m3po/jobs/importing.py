@@ -23,6 +23,7 @@ from m3po.store import imports, instructions
 from m3po.store.connection import Connection
 from m3po.store.imports import BatchResult
 from m3po.store.workspace import Workspace
+from m3po.text import counted
 from m3po.types import SPLITS, ImportReport, RefusedRow
 
 REFUSED_SHOWN = 1000
@@ -245,7 +246,7 @@ class Intake:
 
 
 def _rows_named(first: str, count: int) -> str:
-    return first if count == 1 else f"{first} and {count - 1:,} more {'row' if count == 2 else 'rows'}"
+    return first if count == 1 else f"{first} and {counted(count - 1, 'more row')}"
 
 
 def command_line(workspace: Path, config: dict) -> str:
@@ -281,7 +282,7 @@ def _were(count: int) -> str:
 
 def summary(report: ImportReport) -> str:
     """One sentence: how many went in, were there already, were refused."""
-    parts = ["1 row went in" if report.added == 1 else f"{report.added} rows went in"]
+    parts = [f"{counted(report.added, 'row')} went in"]
     if report.splits:
         parts[0] += " (" + ", ".join(f"{n} {split}" for split, n in sorted(report.splits.items())) + ")"
     if report.already_there:

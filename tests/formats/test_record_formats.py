@@ -277,7 +277,7 @@ def bad_rows(name: str) -> dict[str, tuple[object, str]]:
         "half a row": (json.dumps(good)[:30], "not valid JSON"),
         "wrong encoding": (line.encode().replace(b"caf?", b"caf\xe9"), "not valid UTF-8"),
         "same id, other content": (with_text("Something else?") | {"id": "1"}, "already used with other content"),
-        "too many placeholders": (with_text("<image><image> What?"), "2 <image> but it names 1 images"),
+        "too many placeholders": (with_text("<image><image> What?"), "2 <image> but it names 1 image"),
         "nul": (with_text(NUL), "NUL character"),
         "too long": (with_text(LONG), "100,001 characters"),
         "no object": ([good], "a list where a JSON object is expected"),
