@@ -36,6 +36,7 @@ from m3po.scorer_spec import map_folders, map_grouper
 from m3po.settings import RULES, ModelOptions, SampleConfig, SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
+from m3po.text import counted
 from m3po.training.presets import parse_overrides
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
@@ -200,7 +201,7 @@ def sample(
             say(run["result"], write_table(run["result"]), as_json)
             return
         run = follow(client, client.call("sample", **options))
-        say(run, run["message"] or f"{run['done']} instructions sampled.", as_json)
+        say(run, run["message"] or f"{counted(run['done'], 'instruction')} sampled.", as_json)
 
 
 @app.command()
@@ -221,7 +222,7 @@ def score(
         options["group"] = map_grouper(group, lambda model: _model(model) or model) if group else None
         for started in client.call("score", **options, **model, batch_size=batch_size):
             run = follow(client, started)
-        say(run, run["message"] or f"The candidates of {run['done']} instructions are scored.", as_json)
+        say(run, run["message"] or f"The candidates of {counted(run['done'], 'instruction')} are scored.", as_json)
 
 
 @app.command()
@@ -238,7 +239,8 @@ def scorers(
             return
         found = client.call("scorers")
     lines = [
-        f"{'*' if row['active'] else ' '} {row['id']}  {row['name']}  {row['candidates']} candidates" for row in found
+        f"{'*' if row['active'] else ' '} {row['id']}  {row['name']}  {counted(row['candidates'], 'candidate')}"
+        for row in found
     ]
     say({"scorers": found}, "\n".join(lines) or "No candidate has a MAS yet: score first.", as_json)
 
@@ -347,8 +349,9 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
         print(json.dumps(found, ensure_ascii=False))
         return
     splits = ", ".join(f"{count} {split}" for split, count in found["instructions"].items())
-    print(f"{found['workspace']}: {splits} instructions, {found['images']} images")
-    print(f"{found['candidates']} candidates, {found['scored_candidates']} scored; {found['pairs']} pairs")
+    print(f"{found['workspace']}: {splits} instructions, {counted(found['images'], 'image')}")
+    answers = f"{counted(found['candidates'], 'candidate')}, {found['scored_candidates']:,} scored"
+    print(f"{answers}; {counted(found['pairs'], 'pair')}")
     for reason, count in found["no_pair"].items():
         print(f"  {count} without a pair: {reason}")
     if found["advice"]:
@@ -359,7 +362,8 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     )
     for row in found["samplers"]:
         share = "" if row["pair_share"] is None else f", pairs for {row['pair_share']:.0%}"
-        given = f"{row['instructions']} instructions, {row['answers']} answers, {row['distinct']} distinct"
+        given = f"{counted(row['instructions'], 'instruction')}, {counted(row['answers'], 'answer')}"
+        given += f", {row['distinct']:,} distinct"
         print(f"  sampler {row['sampler']} {row['name']}: {given}{share}")
     if found["given"]["preferences"]:
         print(draw_given(found["given"]))

@@ -123,7 +123,7 @@ def _look_into(source: Path | io.BytesIO, name: str) -> dict:
     warnings = ()
     if frames > 1 and kind != "MPO":
         what = "pages" if kind == "TIFF" else "frames of an animation"
-        warnings = (f"Image {name} has {frames} {what}: only the first is used.",)
+        warnings = (f"Image {name} has {frames} {what}: only the first is used; cut out another one to use that.",)
     return {"width": width, "height": height, "format": kind, "suffix": SUFFIXES[kind], "warnings": warnings}
 
 

@@ -65,7 +65,7 @@ class Studio:
         work = {"import": partial(importing.do_import, workspace), "export": partial(exporting.do_export, workspace)}
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
         self.review_index = ReviewIndex()
-        self._overview = Overview(workspace)
+        self._overview = Overview(workspace, self.server_runs.shown)
         self._outcomes = Outcomes(workspace, self.runner)
 
     @classmethod
@@ -85,7 +85,8 @@ class Studio:
         return create_workspace(Path(path), config or WorkspaceConfig())
 
     def close(self) -> None:
-        """Let go of the workspace; a running worker goes on and is found again."""
+        """Let go of the workspace; a running worker goes on and is found again, an import or export is interrupted."""
+        self.server_runs.close()
         self.runner.close()
         self.workspace.close()
 
@@ -257,14 +258,14 @@ class Studio:
     # ---- runs -------------------------------------------------------------------------------------------------
 
     def runs(self, kinds: tuple[str, ...] | None = None, limit: int = 50) -> list[Run]:
-        return self.db.read(lambda con: runs.read_runs(con, kinds, limit))
+        return [self.server_runs.shown(run) for run in self.db.read(lambda con: runs.read_runs(con, kinds, limit))]
 
     def run(self, run_id: int) -> Run:
         """Raises JobError when there is none."""
         run = self.db.read(lambda con: runs.read_run(con, run_id))
         if run is None:
             raise JobError(f"There is no run {run_id}: `python -m m3po status` lists those there are.")
-        return run
+        return self.server_runs.shown(run)
 
     def stop_run(self, run_id: int) -> Run:
         """Ask a run to stop; what it finished is kept. Raises JobError when there is none."""

@@ -97,3 +97,8 @@ def override_prompt(messages: list[dict], *, system: str | None = None, template
         own = {"role": "system", "content": [{"type": "text", "text": system}]}
         out = [own, *[message for message in out if message["role"] != "system"]]
     return out
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 pair`, `2 pairs`, `1,000 pairs`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

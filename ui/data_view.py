@@ -86,7 +86,7 @@ def _next_step(status: dict) -> list[object]:
         return ["Next: select pairs."]
     waiting = status["reviewable"] - status["answered_train"]
     if waiting > 0:
-        return [f"{plural(waiting, 'instruction')} have no answers yet: press Run all."]
+        return [f"{plural(waiting, 'instruction')} {'has' if waiting == 1 else 'have'} no answers yet: press Run all."]
     if not status["reviewed"] and not status["disagreeing"]:
         return ["Next: look at the pairs. ", open_tab("review", "Review")]
     return ["Next: go on reviewing, or train. ", open_tab("review", "Review"), " ", open_tab("train", "Fine-tune")]

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 
 from m3po.errors import BadInputError
 from m3po.formats.checks import finite_number
+from m3po.formats.conversations import read_role_turns
 from m3po.formats.lines import type_name
-from m3po.formats.m3po import read_turns
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
 from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, name_origin, place_of, read_time
@@ -183,4 +183,4 @@ def _turns(value: object) -> list:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise BadInputError("its turns are no JSON; write a list of role and text") from None
-    return read_turns(value)
+    return read_role_turns(value)

@@ -68,7 +68,7 @@ def saved_files(folder: Path) -> list[Path] | None:
         splits = _read_json(folder / "dataset_dict.json").get("splits")
         if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
             raise BadInputError(f"{folder / 'dataset_dict.json'} names no splits: save the data set again.")
-        return [path for name in splits for path in saved_files(folder / Path(name).name) or ()]
+        return [path for name in splits for path in _files_of_split(folder, name)]
     if not ((folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()):
         return None
     state = _read_json(folder / "state.json")
@@ -81,6 +81,19 @@ def saved_files(folder: Path) -> list[Path] | None:
     missing = [path.name for path in files if not path.is_file()]
     if missing:
         raise BadInputError(f"{folder} lacks its file {missing[0]}: copy the whole folder.")
+    return files
+
+
+def _files_of_split(folder: Path, name: str) -> list[Path]:
+    if name in ("", ".", "..") or {"/", "\\", "\0"} & set(name):
+        raise BadInputError(
+            f"{folder / 'dataset_dict.json'} names the split {name[:100]!r}, which is no folder in it: name its own "
+            "folders there, or save the data set again."
+        )
+    # A split that names splits in turn would never end where one is a link to the folder that it lies in.
+    files = None if (folder / name / "dataset_dict.json").is_file() else saved_files(folder / name)
+    if files is None:
+        raise BadInputError(f"{folder} lacks its split {name[:100]!r}: copy the whole folder.")
     return files
 
 
@@ -120,7 +133,7 @@ def _one(row: pa.RecordBatch) -> dict | BadInputError:
 def _read_json(path: Path) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(f"{path} cannot be read ({words_of(error)}): save the data set again.") from error
     return value if isinstance(value, dict) else {}
 

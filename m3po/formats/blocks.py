@@ -55,8 +55,16 @@ class RowBlock:
     repeats: bool
 
     @property
-    def warnings(self) -> list[str]:
-        return [warning for file in self.files if file for warning in file[1].warnings]
+    def warnings(self) -> dict[str, tuple[str, int]]:
+        """What is odd about an image that goes in: each with the first row that names it, and how many do."""
+        odd = {place: file[1].warnings for place, file in enumerate(self.files) if file and file[1].warnings}
+        found: dict[str, tuple[str, int]] = {}
+        if odd:
+            for number, places in zip(*(self.table[name].to_pylist() for name in ("number", "images")), strict=True):
+                for text in {text for place in places for text in odd.get(place, ())}:
+                    first, count = found.get(text, (f"line {number}", 0))
+                    found[text] = first, count + 1
+        return found
 
 
 def read_blocks(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from m3po.text import counted
+
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -25,7 +27,7 @@ def build_card(facts: Mapping, data_file: str) -> str:
             "",
             "# Preference pairs made with M3PO Studio",
             "",
-            f"{export['rows']:,} rows in the format `{export['format']}`, in `{data_file}`, "
+            f"{counted(export['rows'], 'row')} in the format `{export['format']}`, in `{data_file}`, "
             f"images as {export['images']}.",
             f"Which rows: `--only {export['only']}`."
             + "".join(f" {n:,} left out: {reason}." for reason, n in export["left_out"].items()),
@@ -40,8 +42,8 @@ def build_card(facts: Mapping, data_file: str) -> str:
             "",
             "## Who looked at them",
             "",
-            f"{counts['human']:,} of {counts['pairs']:,} pairs ({_share(counts['human'], counts['pairs'])}) were "
-            "accepted "
+            f"{counts['human']:,} of {counted(counts['pairs'], 'pair')} ({_share(counts['human'], counts['pairs'])}) "
+            "were accepted "
             f"or corrected by a person, {counts['overridden']:,} of them corrected; "
             f"{counts['pairs'] - counts['human']:,} are the rule's and nobody has looked at them.",
             "",

@@ -65,3 +65,17 @@ def _read_turn(turn: object, number: int) -> Turn:
         raise BadInputError(f"turn {number} is from {speaker!r:.60}; write human or gpt")
     text = turn.get("value") if turn.get("value") is not None else turn.get("content")
     return Turn(ROLES[speaker], read_content(text, f"turn {number}"))
+
+
+def read_role_turns(value: object) -> list[Turn]:
+    """Earlier turns as our own files have them: objects with `role` and `text`."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadInputError(f"turns must be a list, not {type_name(value)}; correct it")
+    turns = []
+    for number, turn in enumerate(value, 1):
+        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
+            raise BadInputError(f"turn {number} must be an object with role and text; correct it")
+        turns.append(Turn(turn["role"], turn.get("text")))  # the text is checked with the row
+    return turns

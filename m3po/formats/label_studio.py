@@ -17,8 +17,8 @@ from collections.abc import Mapping
 
 from m3po.errors import BadInputError
 from m3po.formats.checks import finite_number, list_texts
+from m3po.formats.conversations import read_role_turns
 from m3po.formats.lines import type_name
-from m3po.formats.m3po import read_turns
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
 from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, name_origin, place_of, read_time
@@ -79,7 +79,7 @@ def parse(record: dict, source: str) -> Fields:
         "images": image_list(data, IMAGE),
         "instruction": instruction,
         "system": data.get("system") or None,
-        "turns": read_turns(data.get("turns")),
+        "turns": read_role_turns(data.get("turns")),
         "candidates": list(answers.values()),
         "ratings": ratings if any(ratings) else (),
         "decisions": decisions,

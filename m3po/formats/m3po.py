@@ -20,20 +20,18 @@ SHA-256.
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
-import math
 from pathlib import Path
 
 from m3po.errors import BadInputError
 from m3po.formats.blocks import Plain
 from m3po.formats.checks import check_text, finite_number
+from m3po.formats.conversations import read_role_turns
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
 from m3po.formats.votes import read_time
 from m3po.images import ImageInfo
-from m3po.types import TRAINING_VERDICTS, VERDICTS, ImportedDecision, Turn
+from m3po.types import TRAINING_VERDICTS, VERDICTS, ImportedDecision
 
 _OF_A_WORKSPACE = ("votes", "mas", "logp_sum", "good", "hard")
 PLAIN = Plain(
@@ -64,7 +62,7 @@ def parse(record: dict, source: str) -> Fields:
         "images": image_list(record, ("images", "image")),
         "instruction": record["instruction"],
         "system": record.get("system"),
-        "turns": read_turns(record.get("turns")),
+        "turns": read_role_turns(record.get("turns")),
         "split": record.get("split"),
         "answer": record.get("answer"),
         "objects": record.get("objects"),
@@ -124,19 +122,6 @@ def is_workspace_image(path: Path, info: ImageInfo) -> bool:
     return path.stem == info.sha256 and any((folder / "m3po.duckdb").is_file() for folder in path.parents[:4])
 
 
-def read_turns(value: object) -> list[Turn]:
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise BadInputError(f"turns must be a list, not {type_name(value)}; correct it")
-    turns = []
-    for number, turn in enumerate(value, 1):
-        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
-            raise BadInputError(f"turn {number} must be an object with role and text; correct it")
-        turns.append(Turn(turn["role"], turn.get("text")))  # the text is checked with the row
-    return turns
-
-
 def _read_candidates(value: object) -> list[dict]:
     """Objects with `text`, which is checked with the row, and with an `id` that can be spoken of, or none."""
     if value is None:
@@ -149,21 +134,4 @@ def _read_candidates(value: object) -> list[dict]:
         id = candidate.get("id")
         if id is not None and not isinstance(id, str | int):
             raise BadInputError(f"candidate {number} has an id that is {type_name(id)}; write text or a whole number")
-    return value
-
-
-def plain(value: object) -> object:
-    """What JSON can hold: no nan, times as ISO 8601, paths and dataclasses spelled out."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, dt.datetime):
-        return value.isoformat()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(dataclasses.asdict(value))
     return value

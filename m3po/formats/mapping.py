@@ -70,7 +70,7 @@ def parse_mapped(record: dict, mapping: Mapping[str, str]) -> Fields:
     if "image" in mapping:
         fields["images"] = [] if values["image"] in (None, "") else as_images(values["image"], mapping["image"])
         if not fields["images"]:
-            fields["warnings"] = [f"Rows whose column {mapping['image']!r:.80} is empty go in without an image."]
+            fields["warnings"] = [f"The column {mapping['image']!r:.80} is empty: it goes in without an image."]
     if values.get("objects") is not None:
         fields["objects"] = _as_list(values["objects"])
     if "chosen" in mapping:

@@ -21,7 +21,7 @@ from m3po.text import same_answer_key
 from m3po.types import ImportedDecision
 
 IMAGES = ("images", "image")
-SAME = "Chosen and rejected are the same answer: the preference is left out."
+SAME = "Chosen and rejected are the same answer: the preference is left out; correct one of them and import again."
 _PAIR = {"chosen": ("chosen",), "rejected": ("rejected",)}
 _ID = {"id": ("id", "idx"), "split": ("split",)}
 TRL_COLUMNS = {"id": ("id",), "image": IMAGES, "instruction": ("prompt",), **_PAIR}

@@ -5,8 +5,6 @@ A format is how one record is read; what the records lie in (JSON, CSV, Parquet,
 
 from __future__ import annotations
 
-import functools
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +19,6 @@ from m3po.formats.lines import type_name
 from m3po.formats.mapping import check_columns, check_mapping, columns_of, guess_mapping, parse_mapped
 from m3po.formats.pictures import KeepImage, Pictures
 from m3po.formats.rows import Fields, RowChecker, read_rows
-from m3po.images import ImageInfo
 from m3po.types import ImportedRow, RefusedRow
 
 LOOK_AT = 100  # rows: broken ones at the top must not hide what the file is
@@ -92,6 +89,19 @@ class Source:
     mapping: dict[str, str]
     guessed: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Short, for people."""
+        return self.container.name or self.format
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say of the source as a whole."""
+        if not self.guessed:
+            return []
+        columns = ", ".join(f"{field}={self.mapping[field]}" for field in self.guessed)
+        return [f"Columns guessed by their names: {columns}; --map says it otherwise."]
+
     def rows(self, keep_image: KeepImage, images: Path | None = None) -> Rows:
         """The rows, checked one by one as they are taken. `images`: the folder that image paths start from."""
         return read_rows(self.container.records(), self.parser(keep_image, images))
@@ -115,13 +125,13 @@ class Source:
         return RowChecker(Pictures(images or self.container.root, keep_image, allow_outside))
 
     def _parser(self, checker: RowChecker) -> Callable[[object, str], ImportedRow]:
-        known, notes = FORMATS[self.format], self._say_guessed()
+        known = FORMATS[self.format]
 
         def parse(record: object, row: str) -> ImportedRow:
             if not isinstance(record, dict):
                 raise BadInputError(f"it is {type_name(record)} where an object is expected; write {{...}}")
             fields = known.parse(record, self.container.name)
-            warnings = [*notes, *fields.get("warnings", ())]
+            warnings = [*fields.get("warnings", ())]
             if self.mapping:
                 mapped = parse_mapped(record, self.mapping)
                 if "candidates" in mapped:  # what the format says of its candidates is not of these
@@ -129,17 +139,9 @@ class Source:
                 fields, warnings = fields | mapped, [*warnings, *mapped.get("warnings", ())]
             if fields.get("id") is None:
                 fields["id"] = row.rsplit(" ", 1)[-1]
-            built = checker.build(row, **{"images": (), **fields, "warnings": warnings})
-            notes.clear()  # once is enough
-            return built
+            return checker.build(row, **{"images": (), **fields, "warnings": warnings})
 
         return parse
-
-    def _say_guessed(self) -> list[str]:
-        if not self.guessed:
-            return []
-        columns = ", ".join(f"{field}={self.mapping[field]}" for field in self.guessed)
-        return [f"Columns guessed by their names: {columns}; --map says it otherwise."]
 
     def mapped(self, columns: Sequence[str]) -> dict[str, str]:
         """Our fields to those of `columns` that they are read from, as far as the format tells."""
@@ -179,40 +181,6 @@ def open_source(source: Path | str, format: str = "auto", mapping: Mapping[str, 
     return Source(container, name, wanted, tuple(guess))
 
 
-def read_source(
-    source: Path | str,
-    format: str = "auto",
-    *,
-    mapping: Mapping[str, str] | None = None,
-    images: Path | None = None,
-    keep_image: KeepImage | None = None,
-) -> tuple[str, Rows]:
-    """The source's short name and its rows; see `open_source` and `Source.rows`.
-
-    Images that come as bytes are handed to `keep_image`; without it they go to a folder that ends with the process.
-    """
-    opened = open_source(source, format, mapping)
-    return opened.container.name or opened.format, opened.rows(keep_image or _keep_for_now, images)
-
-
-def read_in_blocks(
-    source: Path | str,
-    format: str = "auto",
-    *,
-    mapping: Mapping[str, str] | None = None,
-    images: Path | None = None,
-    keep_image: KeepImage | None = None,
-) -> tuple[str, Iterator[RowBlock | ImportedRow | RefusedRow]]:
-    """As `read_source`, plain rows in columns: see `Source.blocks`."""
-    opened = open_source(source, format, mapping)
-    return opened.container.name or opened.format, opened.blocks(keep_image or _keep_for_now, images)
-
-
-def detect_format(source: Path | str) -> str:
-    """The format's name by the content, not by the file name. Raises BadInputError."""
-    return open_source(source).format
-
-
 def first_records(container: Container, count: int = VOTES) -> list[dict]:
     """The first good records, among the first hundred."""
     good = (record for _, record in islice(container.records(), LOOK_AT) if isinstance(record, dict))
@@ -250,15 +218,3 @@ def _say_unknown(source: object, records: list[dict]) -> str:
 
 def _recognise(record: dict) -> str | None:
     return next((name for name, format in FORMATS.items() if format.recognises(record)), None)
-
-
-def _keep_for_now(data: bytes, info: ImageInfo) -> Path:
-    path = Path(_spool().name) / f"{info.sha256}{info.suffix}"
-    if not path.exists():
-        path.write_bytes(data)
-    return path
-
-
-@functools.cache
-def _spool() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="m3po-images-")

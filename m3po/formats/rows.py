@@ -11,7 +11,7 @@ from typing import Any
 from m3po.errors import BadInputError
 from m3po.formats.checks import check_answer, check_id, check_objects, check_ratings, check_split, check_text
 from m3po.formats.pictures import Pictures
-from m3po.text import asked_content
+from m3po.text import asked_content, counted
 from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
 
 log = logging.getLogger("m3po.formats")
@@ -140,12 +140,14 @@ def _check_placeholders(texts: Sequence[str], n_images: int) -> list[str]:
     counts = [text.count(PLACEHOLDER) for text in texts]
     total = sum(counts)
     if total > n_images:
-        raise BadInputError(f"its text has {total} {PLACEHOLDER} but it names {n_images} images; make them as many")
+        raise BadInputError(
+            f"its text has {total} {PLACEHOLDER} but it names {counted(n_images, 'image')}; make them as many"
+        )
     notes = []
     if 0 < total < n_images:
-        notes.append(f"Fewer {PLACEHOLDER} in the text than images: all images are shown before the text.")
+        notes.append(f"Fewer {PLACEHOLDER} in the text than images: all are shown before it; write one for each.")
     if sum(counts[1:]):
-        notes.append(f"{PLACEHOLDER} in a later turn: all images are shown in the first one.")
+        notes.append(f"{PLACEHOLDER} in a later turn: all images are shown in the first one; move it there.")
     return notes
 
 

@@ -20,8 +20,8 @@ COLUMNS = {
     "id": ("id",), "image": ("image", "images", "img_path"), "instruction": ("prompt",),
     "candidates": ("completions.response",), "ratings": ("completions.annotations",),
 }  # fmt: skip
-NO_NUMBER = "A rating that is no number is left out."
-TWICE = "A completion that is there twice keeps its first ratings."
+NO_NUMBER = "A rating that is no number is left out; write it as a number and import again to have it."
+TWICE = "A completion that is there twice keeps its first ratings; leave the other out."
 
 
 def parse(record: dict, source: str) -> Fields:

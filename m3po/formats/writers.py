@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from m3po.errors import CannotHoldError
 from m3po.files import replace_file
 from m3po.formats import argilla, label_studio, records, trl
-from m3po.formats.m3po import plain
+from m3po.formats.values import plain
 from m3po.images import encode_rgb
 
 IMAGE_WAYS = ("files", "bytes", "paths")

@@ -16,15 +16,16 @@ from pathlib import Path
 from m3po.errors import BadInputError, RunStopped, UsageError
 from m3po.files import replace_file
 from m3po.formats.card import build_card
-from m3po.formats.m3po import plain
+from m3po.formats.values import plain
 from m3po.formats.writers import IMAGE_WAYS, WRITERS, write
 from m3po.jobs.pushing import check_push, push_folder
 from m3po.jobs.server_runs import Teller
 from m3po.scorer_spec import short_name
 from m3po.settings import EXPORT_ONLY
-from m3po.store import candidates, decisions, exports, selections
+from m3po.store import candidates, decisions, exports, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, is_workspace
+from m3po.text import counted
 
 FACTS = "selection.json"
 CARD = "README.md"
@@ -42,7 +43,8 @@ def check_export(
     """The place that is written, absolute.
 
     Raises UsageError for a `format`, `only` or `images` that does not exist or does not go together, BadInputError for
-    a place inside a workspace (this or another: its database may be open) or a folder with other files.
+    a place inside a workspace (this or another: its database may be open), a folder with other files, or a file that
+    would be replaced and that no export wrote.
     """
     if format not in WRITERS:
         raise UsageError(f"format = {format!r} is not known: choose one of {', '.join(WRITERS)}.")
@@ -65,6 +67,7 @@ def check_export(
         raise UsageError(f"{format} is written as {suffix}: name {out.with_suffix(suffix).name}, or a folder.")
     if is_folder(out) and out.is_dir() and any(out.iterdir()) and not _is_export(out):
         raise BadInputError(f"{out} is not empty and no export: name a new or empty folder.")
+    _check_replaced(workspace, out, format)
     if push:
         check_push(workspace.read_config(), push)
         if not is_folder(out):
@@ -73,10 +76,34 @@ def check_export(
 
 
 def _is_export(folder: Path) -> bool:
+    return bool(_files_of_earlier(folder))
+
+
+def _files_of_earlier(folder: Path) -> set[str]:
+    """What exports into this folder wrote there, besides images; nothing where none did."""
     try:
-        return "export" in json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))["export"]
+        formats = {facts["format"], *facts.get("over", ())}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return set()
+    return {name for format in formats if format in WRITERS for name in _files_of(format)}
+
+
+def _files_of(format: str) -> tuple[str, ...]:
+    return (f"data{WRITERS[format].suffix}", FACTS, CARD, *BESIDE.get(format, ()))
+
+
+def _check_replaced(workspace: Workspace, out: Path, format: str) -> None:
+    if is_folder(out):
+        earlier = _files_of_earlier(out)
+        theirs = [out / name for name in _files_of(format) if name not in earlier and (out / name).exists()]
+    else:
+        ours = str(out) in workspace.written or workspace.db.read(lambda con: runs.has_written(con, str(out)))
+        theirs = [out] if out.exists() and not ours else []
+    if theirs:
+        raise BadInputError(
+            f"{theirs[0]} is there already and no export of ours wrote it: move it away, or name another place."
+        )
 
 
 def is_folder(out: Path) -> bool:
@@ -105,19 +132,23 @@ def export(
     target = out / f"data{WRITERS[format].suffix}" if folder else out
     selection = workspace.db.read(selections.latest_selection)
     total, rows = _rows(workspace, format, only, selection)
+    earlier = _files_of_earlier(out)
     if folder:  # the mark of an export, so that one which breaks off can be done again
-        _write_text(out / FACTS, json.dumps({"export": {"format": format, "finished": False}}) + "\n")
+        over = sorted(name for name in WRITERS if set(_files_of(name)) <= earlier)
+        mark = {"format": format, "finished": False, "over": over}
+        _write_text(out / FACTS, json.dumps({"export": mark}) + "\n")
     named: set[str] = set()
     count, left_out = write(format, _told(rows, total, progress), target, images, named)
     result = {"rows": count, "path": str(out), "format": format, "only": only, "images": images}
     result |= {"left_out": dict(left_out.most_common()), "total": total}
     if folder:
         _write_beside(workspace, out, target.name, result, selection)
-        _clear_earlier(out, target.name, named)
+        _clear_earlier(out, earlier - set(_files_of(format)), named)
+    else:
+        workspace.written.add(str(out))
     result["message"] = _sentence(result)
     if push:
-        files = [target.name, FACTS, CARD, *BESIDE.get(format, ())]
-        result["pushed"] = push_folder(workspace.read_config(), out, push, files)
+        result["pushed"] = push_folder(workspace.read_config(), out, push, list(_files_of(format)))
         result["message"] += f" Uploaded to {result['pushed']}."
     return result
 
@@ -167,14 +198,14 @@ def _write_beside(workspace: Workspace, out: Path, data_file: str, result: dict,
         _write_text(out / name, text(data_file))
 
 
-def _clear_earlier(out: Path, data_file: str, named: set[str]) -> None:
-    """Remove what an earlier export into this folder wrote and this one did not: it would be taken for a part of it.
+def _clear_earlier(out: Path, left: set[str], named: set[str]) -> None:
+    """Remove what an earlier export into this folder wrote and this one did not (`left`): it would be taken for a part
+    of it.
 
     Images are known by the names that exports give them, their own hashes; other files are left alone.
     """
-    for path in out.glob("data.*"):
-        if path.name != data_file and path.suffix in {writer.suffix for writer in WRITERS.values()}:
-            path.unlink()
+    for name in left:
+        (out / name).unlink(missing_ok=True)
     for path in (out / "images").glob("*"):
         if path.name not in named and _OWN_IMAGE.fullmatch(path.name):
             path.unlink()
@@ -212,7 +243,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _sentence(result: dict) -> str:
-    rows = "1 row" if result["rows"] == 1 else f"{result['rows']} rows"
+    rows = counted(result["rows"], "row")
     left_out = "".join(f" {n} left out: {reason}." for reason, n in result["left_out"].items())
     return f"{rows} written to {result['path']}.{left_out}"
 

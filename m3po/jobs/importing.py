@@ -8,26 +8,28 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from m3po.errors import BadInputError, RunStopped, UsageError
+from m3po.formats.blocks import RowBlock
 from m3po.formats.containers import METADATA
 from m3po.formats.hub import HubSource, parse_hub
-from m3po.formats.registry import FORMATS, read_in_blocks
+from m3po.formats.registry import FORMATS, Source, open_source
 from m3po.images import ImageInfo
-from m3po.jobs.reading import StoredPictures, make_ready, read_ahead
+from m3po.jobs.reading import Ready, StoredPictures, Warnings, make_ready, read_ahead
 from m3po.jobs.server_runs import Teller
+from m3po.jobs.spooling import Spool
 from m3po.settings import check_remote
 from m3po.store import imports, instructions
 from m3po.store.connection import Connection
+from m3po.store.imports import BatchResult
 from m3po.store.workspace import Workspace
+from m3po.text import counted
 from m3po.types import SPLITS, ImportReport, RefusedRow
 
 REFUSED_SHOWN = 1000
 REFUSED = "refused.jsonl"  # in the run's folder: every refused row
 WAIT_SECONDS = 0.2  # between two looks at whether a waiting import shall stop
 
-T = TypeVar("T")
 Progress = Callable[[int], None]  # rows seen so far
 
 
@@ -41,80 +43,94 @@ def import_source(
     mapping: Mapping[str, str] | None = None,
     images: Path | str | None = None,
     progress: Progress | None = None,
+    check: Callable[[], None] | None = None,
     refused_path: Path | None = None,
 ) -> ImportReport:
     """Import a file, a folder or a data set of the hub (`hub:owner/name`); the same import twice adds nothing.
 
     One at a time in a workspace: a second one waits, and can be stopped while it does.
     `mapping`: our fields to the source's columns, by hand. `images`: the folder that image paths start from.
-    `strict`: one refused row refuses all, and the rows go in by one transaction after the whole file was checked.
-    `refused_path`: where every refused row is written, however many. Raises BadInputError for a file that is unusable
-    as a whole, and, when strict, for its first bad row.
+    `strict`: one refused row refuses all, and the rows go in by one transaction after the whole file was read.
+    `progress` and `check` may raise to stop; within that transaction only `check` is called. `refused_path`: where
+    every refused row is written, however many. Raises BadInputError for a file that is unusable as a whole, and, when
+    strict, for its first bad row.
     """
     path = locate(workspace, source, strict=strict)
     check_options(format, split)
-    options = {"format": format, "mapping": mapping, "images": image_folder(images)}
-    refused = Refused(refused_path)
+    folder = image_folder(images)
+    progress, check = progress or (lambda done: None), check or (lambda: None)
     with _alone(workspace, progress):
+        opened = open_source(path, format, mapping)
+        intake = Intake(path, opened, split, Refused(refused_path))
         if strict:
-            return _import_strictly(workspace, path, options, split, progress, refused)
-        return _import(workspace, path, options, split, workspace.db.write, progress, refused)
+            _import_strictly(workspace, folder, intake, progress, check)
+        else:
+            _import(workspace, folder, intake, progress)
+    return intake.report()
 
 
 @contextmanager
-def _alone(workspace: Workspace, progress: Progress | None) -> Iterator[None]:
+def _alone(workspace: Workspace, progress: Progress) -> Iterator[None]:
     """Taken before the database is: who has it to write never waits for another import."""
     while not workspace.importing.acquire(timeout=WAIT_SECONDS):
-        if progress:
-            progress(0)
+        progress(0)
     try:
         yield
     finally:
         workspace.importing.release()
 
 
+def _import(workspace: Workspace, images: Path | None, intake: Intake, progress: Progress) -> None:
+    """Batch by batch, each in a transaction of its own, read ahead while the one before is stored."""
+    pictures = StoredPictures(workspace)
+    workspace.db.write(intake.begin)
+    for ready in read_ahead(make_ready(pictures, intake.opened.blocks(pictures.keep, images))):
+        result = workspace.db.write(lambda con, r=ready: intake.add(con, r))
+        intake.note(ready, result)
+        progress(intake.seen)
+
+
 def _import_strictly(
-    workspace: Workspace,
-    path: Path | HubSource,
-    options: dict,
-    split: str | None,
-    progress: Progress | None,
-    refused: Refused,
-) -> ImportReport:
-    """All rows in one transaction, or none."""
+    workspace: Workspace, images: Path | None, intake: Intake, progress: Progress, check: Callable[[], None]
+) -> None:
+    """All rows in one transaction, or none: it begins when every image was looked at and every row waits."""
 
     def refuse(row: RefusedRow) -> BadInputError:
-        return BadInputError(f"{path}, {row.row}: {row.reason} Nothing was imported, because of --strict.")
+        return BadInputError(f"{intake.path}, {row.row}: {row.reason} Nothing was imported, because of --strict.")
 
-    # Most bad rows are found here, while nobody waits for the database.
-    for row in read_in_blocks(path, **options, keep_image=_keep_nothing)[1]:
+    checked = 0  # first without a trace, for most files that are refused have a bad row
+    for row in intake.opened.blocks(_keep_nothing, images):
         if isinstance(row, RefusedRow):
             raise refuse(row)
-        if progress:
-            progress(0)
+        checked += len(row.table) if isinstance(row, RowBlock) else 1
+        progress(checked // 2)
+    pictures, seen = StoredPictures(workspace), 0
+    with Spool(workspace.path) as waiting:
+        for ready in make_ready(pictures, intake.opened.blocks(pictures.keep, images)):
+            if ready.refused:  # the file changed since
+                raise refuse(ready.refused[0][1])
+            waiting.put(ready)
+            seen += ready.seen
+            progress((checked + seen) // 2)
 
-    def all_or_nothing(con: Connection) -> ImportReport:
-        report = _import(workspace, path, options, split, lambda change: change(con), progress, refused)
-        if report.refused:
-            raise refuse(report.refused[0])
-        return report
+        def all_or_nothing(con: Connection) -> None:
+            intake.begin(con)
+            for ready in waiting:
+                check()
+                intake.note(ready, intake.add(con, ready))
+                if intake.refused.count:
+                    raise refuse(intake.refused.first[0])
 
-    return workspace.db.write(all_or_nothing)
+        workspace.db.write(all_or_nothing)
 
 
 def do_import(workspace: Workspace, config: dict, folder: Path, tell: Teller) -> tuple[dict, bool]:
     """A run of kind import (m3po.jobs.server_runs)."""
     options = {name: value for name, value in config.items() if name != "source"}
     total = count_rows(config["source"])
-
-    def on_progress(done: int) -> None:
-        # All or nothing is one transaction: from within it nothing can be told.
-        tell.check() if config["strict"] else tell(done, total)
-
+    told = {"progress": lambda done: tell(done, total), "check": tell.check}
     try:
-        report = import_source(
-            workspace, config["source"], **options, progress=on_progress, refused_path=folder / REFUSED
-        )
+        report = import_source(workspace, config["source"], **options, **told, refused_path=folder / REFUSED)
     except RunStopped:
         kept = "nothing went in" if config["strict"] else "the rows that went in are kept, resume to add the rest"
         raise RunStopped(f"Stopped by the user; {kept}.") from None
@@ -142,7 +158,7 @@ def count_rows(source: str) -> int:
 
 def locate(workspace: Workspace, source: Path | str, *, strict: bool = False) -> Path | HubSource:
     """An absolute path, or a data set of the hub. Raises UsageError for the latter where remote calls are forbidden,
-    and for a strict import, whose one transaction would wait for the network while others wait for it."""
+    and for a strict import, which reads everything twice."""
     named = parse_hub(source)
     if named is not None:
         if strict:
@@ -189,41 +205,48 @@ class Refused:
                     file.write(json.dumps({"row": row.row, "reason": row.reason}, ensure_ascii=False) + "\n")
 
 
-def _import(
-    workspace: Workspace,
-    path: Path | HubSource,
-    options: dict,
-    split: str | None,
-    write: Callable[[Callable[[Connection], T]], T],
-    progress: Progress | None,
-    refused: Refused,
-) -> ImportReport:
-    """Batch by batch, each handed to `write`."""
-    pictures = StoredPictures(workspace)
-    name, rows = read_in_blocks(path, **options, keep_image=pictures.keep)
-    source = write(lambda con: instructions.source_name(con, path, name))
-    known = write(lambda con: imports.has_rows(con, source))
-    added = there = seen = 0
-    near = None
-    warnings: dict[str, None] = {}
-    splits: Counter[str] = Counter()
-    for ready in read_ahead(make_ready(pictures, rows)):
-        options = {"split": split, "all_new": not known and not ready.repeats, "near": near}
-        result = write(lambda con, r=ready, o=options: imports.add_batch(con, source, r.batch, **o))
-        near = result.near
-        added += result.added
-        there += result.already_there
-        refused.add(ready.all_refused(result))
-        if len(warnings) < REFUSED_SHOWN:
-            warnings |= ready.warnings
-        splits.update(result.splits)
-        seen += ready.seen
-        if progress:
-            progress(seen)
-    return ImportReport(
-        source, added, there, tuple(refused.first), tuple(warnings)[:REFUSED_SHOWN], dict(splits), refused.count,
-        str(refused.path) if refused.path and refused.count else "",
-    )  # fmt: skip
+class Intake:
+    """What has gone in so far, and how the next batch does."""
+
+    def __init__(self, path: Path | HubSource, opened: Source, split: str | None, refused: Refused) -> None:
+        self.path, self.opened, self.split, self.refused = path, opened, split, refused
+        self.source, self.known, self.near = "", True, None
+        self.added = self.there = self.seen = 0
+        self.splits: Counter[str] = Counter()
+        self.warnings: Warnings = {}
+
+    def begin(self, con: Connection) -> None:
+        self.source = instructions.source_name(con, self.path, self.opened.name)
+        self.known = imports.has_rows(con, self.source)
+
+    def add(self, con: Connection, ready: Ready) -> BatchResult:
+        all_new = not self.known and not ready.repeats
+        return imports.add_batch(con, self.source, ready.batch, split=self.split, all_new=all_new, near=self.near)
+
+    def note(self, ready: Ready, result: BatchResult) -> None:
+        """Count a batch that was added."""
+        self.near = result.near
+        self.added += result.added
+        self.there += result.already_there
+        self.refused.add(ready.all_refused(result))
+        self.splits.update(result.splits)
+        self.seen += ready.seen
+        for text, (row, count) in ready.warnings.items():
+            if text in self.warnings or len(self.warnings) < REFUSED_SHOWN:
+                first, before = self.warnings.get(text, (row, 0))
+                self.warnings[text] = first, before + count
+
+    def report(self) -> ImportReport:
+        warnings = [f"{_rows_named(*about)}: {text}" for text, about in self.warnings.items()]
+        refused = self.refused
+        return ImportReport(
+            self.source, self.added, self.there, tuple(refused.first), (*self.opened.notes, *warnings),
+            dict(self.splits), refused.count, str(refused.path) if refused.path and refused.count else "",
+        )  # fmt: skip
+
+
+def _rows_named(first: str, count: int) -> str:
+    return first if count == 1 else f"{first} and {counted(count - 1, 'more row')}"
 
 
 def command_line(workspace: Path, config: dict) -> str:
@@ -259,7 +282,7 @@ def _were(count: int) -> str:
 
 def summary(report: ImportReport) -> str:
     """One sentence: how many went in, were there already, were refused."""
-    parts = ["1 row went in" if report.added == 1 else f"{report.added} rows went in"]
+    parts = [f"{counted(report.added, 'row')} went in"]
     if report.splits:
         parts[0] += " (" + ", ".join(f"{n} {split}" for split, n in sorted(report.splits.items())) + ")"
     if report.already_there:

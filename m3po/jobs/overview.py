@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from m3po.jobs import plans
 from m3po.store import candidates, decisions, instructions, runs, samplers, scorers, selections
 from m3po.store.changes import state_of_store
@@ -13,13 +15,15 @@ from m3po.types import Run
 class Overview:
     """Reads the counts; they are counted again only when something was stored, for the page asks every second."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.path = workspace.path
+    def __init__(self, workspace: Workspace, shown: Callable[[Run], Run]) -> None:
+        """`shown`: a run as people see it (m3po.jobs.server_runs)."""
+        self.path, self._shown = workspace.path, shown
         self._known: tuple[tuple[int, ...] | None, dict, list[dict]] = (None, {}, [])  # replaced whole: threads read it
 
     def read(self, con: Connection) -> dict:
         """Plain values, as in `status --json`."""
-        return {**self._look(con)[1], "runs": [_run_summary(run) for run in runs.read_runs(con, limit=20)]}
+        newest = [_run_summary(self._shown(run)) for run in runs.read_runs(con, limit=20)]
+        return {**self._look(con)[1], "runs": newest}
 
     def scorers(self, con: Connection) -> list[dict]:
         """As in m3po.store.scorers.list_scorers."""

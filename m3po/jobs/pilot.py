@@ -14,6 +14,7 @@ from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import short_name
 from m3po.selection import Scored, normalise, pick
 from m3po.settings import SampleConfig, SelectConfig
+from m3po.text import counted
 from m3po.types import Pair, Run
 
 DEFAULT_PILOT = 200  # instructions
@@ -125,11 +126,12 @@ def _message(rows: list[dict], n: int, scored: bool) -> str:
         return "No instruction was answered: the warnings of the sampling run say why."
     if not scored:
         return (
-            f"{n} instructions are sampled; how many pairs they give can be told when they have MAS and log-probs: "
+            f"{counted(n, 'instruction')} {'is' if n == 1 else 'are'} sampled; how many pairs that gives can "
+            "be told when there are MAS and log-probs: "
             "score with a policy and a scorer, then run the pilot again."
         )
     told = ", ".join(f"{row['pairs']:.0%} at K = {row['k']}" for row in rows)
-    return f"Of {n} instructions a usable pair has {told}."
+    return f"Of {counted(n, 'instruction')} a usable pair has {told}."
 
 
 def write_table(report: dict) -> str:

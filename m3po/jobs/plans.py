@@ -26,7 +26,7 @@ from m3po.settings import (
 from m3po.store import candidates, decisions, groups, instructions, runs, samplers, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
-from m3po.text import override_prompt
+from m3po.text import counted, override_prompt
 from m3po.types import Run
 
 Prepared = tuple[dict, pa.Table] | dict
@@ -177,7 +177,7 @@ def select(workspace: Workspace, config: SelectConfig) -> dict:
             "pairs": info["pairs"],
             "no_pair": selections.no_pair_counts(con, selection),
             "content_hash": info["content_hash"],
-            "message": f"{info['pairs']} pairs picked by {config.rule}",
+            "message": f"{counted(info['pairs'], 'pair')} picked by {config.rule}",
         }
 
     return workspace.db.write(change)
@@ -266,7 +266,8 @@ def advise_log_probs(count: int) -> str:
     if not count:
         return ""
     return (
-        f"{count} answers of a remote policy have no log-prob of a model on this machine, and without one no pair is "
+        f"{counted(count, 'answer')} of a remote policy {'has' if count == 1 else 'have'} no log-prob of a model "
+        "on this machine, and without one no pair is "
         "made of them; score with the weights that will be trained (score --policy FOLDER), then select"
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,7 @@ BATCH = 2000  # rows a transaction, where they are read one by one; a block has 
 REMEMBERED_IMAGES = 100_000
 
 T = TypeVar("T")
+Warnings = dict[str, tuple[str, int]]
 
 
 class StoredPictures:
@@ -53,14 +54,20 @@ class StoredPictures:
 
 @dataclass
 class Ready:
-    """A batch to store, the names of its rows by their `n` there, and what became of the others."""
+    """A batch to store, its rows' names by their `n` there (None: `n` is the line), and what became of the others.
+
+    `warnings`: each with the first row that it is about, and how many there are.
+    """
 
     batch: Batch
-    row_name: Callable[[int], str]
+    names: Sequence[str] | None
     seen: int
     repeats: bool
     refused: list[tuple[int, RefusedRow]] = field(default_factory=list)
-    warnings: dict[str, None] = field(default_factory=dict)
+    warnings: Warnings = field(default_factory=dict)
+
+    def row_name(self, n: int) -> str:
+        return f"line {n}" if self.names is None else self.names[n]
 
     def all_refused(self, result: BatchResult) -> list[RefusedRow]:
         """In the order of the file."""
@@ -124,7 +131,7 @@ def make_ready(pictures: StoredPictures, rows: Iterator[RowBlock | ImportedRow |
 
 def _ready_rows(pictures: StoredPictures, rows: list[ImportedRow | RefusedRow]) -> Ready:
     good, places, refused = [], [], []
-    warnings: dict[str, None] = {}
+    warnings: Warnings = {}
     for place, row in enumerate(rows):
         if isinstance(row, RefusedRow):
             refused.append((place, row))
@@ -134,9 +141,11 @@ def _ready_rows(pictures: StoredPictures, rows: list[ImportedRow | RefusedRow]) 
             places.append(place)
         except BadImageError as error:
             refused.append((place, RefusedRow(row.row, str(error))))
-        warnings.update(dict.fromkeys(row.warnings))
+        for text in row.warnings:
+            first, count = warnings.get(text, (row.row, 0))
+            warnings[text] = first, count + 1
     batch = imports.make_batch(good, places)
-    return Ready(batch, lambda n: rows[n].row, len(rows), True, refused, warnings)
+    return Ready(batch, [row.row for row in rows], len(rows), True, refused, warnings)
 
 
 def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
@@ -161,4 +170,4 @@ def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
     rows = table.rename_columns({"number": "n"})
     for name in ("turns", "of_source", "of_id", "of_content"):
         rows = rows.append_column(name, pa.nulls(len(table), pa.string()))
-    yield Ready(Batch(rows, images), lambda n: f"line {n}", seen, block.repeats, refused, dict.fromkeys(block.warnings))
+    yield Ready(Batch(rows, images), None, seen, block.repeats, refused, block.warnings)

@@ -43,10 +43,12 @@ _PLACED_DECISIONS = """
 """
 _SAME = """o.instruction_id = d.instruction_id AND o.annotator = d.annotator AND o.verdict = d.verdict
            AND o.chosen IS NOT DISTINCT FROM d.chosen AND o.rejected IS NOT DISTINCT FROM d.rejected"""
+_ALIKE = "instruction_id, annotator, verdict, chosen, rejected"  # rows of one batch may say the same
 _INSERT_GIVEN = f"""
     INSERT INTO given_preferences (instruction_id, verdict, chosen, rejected, annotator, given_at, note, imported_at)
     SELECT instruction_id, verdict, chosen, rejected, annotator, decided_at, note, $now FROM placed_decisions d
     WHERE given AND NOT EXISTS (SELECT 1 FROM given_preferences o WHERE {_SAME})
+    QUALIFY row_number() OVER (PARTITION BY {_ALIKE} ORDER BY n, decided_at) = 1
     ORDER BY n
 """
 # What was shown to them: the answers that were there, without a score of this workspace.
@@ -62,6 +64,8 @@ _INSERT_VOTES = f"""
     WHERE NOT given AND NOT EXISTS (
         SELECT 1 FROM decisions o WHERE {_SAME} AND o.reason = 'imported'
         AND (d.decided_at IS NULL OR o.decided_at = d.decided_at))
+    QUALIFY row_number() OVER (PARTITION BY {_ALIKE}, decided_at ORDER BY n) = 1
+            AND (decided_at IS NOT NULL OR row_number() OVER (PARTITION BY {_ALIKE} ORDER BY n, decided_at) = 1)
     ORDER BY coalesce(decided_at, $now), n
 """
 

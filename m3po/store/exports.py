@@ -47,12 +47,33 @@ def iter_rows(
     selection: int | None,
     images: Images,
 ) -> Iterator[dict]:
-    """The `m3po` export rows (the contract of `export --format m3po`) with their `content_hash`, a batch at a time."""
+    """The `m3po` export rows (the contract of `export --format m3po`) with their `content_hash`, a batch at a time.
+
+    Taken by one thread, in which the decisions are those of the beginning.
+    """
     ambiguous = read(_ambiguous_ids)
-    for start in range(0, len(ids), BATCH):
-        batch = ids[start : start + BATCH]
-        for row in read(lambda con, batch=batch: _batch_rows(con, batch, selection, images)):
-            yield row | {"id": _outside_id(row["source"], row["external_id"], ambiguous)}
+    read(_freeze_decisions)
+    try:
+        for start in range(0, len(ids), BATCH):
+            batch = ids[start : start + BATCH]
+            for row in read(lambda con, batch=batch: _batch_rows(con, batch, selection, images)):
+                yield row | {"id": _outside_id(row["source"], row["external_id"], ambiguous)}
+    finally:
+        read(_forget_decisions)
+
+
+# What stands of the decisions is worked out over all of them, whichever rows one asks for: once, not for every batch.
+_FROZEN = {"frozen_current": "current_decisions", "frozen_standing": "standing_decisions"}
+
+
+def _freeze_decisions(con: Connection) -> None:
+    for name, view in _FROZEN.items():
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {view} ORDER BY instruction_id")
+
+
+def _forget_decisions(con: Connection) -> None:
+    for name in _FROZEN:
+        con.execute(f"DROP TABLE IF EXISTS {name}")
 
 
 def _outside_id(source: str, id: str, ambiguous: set[str]) -> str:
@@ -75,7 +96,7 @@ def _batch_rows(con: Connection, batch: list[int], selection: int | None, images
                d.verdict, d.chosen AS d_chosen, d.rejected AS d_rejected, d.annotator, d.note, d.decided_at, d.agreed
         FROM instructions i
         LEFT JOIN selection_pairs p ON p.instruction_id = i.instruction_id AND p.selection_id = $selection
-        LEFT JOIN current_decisions d ON d.instruction_id = i.instruction_id
+        LEFT JOIN frozen_current d ON d.instruction_id = i.instruction_id
         WHERE i.instruction_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY i.instruction_id
         """,
         {"ids": batch, "selection": selection},
@@ -90,7 +111,7 @@ def _said(con: Connection, batch: list[int]) -> dict[str, dict[int, object]]:
     """What else is known of these instructions: truth, votes, given preferences, and ratings by candidate."""
     wanted = "IN (SELECT unnest(?::BIGINT[]))"
     truth = rows(con, f"SELECT * FROM truth WHERE instruction_id {wanted}", [batch])
-    votes = rows(con, f"SELECT * FROM standing_decisions WHERE instruction_id {wanted} ORDER BY decision_id", [batch])
+    votes = rows(con, f"SELECT * FROM frozen_standing WHERE instruction_id {wanted} ORDER BY decision_id", [batch])
     given = rows(con, f"SELECT * FROM given_preferences WHERE instruction_id {wanted} ORDER BY rowid", [batch])
     ratings = rows(
         con, f"SELECT r.* FROM ratings r JOIN candidates USING (candidate_id) WHERE instruction_id {wanted}", [batch]

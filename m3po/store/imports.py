@@ -6,6 +6,7 @@ is stored, an answer that is a candidate already stays that candidate, a rating 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 from m3po.store.answers import add_answers, allocate
 from m3po.store.connection import Connection, registered, rows
 from m3po.store.instructions import StoredImage, fresh_split, split_by_hash
+from m3po.store.repeats import fold_truth, part_repeats
 from m3po.text import asked_content, same_answer_key
 from m3po.types import ImportedRow
 
@@ -129,25 +131,55 @@ def add_batch(
     `near`: what the result of the batch before has under that name; it spares a look at the whole table.
     """
     result = BatchResult(near=near)
-    for part in [batch] if all_new else _rounds(batch):
-        _add_round(con, source, part, split, result, all_new)
+    if all_new:
+        _add_round(con, source, batch, split, result, all_new)
+    else:
+        _add_known(con, source, batch, split, result)
     result.refused.sort()
     return result
 
 
-def _rounds(batch: Batch) -> list[Batch]:
-    """An id that stands twice in a batch must meet itself as stored: its second row waits for a second round."""
-    ids = batch.rows["id"]
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return [batch]
-    seen: Counter[str] = Counter()
-    rounds: list[list[int]] = []
-    for n, id in zip(batch.rows["n"].to_pylist(), ids.to_pylist(), strict=True):
-        if seen[id] == len(rounds):
-            rounds.append([])
-        rounds[seen[id]].append(n)
-        seen[id] += 1
-    return [batch.take(numbers) for numbers in rounds]
+def _add_known(con: Connection, source: str, batch: Batch, split: str | None, result: BatchResult) -> None:
+    """An id that stands twice must meet itself as stored: the rows that have it again wait until the first is in."""
+    first, repeats = part_repeats(batch.rows)
+    _add_round(con, source, batch.take(first) if repeats else batch, split, result, False)
+    if not repeats:
+        return
+    again = batch.take(repeats)
+    with registered(con, "new_rows", again.rows):
+        known = _read_known(con, source, again.rows, result).select(["n", "id", "instruction_id", "other"]).to_pylist()
+    others = [row for row in known if row["other"] in ("content", "workspace")]
+    instruction_of = {row["n"]: row["instruction_id"] for row in known if row not in others}
+    again = again.take(list(instruction_of))
+    sql = "SELECT * FROM truth WHERE instruction_id IN (SELECT unnest(?::BIGINT[]))"
+    stored = {row["instruction_id"]: row for row in rows(con, sql, [list(set(instruction_of.values()))])}
+    folded, contradict = fold_truth(again.rows, instruction_of, stored)
+    ids = {row["n"]: row["id"] for row in known}
+    others += [{"n": n, "id": ids[n], "other": other} for n, other in contradict]
+    result.refused += [(row["n"], _say_other(row)) for row in others]
+    good = dataclasses.replace(again, rows=folded).take(list(instruction_of.keys() - {n for n, _ in contradict}))
+    if len(good.rows):
+        _add_round(con, source, good, split, result, False)
+    _add_lost(con, source, batch, [n for n in repeats if n not in ids], split, result)
+
+
+def _add_lost(
+    con: Connection, source: str, batch: Batch, lost: list[int], split: str | None, result: BatchResult
+) -> None:
+    """Rows that have the id of one that was refused: the same question is refused alike, another is looked at anew."""
+    if not lost:
+        return
+    reasons, asked = dict(result.refused), {}
+    columns = [
+        dict(zip(batch.rows["n"].to_pylist(), batch.rows[c].to_pylist(), strict=True)) for c in ("id", "content")
+    ]
+    for n, id, content in ((n, *(column[n] for column in columns)) for n in columns[0]):
+        asked.setdefault(id, (content, reasons.get(n)))
+    alike = [n for n in lost if asked[columns[0][n]][0] == columns[1][n] and asked[columns[0][n]][1]]
+    result.refused += [(n, asked[columns[0][n]][1]) for n in alike]
+    rest = sorted(set(lost) - set(alike))
+    if rest:
+        _add_known(con, source, batch.take(rest), split, result)
 
 
 # What is stored of the batch's ids: whether it is the same, and whether the row tells truth that is not there yet.

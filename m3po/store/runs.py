@@ -152,6 +152,12 @@ def read_metrics(con: Connection, run_id: int) -> dict[str, list[tuple[int, floa
     return {name: sorted(points.items()) for name, points in curves.items()}
 
 
+def has_written(con: Connection, out: str) -> bool:
+    """Whether an export of this workspace wrote the file."""
+    found = rows(con, "SELECT result FROM runs WHERE kind = 'export' AND result IS NOT NULL")
+    return any(json.loads(row["result"]).get("path") == out for row in found)
+
+
 def shard_is_new(con: Connection, run_id: int, name: str) -> bool:
     """Note a shard as ingested; False when it was before (a kill between commit and offset)."""
     if scalar(con, "SELECT count(*) FROM ingested_shards WHERE run_id = ? AND name = ?", [run_id, name]):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from m3po.errors import JobError, UsageError
 from m3po.settings import TrainConfig
+from m3po.text import counted
 
 MIN_PAIRS = 2
 # What TRL 1.16 computes without further settings. (`exo_pair` needs label smoothing, so it is not offered.)
@@ -77,7 +78,7 @@ def check_pairs(usable: int, given: int) -> None:
         )
     if usable < MIN_PAIRS:
         raise JobError(
-            f"Only {usable} of {given} pairs can be trained on, and a run needs at least {MIN_PAIRS}: "
+            f"Only {usable} of {counted(given, 'pair')} can be trained on, and a run needs at least {MIN_PAIRS}: "
             "see the warnings of this run for what is wrong with others, and make or accept more pairs."
         )
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sources import read_in_blocks, read_source
 
 from m3po.formats import blocks
 from m3po.formats.blocks import RowBlock
-from m3po.formats.registry import read_in_blocks, read_source
 from m3po.text import asked_content
 from m3po.types import ImportedRow, RefusedRow
 
@@ -42,7 +42,7 @@ def spell_out(block: RowBlock) -> list[ImportedRow]:
 
 def read_both_ways(path: Path, format: str) -> tuple[list, list, int]:
     slowly = list(read_source(path, format)[1])
-    in_blocks = list(read_in_blocks(path, format)[1])
+    in_blocks = list(read_in_blocks(path, format))
     n_blocks = sum(isinstance(item, RowBlock) for item in in_blocks)
     quickly = [row for item in in_blocks for row in (spell_out(item) if isinstance(item, RowBlock) else [item])]
     by_line = sorted(quickly, key=lambda row: int(row.row.split()[1]))
@@ -119,5 +119,5 @@ def test_plain_rows_do_take_the_fast_way_and_an_odd_one_among_them_keeps_its_lin
 def test_nesting_without_end_under_a_key_that_nobody_reads_is_no_danger(folder):
     deep = '{"instruction": "What?", "else": ' + "[" * 100_000 + "]" * 100_000 + "}\n"
     (folder / "deep.jsonl").write_text('{"instruction": "What?"}\n' + deep * 2)
-    [block] = read_in_blocks(folder / "deep.jsonl", "m3po")[1]
+    [block] = read_in_blocks(folder / "deep.jsonl", "m3po")
     assert block.table["instruction"].to_pylist() == ["What?"] * 3 and isinstance(block.table, pa.Table)

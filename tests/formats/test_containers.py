@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sources import read_source
 
 from m3po.errors import BadInputError
 from m3po.formats import arrow, hub, lines
 from m3po.formats.containers import open_container
-from m3po.formats.registry import read_source
 from m3po.formats.tables import read_table
 from m3po.images import inspect_image
 from m3po.types import ImportedRow, RefusedRow
@@ -198,6 +198,17 @@ def test_a_saved_data_set_that_is_not_whole(folder: Path) -> None:
     second.unlink()
     with pytest.raises(BadInputError, match="lacks its file data-00001"):
         read(path)
+
+
+@pytest.mark.parametrize("name", [".", "..", "", "/etc", "../saved", "train/..", "train\\x", "a\0b", "gone", "loop"])
+def test_a_saved_data_set_whose_splits_are_none(folder: Path, name: str) -> None:
+    path = write_saved(folder / "saved", splits=True)
+    (path / "loop").symlink_to(path)
+    (path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", name]}))
+    words = "lacks its split" if name in ("gone", "loop") else "is no folder in it: name its own"
+    with pytest.raises(BadInputError, match=words) as refused:
+        read(path)
+    assert repr(name) in str(refused.value)
 
 
 BAD_TABLES = {

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from sources import detect_format, read_source
 
 from m3po.errors import BadInputError
 from m3po.formats import rows as row_checks
-from m3po.formats.registry import detect_format, read_source
 from m3po.types import ImportedRow, RefusedRow, Turn
 
 

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from sources import detect_format, read_source
 
 from m3po.errors import BadInputError
 from m3po.formats import pairs, vlfeedback, writers
-from m3po.formats.registry import FORMATS, detect_format, read_source
+from m3po.formats.registry import FORMATS, open_source
 from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
 
 LONG = "x" * 100_001
@@ -276,7 +277,7 @@ def bad_rows(name: str) -> dict[str, tuple[object, str]]:
         "half a row": (json.dumps(good)[:30], "not valid JSON"),
         "wrong encoding": (line.encode().replace(b"caf?", b"caf\xe9"), "not valid UTF-8"),
         "same id, other content": (with_text("Something else?") | {"id": "1"}, "already used with other content"),
-        "too many placeholders": (with_text("<image><image> What?"), "2 <image> but it names 1 images"),
+        "too many placeholders": (with_text("<image><image> What?"), "2 <image> but it names 1 image"),
         "nul": (with_text(NUL), "NUL character"),
         "too long": (with_text(LONG), "100,001 characters"),
         "no object": ([good], "a list where a JSON object is expected"),
@@ -416,11 +417,12 @@ def test_columns_guessed_by_their_names(folder: Path) -> None:
     path = write(folder, [{"Query": "What is it?", "img_path": "a.png", "label": "red"}])
     [row], _ = read(path, "mapping")
     assert (row.instruction, row.images, row.answer) == ("What is it?", (folder / "a.png",), "red")
-    assert row.warnings == (
-        "Columns guessed by their names: image=img_path, instruction=Query, answer=label; --map says it otherwise.",
-    )
+    assert open_source(path, "mapping").notes == [
+        "Columns guessed by their names: image=img_path, instruction=Query, answer=label; --map says it otherwise."
+    ]
     [row], _ = read(path, mapping={"instruction": "Query", "answer": ""})  # an empty column: there is none
-    assert (row.images, row.answer) == ((folder / "a.png",), None) and "image=img_path;" in row.warnings[0]
+    assert (row.images, row.answer) == ((folder / "a.png",), None)
+    assert "image=img_path;" in open_source(path, mapping={"instruction": "Query", "answer": ""}).notes[0]
     with pytest.raises(BadInputError, match="no known format"):
         read(write(folder, [{"x": 1}]), "mapping")
 

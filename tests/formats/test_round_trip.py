@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sources import detect_format, read_source
 
-from m3po.formats.registry import FORMATS, detect_format, read_source
+from m3po.formats.registry import FORMATS
 from m3po.formats.writers import WRITERS, write
 from m3po.images import inspect_image
 from m3po.text import same_answer_key

@@ -16,10 +16,10 @@ import tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sources import read_source
 
 from m3po.errors import BadImageError, BadInputError, StorageError
 from m3po.formats import writers
-from m3po.formats.registry import read_source
 from m3po.formats.trl import pair_texts
 from m3po.formats.writers import write
 from m3po.images import inspect_image, load_rgb

@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import huggingface_hub.constants
 import pytest
 import yaml
+from sources import read_source
 from workspaces import make_images
 
 from m3po.errors import BadInputError, StorageError, UsageError
-from m3po.formats.registry import read_source
 from m3po.jobs import exporting
 from m3po.settings import SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
@@ -263,6 +263,44 @@ def test_an_export_over_another_leaves_nothing_of_that_behind(studio, tmp_path):
     assert [p.name for p in (out / "images").iterdir()] == ["mine.png"]
 
 
+def test_a_file_that_no_export_wrote_is_never_replaced(studio, tmp_path):
+    out, lone = tmp_path / "out", tmp_path / "train.jsonl"
+    lone.write_text("mine")
+    for export in (studio.export, studio.start_export):
+        with pytest.raises(
+            BadInputError, match=r"train\.jsonl is there already and no export of ours wrote it: move it"
+        ):
+            export(lone)
+    assert lone.read_text() == "mine"
+    lone.unlink()
+    for format in ("m3po", "mmpr"):  # what an export wrote is replaced
+        assert wait(studio, studio.start_export(lone, format=format)).state == "finished"
+    for _ in range(2):
+        studio.export(tmp_path / "now.jsonl")
+    wait(studio, studio.start_export(out, format="mmpr"))
+    for name, format in (("dataset_info.json", "llamafactory"), ("data.parquet", "trl"), ("data.csv", "csv")):
+        (out / name).write_text("mine")
+        with pytest.raises(BadInputError, match=f"{name} is there already"):
+            studio.start_export(out, format=format)
+        assert (out / name).read_text() == "mine"
+    (out / "dataset_info.json").unlink()
+    studio.export(out, format="llamafactory")
+    assert (out / "data.csv").read_text() == "mine" and not (out / "data.jsonl").exists()
+    studio.export(out, format="mmpr")
+    assert not (out / "data.json").exists() and not (out / "dataset_info.json").exists()
+
+
+def test_an_export_that_broke_off_over_another_may_replace_the_files_of_both(studio, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    studio.export(out, format="llamafactory")
+    monkeypatch.setattr(exporting, "write", lambda *parts: (_ for _ in ()).throw(StorageError("full")))
+    with pytest.raises(StorageError):
+        studio.export(out, format="mmpr")
+    monkeypatch.undo()
+    studio.export(out, format="csv")
+    assert {p.name for p in out.iterdir()} == {"data.csv", "README.md", "selection.json", "images"}
+
+
 @pytest.mark.parametrize("verdict", ["all_wrong", "bad_question", "flag"])
 def test_an_answer_that_a_person_threw_out_is_not_taught(studio, tmp_path, verdict):
     (tmp_path / "one.jsonl").write_text(
@@ -271,8 +309,8 @@ def test_an_answer_that_a_person_threw_out_is_not_taught(studio, tmp_path, verdi
     studio.import_source(tmp_path / "one.jsonl")
 
     def answers() -> list[str]:
-        studio.export(tmp_path / "out.json", format="llava")
-        rows = json.loads((tmp_path / "out.json").read_text())
+        studio.export(tmp_path / "out", format="llava")
+        rows = json.loads((tmp_path / "out" / "data.json").read_text())
         return [turn["value"] for row in rows if row["id"] == "single" for turn in row["conversations"][1:]]
 
     assert answers() == ["A cow."]

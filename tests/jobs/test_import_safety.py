@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from m3po.errors import RunStopped
+from m3po import deciding
+from m3po.errors import BadInputError, RunStopped
+from m3po.formats import pictures
 from m3po.jobs import importing
 from m3po.settings import WorkspaceConfig
 from m3po.store.connection import rows
@@ -93,3 +95,58 @@ def test_a_file_that_is_started_twice_goes_in_once(
         thread.join(30)
     assert sorted((report.added, report.already_there) for report in reports) == [(0, 20), (20, 0)]
     assert workspace.db.read(lambda con: rows(con, "SELECT count(*) AS n FROM instructions"))[0]["n"] == 20
+
+
+def test_everybody_can_write_while_a_strict_import_reads_images(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    importing.import_source(workspace, write(folder, asked("0", "a.png", split="train"), name="first.jsonl"))
+    inspect_image, stored = pictures.inspect_image, []
+
+    def beside(path: Path, **options: object):
+        """As long as an image is looked at, a decision and an edit are stored by others."""
+        for change in (
+            lambda: deciding.decide(workspace.db, 1, "flag"),
+            lambda: deciding.add_edit(workspace.db, 1, f"Answer {len(stored)}."),
+        ):
+            thread = threading.Thread(target=lambda change=change: stored.append(change()))
+            thread.start()
+            thread.join(10)
+            assert not thread.is_alive()
+        return inspect_image(path, **options)
+
+    monkeypatch.setattr(pictures, "inspect_image", beside)
+    path = write(folder, asked("1", "a.png"), asked("2", "b.png"))
+    assert importing.import_source(workspace, path, strict=True).added == 2
+    assert len(stored) == 2 * 2 * 2  # two images, looked at twice
+    bad = write(folder, asked("3", "a.png"), asked("4", "b.png", split="train"), asked("5", "b.png", split="tune"))
+    with pytest.raises(BadInputError, match=r"line \d: its image would be in two splits"):
+        importing.import_source(workspace, bad, strict=True)
+    assert workspace.db.read(lambda con: rows(con, "SELECT count(*) AS n FROM instructions"))[0]["n"] == 3
+
+
+def test_a_strict_import_stops_within_its_transaction_and_leaves_nothing(workspace: Workspace, folder: Path) -> None:
+    path = write(folder, *(asked(str(n), "a.png") for n in range(5)))
+    told = []
+
+    def check() -> None:
+        raise RunStopped("Stopped by the user.")
+
+    with pytest.raises(RunStopped):
+        importing.import_source(workspace, path, strict=True, progress=told.append, check=check)
+    assert told[-1] == 5
+    assert workspace.db.read(lambda con: rows(con, "SELECT count(*) AS n FROM instructions"))[0]["n"] == 0
+
+
+def test_a_warning_names_its_first_row_and_how_many_there_are(workspace: Workspace, folder: Path) -> None:
+    pair = {"image": "a.png", "question": "What?", "chosen": "Red.", "rejected": "Blue."}
+    same = pair | {"rejected": "Red. "}
+    path = write(folder, pair, same, pair | {"question": "Who?"}, same | {"question": "Why?"})
+    [warning] = importing.import_source(workspace, path, format="mmpr").warnings
+    assert warning.startswith("line 2 and 1 more row: Chosen and rejected are the same answer: ")
+    assert "correct one of them" in warning
+    moving = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    moving[0].save(folder / "moving.gif", save_all=True, append_images=moving[1:])
+    many = [asked(str(n), "moving.gif" if n % 2 else "b.png") for n in range(200)]
+    [warning] = importing.import_source(workspace, write(folder, *many, name="many.jsonl")).warnings
+    assert warning.startswith("line 2 and 99 more rows: Image moving.gif has 2 frames")
