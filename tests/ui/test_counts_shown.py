@@ -3,7 +3,7 @@
 import json
 
 from ui.data_view import draw_workspace
-from ui.review_view import draw_item
+from ui.review.view import draw_item
 
 
 def test_imported_candidates_are_counted_with_their_instructions(studio, tmp_path):
