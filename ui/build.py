@@ -8,7 +8,7 @@ from m3po.studio import Studio
 from ui.data_tab import build_data_tab
 from ui.markup import Markup, tag
 from ui.results_tab import build_results_tab
-from ui.review_tab import build_review_tab
+from ui.review.tab import build_review_tab
 from ui.train_tab import build_train_tab
 
 TABS = ("data", "review", "train", "results")

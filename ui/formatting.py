@@ -6,8 +6,10 @@ import datetime as dt
 from dataclasses import dataclass
 
 from m3po.selection import NO_PAIR_REASONS
+from m3po.types import ImageRef
 
 MISSING = "–"
+MAX_SHOWN = 20_000  # characters of one text on the page; a megabyte would stall the browser
 
 
 @dataclass(frozen=True)
@@ -151,3 +153,15 @@ def reason(code: str | None) -> str:
         return "Nothing was selected yet: press Select on the Data tab."
     text = NO_PAIR_REASONS.get(code, code.replace("_", " "))
     return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def clip(text: str) -> str:
+    """At most MAX_SHOWN characters, and how many more there are."""
+    if len(text) <= MAX_SHOWN:
+        return text
+    return f"{text[:MAX_SHOWN]} … ({count(len(text) - MAX_SHOWN)} more characters)"
+
+
+def image_url(image: ImageRef) -> str:
+    """Relative to the page, so that it holds behind any proxy."""
+    return f"m3po/image/{image.sha256}"

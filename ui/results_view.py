@@ -9,9 +9,8 @@ from m3po.evaluation.metrics import METRICS, Metric
 from m3po.evaluation.paired import LEVEL
 from m3po.types import ImageRef
 from ui.data_view import open_tab
-from ui.formatting import STATE_LABELS, clock, count, number, plural
+from ui.formatting import STATE_LABELS, clip, clock, count, image_url, number, plural
 from ui.markup import Markup, join, tag
-from ui.review_view import clip, image_url
 from ui.train_view import state_of
 from ui.word_diff import diff_words
 

@@ -23,6 +23,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from m3po.errors import BadImageError, M3poError, WorkspaceError
 from m3po.studio import Studio
 from ui.hints import write_script
+from ui.scripts import send_script
 from ui.theme import build_theme
 from ui.users import check_password, user_of
 
@@ -108,6 +109,8 @@ def build_server(
         if auth is not None and not user_of(request, gradio_app()):
             return PlainTextResponse("Log in first.", status_code=401)
         return _send_image(studio, sha256, FULL_SIDE if size == "full" else SHOWN_SIDE)
+
+    app.get("/m3po/static/{version}/{name}")(send_script)
 
     gr.mount_gradio_app(
         app,

@@ -4,7 +4,7 @@ import json
 
 from m3po.settings import TrainConfig
 from ui.data_view import draw_workspace
-from ui.review_view import draw_item
+from ui.review.view import draw_item
 from ui.train_view import draw_preview
 
 

@@ -10,7 +10,7 @@ from m3po.errors import StorageError
 from m3po.settings import SelectConfig
 from m3po.studio import Studio
 from m3po.types import ReviewView
-from ui.review_handlers import CHANGED, ReviewHandler
+from ui.review.handlers import CHANGED, ReviewHandler
 
 BY_ID = {"filter": "all", "order": "id"}
 

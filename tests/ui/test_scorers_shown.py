@@ -9,7 +9,7 @@ from workspaces import make_workspace
 from m3po.store import candidates
 from m3po.studio import Studio
 from m3po.types import Claim
-from ui.review_view import draw_item
+from ui.review.view import draw_item
 from ui.score_card import _draw_switch
 
 

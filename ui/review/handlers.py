@@ -8,76 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import M3poError
 from m3po.studio import Studio
-from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, TRAINING_VERDICTS, ReviewItem, ReviewView
-from ui.review_view import draw_item, image_url
+from m3po.types import TRAINING_VERDICTS, ReviewItem, ReviewView
+from ui.formatting import image_url
+from ui.review.commands import Command, PageError, StaleError, read_command
+from ui.review.empty import why_empty
+from ui.review.view import draw_item
 
 log = logging.getLogger(__name__)
 
 VERDICT_KEYS = {"skip": "skip", "tie": "tie", "all_wrong": "all_wrong", "flag": "flag"}
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
 MAX_EDIT = 20_000  # characters
-
-
-class PageError(M3poError):
-    """A key that cannot be obeyed as things are; the message says why."""
-
-
-class StaleError(PageError):
-    """The page shows what is no more: it gets what stands now together with the message."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command of the page, checked. Ids are None where the page shows none."""
-
-    op: str
-    instruction_id: int | None = None
-    candidate_id: int | None = None
-    role: str = ""
-    chosen: int | None = None
-    rejected: int | None = None
-    selection_id: int | None = None
-    view: ReviewView = field(default_factory=ReviewView)
-    text: str = ""
-    seconds: float | None = None
-    pending: Mapping[str, int] = field(default_factory=dict)
-    annotator: str = ""
-    decision_id: int | None = None
-    knows_decision: bool = False
-
-
-def read_command(data: object, annotator: str = "") -> Command:
-    """Check what came over the network. Raises PageError: handlers are public endpoints."""
-    if not isinstance(data, dict):
-        raise PageError("The page sent something that is no command; reload it.")
-    view = data.get("view") if isinstance(data.get("view"), dict) else {}
-    name, order = view.get("filter", "all"), view.get("order", "m3p_score")
-    if name not in REVIEW_FILTERS or order not in REVIEW_ORDERS:
-        raise PageError("That filter or order does not exist; reload the page.")
-    pending = data.get("pending") if isinstance(data.get("pending"), dict) else {}
-    seconds = data.get("seconds")
-    text = data.get("text")
-    return Command(
-        op=str(data.get("op", "")),
-        **{key: _id(data.get(key)) for key in ("instruction_id", "candidate_id", "chosen", "rejected", "selection_id")},
-        role=data.get("role") if data.get("role") in ("chosen", "rejected") else "",
-        view=ReviewView(name, order),
-        text=text if isinstance(text, str) else "",
-        seconds=min(float(seconds), 86_400.0) if isinstance(seconds, int | float) and seconds >= 0 else None,
-        pending={r: i for r in ("chosen", "rejected") if (i := _id(pending.get(r))) is not None},
-        annotator=annotator,
-        decision_id=_id(data.get("decision_id")),
-        knows_decision="decision_id" in data,
-    )
-
-
-def _id(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
 
 
 class ReviewHandler:
@@ -286,7 +231,7 @@ class ReviewHandler:
     ) -> dict:
         unasked = c.op in ("open", "show") and c.instruction_id is None
         if item is None or (unasked and item.selection_id is None and not item.candidates):
-            return {"item": None, "parts": {}, "message": message, "empty": self._why_empty(c.view)}
+            return {"item": None, "parts": {}, "message": message, "empty": why_empty(self.studio, c.view)}
         same = item.instruction.id == c.instruction_id
         if pending is None:
             pending = c.pending if same and (keep_pending or c.op == "show") and item.pair is None else {}
@@ -309,43 +254,4 @@ class ReviewHandler:
             },
             "parts": draw_item(item, pending),
             "message": message,
-        }
-
-    def _why_empty(self, view: ReviewView) -> dict:
-        """Why nothing is shown, and what to do next; `waiting`: it may fill by itself."""
-        status = self.studio.status()
-        active = [run for run in status["runs"] if run["state"] in ("queued", "running")]
-        if view.filter == "unreviewed" and status["reviewable"]:
-            return {
-                "title": "All reviewed",
-                "text": "Every pair has a decision. Fine-tune on them, or look at them again.",
-                "action": "train",
-                "waiting": bool(active),
-            }
-        if view.filter != "all" and status["candidates"]:
-            return {
-                "title": "Nothing here",
-                "text": "No instruction matches this filter.",
-                "action": "all",
-                "waiting": bool(active),
-            }
-        if active:
-            return {
-                "title": "The models are at work",
-                "text": "The first items appear here as soon as they are ready.",
-                "action": "data",
-                "waiting": True,
-            }
-        if not sum(status["instructions"].values()):
-            return {
-                "title": "No instructions yet",
-                "text": "Import a folder of images or a file on the Data tab.",
-                "action": "data",
-                "waiting": False,
-            }
-        return {
-            "title": "Nothing to review yet",
-            "text": "Sample, score and select on the Data tab.",
-            "action": "data",
-            "waiting": False,
         }

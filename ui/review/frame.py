@@ -1,23 +1,10 @@
-"""The Review tab: a fixed frame, filled and driven by keys.js, which calls the review handler on the server.
-
-One component and one call a key: the answer carries the next item drawn, so that a decision costs one round trip.
-"""
+"""The parts of the Review tab that never change; ui/static/*.js fills the elements with ids."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import gradio as gr
-
-from m3po.studio import Studio
 from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS
 from ui.formatting import FILTER_LABELS, ORDER_LABELS
 from ui.markup import Markup, join, tag
-from ui.review_handlers import ReviewHandler
-from ui.users import user_of
-
-# Gradio takes one function body: what edit.js declares, keys.js calls, and both share its variables.
-SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("keys.js", "edit.js"))
 
 # (id, label, key as shown, op, what it does)
 ACTIONS = (
@@ -46,22 +33,6 @@ HELP = (
     ("← →", "previous, next item"),
     ("?", "show or hide these keys"),
 )
-
-
-def build_review_tab(studio: Studio) -> gr.HTML:
-    """Lay out the tab's one component and connect it with `studio`."""
-    handler = ReviewHandler(studio)
-
-    def review(command: dict, request: gr.Request) -> dict:
-        return handler.on_command(command, user_of(request))
-
-    return gr.HTML(
-        html_template=build_frame(),
-        js_on_load="\n".join(script.read_text(encoding="utf-8") for script in SCRIPTS),
-        server_functions=[review],
-        elem_id="review",
-        apply_default_css=False,
-    )
 
 
 def build_frame() -> Markup:

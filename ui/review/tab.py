@@ -1,0 +1,30 @@
+"""The Review tab: a fixed frame, filled and driven by ui/static/review.js, which calls the handler on the server.
+
+One component and one call a key: the answer carries the next item drawn, so that a decision costs one round trip.
+"""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from m3po.studio import Studio
+from ui.review.frame import build_frame
+from ui.review.handlers import ReviewHandler
+from ui.scripts import load_script
+from ui.users import user_of
+
+
+def build_review_tab(studio: Studio) -> gr.HTML:
+    """Lay out the tab's one component and connect it with `studio`."""
+    handler = ReviewHandler(studio)
+
+    def review(command: dict, request: gr.Request) -> dict:
+        return handler.on_command(command, user_of(request))
+
+    return gr.HTML(
+        html_template=build_frame(),
+        js_on_load=load_script("review"),
+        server_functions=[review],
+        elem_id="review",
+        apply_default_css=False,
+    )

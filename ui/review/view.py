@@ -1,0 +1,131 @@
+"""A review item as the HTML parts of the page: pure functions from what the Studio says to what is drawn.
+
+The page swaps only the parts that changed, so the image stays while candidates change their roles.
+"""
+
+from __future__ import annotations
+
+from m3po.scorer_spec import short_name
+from m3po.types import TRAINING_VERDICTS, Decision, ReviewItem
+from ui.formatting import PAIR_TOOLTIPS, VERDICT_LABELS, clip, clock, count, image_url, number, percent
+from ui.markup import Markup, join, tag
+from ui.review.candidates import Pending, draw_candidates, number_candidates, roles_of
+from ui.scatter import ScatterPoint, draw_scatter
+
+
+def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Markup]:
+    """Element id -> its new inner HTML."""
+    pending = pending or {}
+    return {
+        "review-image": _draw_images(item),
+        "review-instruction": _draw_instruction(item),
+        "review-candidates": draw_candidates(item, pending),
+        "review-scatter": draw_scatter(_points(item, pending)),
+        "review-state": _draw_state(item, pending),
+        "review-position": _draw_position(item),
+        "review-progress": _draw_progress(item),
+    }
+
+
+def _draw_images(item: ReviewItem) -> Markup:
+    images = item.instruction.images
+    shown = [
+        tag(
+            "button",
+            tag("img", src=image_url(image), alt=f"Image {i} of instruction {item.instruction.external_id}",
+                width=image.width, height=image.height, decoding="async"),
+            type="button", class_="image-zoom", data_full=f"{image_url(image)}?size=full",
+            title="Click to see the image at full size", tabindex="-1",
+        )
+        for i, image in enumerate(images, 1)
+    ]  # fmt: skip
+    return tag("div", *shown, class_=f"images images-{min(len(shown), 4)}")
+
+
+def _draw_instruction(item: ReviewItem) -> Markup:
+    instruction = item.instruction
+    earlier = [("system", instruction.system)] if instruction.system else []
+    earlier += [(turn.role, turn.text) for turn in instruction.turns]
+    context = [
+        tag("p", tag("b", role), " ", clip(text), class_="turn", tabindex="0") for role, text in earlier
+    ]  # fmt: skip
+    where = tag(
+        "span", f"{instruction.source} · {instruction.external_id} · {instruction.split}",
+        class_="quiet instruction-id", title=f"Source, id and split; jump to {instruction.id} or the id",
+    )  # fmt: skip
+    return join([where, *context, tag("p", clip(instruction.instruction), class_="instruction-text", tabindex="0")])
+
+
+def _points(item: ReviewItem, pending: Pending) -> list[ScatterPoint]:
+    roles = roles_of(item, pending)
+    return [
+        ScatterPoint(c.id, str(n), c.mas, c.confidence, roles[c.id])
+        for n, c in enumerate(number_candidates(item), 1)
+        if c.mas is not None and c.confidence is not None
+    ]
+
+
+def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
+    decision = item.decision
+    parts: list[Markup] = []
+    if decision is not None:
+        parts.append(_draw_disagreement(decision) if decision.disagreeing else _draw_verdict(decision))
+        if decision.reason == "imported" and not decision.disagreeing:
+            parts.append(tag("span", "imported", class_="chip", title="Voted in another tool; it came with a file."))
+        elif decision.stale:
+            parts.append(
+                tag("span", "made on an earlier state", class_="chip chip-warn",
+                    title="Candidates, scores or the machine's pick changed since; Enter confirms it as it is now.")
+            )  # fmt: skip
+        if decision.disagreeing or decision.verdict not in TRAINING_VERDICTS:
+            parts.append(tag("span", "not trained on", class_="quiet"))
+    elif pending:
+        parts.append(tag("span", "half a pair", class_="chip chip-warn"))
+    else:
+        parts.append(tag("span", "not reviewed" if item.candidates else "nothing to review", class_="chip"))
+    if item.pair is not None:
+        for key, label in (("m3p_score", "M3P"), ("logp_margin", "margin"), ("mas_gap", "gap")):
+            value = getattr(item.pair, key)
+            warn = key == "logp_margin" and value is not None and value < 0
+            parts.append(
+                tag("span", tag("i", label), number(value, sign=key != "m3p_score"), title=PAIR_TOOLTIPS[key],
+                    class_="value" + (" value-warn" if warn else ""))
+            )  # fmt: skip
+    if item.selected_by:
+        title = (
+            f"The MAS shown is by the scorer in use now; good, hard, M3P and the machine's pair were frozen with "
+            f"{item.selected_by}. Select again on Data to have all by one scorer."
+        )
+        words = f"selected with MAS of {short_name(item.selected_by)}: select again"
+        parts.append(tag("span", words, class_="quiet", title=title))
+    return join(parts)
+
+
+def _draw_verdict(decision: Decision) -> Markup:
+    who = f" by {decision.annotator}" if decision.annotator else ""
+    words = VERDICT_LABELS.get(decision.verdict, decision.verdict)
+    return tag("span", f"{words}{who}", class_=f"chip verdict verdict-{decision.verdict}",
+               data_verdict=decision.verdict, title=f"Decided {clock(decision.at)}")  # fmt: skip
+
+
+def _draw_disagreement(decision: Decision) -> Markup:
+    """Votes without a majority: who voted, and whose pair it is that is drawn."""
+    title = "No majority says the same, so the item is neither trained on nor exported until one does."
+    chip = tag("span", f"reviewers disagree: {', '.join(decision.disagreeing)}", class_="chip chip-warn",
+               data_verdict="disagree", title=title)  # fmt: skip
+    shown = tag("span", f"shown as {decision.annotator} has it", class_="quiet") if decision.chosen else None
+    return join([chip, shown])
+
+
+def _draw_position(item: ReviewItem) -> Markup:
+    if not item.position:
+        return tag("span", f"outside the filter ({count(item.total)} in it)", class_="quiet")
+    return tag("span", tag("b", count(item.position)), f" / {count(item.total)}")
+
+
+def _draw_progress(item: ReviewItem) -> Markup:
+    share = percent(item.reviewed, item.reviewable)
+    label = f"{count(item.reviewed)} of {count(item.reviewable)} reviewed"
+    bar = tag("span", tag("span", class_="bar-fill", style=f"width:{share:.1f}%"), class_="bar", role="progressbar",
+              aria_valuenow=f"{share:.0f}", aria_valuemin="0", aria_valuemax="100", aria_label=label)  # fmt: skip
+    return join([bar, tag("span", label, class_="quiet")])
