@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from m3po.errors import BadInputError
-from m3po.formats import arrow, hub, lines
+from m3po.formats import arrow, hub, lines, tables
 from m3po.formats.containers import open_container
 from m3po.formats.registry import read_source
 from m3po.formats.tables import read_table
@@ -220,6 +220,19 @@ def test_a_bad_line_of_a_table(folder: Path, case: str) -> None:
     good, refused = read(folder)
     assert [r.id for r in good] == ["first", "last"] and good[0].instruction == 'two\nlines, "quoted"'
     assert [r.row for r in refused] == ["line 4"] and words in refused[0].reason, refused
+
+
+def test_a_cell_may_have_any_number_of_lines_and_a_quote_that_stays_open_costs_its_own(folder: Path) -> None:
+    text = "line\n" * 5_000
+    good, refused = read(_text(folder / "x.csv", f'id,instruction\na,"What?\n{text}"\nb,"Who?\n' + "c,Why?\n" * 5_000))
+    assert good[0].instruction == f"What?\n{text}" and [row.row for row in refused] == ["line 5004"]
+    assert len(good) == 1 + 5_000 and "never closed" in refused[0].reason
+
+
+def test_what_is_read_on_for_an_open_quote_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MORE_BYTES", 100)
+    good, refused = read(_text(folder / "x.csv", 'id,instruction\na,"What?\n' + "b,Why?\n" * 30 + 'd,e"\n'))
+    assert len(good) == 31 and [row.row for row in refused] == ["line 2"]
 
 
 @pytest.mark.parametrize("header", ["id,id,question", "id,,question"])

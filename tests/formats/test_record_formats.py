@@ -330,7 +330,7 @@ OWN: dict[str, dict[str, tuple[object, str]]] = {
         "no completions": (GOOD["vlfeedback"] | {"completions": []}, "completions must be a list of answers"),
         "completions as text": (GOOD["vlfeedback"] | {"completions": "a"}, "completions must be a list of answers"),
         "no response": (GOOD["vlfeedback"] | {"completions": [{"model": "m"}]}, "completion 1 must be an object"),
-        "empty response": (GOOD["vlfeedback"] | {"completions": [completion(" ")]}, "candidate 1 is empty"),
+        "response of null": (GOOD["vlfeedback"] | {"completions": [completion(None)]}, "completion 1 must be an object"),
         "response as number": (GOOD["vlfeedback"] | {"completions": [completion(3)]}, "candidate 1 must be text"),
         "annotations as text": (
             GOOD["vlfeedback"] | {"completions": [{"response": "a", "annotations": "4"}]}, "annotations must be"

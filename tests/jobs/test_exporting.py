@@ -124,6 +124,25 @@ def test_what_a_format_has_no_place_for_is_left_out_and_said(studio, tmp_path):
     assert "1 left out: no or several images" in result["message"]
 
 
+def test_an_answer_that_is_empty_comes_back_and_is_not_trained_on(studio, tmp_path):
+    """A model may say nothing: whatever is stored can be read again."""
+    asked = {"instruction": "No picture?", "split": "train", "candidates": [{"id": 1, "text": ""}, {"id": 2, "text": "b"}],
+             "given": [{"verdict": "override", "chosen": 2, "rejected": 1}]}  # fmt: skip
+    (tmp_path / "more.jsonl").write_text(json.dumps(asked) + "\n")
+    assert studio.import_source(tmp_path / "more.jsonl").n_refused == 0
+    studio.select(SelectConfig(rule="given"))
+    for format in ("mmpr", "trl"):
+        assert studio.export(tmp_path / format, format=format)["left_out"] == {"a pair with an empty answer": 1}
+    other = Studio.open(Studio.create(tmp_path / "other"))
+    try:
+        for format in ("m3po", "vlfeedback", "label_studio", "argilla"):
+            studio.export(tmp_path / format, format=format)
+            report = other.import_source(next((tmp_path / format).glob("data.*")))
+            assert (report.n_refused, report.added + report.already_there) == (0, 6), report.refused
+    finally:
+        other.close()
+
+
 def test_a_workspace_goes_to_label_studio_and_comes_back_with_its_votes(studio, tmp_path):
     """The tasks that were written find their instructions again; a vote that was added there comes in, once."""
     studio.export(tmp_path / "tasks", format="label_studio")
