@@ -126,7 +126,8 @@ def test_what_a_format_has_no_place_for_is_left_out_and_said(studio, tmp_path):
 
 def test_an_answer_that_is_empty_comes_back_and_is_not_trained_on(studio, tmp_path):
     """A model may say nothing: whatever is stored can be read again."""
-    asked = {"instruction": "No picture?", "split": "train", "candidates": [{"id": 1, "text": ""}, {"id": 2, "text": "b"}],
+    answers = [{"id": 1, "text": ""}, {"id": 2, "text": "b"}]
+    asked = {"instruction": "No picture?", "split": "train", "candidates": answers,
              "given": [{"verdict": "override", "chosen": 2, "rejected": 1}]}  # fmt: skip
     (tmp_path / "more.jsonl").write_text(json.dumps(asked) + "\n")
     assert studio.import_source(tmp_path / "more.jsonl").n_refused == 0
