@@ -119,7 +119,7 @@ def export(
     result["message"] = _sentence(result)
     if push:
         files = [target.name, FACTS, CARD, *BESIDE.get(format, ())]
-        result["pushed"] = push_folder(workspace.read_config(), out, push, files)
+        result["pushed"] = push_folder(workspace.read_config(), out, push, files, named)
         result["message"] += f" Uploaded to {result['pushed']}."
     return result
 
@@ -164,7 +164,7 @@ def _told(rows: Iterator[dict], total: int, progress: Progress | None) -> Iterat
 def _write_beside(workspace: Workspace, out: Path, data_file: str, result: dict, selection: int | None) -> None:
     facts = workspace.db.read(lambda con: _facts(con, workspace, result, selection))
     _write_text(out / FACTS, json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n")
-    _write_text(out / CARD, build_card(facts, data_file))
+    _write_text(out / CARD, build_card(facts, data_file, truth=WRITERS[result["format"]].rows == "truth"))
     if result["format"] == "llamafactory":
         info = {"m3po": {"file_name": data_file, **LLAMAFACTORY_INFO}}
         _write_text(out / "dataset_info.json", json.dumps(info, indent=2) + "\n")

@@ -6,12 +6,13 @@ the pick rule's plain twin (m3po.selection) is asked whether they hold a pair. N
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 
 from m3po.evaluation.intervals import wilson_interval
 from m3po.remote_spec import parse_remote
-from m3po.selection import Scored, normalise, pick
+from m3po.selection import RULES, Scored, normalise, pick
 from m3po.settings import SampleConfig, SelectConfig
 from m3po.types import Pair, Run
 
@@ -55,6 +56,11 @@ def expect_pairs(
     return pairs, distinct
 
 
+def for_sampled(config: SelectConfig) -> SelectConfig:
+    """The same with m3po in the place of a rule that takes what the data gives: no sampled answer is of such a pair."""
+    return dataclasses.replace(config, rule="m3po") if RULES[config.rule].given else config
+
+
 def build_report(
     instructions: Sequence[Answers], config: SampleConfig, select: SelectConfig, measured: Run | None, total: int
 ) -> dict:
@@ -62,9 +68,11 @@ def build_report(
     `low` and `high`, None where nothing is scored), `expected_pairs` of the whole, `distinct` answers, and its cost.
 
     `device_hours` is (least, most): the time grows with K, but less than in proportion, for a prompt is read once.
-    Tokens are those that the server counted. `measured` is the run that was timed; None leaves the cost out.
+    Tokens are those that the server counted. `measured` is the run that was timed; None leaves the cost out. `rule` is
+    that of `for_sampled`.
     """
     n = len(instructions)
+    asked, select = select.rule, for_sampled(select)
     scored = any(answer.eligible for answers in instructions for answer, _ in answers)
     rows = []
     for k in KS:
@@ -89,7 +97,11 @@ def build_report(
         "rule": select.rule,
         "policy": config.policy,
         "rows": rows,
-        "message": _message(rows, n, scored),
+        "message": _message(rows, n, scored)
+        + (
+            f" The rule {asked} takes no sampled answers: these are the pairs of {select.rule}."
+            * (asked != select.rule)
+        ),
     }
 
 

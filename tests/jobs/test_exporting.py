@@ -253,6 +253,30 @@ def test_push_uploads_every_file_of_the_folder(studio, tmp_path, hub):
     assert hub.files == local and len(local) == 5
 
 
+def test_push_uploads_nothing_that_somebody_keeps_beside_it(studio, tmp_path, hub):
+    out = tmp_path / "out"
+    studio.export(out, format="mmpr")
+    local = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    for name in ("notes.txt", "images/mine[1].png", "images/private/passport.png"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"mine")
+    studio.export(out, format="mmpr", push="me/birds")
+    assert set(hub.files) == local
+
+
+def test_the_card_of_questions_with_their_truth_speaks_of_no_pairs(studio, tmp_path):
+    images = make_images(tmp_path / "eyes", 3)
+    (tmp_path / "eyes" / "pope.jsonl").write_text(
+        json.dumps({"question_id": 1, "image": images[2].name, "text": "Is there a dog?", "label": "no"}) + "\n"
+    )
+    assert studio.import_source(tmp_path / "eyes" / "pope.jsonl").added == 1
+    assert studio.export(tmp_path / "out", format="pope")["rows"] == 1
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Questions with their truth" in card and "1 rows in the format `pope`" in card
+    assert not any(word in card for word in ("Preference pairs", "dpo", "picked\n", "rejected", "looked at them"))
+    assert yaml.safe_load(card.split("---\n")[1])["tags"] == ["evaluation", "vision-language", "m3po"]
+
+
 def test_a_push_that_is_refused_keeps_what_was_written_and_says_why(studio, tmp_path, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(StorageError, match=r"out is written, but the upload to me/birds failed .*HF_TOKEN"):
