@@ -106,18 +106,32 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 def make_ready(pictures: StoredPictures, rows: Iterator[RowBlock | ImportedRow | RefusedRow]) -> Iterator[Ready]:
-    """Rows whose images are stored: blocks as they come, single rows in batches."""
+    """Rows whose images are stored, in the order of the file: blocks as they come, single rows in batches.
+
+    What refused rows alone cut apart goes in as one again: a broken row must not cost a transaction of its own.
+    """
     single: list[ImportedRow | RefusedRow] = []
+    blocks: list[RowBlock] = []  # while there are some, there is nothing in `single`
+    between: list[RefusedRow] = []  # among them
     for row in rows:
-        if not isinstance(row, RowBlock):
-            single.append(row)
-            if len(single) < BATCH:
-                continue
-        if single:
+        if blocks and isinstance(row, RefusedRow) and len(between) < BATCH:
+            between.append(row)
+            continue
+        if blocks and isinstance(row, RowBlock) and row.files is blocks[0].files:
+            blocks.append(row)
+            continue
+        if blocks:
+            yield _ready_blocks(pictures, blocks, between)
+            blocks, between = [], []
+        if single and (isinstance(row, RowBlock) or len(single) >= BATCH):
             yield _ready_rows(pictures, single)
             single = []
         if isinstance(row, RowBlock):
-            yield from _ready_block(pictures, row)
+            blocks.append(row)
+        else:
+            single.append(row)
+    if blocks:
+        yield _ready_blocks(pictures, blocks, between)
     if single:
         yield _ready_rows(pictures, single)
 
@@ -139,8 +153,11 @@ def _ready_rows(pictures: StoredPictures, rows: list[ImportedRow | RefusedRow]) 
     return Ready(batch, lambda n: rows[n].row, len(rows), True, refused, warnings)
 
 
-def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
-    table, seen = block.table, len(block.table)
+def _ready_blocks(pictures: StoredPictures, blocks: list[RowBlock], between: list[RefusedRow]) -> Ready:
+    """Blocks of the same files, and the refused rows among them."""
+    block = blocks[0]
+    table = pa.concat_tables([each.table for each in blocks])
+    seen, repeats = len(table) + len(between), any(each.repeats for each in blocks)
     images: list[StoredImage] = []
     bad: dict[int, str] = {}
     for place, file in enumerate(block.files):
@@ -150,7 +167,7 @@ def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
         except BadImageError as error:
             images.append(StoredImage("", "", 0, 0, 0))
             bad[place] = str(error)
-    refused = []
+    refused = [(int(row.row.removeprefix("line ")), row) for row in between]
     if bad:
         keep = []
         for n, places in zip(table["number"].to_pylist(), table["images"].to_pylist(), strict=True):
@@ -161,4 +178,4 @@ def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
     rows = table.rename_columns({"number": "n"})
     for name in ("turns", "of_source", "of_id", "of_content"):
         rows = rows.append_column(name, pa.nulls(len(table), pa.string()))
-    yield Ready(Batch(rows, images), lambda n: f"line {n}", seen, block.repeats, refused, dict.fromkeys(block.warnings))
+    return Ready(Batch(rows, images), lambda n: f"line {n}", seen, repeats, refused, dict.fromkeys(block.warnings))
