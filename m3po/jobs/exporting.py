@@ -148,7 +148,7 @@ def export(
         workspace.written.add(str(out))
     result["message"] = _sentence(result)
     if push:
-        result["pushed"] = push_folder(workspace.read_config(), out, push, list(_files_of(format)))
+        result["pushed"] = push_folder(workspace.read_config(), out, push, list(_files_of(format)), named)
         result["message"] += f" Uploaded to {result['pushed']}."
     return result
 
@@ -193,7 +193,8 @@ def _told(rows: Iterator[dict], total: int, progress: Progress | None) -> Iterat
 def _write_beside(workspace: Workspace, out: Path, data_file: str, result: dict, selection: int | None) -> None:
     facts = workspace.db.read(lambda con: _facts(con, workspace, result, selection))
     _write_text(out / FACTS, json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n")
-    _write_text(out / CARD, build_card(facts, data_file))
+    truth = WRITERS[result["format"]].rows == "truth"
+    _write_text(out / CARD, build_card(facts, data_file, truth=truth))
     for name, text in WRITERS[result["format"]].beside.items():
         _write_text(out / name, text(data_file))
 

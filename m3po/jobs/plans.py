@@ -10,7 +10,7 @@ import shlex
 import pyarrow as pa
 
 from m3po.errors import JobError
-from m3po.jobs.pilot import build_report
+from m3po.jobs.pilot import build_report, for_sampled
 from m3po.jobs.scorings import check_score, logp_fingerprint
 from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
@@ -197,7 +197,7 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
             logp = candidates.scorer_id(con, "logp", score.policy, known["logp"])
         if score and score.mas:
             mas = _scorer_id(con, parse_scorer(score.mas), known)
-        selections.check_raw(con, mas, select_config)
+        selections.check_raw(con, mas, for_sampled(select_config))
         sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
         found = samplers.answers_of(con, sampler, samplers.pilot_ids(con, config.pilot, config.seed), logp, mas)
         infos = {kind: candidates.scorer_info(con, scorer) for kind, scorer in (("mas", mas), ("logp", logp))}
