@@ -12,7 +12,7 @@ from pathlib import Path
 
 from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
-from m3po.jobs import exporting, importing, launches, plans, previewing, scorings
+from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.overview import Overview
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
@@ -362,7 +362,7 @@ class Studio:
 
     def train_preview(self, config: TrainConfig) -> dict:
         """What a run would train on, its exact command, and what speaks against it, before it is started."""
-        return launches.preview(self.workspace, config)
+        return trainings.preview(self.workspace, config)
 
     def start_train(self, config: TrainConfig, *, evaluate: bool = True) -> Run:
         """Freeze the curated pairs and queue: held-out answers before (once a model), training, answers after.
@@ -378,11 +378,11 @@ class Studio:
 
     def results(self) -> list[dict]:
         """Every training run, newest first, with the held-out figures before and after (None: not there yet)."""
-        return self.db.read(launches.results)
+        return self.db.read(trainings.results)
 
     def result_samples(self, run_id: int, limit: int = 12, changed_only: bool = True) -> list[dict]:
         """Held-out answers before and after the training run `run_id`, with the images, changed ones first."""
-        return launches.result_samples(self.workspace, run_id, limit, changed_only)
+        return trainings.result_samples(self.workspace, run_id, limit, changed_only)
 
     # ---- export -----------------------------------------------------------------------------------------------
 

@@ -1,16 +1,13 @@
-"""Training runs as their user sees them: what would be trained, the chain of jobs one press starts, what came out."""
+"""How runs are queued: the chain of jobs that one press starts, whole or not at all."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 from m3po.jobs import plans, scorings
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
-from m3po.models import memory
-from m3po.selection import RULES
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -19,85 +16,12 @@ from m3po.settings import (
     TrainConfig,
     check_specs,
 )
-from m3po.store import candidates, decisions, instructions, runs, selections
+from m3po.store import candidates, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
-from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
-from m3po.types import Run
+from m3po.training.presets import parse_losses, train_command
 
 Step = tuple[str, SampleConfig | ScoreConfig | SelectConfig]  # a run's kind and config
-FEW_STEPS = 10
-PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
-
-
-def preview(workspace: Workspace, config: TrainConfig) -> dict:
-    """How many pairs, how many of them by humans, the exact command, and what speaks against the run."""
-    parse_losses(config)
-
-    def read(con: Connection) -> dict:
-        selection = selections.latest_selection(con)
-        counts = decisions.pair_counts(con, selection, config.only)
-        info = selections.selection_info(con, selection)
-        problems = []
-        steps = count_steps(config, counts["pairs"])
-        if counts["pairs"] < MIN_PAIRS:
-            problems.append(
-                f"There are fewer than {MIN_PAIRS} pairs to train on: sample, score and select first, or review."
-            )
-        elif steps < FEW_STEPS:
-            problems.append(
-                f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
-                "or set more epochs or a smaller batch."
-            )
-        given = bool(info) and RULES[info["rule"]].given
-        if info and not given and info["mas_scorer"] != candidates.active_scorer(con, "mas"):
-            problems.append("The pairs were selected by another scorer than the one that is shown now: select again.")
-        if any(run.kind in ("sample", "select") for run in runs.read_active(con)):
-            problems.append("The models are still at work: more pairs will come, and this run would not have them.")
-        elif unselected := selections.count_not_selected(con, selection):
-            problems.append(f"{unselected} train instructions came after the last selection: sample, score and select.")
-        if advice := plans.advise_log_probs(candidates.count_without_log_prob(con)):
-            problems.append(f"{advice}.")
-        if not instructions.count_by_split(con)["heldout"]:
-            problems.append("The held-out split is empty: the run trains, but nothing measures before and after.")
-        return {
-            **counts,
-            "machine": counts["pairs"] - counts["human"],
-            "given": given,
-            "selection": info["content_hash"] if info else "",
-            "problems": problems,
-            "longest": candidates.longest_answer(con),
-        }
-
-    found = workspace.db.read(read)
-    need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
-    found |= {"problems": found["problems"] + problems, "memory": need}
-    return found | {"command": train_command(str(workspace.path), config)}
-
-
-def _estimate(config: TrainConfig, longest: int | None) -> tuple[str, list[str]]:
-    """What a step takes of memory, in a sentence, and a problem where it is more than is free; see
-    m3po.models.memory for the formula. Empty for a model that is not in a folder here."""
-    folder = Path(config.policy).expanduser()
-    shape, free = memory.read_shape(folder) if folder.is_dir() else None, memory.free_memory()
-    if shape is None or free is None:
-        return "", []
-    number = 2 if config.dtype == "bfloat16" or (config.dtype == "auto" and memory.gpu_in_sight()) else 4
-    need = memory.training_bytes(
-        shape,
-        memory.image_tokens(folder) + PROMPT_TEXT_TOKENS,
-        longest or PROMPT_TEXT_TOKENS,
-        pairs=config.batch_size,
-        rank=config.lora_r,
-        checkpointing=find_preset(config.preset).gradient_checkpointing,
-        number_bytes=number,
-    )
-    if config.quantise:
-        need -= shape.weight_bytes(number) - shape.weight_bytes(0.5 if config.quantise == "4bit" else 1)
-    sentence = f"A step takes about {memory.say(need)} of memory; {memory.say(free)} are free."
-    if need <= free:
-        return sentence, []
-    return sentence, [f"{sentence} Set a smaller batch_size and more gradient_accumulation, or quantise the model."]
 
 
 def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig, evaluate: bool) -> int:
@@ -225,51 +149,3 @@ def _queue_base(
         return known.id
     values = dataclasses.asdict(config) | {"mark": mark}
     return runner.queue(con, "evaluate", values, plans.command_line("evaluate", workspace, config))
-
-
-def results(con: Connection) -> list[dict]:
-    """Every training run, newest first, with its two evaluations and their figures (None: not there yet)."""
-    evaluations = runs.read_runs(con, ("evaluate",), limit=1000)
-    found = []
-    for run in runs.read_runs(con, ("train",), limit=1000):
-        before = next((e for e in evaluations if e.id == run.config.get("before_run")), None)
-        after = next((e for e in evaluations if e.parent_id == run.id), None)
-        found.append(
-            {
-                "run": run,
-                "before_run": before,
-                "after_run": after,
-                "before": _figures(before, "metrics"),
-                "after": _figures(after, "metrics"),
-                "intervals_before": _figures(before, "intervals"),
-                "intervals_after": _figures(after, "intervals"),
-                "counts": _figures(after, "counts") or _figures(before, "counts"),
-                "config": run.config,
-                "pairs": run.config.get("pairs", 0),
-                "human": run.config.get("human", 0),
-                "content_hash": run.config.get("content_hash", ""),
-            }
-        )
-    return found
-
-
-def _figures(run: Run | None, key: str) -> dict | None:
-    return (run.result or {}).get(key) if run and run.state == "finished" else None
-
-
-def result_samples(workspace: Workspace, run_id: int, limit: int, changed_only: bool) -> list[dict]:
-    """Held-out answers before and after, with the images; an empty list until both evaluations are there."""
-
-    def read(con: Connection) -> list[dict]:
-        result = next((r for r in results(con) if r["run"].id == run_id), None)
-        if not result or not result["before_run"] or not result["after_run"]:
-            return []
-        rows = runs.read_answers(con, result["before_run"].id, result["after_run"].id, limit, changed_only)
-        refs = instructions.image_refs(con, [i for row in rows for i in row["image_ids"]], workspace.images)
-        return [
-            {key: row[key] for key in ("instruction_id", "instruction", "category", "before", "after")}
-            | {"images": [refs[i] for i in row["image_ids"]]}
-            for row in rows
-        ]
-
-    return workspace.db.read(read)

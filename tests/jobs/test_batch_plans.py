@@ -13,8 +13,8 @@ import tiny
 import torch
 
 from m3po.jobs import evaluate
+from m3po.jobs.batch_plans import plan_batch
 from m3po.jobs.folder import RunFolder
-from m3po.jobs.policies import plan_batch
 from m3po.jobs.schemas import EVALUATE_INPUT
 from m3po.jobs.worker import Worker
 from m3po.models import memory
