@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from m3po.jobs import plans, scorings
+from m3po.jobs import plans, scorings, trainings
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
 from m3po.settings import (
@@ -31,8 +31,8 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     """
     parse_losses(config)
     options = config.model_options()  # the model is measured as it is trained
-    base = EvaluateConfig(policy=config.policy, **options)
-    fingerprint = plans.evaluated_fingerprint(base)
+    base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
+    fingerprint, trained = plans.evaluated_fingerprint(base), trainings.trained_fingerprint(config)
 
     def change(con: Connection) -> int:
         pairs, table, digest = plans.training_set(workspace, con, config)
@@ -48,6 +48,8 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
         }
         run_id = runner.queue(con, "train", values | lineage, train_command(str(workspace.path), config))
         runs.add_run_pairs(con, run_id, pairs)
+        if advice := trainings.advise_weights(con, config, trained):
+            runs.add_warnings(con, run_id, [advice])
         runner.freeze(run_id, "train", values, table)
         if measure:
             after = EvaluateConfig(policy=config.policy, adapter=str(runner.folder(run_id).adapter_path), **options)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from m3po.jobs import plans
 from m3po.models import memory
+from m3po.models.fingerprint import loaded_fingerprint
 from m3po.selection import RULES
 from m3po.settings import TrainConfig
 from m3po.store import candidates, decisions, instructions, runs, selections
@@ -21,6 +23,7 @@ PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
 def preview(workspace: Workspace, config: TrainConfig) -> dict:
     """How many pairs, how many of them by humans, the exact command, and what speaks against the run."""
     parse_losses(config)
+    trained = trained_fingerprint(config)
 
     def read(con: Connection) -> dict:
         selection = selections.latest_selection(con)
@@ -40,6 +43,8 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         given = bool(info) and RULES[info["rule"]].given
         if info and not given and info["mas_scorer"] != candidates.active_scorer(con, "mas"):
             problems.append("The pairs were selected by another scorer than the one that is shown now: select again.")
+        if advice := advise_weights(con, config, trained):
+            problems.append(advice)
         if any(run.kind in ("sample", "select") for run in runs.read_active(con)):
             problems.append("The models are still at work: more pairs will come, and this run would not have them.")
         elif unselected := selections.count_not_selected(con, selection):
@@ -61,6 +66,49 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
     need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
     found |= {"problems": found["problems"] + problems, "memory": need}
     return found | {"command": train_command(str(workspace.path), config)}
+
+
+def trained_fingerprint(config: TrainConfig) -> str:
+    """What the run begins with, named as the scorer of its log-probs is; read from files, never in a transaction."""
+    return loaded_fingerprint(config.policy, config.adapter, config)
+
+
+def advise_weights(con: Connection, config: TrainConfig, trained: str) -> str:
+    """What to do where the log-probs that picked the pairs are not those of what is trained (`trained`, its
+    fingerprint); empty where they are, or where the pairs are given by the data."""
+    info = selections.selection_info(con, selections.latest_selection(con))
+    if info is not None and RULES[info["rule"]].given:
+        return ""
+    scorer = candidates.scorer_info(con, info["logp_scorer"] if info else candidates.active_scorer(con, "logp"))
+    if scorer is None:
+        return ""
+    (scored, told), (begins, asked) = (_split_options(text) for text in (scorer["fingerprint"], trained))
+    if scored == begins:
+        if told == asked:
+            return ""
+        options = ", ".join(f"{name} = {value}" for name, value in told.items()) or "the defaults"
+        return (
+            f"The log-probs of the pairs were computed under other model options ({options}) than this run has: what "
+            "the model believes may differ. Train with the same, or score with these and select."
+        )
+    adapter = "+" in scored
+    which = scorer["name"]
+    if adapter:
+        which += " with another adapter" if config.adapter else " with an adapter"
+    elif which == config.policy:
+        which += " alone" if config.adapter else " as it was then"
+    here = f"{config.policy} with the adapter {config.adapter}" if config.adapter else f"{config.policy} alone"
+    remedy = "go on from that adapter (--adapter), or " if adapter and not config.adapter else ""
+    return (
+        f"The log-probs of the pairs are of {which}, and this run begins with {here}: the mistakes "
+        f"that it learns from need not be its own. To mend it, {remedy}score with what is trained, and select."
+    )
+
+
+def _split_options(fingerprint: str) -> tuple[str, dict]:
+    """The weights, and the options under which they say something else; the number type only rounds."""
+    weights, _, options = fingerprint.partition("?")
+    return weights, {name: value for name, value in json.loads(options or "{}").items() if name != "dtype"}
 
 
 def _estimate(config: TrainConfig, longest: int | None) -> tuple[str, list[str]]:
