@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 
 from m3po.jobs import plans, scorings, trainings
@@ -16,7 +17,7 @@ from m3po.settings import (
     TrainConfig,
     check_specs,
 )
-from m3po.store import candidates, instructions, runs, selections
+from m3po.store import candidates, instructions, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
@@ -34,30 +35,28 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
     fingerprint, trained = plans.evaluated_fingerprint(base), trainings.trained_fingerprint(config)
 
+    pairs, table, lineage = workspace.db.read(lambda con: plans.training_set(workspace, con, config))
+    values = dataclasses.asdict(config)
+    frozen = runner.freeze("train", values, table)
+
     def change(con: Connection) -> int:
-        pairs, table, digest = plans.training_set(workspace, con, config)
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
         before = _queue_base(workspace, runner, con, base, fingerprint) if measure else None
-        values = dataclasses.asdict(config)
-        lineage = {
-            "content_hash": digest,
-            "selection": selections.latest_selection(con),
-            "before_run": before,
-            "pairs": len(pairs),
-            "human": sum(pair["human"] for pair in pairs),
-        }
-        run_id = runner.queue(con, "train", values | lineage, train_command(str(workspace.path), config))
+        whole = values | lineage | {"before_run": before}
+        run_id = runner.queue(con, "train", whole, train_command(str(workspace.path), config), frozen=frozen)
         runs.add_run_pairs(con, run_id, pairs)
         if advice := trainings.advise_weights(con, config, trained):
             runs.add_warnings(con, run_id, [advice])
-        runner.freeze(run_id, "train", values, table)
         if measure:
             after = EvaluateConfig(policy=config.policy, adapter=str(runner.folder(run_id).adapter_path), **options)
             command = plans.command_line("evaluate", workspace, after)
             runner.queue(con, "evaluate", dataclasses.asdict(after), command, parent=run_id, after=run_id)
         return run_id
 
-    run_id = workspace.db.write(change)
+    try:
+        run_id = workspace.db.write(change)
+    finally:
+        shutil.rmtree(frozen, ignore_errors=True)  # still there where the run was not queued
     runner.wake()
     return run_id
 
