@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from m3po.jobs import plans, scorings, trainings
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
+from m3po.selection import RULES
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -21,6 +22,10 @@ from m3po.store import candidates, instructions, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
+
+GIVEN_RULE = (
+    "The rule given picks the pairs that the data came with and none of what is sampled: the yield is told for m3po."
+)
 
 Step = tuple[str, SampleConfig | ScoreConfig | SelectConfig]  # a run's kind and config
 
@@ -96,8 +101,12 @@ def launch_pilot(
 ) -> list[int]:
     """Queue a pilot (m3po.jobs.pilot): sampling, scoring by `score`, and the report; their ids.
 
-    Its scorers are shown only where none of their kind is. Raises as launch_steps does.
+    Its scorers are shown only where none of their kind is. The rule `given` picks nothing of what is sampled, so the
+    yield is then that of m3po, with a warning. Raises as launch_steps does.
     """
+    given = RULES[select.rule].given
+    if given:
+        select = dataclasses.replace(select, rule="m3po")
     sample = dataclasses.replace(sample, pilot=sample.pilot or DEFAULT_PILOT, k=PILOT_K, limit=0)
     unseen = workspace.db.read(lambda con: _score_unseen(con, score)) if score else []
     steps = [("sample", sample), *(("score", scoring) for scoring in unseen)]
@@ -108,7 +117,10 @@ def launch_pilot(
 
     def change(con: Connection) -> list[int]:
         chain = _queue_steps(workspace, runner, con, steps)
-        return [*chain, runner.queue(con, "pilot", report, command, after=chain[-1])]
+        run_id = runner.queue(con, "pilot", report, command, after=chain[-1])
+        if given:
+            runs.add_warnings(con, run_id, [GIVEN_RULE])
+        return [*chain, run_id]
 
     run_ids = workspace.db.write(change)
     runner.wake()

@@ -101,12 +101,21 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
         return logp, _part_id(con, spec.parts[0], known) if spec else None
 
     logp, mas = workspace.db.write(name)
-    table = workspace.db.read(lambda con: candidates.unscored(con, logp, mas, workspace.images))
+    sees = spec is not None and spec.parts[0].kind in ("", "clip", "siglip")  # it compares an image with a text
+    unseen = workspace.db.read(lambda con: candidates.count_without_image(con, mas)) if sees else 0
+    if unseen:
+        warning = (
+            f"{spec.text} compares a text with an image: the answers to {unseen} instructions without an image get no "
+            "MAS by it, and no pair. A judge (vqa:, claims:, remote:) scores them too."
+        )
+        workspace.db.write(lambda con: runs.add_warnings(con, run.id, [warning]))
+    table = workspace.db.read(lambda con: candidates.unscored(con, logp, mas, workspace.images, needs_image=sees))
     if not table.num_rows:
         # A model that has yet to load changes nothing that is shown: its worker's results do (m3po.jobs.ingest).
         if config.activate:
             workspace.db.write(lambda con: candidates.activate_scorers(con, logp, mas))
-        return {"message": "Nothing to score: every candidate has its scores.", "scored": 0}
+        scored = "every candidate has its scores" if not unseen else "what has an image has its scores"
+        return {"message": f"Nothing to score: {scored}.", "scored": 0}
     return {**dataclasses.asdict(config), "logp_scorer": logp, "mas_scorer": mas}, table
 
 

@@ -216,3 +216,13 @@ def test_other_samplers_answers_do_not_count(tmp_path: Path) -> None:
     i, own, others = database.write(change)
     database.close()
     assert [row["votes"] for row in own[i]] == [1, 4, 1, 1] and others == {}
+
+
+def test_the_yield_of_the_rule_given_is_told_for_m3po(tmp_path: Path) -> None:
+    """`given` picks the pairs of the data, so of sampled answers it would report none."""
+    studio = open_bare(tmp_path, 3)
+    for rule, used in (("given", "m3po"), ("rm_dpo", "rm_dpo")):
+        report = studio.start_pilot(SampleConfig("remote:m@http://h/v1"), None, SelectConfig(rule=rule, delta=0.1))[-1]
+        assert report.config["select"] == dataclasses.asdict(SelectConfig(rule=used, delta=0.1))
+        assert ["rule given" in warning for warning in studio.run_warnings(report.id)] == [True] * (rule == "given")
+    studio.close()
