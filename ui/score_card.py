@@ -40,6 +40,7 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
             policy = gr.Textbox(
                 defaults.get("policy", ""), label="Policy (folder or hub id)", scale=4, elem_id="data-policy"
             )
+            adapter = gr.Textbox("", label="Adapter", placeholder="folder", scale=2, elem_id="data-adapter")
             mas = gr.Textbox(
                 defaults.get("mas", ""),
                 label="MAS scorer (folder, hub id or KIND:MODEL)",
@@ -61,8 +62,9 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
     model = [policy, *options]
 
     def read(policy: str, *values: Any) -> ScoreConfig:
-        *options, mas, group = values
-        named = {"policy": policy.strip() or None, "mas": mas.strip() or None, "group": group.strip() or None}
+        *options, adapter, mas, group = values
+        texts = {"policy": policy, "adapter": adapter, "mas": mas, "group": group}
+        named = {name: text.strip() or None for name, text in texts.items()}
         return ScoreConfig(**named, **read_model_options(tuple(options)))
 
     def on_switch(scorer: int) -> Markup:
@@ -82,7 +84,7 @@ def build_score_card(studio: Studio, defaults: dict[str, Any], message: gr.HTML)
         timer.tick(on_tick, [visible, drawn], [switch, drawn], js=IF_VISIBLE, **QUIET)
         page.load(lambda: _draw_switch(studio, ""), None, [switch, drawn], **QUIET)
 
-    return Card(button=button, strip=strip, form=[*model, mas, group], read=read, policy=model), connect
+    return Card(button=button, strip=strip, form=[*model, adapter, mas, group], read=read, policy=model), connect
 
 
 def _draw_switch(studio: Studio, drawn: str) -> list:
