@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m3po.store.connection import Connection, one, registered, rows, scalar
-from m3po.store.instructions import Images, now, prompts
+from m3po.store.instructions import Images, beside_prompts, now, prompts
 from m3po.text import same_answer_key
 
 
@@ -203,10 +203,7 @@ def unscored(
         """,
         params={"logp": logp, "mas": mas, "needs_image": needs_image},
     ).to_arrow_table()
-    inputs = prompts(con, table.column("instruction_id").to_pylist(), images)
-    for name in ("candidate_ids", "texts", "truncated", "want_logp", "want_mas"):
-        inputs = inputs.append_column(name, table.column(name))
-    return inputs
+    return beside_prompts(con, table, images)
 
 
 _OPTIONAL = {
