@@ -12,7 +12,7 @@ from pathlib import Path
 
 from m3po import deciding
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
-from m3po.jobs import exporting, importing, launches, plans, previewing, scorings
+from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
 from m3po.jobs.runner import JobRunner
@@ -365,7 +365,7 @@ class Studio:
 
     def train_preview(self, config: TrainConfig) -> dict:
         """What a run would train on, its exact command, and what speaks against it, before it is started."""
-        return launches.preview(self.workspace, config)
+        return trainings.preview(self.workspace, config)
 
     def start_train(self, config: TrainConfig, *, evaluate: bool = True) -> Run:
         """Freeze the curated pairs and queue: held-out answers before (once a model), training, answers after.

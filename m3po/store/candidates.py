@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m3po.store.connection import Connection, one, registered, rows, scalar
-from m3po.store.instructions import Images, now, prompts
+from m3po.store.instructions import Images, beside_prompts, now, prompts
 from m3po.text import same_answer_key
 
 
@@ -172,15 +172,28 @@ def scorer_info(con: Connection, scorer: int | None) -> dict | None:
     return one(con, "SELECT * FROM scorers WHERE scorer_id = ?", [scorer]) if scorer is not None else None
 
 
-def unscored(con: Connection, logp: int | None, mas: int | None, images: Images) -> pa.Table:
-    """Prompts with their candidates that lack the log-prob by scorer `logp` or the MAS by `mas` (None: not wanted)."""
+def count_without_image(con: Connection, mas: int) -> int:
+    """Instructions without an image that have a candidate without a MAS by this scorer."""
+    sql = """
+        SELECT count(DISTINCT instruction_id) FROM candidates JOIN instructions USING (instruction_id)
+        WHERE len(image_ids) = 0 AND candidate_id NOT IN (SELECT candidate_id FROM mas_scores WHERE scorer_id = ?)
+    """
+    return scalar(con, sql, [mas])
+
+
+def unscored(
+    con: Connection, logp: int | None, mas: int | None, images: Images, *, needs_image: bool = False
+) -> pa.Table:
+    """Prompts with their candidates that lack the log-prob by scorer `logp` or the MAS by `mas` (None: not wanted);
+    `needs_image`: a MAS is wanted only where there is an image."""
     table = con.sql(
         """
         WITH missing AS (
             SELECT c.instruction_id, c.candidate_id, c.text, coalesce(c.finish_reason = 'length', false) AS truncated,
                    $logp IS NOT NULL AND l.candidate_id IS NULL AS want_logp,
-                   $mas IS NOT NULL AND m.candidate_id IS NULL AS want_mas
-            FROM candidates c
+                   $mas IS NOT NULL AND m.candidate_id IS NULL
+                       AND (NOT $needs_image OR len(i.image_ids) > 0) AS want_mas
+            FROM candidates c JOIN instructions i USING (instruction_id)
             LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
             LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas)
         SELECT instruction_id, list(candidate_id ORDER BY candidate_id) AS candidate_ids,
@@ -188,12 +201,9 @@ def unscored(con: Connection, logp: int | None, mas: int | None, images: Images)
                list(want_logp ORDER BY candidate_id) AS want_logp, list(want_mas ORDER BY candidate_id) AS want_mas
         FROM missing WHERE want_logp OR want_mas GROUP BY instruction_id ORDER BY instruction_id
         """,
-        params={"logp": logp, "mas": mas},
+        params={"logp": logp, "mas": mas, "needs_image": needs_image},
     ).to_arrow_table()
-    inputs = prompts(con, table.column("instruction_id").to_pylist(), images)
-    for name in ("candidate_ids", "texts", "truncated", "want_logp", "want_mas"):
-        inputs = inputs.append_column(name, table.column(name))
-    return inputs
+    return beside_prompts(con, table, images)
 
 
 _OPTIONAL = {

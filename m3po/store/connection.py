@@ -1,7 +1,9 @@
 """One DuckDB file, one process, many threads: how the rest of the store gets its connections.
 
-Writers hand in a function that takes the connection and run in one transaction. There are two lanes: decisions
-never wait behind a bulk ingest, because the two touch different tables and DuckDB lets both commit.
+Writers hand in a function that takes the connection and run in one transaction. There are two lanes: what somebody
+decides in the review never waits behind a bulk write. Both lanes append decisions (an import brings votes), which
+DuckDB lets both commit, for neither changes a row that is there. An answer that somebody writes is a candidate, as
+ingested ones are, and goes through the bulk lane: it waits for the transaction under way, so keep those short.
 Database errors are translated here and nowhere else.
 """
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from m3po.store.candidates import candidates_of
 from m3po.store.connection import Connection, rows
 from m3po.store.decisions import curated_pairs
-from m3po.store.instructions import Images, read_turns
+from m3po.store.instructions import Images, image_paths, read_turns
 from m3po.store.samplers import samplers_of
 
 BATCH = 500
@@ -134,12 +134,6 @@ def _vote(row: dict) -> dict:
         "seconds": row.get("seconds"),
         "note": row["note"] or "",
     }
-
-
-def image_paths(con: Connection, image_ids: list[int], images: Images) -> dict[int, str]:
-    wanted = list(set(image_ids))
-    sql = "SELECT image_id, sha256, suffix FROM images WHERE image_id IN (SELECT unnest(?::BIGINT[]))"
-    return {row["image_id"]: str(images.path(row["sha256"], row["suffix"])) for row in rows(con, sql, [wanted])}
 
 
 def _row(

@@ -77,6 +77,13 @@ def image_refs(con: Connection, image_ids: Sequence[int], images: Images) -> dic
     return {row["image_id"]: _image_ref(row, images) for row in rows(con, sql, [list(set(image_ids))])}
 
 
+def image_paths(con: Connection, image_ids: Sequence[int], images: Images) -> dict[int, str]:
+    """Where stored images lie, by id."""
+    sql = "SELECT image_id, sha256, suffix FROM images WHERE image_id IN (SELECT unnest(?::BIGINT[]))"
+    found = rows(con, sql, [list(set(image_ids))])
+    return {row["image_id"]: str(images.path(row["sha256"], row["suffix"])) for row in found}
+
+
 def _image_ref(row: dict, images: Images) -> ImageRef:
     return ImageRef(row["sha256"], images.path(row["sha256"], row["suffix"]), row["width"], row["height"])
 
@@ -122,15 +129,7 @@ def prompts(con: Connection, instruction_ids: Sequence[int], images: Images) -> 
     wanted = pa.table({"instruction_id": pa.array(instruction_ids, pa.int64()), "n": range(len(instruction_ids))})
     with registered(con, "wanted", wanted):
         found = rows(con, "SELECT i.* FROM wanted JOIN instructions i USING (instruction_id) ORDER BY n")
-    image_ids = list({image_id for row in found for image_id in row["image_ids"]})
-    by_id = {
-        row["image_id"]: str(images.path(row["sha256"], row["suffix"]))
-        for row in rows(
-            con,
-            "SELECT image_id, sha256, suffix FROM images WHERE image_id IN (SELECT unnest(?::BIGINT[]))",
-            [image_ids],
-        )
-    }
+    by_id = image_paths(con, [image_id for row in found for image_id in row["image_ids"]], images)
     messages = [
         json.dumps(
             build_messages(
@@ -151,6 +150,14 @@ def prompts(con: Connection, instruction_ids: Sequence[int], images: Images) -> 
             "messages": pa.array(messages, pa.string()),
         }
     )
+
+
+def beside_prompts(con: Connection, table: pa.Table, images: Images) -> pa.Table:
+    """`prompts` of the instructions in the table's first column, `instruction_id`, with its other columns beside."""
+    inputs = prompts(con, table.column("instruction_id").to_pylist(), images)
+    for name in table.column_names[1:]:
+        inputs = inputs.append_column(name, table.column(name))
+    return inputs
 
 
 def count_images(con: Connection) -> int:
