@@ -278,7 +278,7 @@ class Studio:
     def resume_run(self, run_id: int) -> Run:
         """Go on where a stopped, failed or interrupted run was."""
         run = self.run(run_id)
-        if run.kind in SERVER_KINDS and not run.active:
+        if run.kind in SERVER_KINDS:
             self.server_runs.begin(run_id, run.kind, run.config)
             return self.run(run_id)
         check_specs(self.workspace.read_config(), run.config)

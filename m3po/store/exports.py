@@ -209,11 +209,18 @@ def _not_selected(row: dict) -> str:
     return "not_selected" if row["split"] == "train" else "not_train"
 
 
+def pairs_and_counts(con: Connection, selection: int | None, only: str) -> tuple[list[dict], dict[str, int]]:
+    """The curated pairs without their texts, and how many they are as decisions.pair_counts counts them."""
+    pairs = curated_pairs(con, selection, only, texts=False)
+    human = sum(pair["human"] for pair in pairs)
+    overridden = sum(pair["verdict"] == "override" for pair in pairs)
+    return pairs, {"pairs": len(pairs), "human": human, "overridden": overridden}
+
+
 def iter_pairs(
-    read: Callable[[Callable[[Connection], object]], object], selection: int | None, only: str, images: Images
+    read: Callable[[Callable[[Connection], object]], object], pairs: list[dict], images: Images
 ) -> Iterator[dict]:
-    """The curated pairs with prompt parts, human decisions applied, for the preference formats."""
-    pairs = read(lambda con: curated_pairs(con, selection, only, texts=False))
+    """The pairs of pairs_and_counts with prompt parts and texts, for the preference formats."""
     ambiguous = read(_ambiguous_ids)
     for start in range(0, len(pairs), BATCH):
         batch = pairs[start : start + BATCH]

@@ -67,18 +67,26 @@ def test_a_folder_has_its_data_images_card_and_selection(studio, tmp_path):
     assert run.command.endswith("--format mmpr")
 
 
-def test_an_export_can_be_stopped_and_done_again(studio, tmp_path, monkeypatch):
+@pytest.fixture
+def slow(monkeypatch):
+    """Exports that wait in their first row: (under way, go on)."""
     under_way, go_on = threading.Event(), threading.Event()
     rows = exporting.exports.iter_pairs
 
     def slowly(*arguments):
         for row in rows(*arguments):
             under_way.set()
-            go_on.wait(10)
+            go_on.wait(30)
             yield row
 
     monkeypatch.setattr(exporting, "TELL_EVERY", 1)
     monkeypatch.setattr(exporting.exports, "iter_pairs", slowly)
+    yield under_way, go_on
+    go_on.set()
+
+
+def test_an_export_can_be_stopped_and_done_again(studio, tmp_path, slow):
+    under_way, go_on = slow
     run = studio.start_export(tmp_path / "out.csv", format="csv")
     under_way.wait(10)
     studio.stop_run(run.id)
@@ -86,6 +94,36 @@ def test_an_export_can_be_stopped_and_done_again(studio, tmp_path, monkeypatch):
     assert wait(studio, run).state == "stopped" and not (tmp_path / "out.csv").exists()
     studio.resume_run(run.id)
     assert wait(studio, run).state == "finished" and len((tmp_path / "out.csv").read_text().splitlines()) == 6
+
+
+def test_an_export_that_is_stopped_leaves_the_one_before_as_it_was(studio, tmp_path, slow):
+    under_way, go_on = slow
+    go_on.set()
+    out = tmp_path / "out"
+    studio.export(out, format="mmpr")
+    before = {path.name: path.read_bytes() for path in out.glob("*.*") if path.is_file()}
+    go_on.clear()
+    under_way.clear()
+    run = studio.start_export(out, format="csv")
+    under_way.wait(30)
+    studio.stop_run(run.id)
+    go_on.set()
+    assert wait(studio, run).state == "stopped"
+    assert {name: (out / name).read_bytes() for name in before} == before
+    studio.resume_run(run.id)
+    assert wait(studio, run).state == "finished"
+    assert {path.name for path in out.iterdir()} == {"data.csv", "images", "README.md", "selection.json"}
+
+
+def test_two_exports_into_one_folder_do_not_meet(studio, tmp_path, slow):
+    under_way, go_on = slow
+    first = studio.start_export(tmp_path / "out", format="mmpr")
+    under_way.wait(30)
+    with pytest.raises(BadInputError, match="Another export is writing"):
+        studio.export(tmp_path / "out", format="csv")
+    go_on.set()
+    assert wait(studio, first).state == "finished"
+    assert not list((tmp_path / "out").glob("*.csv")) and (tmp_path / "out" / "data.jsonl").exists()
 
 
 @pytest.mark.parametrize(
