@@ -14,55 +14,37 @@ import pyarrow as pa
 
 from m3po.settings import SelectConfig
 from m3po.store.bulk import insert_table
-from m3po.store.connection import Connection, registered, scalar
+from m3po.store.connection import Connection, registered, rows, scalar
 from m3po.store.instructions import now
 from m3po.store.picking import Candidates
 
 BLOCK = 65_536  # instructions
 
-# The candidates of some train instructions with both scores; `picked` where a rule may pick it. Human edits can be
-# chosen by humans, never by a rule.
+# The candidates of a block of train instructions; `picked` where a rule may pick it. Human edits can be chosen by
+# humans, never by a rule. The bounds on candidates spare a look at all scores.
 _SCORED = """
     WITH c AS (
-        SELECT candidate_id, instruction_id, finish_reason, {text} FROM candidates
-        WHERE instruction_id BETWEEN $low AND $high AND origin IN ('sampled', 'imported')),
-    l AS (SELECT candidate_id, logp_sum, n_tokens FROM logprobs WHERE scorer_id = $logp),
-    m AS (SELECT candidate_id, mas FROM mas_scores WHERE scorer_id = $mas),
-    scored AS (
+        SELECT c.candidate_id, instruction_id, i.source, i.external_id, c.text, c.finish_reason
+        FROM candidates c JOIN instructions i USING (instruction_id)
+        WHERE instruction_id BETWEEN $low AND $high AND i.split = 'train' AND c.origin IN ('sampled', 'imported')),
+    l AS (SELECT candidate_id, logp_sum, n_tokens FROM logprobs
+          WHERE scorer_id = $logp AND candidate_id BETWEEN $first AND $last),
+    m AS (SELECT candidate_id, mas FROM mas_scores WHERE scorer_id = $mas AND candidate_id BETWEEN $first AND $last)
+    SELECT {columns} FROM (
         SELECT c.*, m.mas, l.logp_sum / l.n_tokens AS logp_mean, exp(l.logp_sum / l.n_tokens) AS confidence, l.n_tokens,
-               i.source, i.external_id,
                m.mas IS NOT NULL AND l.logp_sum IS NOT NULL
                    AND ($allow_truncated OR c.finish_reason IS DISTINCT FROM 'length') AS picked
-        FROM c JOIN instructions i USING (instruction_id)
-        LEFT JOIN l USING (candidate_id) LEFT JOIN m USING (candidate_id)
-        WHERE i.split = 'train' AND i.instruction_id BETWEEN $low AND $high)
+        FROM c LEFT JOIN l USING (candidate_id) LEFT JOIN m USING (candidate_id))
+    {where} ORDER BY instruction_id, candidate_id
 """
-_SIGNALS = (
-    _SCORED.format(text="NULL AS text")
-    + "SELECT mas, confidence FROM scored WHERE picked ORDER BY instruction_id, candidate_id"
-)
+_SIGNALS = _SCORED.format(columns="mas, confidence", where="WHERE picked")
 # `content` names an answer by what it is, whichever ids this workspace gave.
-_POOLED = (
-    _SCORED.format(text="text")
-    + """
-    SELECT instruction_id, candidate_id, mas, logp_mean, n_tokens, confidence,
-           md5_number_lower(source || '/' || external_id || '>' || text) AS content
-    FROM scored WHERE picked ORDER BY instruction_id, candidate_id"""
+_POOLED = _SCORED.format(
+    columns="instruction_id, candidate_id, mas, logp_mean, n_tokens, confidence, picked,"
+    " md5_number_lower(source || '/' || external_id || '>' || text) AS content",
+    where="",
 )
-_REASONS = (
-    _SCORED.format(text="NULL AS text")
-    + """
-    SELECT i.instruction_id,
-           CASE WHEN i.split <> 'train' THEN 'not_train' WHEN s.reason = '' THEN NULL
-                ELSE coalesce(s.reason, 'no_candidates') END AS reason
-    FROM instructions i LEFT JOIN (
-        SELECT instruction_id,
-               CASE WHEN bool_or(picked) THEN '' WHEN bool_and(mas IS NULL) THEN 'no_mas'
-                    WHEN NOT bool_or(mas IS NOT NULL AND logp_mean IS NOT NULL) THEN 'no_logprob'
-                    ELSE 'truncated' END AS reason
-        FROM scored GROUP BY instruction_id) s USING (instruction_id)
-    WHERE i.instruction_id BETWEEN $low AND $high ORDER BY 1"""
-)
+_REASONS = ("not_train", "no_candidates", "no_mas", "no_logprob", "truncated", None)
 _LISTS = ("candidate_ids", "mas", "logp_mean", "n_tokens", "a", "b", "content")
 # Two candidates an instruction are drawn by a hash that Python computes alike (m3po.selection.random_key).
 _DRAWN = """
@@ -126,17 +108,15 @@ def _state(con: Connection, logp: int | None, mas: int | None) -> str:
     return ", ".join(f"{count} {name}" for name, count in counted)
 
 
-def _fill(con: Connection, pool: int, parameters: dict, normalise: str) -> None:
-    blocks = [parameters | block for block in _bounds(con, "SELECT instruction_id FROM instructions ORDER BY 1")]
+def _fill(con: Connection, pool: int, scorers: dict, normalise: str) -> None:
+    bounds = _bounds(con, "SELECT instruction_id FROM instructions ORDER BY 1")
+    blocks = [scorers | each | _candidates_between(con, each) for each in bounds]
     ranks = _ranks(con, blocks) if normalise == "percentile" else None
     done = 0
     for block in blocks:
-        reasons = con.sql(_REASONS, params=block).to_arrow_table()
-        found = con.sql(_POOLED, params=block).to_arrow_table()
-        ids = reasons["instruction_id"].to_numpy()
-        sizes = np.zeros(len(ids), np.int64)
+        scored = con.sql(_POOLED, params=block).to_arrow_table()
+        found = scored.filter(scored["picked"])
         owners, counts = np.unique(found["instruction_id"].to_numpy(), return_counts=True)
-        sizes[np.searchsorted(ids, owners)] = counts
         mas, belief = found["mas"].to_numpy(), found["confidence"].to_numpy()
         if ranks is not None:
             a, b = (values[done : done + len(found)] for values in ranks)
@@ -145,12 +125,40 @@ def _fill(con: Connection, pool: int, parameters: dict, normalise: str) -> None:
         else:
             a, b = mas, belief
         done += len(found)
+        ids, reason = _reasons(con, block, scored)
+        sizes = np.zeros(len(ids), np.int64)
+        sizes[np.searchsorted(ids, owners)] = counts
         ends = pa.array(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
         flat = {"candidate_ids": found["candidate_id"].to_numpy(), "a": a, "b": b}
         flat |= {name: found[name].to_numpy() for name in _LISTS if name not in flat}
         lists = {name: pa.ListArray.from_arrays(ends, pa.array(values)) for name, values in flat.items()}
-        columns = {"pool_id": pa.array(np.full(len(ids), pool)), "instruction_id": ids, "reason": reasons["reason"]}
+        columns = {"pool_id": pa.array(np.full(len(ids), pool)), "instruction_id": ids, "reason": reason}
         insert_table(con, "pool_values", pa.table(columns | lists))
+
+
+def _candidates_between(con: Connection, block: dict[str, int]) -> dict[str, int | None]:
+    sql = "SELECT min(candidate_id) AS first, max(candidate_id) AS last FROM candidates"
+    return rows(con, f"{sql} WHERE instruction_id BETWEEN $low AND $high", block)[0]
+
+
+def _reasons(con: Connection, block: dict, scored: pa.Table) -> tuple[np.ndarray, pa.Array]:
+    """Every instruction of the block and why nothing of it can be picked (None: something can)."""
+    sql = (
+        "SELECT instruction_id, split = 'train' AS train FROM instructions WHERE instruction_id BETWEEN ? AND ?"
+        " ORDER BY instruction_id"
+    )
+    there = con.execute(sql, [block["low"], block["high"]]).fetchnumpy()
+    ids = there["instruction_id"]
+    at = np.searchsorted(ids, scored["instruction_id"].to_numpy())
+    has_mas = scored["mas"].is_valid().to_numpy()
+    steps = (None, has_mas, has_mas & scored["logp_mean"].is_valid().to_numpy(), scored["picked"].to_numpy())
+    # The first step that no candidate has come to is the reason.
+    reason = np.where(there["train"], 1, 0)
+    for number, step in enumerate(steps, start=2):
+        reached = np.zeros(len(ids), bool)
+        reached[at if step is None else at[step]] = True
+        reason[reached] = number
+    return ids, pa.array(_REASONS).take(pa.array(reason))
 
 
 def _bounds(con: Connection, sql: str, parameters: object = None) -> list[dict[str, int]]:
@@ -197,13 +205,14 @@ def _min_max(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def read_blocks(con: Connection, pool: int, *, seed: int | None = None, content: bool = False) -> Iterator[Block]:
-    """The whole pool. `seed`: with `Candidates.drawn`; `content`: with what the answers are."""
+    """The whole pool, in the order in which it was stored: sorting it again would take longer than all the rest.
+    `seed`: with `Candidates.drawn`; `content`: with what the answers are."""
     sql = "SELECT instruction_id FROM pool_values WHERE pool_id = ? ORDER BY 1"
     names = [name for name in _LISTS if content or name != "content"]
     for bounds in _bounds(con, sql, [pool]):
         table = con.sql(
             f"SELECT instruction_id, reason, {', '.join(names)} FROM pool_values"
-            " WHERE pool_id = $pool AND instruction_id BETWEEN $low AND $high ORDER BY instruction_id",
+            " WHERE pool_id = $pool AND instruction_id BETWEEN $low AND $high",
             params={"pool": pool, **bounds},
         ).to_arrow_table()
         yield _as_block(con, table, seed)

@@ -8,6 +8,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +26,7 @@ from m3po.store.picking import PICKED, REASONS, Picks, pick_all
 from m3po.store.pools import Block, ensure_pool, read_blocks
 from m3po.types import PickRule
 
+T, R = TypeVar("T"), TypeVar("R")
 _PAIR_COLUMNS = (
     "selection_id", "instruction_id", "chosen", "rejected", "m3p_score", "logp_margin", "mas_gap", "no_pair_reason",
     "chosen_tokens", "rejected_tokens", "chosen_mas", "rejected_mas", "chosen_logp_mean", "rejected_logp_mean",
@@ -97,11 +101,10 @@ def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> i
         contents = [np.column_stack([found["chosen"], found["rejected"]])]
     else:
         contents = []
-        for block in read_blocks(con, pool, seed=config.seed if rule.random_two else None, content=True):
-            picks = pick_all(block.candidates, rule, config)
-            insert_table(con, "selection_pairs", _as_rows(selection, block, picks))
-            paired = picks.reason == PICKED
-            contents.append(np.column_stack([block.content[at[paired]] for at in (picks.chosen, picks.rejected)]))
+        blocks = read_blocks(con, pool, seed=config.seed if rule.random_two else None, content=True)
+        for found, content in _ahead(blocks, lambda block: _pick(selection, block, rule, config)):
+            insert_table(con, "selection_pairs", found)
+            contents.append(content)
     text = json.dumps(dataclasses.asdict(config), sort_keys=True)
     con.execute(
         "INSERT INTO selections"
@@ -110,6 +113,26 @@ def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> i
         [selection, text, logp, mas, sum(map(len, contents)), _hash(contents, text), now(), pool],
     )
     return selection
+
+
+def _ahead(blocks: Iterable[T], work: Callable[[T], R]) -> Iterator[R]:
+    """`work` on each block, in a thread of its own while the next one is read."""
+    with ThreadPoolExecutor(1) as helper:
+        under_way = None
+        for block in blocks:
+            begun, under_way = under_way, helper.submit(work, block)
+            if begun is not None:
+                yield begun.result()
+        if under_way is not None:
+            yield under_way.result()
+
+
+def _pick(selection: int, block: Block, rule: PickRule, config: SelectConfig) -> tuple[pa.Table, np.ndarray]:
+    """The block's rows of `selection_pairs`, and what chosen and rejected of its pairs are."""
+    picks = pick_all(block.candidates, rule, config)
+    paired = picks.reason == PICKED
+    content = np.column_stack([block.content[at[paired]] for at in (picks.chosen, picks.rejected)])
+    return _as_rows(selection, block, picks), content
 
 
 def _as_rows(selection: int, block: Block, picks: Picks) -> pa.Table:
@@ -144,7 +167,7 @@ def _hash(contents: list[np.ndarray], config: str) -> str:
     `contents`: of each pair what chosen and rejected are, in no order.
     """
     pairs = np.concatenate(contents) if contents else np.empty((0, 2), np.uint64)
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    order = np.argsort(pairs[:, 0])  # no two are alike: the instruction is part of what an answer is
     return hashlib.sha256(np.ascontiguousarray(pairs[order], "<u8").tobytes() + config.encode()).hexdigest()
 
 
