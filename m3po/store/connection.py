@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -169,6 +169,12 @@ def scalar(con: Connection, sql: str, parameters: object = None):
     # fetchall: a result that is not read to its end blocks the connection's next relation
     found = (con.execute(sql, parameters) if parameters is not None else con.execute(sql)).fetchall()
     return found[0][0] if found else None
+
+
+def among(column: str, ids: Iterable[int]) -> str:
+    """The condition that `column` is one of `ids`, written out: so DuckDB skips every block of a table that by its
+    least and largest value holds none of them, which it does not for a list that is a parameter."""
+    return f"{column} IN ({', '.join(str(int(each)) for each in ids) or 'NULL'})"
 
 
 @contextmanager
