@@ -376,10 +376,20 @@ def counts(con: Connection) -> dict[str, int]:
         "candidates": scalar(con, "SELECT count(*) FROM candidates"),
         **answered,
         "sampled_instructions": scalar(con, "SELECT count(DISTINCT instruction_id) FROM sampled"),
-        "scored_candidates": scalar(
-            con,
-            "SELECT count(*) FROM (SELECT candidate_id FROM logprobs WHERE scorer_id = $logp"
-            " INTERSECT SELECT candidate_id FROM mas_scores WHERE scorer_id = $mas)",
-            {"logp": logp, "mas": mas},
-        ),
+        "scored_candidates": _count_scored(con, logp, mas),
     }
+
+
+def _count_scored(con: Connection, logp: int | None, mas: int | None) -> int:
+    """Candidates with both signals; a scorer scores each once, so where one scored them all, the other's count."""
+    everything = scalar(con, "SELECT count(*) FROM candidates")
+    by_logp = scalar(con, "SELECT count(*) FROM logprobs WHERE scorer_id = ?", [logp])
+    by_mas = scalar(con, "SELECT count(*) FROM mas_scores WHERE scorer_id = ?", [mas])
+    if everything in (by_logp, by_mas) or not min(by_logp, by_mas):
+        return min(by_logp, by_mas)
+    return scalar(
+        con,
+        "SELECT count(*) FROM logprobs WHERE scorer_id = $logp"
+        " AND candidate_id IN (SELECT candidate_id FROM mas_scores WHERE scorer_id = $mas)",
+        {"logp": logp, "mas": mas},
+    )
