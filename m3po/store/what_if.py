@@ -14,7 +14,7 @@ from m3po.settings import SelectConfig
 from m3po.store.candidates import active_scorer
 from m3po.store.connection import Connection, Database
 from m3po.store.picking import PICKED, pick_all
-from m3po.store.pools import ensure_pool, find_pool, read_blocks
+from m3po.store.pools import Block, ensure_pool, find_pool, read_blocks
 from m3po.store.selections import ahead, check_raw, latest_selection
 from m3po.types import PickRule
 
@@ -59,59 +59,60 @@ def what_if(database: Database, rule: PickRule, config: SelectConfig, selection:
 def _compare(con: Connection, pool: int, rule: PickRule, config: SelectConfig, selection: int | None) -> WhatIf:
     if selection is None:
         raise BadInputError("Nothing was selected yet: select first, then see what other settings would change.")
-    before = con.execute(
-        "SELECT instruction_id, chosen, rejected FROM selection_pairs WHERE selection_id = ? AND chosen IS NOT NULL",
-        [selection],
-    ).fetchnumpy()
-    human = con.execute(
-        "SELECT instruction_id, chosen, rejected FROM current_decisions"
-        " WHERE agreed AND verdict IN ('accept', 'override') AND chosen IS NOT NULL AND rejected IS NOT NULL"
-    ).fetchnumpy()
-    after = _pick(con, pool, rule, config)
-    was, now, said = (_Pairs(np.column_stack([each[name] for name in _COLUMNS])) for each in (before, after, human))
-    in_both = np.intersect1d(was.ids, now.ids, assume_unique=True)
-    changed = was.of(in_both) != now.of(in_both)
-    both_said = np.intersect1d(said.ids, np.union1d(was.ids, now.ids), assume_unique=True)
-    said_was, said_now = (said.of(both_said) == each.of(both_said) for each in (was, now))
+    ids, now = _pick(con, pool, rule, config)
+    was = _pairs_of(
+        con.execute(
+            "SELECT instruction_id, chosen, rejected FROM selection_pairs"
+            " WHERE selection_id = ? AND chosen IS NOT NULL",
+            [selection],
+        ).fetchnumpy(),
+        ids,
+    )
+    human = _pairs_of(
+        con.execute(
+            "SELECT instruction_id, chosen, rejected FROM current_decisions"
+            " WHERE agreed AND verdict IN ('accept', 'override') AND chosen IS NOT NULL AND rejected IS NOT NULL"
+        ).fetchnumpy(),
+        ids,
+    )
+    had, has, said = (pairs[:, 0] != _NONE for pairs in (was, now, human))
+    same, said_was, said_now = ((one == other).all(axis=1) for one, other in ((was, now), (human, was), (human, now)))
     return WhatIf(
-        pairs=len(now.ids),
-        flipped=in_both[changed],
-        gone=np.setdiff1d(was.ids, now.ids, assume_unique=True),
-        new=np.setdiff1d(now.ids, was.ids, assume_unique=True),
-        against=both_said[said_was & ~said_now],
-        towards=both_said[~said_was & said_now],
+        pairs=int(np.count_nonzero(has)),
+        flipped=ids[had & has & ~same],
+        gone=ids[had & ~has],
+        new=ids[has & ~had],
+        against=ids[said & said_was & ~said_now],
+        towards=ids[said & said_now & ~said_was],
     )
 
 
-_COLUMNS = ("instruction_id", "chosen", "rejected")
+_NONE = -1  # in the place of a candidate: there is no pair
 
 
-class _Pairs:
-    """Pairs by rising instruction."""
-
-    def __init__(self, rows: np.ndarray) -> None:
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        self.ids = rows[:, 0]
-        # chosen and rejected as one value, which two pairs share only where both are the same
-        self._pairs = np.append(rows[:, 1] + 1j * rows[:, 2], -1)
-
-    def of(self, ids: np.ndarray) -> np.ndarray:
-        """The pair of each of the instructions, -1 where there is none."""
-        places = np.searchsorted(self.ids, ids)
-        places[np.append(self.ids, -1)[places] != ids] = len(self.ids)
-        return self._pairs[places]
+def _pairs_of(found: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+    """(chosen, rejected) of each of the instructions `ids`, which rise; those that are not among them are left out."""
+    pairs = np.full((len(ids), 2), _NONE, np.int64)
+    places = np.searchsorted(ids, found["instruction_id"])
+    there = np.append(ids, _NONE)[places] == found["instruction_id"]
+    for column, name in enumerate(("chosen", "rejected")):
+        pairs[places[there], column] = found[name][there]
+    return pairs
 
 
-def _pick(con: Connection, pool: int, rule: PickRule, config: SelectConfig) -> dict[str, np.ndarray]:
-    """The pairs by column."""
-    found: list[np.ndarray] = [np.empty((0, 3), np.int64)]
+def _pick(con: Connection, pool: int, rule: PickRule, config: SelectConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Every instruction of the pool by rising id, and (chosen, rejected) of each."""
 
-    def work(block) -> np.ndarray:
+    def work(block: Block) -> tuple[np.ndarray, np.ndarray]:
         picks = pick_all(block.candidates, rule, config)
         paired = picks.reason == PICKED
-        ids = block.candidates.ids
-        owners = block.instruction_ids[block.open][paired]
-        return np.column_stack([owners, ids[picks.chosen[paired]], ids[picks.rejected[paired]]])
+        pairs = np.full((len(block.instruction_ids), 2), _NONE, np.int64)
+        places = np.flatnonzero(block.open)[paired]
+        for column, at in enumerate((picks.chosen, picks.rejected)):
+            pairs[places, column] = block.candidates.ids[at[paired]]
+        return block.instruction_ids, pairs
 
-    found += ahead(read_blocks(con, pool, seed=config.seed if rule.random_two else None), work)
-    return dict(zip(_COLUMNS, np.concatenate(found).T, strict=True))
+    found = list(ahead(read_blocks(con, pool, seed=config.seed if rule.random_two else None), work))
+    if not found:
+        return np.empty(0, np.int64), np.empty((0, 2), np.int64)
+    return np.concatenate([ids for ids, _ in found]), np.concatenate([pairs for _, pairs in found])
