@@ -229,7 +229,7 @@ def many():
     """So many answers that a search takes a while."""
     con = duckdb.connect(":memory:", config={"threads": 1})
     con.execute(
-        "CREATE TABLE candidates AS SELECT range // 8 AS instruction_id,"
+        "CREATE TABLE candidates AS SELECT range AS candidate_id, range // 8 AS instruction_id,"
         " repeat('a red boat, ', 40) || '#' || range AS text FROM range(400_000)"
     )
     con.execute("CREATE TABLE instructions AS SELECT 1 AS instruction_id, 'Cat' AS instruction")
