@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
             bridge = Listener(studio, address)
             try:
                 studio.start_demo()
+                studio.warm_up()
                 server = build_server(studio, build(studio), users=users, hosts=hosts_of(arguments.host))
                 serve(server, listener, on_ready=lambda: tell(address, arguments.no_browser))
             finally:
