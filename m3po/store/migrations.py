@@ -136,6 +136,13 @@ CREATE TABLE answer_groups (
 """
 
 
+_DECISION_KEYS = """
+-- The page's own id of a decision, so that one that is sent again (its answer was lost) is not stored a second time.
+-- A table of its own: a view of decisions does not survive another column.
+CREATE TABLE decision_keys (instruction_id BIGINT, annotator VARCHAR, client_id VARCHAR, decision_id BIGINT);
+"""
+
+
 def _m001_first(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_FIRST)
 
@@ -161,12 +168,17 @@ def _m005_given(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_GIVEN)
 
 
+def _m006_decision_keys(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_DECISION_KEYS)
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
     _m003_samplers,
     _m004_judgements,
     _m005_given,
+    _m006_decision_keys,
 ]
 
 
