@@ -70,9 +70,9 @@ export class Deck {
     return this.editor.isOpen;
   }
 
-  push(command) {
+  push(command, pressed = performance.now()) {
     if (!(command.op === "edit" && command.text !== undefined) && this.refuseWhileEditing()) return;
-    this.line.push({ ...command, pressed: performance.now(), on: this.painted });
+    this.line.push({ ...command, pressed, on: this.painted });
     this.touched = true;
     this.run();
   }

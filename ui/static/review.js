@@ -76,7 +76,7 @@ function wireKeys(frame, deck, candidates, images) {
     if (event.repeat && !meaning.repeats) return; // a held key decides once
     if (meaning.zoom) images.toggle();
     else if (meaning.select) candidates.selectNeighbour(meaning.select);
-    else if (!meaning.markSelected) deck.push(meaning);
+    else if (!meaning.markSelected) deck.push(meaning, event.timeStamp);
     else if (candidates.selected === null) frame.say("Select a candidate first: arrow keys or a click.", "hint");
     else deck.push({ op: "mark", role: meaning.markSelected, candidate_id: candidates.selected });
   }
