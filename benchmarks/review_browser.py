@@ -68,7 +68,7 @@ class Figure:
 
 
 def decide(browser: Browser, url: str, decisions: int, pause: float) -> list[float]:
-    """`decisions` times Enter on what nobody decided yet, each when the item before is drawn."""
+    """`decisions` times accept (where there is no pair, skip) on what nobody decided yet, each when the item before is drawn."""
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.goto(f"{url}/#review?filter=unreviewed")
     page.wait_for_selector("#review-root[data-item]:not([data-item=''])", timeout=60_000)
@@ -76,7 +76,7 @@ def decide(browser: Browser, url: str, decisions: int, pause: float) -> list[flo
     times = []
     for _ in range(decisions):
         draws = page.get_attribute("#review-root", "data-draws") or "0"
-        page.keyboard.press("Enter")
+        page.keyboard.press("Enter" if page.query_selector("[data-role=chosen]") else "s")
         page.wait_for_function("n => document.querySelector('#review-root').dataset.draws > n", arg=int(draws))
         times.append(float(page.get_attribute("#review-root", "data-latency")))
         page.wait_for_timeout(1000 * pause)
@@ -199,7 +199,7 @@ def measure(
                 times = decide(browser, f"http://127.0.0.1:{slow}", decisions, pause)
             figures.append(Figure(f"The same with {ROUND_TRIP} ms of added round trip", times, 250))
         if label_studio:
-            from label_studio import measure_submits  # beside this file
+            from _label_studio import measure_submits  # beside this file
 
             images = sorted((workspace / "images").rglob("*.*"))[:decisions]
             figures.append(Figure("Label Studio, submit to next drawn", measure_submits(browser, label_studio, images)))

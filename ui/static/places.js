@@ -19,7 +19,9 @@ export class Places {
   // Where to begin: what the address says, else where this tab was before a reload.
   begin() {
     const { tab, view, item } = readAddress(location.hash);
-    if (tab === "review" && location.hash.includes("?")) return [view, item];
+    const [navigation] = performance.getEntriesByType("navigation");
+    const isReload = navigation && navigation.type === "reload" && recall(STORE, null); // newer than the address
+    if (tab === "review" && location.hash.includes("?") && !isReload) return [view, item];
     const saved = readAddress(recall(STORE, "review"));
     return [saved.view, saved.item];
   }
