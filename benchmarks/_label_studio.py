@@ -36,8 +36,9 @@ WAITS = """([before]) => new Promise((resolve) => {
 def label_studio(python: str, folder: str) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [str(Path(python).with_name("label-studio")), "start", "--no-browser", "--port", str(port),
-               "--internal-host", "127.0.0.1", "--username", USER, "--password", PASSWORD, "--data-dir", folder]  # fmt: skip
+    program = str(Path(python).with_name("label-studio"))
+    place = ["--port", str(port), "--internal-host", "127.0.0.1", "--data-dir", folder]
+    command = [program, "start", "--no-browser", *place, "--username", USER, "--password", PASSWORD]
     quiet = {"LATEST_VERSION_CHECK": "0", "COLLECT_ANALYTICS": "false", "SENTRY_DSN": "", "FRONTEND_SENTRY_DSN": ""}
     with (Path(folder) / "label-studio.log").open("w") as log:
         process = subprocess.Popen(command, env={**os.environ, **quiet}, stdout=log, stderr=subprocess.STDOUT)

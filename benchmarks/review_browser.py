@@ -68,7 +68,7 @@ class Figure:
 
 
 def decide(browser: Browser, url: str, decisions: int, pause: float) -> list[float]:
-    """`decisions` times accept (where there is no pair, skip) on what nobody decided yet, each when the item before is drawn."""
+    """`decisions` times accept (where there is no pair, skip) on what is undecided, each when the last one is drawn."""
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.goto(f"{url}/#review?filter=unreviewed")
     page.wait_for_selector("#review-root[data-item]:not([data-item=''])", timeout=60_000)
@@ -147,9 +147,9 @@ def slow_line(port: int, round_trip: float) -> Iterator[int]:
         there, back = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
 
-    server = loop.run_until_complete(asyncio.start_server(connect, "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
+    thread.start()  # a loop of its own: the browser's driver has one in this thread
+    server = asyncio.run_coroutine_threadsafe(asyncio.start_server(connect, "127.0.0.1", 0), loop).result(10)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -301,7 +301,7 @@ def test_next_item_is_drawn_quickly(review, capsys):
     with capsys.disabled():
         decide, move = times[:8], times[8:]
         print(
-            f"\n[latency] decision to next item drawn: median {statistics.median(decide):.0f}, max {max(decide):.0f} ms;"
+            f"\n[latency] decision to next drawn: median {statistics.median(decide):.0f}, max {max(decide):.0f} ms;"
             f" move: median {statistics.median(move):.0f} ms, max {max(move):.0f} ms"
         )
     assert statistics.median(times) < 400  # a busy machine is forgiven, a second is not
