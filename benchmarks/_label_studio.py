@@ -44,7 +44,7 @@ def label_studio(python: str, folder: str) -> Iterator[str]:
         process = subprocess.Popen(command, env={**os.environ, **quiet}, stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         while True:
             try:
                 urllib.request.urlopen(f"{url}/health", timeout=5).read()

@@ -71,8 +71,7 @@ def decide(browser: Browser, url: str, decisions: int, pause: float) -> list[flo
     """`decisions` times accept (where there is no pair, skip) on what is undecided, each when the last one is drawn."""
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.goto(f"{url}/#review?filter=unreviewed")
-    page.wait_for_selector("#review-root[data-item]:not([data-item=''])", timeout=60_000)
-    page.wait_for_timeout(2000)  # as long as somebody looks at the first one
+    page.wait_for_selector("#review-root[data-ahead='5']", timeout=60_000)  # somebody looks at the first one
     times = []
     for _ in range(decisions):
         draws = page.get_attribute("#review-root", "data-draws") or "0"

@@ -32,7 +32,7 @@ def app(scored_workspace, tmp_path_factory):
 
 def opened(open_page, url: str):
     page = open_page(url)
-    page.wait_for_selector("#review-root[data-item]:not([data-item=''])")
+    page.wait_for_selector("#review-root[data-ahead]:not([data-ahead='0'])")  # the next ones are fetched
     idle(page)
     return page
 
@@ -43,7 +43,6 @@ def until_item(page, item: str) -> None:
 
 def test_decisions_wait_for_a_lost_server_and_outlive_a_reload(app, open_page):
     page = opened(open_page, f"{app.url}/#review?order=id")
-    page.wait_for_timeout(500)  # the next ones are fetched
     seen = []
     page.route("**/component_server**", lambda route: route.abort())
     for key in ("s", "t", "Enter"):
@@ -72,7 +71,6 @@ def test_a_refused_decision_brings_its_item_back(app, open_page):
     page, other = (opened(open_page, f"{app.url}/#review?order=id") for _ in range(2))
     here = shown(page)
     assert shown(other) == here
-    page.wait_for_timeout(500)
     press(other, "f")
     idle(other)
     page.keyboard.press("s")
@@ -141,26 +139,28 @@ views = st.builds(
 
 
 def test_both_sides_read_and_write_the_same_addresses(app, open_page):
-    page = opened(open_page, f"{app.url}/#review")
-    script = page.evaluate(SCRIPT)
+    cases = []
 
     @settings(max_examples=60, deadline=None, database=None, phases=[Phase.generate],
               suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
     @given(views, st.none() | st.integers(0, 2**53 - 1))
-    def agree(view, item):
+    def collect(view, item):
         written = write_address("review", view, item)
         assert read_address(written) == ("review", view, item)
-        there, back = page.evaluate(
-            """async ([script, written, view, item]) => {
-                const {readAddress, writeAddress} = await import(script);
-                return [readAddress("#" + written), writeAddress("review", view, item)];
-            }""",
-            [script, written, view_as_json(view), item],
-        )
+        cases.append((written, view, item))
+
+    collect()
+    page = opened(open_page, f"{app.url}/#review")
+    found = page.evaluate(
+        """async ([script, cases]) => {
+            const {readAddress, writeAddress} = await import(script);
+            return cases.map(([written, view, item]) => [readAddress("#" + written), writeAddress("review", view, item)]);
+        }""",
+        [page.evaluate(SCRIPT), [(written, view_as_json(view), item) for written, view, item in cases]],
+    )
+    for (_, view, item), (there, back) in zip(cases, found, strict=True):
         assert (there["tab"], view_of(there["view"]), there["item"]) == ("review", view, item)
         assert read_address(back) == ("review", view, item)
-
-    agree()
 
 
 @pytest.mark.parametrize("strip", [True, False])
@@ -203,7 +203,6 @@ def test_the_image_is_fitted_zooms_and_keeps_its_zoom_where_asked(app, open_page
 
 def test_nothing_is_lost_when_the_app_is_killed_under_the_page(app, open_page):
     page = opened(open_page, f"{app.url}/#review?order=id")
-    page.wait_for_timeout(500)
     here = shown(page)
     app.kill()
     press(page, "n")

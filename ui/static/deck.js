@@ -4,12 +4,11 @@
 // A decision that goes on to the next item shows it at once, because the shelf has it; the outbox brings it to the server.
 
 import { DEFAULT } from "./address.js";
+import { Around } from "./around.js";
+import { LEAVING, STAYING, STEPS, withState } from "./commands.js";
 import { Outbox } from "./outbox.js";
 import { Entry, Shelf } from "./shelf.js";
 
-const LEAVING = new Set(["accept", "skip", "tie", "all_wrong", "flag"]); // go on to the next item
-const STAYING = new Set(["mark", "swap", "edit"]);
-const STEPS = { next: 1, previous: -1 };
 const SILENT = { error: "The server does not answer. Is the app still running? Then try again.", level: "error" };
 const CANCELLED = { cancelled: true };
 
@@ -28,9 +27,10 @@ export class Deck {
     this.by = "";
     this.showings = 0;
     this.drawnAt = performance.now();
-    this.outbox = new Outbox(server, `m3po.outbox.${frame.root.dataset.workspace}`, () => this.askAround(), {
+    this.around = new Around(server, this.shelf, this, (deck) => this.onPlace(deck));
+    this.outbox = new Outbox(server, `m3po.outbox.${frame.root.dataset.workspace}`, () => this.around.ask(), {
       answer: (command, answer, orphan) => this.onAnswer(command, answer, orphan),
-      deck: (deck, request) => this.onDeck(deck, request),
+      deck: (deck, request) => this.around.take(deck, request),
       count: (count, failing) => this.onCount(count, failing),
     });
     this.onView = () => {}; // another view is to be shown
@@ -125,10 +125,11 @@ export class Deck {
     const step = LEAVING.has(command.op) ? 1 : STEPS[command.op];
     const ready = step && this.shelf.around === this.shownId && this.shelf.peek(step);
     if (ready && (command.op !== "accept" || item.decidable)) return this.step(step, ready, command);
-    const answer = await (deciding ? this.outbox.add(this.body(command)) : this.send(command));
-    if (answer.cancelled) return this.setBack(command.before);
+    const answer = await (deciding ? this.outbox.add(withState(command, this)) : this.send(command));
+    if (answer.cancelled) return this.setBack(command.before, "Cancelled: this is the view from before.");
     if (answer.error) {
       this.line = [];
+      if (command.before) return this.setBack(command.before, answer.error, answer.level);
       if (answer.parts) this.draw(answer, { quiet: true }); // somebody else changed it: show what stands now
       frame.say(answer.error, answer.level);
       if (command.op === "edit" && command.text) this.openEditor(command.text);
@@ -139,7 +140,7 @@ export class Deck {
   step(step, entry, command) {
     const { view, item, place } = this;
     const decides = LEAVING.has(command.op);
-    const body = decides && this.body(command);
+    const body = decides && withState(command, this);
     this.shelf.move(step, this.entry, decides);
     const at = { ...entry.place, reviewed: place.reviewed, reviewable: place.reviewable };
     if (decides && item.decision_id === null) at.reviewed += 1;
@@ -150,36 +151,19 @@ export class Deck {
     }
     this.show(entry, command, at);
     if (decides) this.outbox.add({ ...body, lean: true });
-    else this.fetchAround();
+    else this.around.fetch();
   }
 
   openEditor(text) {
     this.editor.open(this.item, (command) => this.push(command), text);
   }
 
-  // A command with what it was pressed on.
-  body(command) {
-    const { pressed, on, choose, repeats, quiet, before, ...rest } = command;
-    const { item } = this;
-    return {
-      instruction_id: item ? item.instruction_id : null,
-      selection_id: item ? item.selection_id : null,
-      chosen: item ? item.chosen : null,
-      rejected: item ? item.rejected : null,
-      pending: item ? item.pending : {},
-      decision_id: item ? item.decision_id : null,
-      seconds: Math.round(performance.now() - this.drawnAt) / 1000,
-      view: { ...this.view },
-      by: this.by,
-      ...rest,
-    };
-  }
-
   // What asks or undoes waits until every decision before it is stored.
   async send(command) {
     await this.outbox.drain();
+    if (command.op === "undo" && this.refused.length) return { error: "It was not stored.", level: "hint" };
     try {
-      const asked = this.server.review(this.body(command));
+      const asked = this.server.review(withState(command, this));
       if (!command.before) return (await asked) || SILENT; // Gradio answers a failed request with nothing
       const cancelled = new Promise((resolve) => (this.cancel = () => resolve(CANCELLED)));
       this.frame.tellSearching(() => this.cancel());
@@ -191,11 +175,11 @@ export class Deck {
     }
   }
 
-  setBack(view) {
+  setBack(view, words, level = "hint") {
     Object.assign(this.view, view);
     this.onView();
-    this.frame.say("Cancelled: this is the view from before.", "hint");
-    this.fetchAround();
+    this.frame.say(words, level);
+    this.around.fetch();
   }
 
   // Draw what the server answered.
@@ -207,7 +191,7 @@ export class Deck {
     this.shelf.drop(entry.item.instruction_id);
     this.show(entry, command, answer.place, answer.message);
     if (before !== this.shownId || command.op === "undo") this.shelf.around = null;
-    this.fetchAround();
+    this.around.fetch();
   }
 
   drawNothing(answer) {
@@ -254,6 +238,13 @@ export class Deck {
     if (entry.isReady) onPainted();
     else entry.ready.then(onPainted);
     this.onShow(entry.item, same);
+    this.tellAhead();
+  }
+
+  // How many items can be shown at once.
+  tellAhead() {
+    const { around, ahead, entries } = this.shelf;
+    this.frame.root.dataset.ahead = around === this.shownId ? ahead.filter((id) => entries.has(id)).length : 0;
   }
 
   enableActions() {
@@ -273,6 +264,8 @@ export class Deck {
     this.frame.drawUnstored(count, failing);
     this.tellBusy();
     if (failing) this.frame.say("The server does not answer. What is not stored yet is kept here and sent again.", "error");
+    else if (this.failing && !count) this.frame.say("The server answers again: all is stored.", "hint");
+    this.failing = failing || (this.failing && count > 0);
   }
 
   // `orphan`: an earlier page of this tab sent it. What is awaited is answered where it is awaited.
@@ -290,41 +283,13 @@ export class Deck {
     this.frame.say(`Not stored: ${answer.error}`, "error");
   }
 
-  // The items around
-
-  askAround() {
-    if (!this.item) return null;
-    const known = this.shelf.known;
-    return { op: "deck", instruction_id: this.shownId, view: { ...this.view }, known, request: this.shelf.nextRequest() };
-  }
-
-  async fetchAround() {
-    if (this.fetching) {
-      this.fetchAgain = true;
-      return;
-    }
-    this.fetching = true;
-    const asked = this.askAround();
-    try {
-      const deck = asked && (await this.server.review(asked));
-      if (deck && !deck.error) this.onDeck(deck, asked.request);
-    } catch {
-      // the next command will say it
-    }
-    this.fetching = false;
-    if (this.fetchAgain) {
-      this.fetchAgain = false;
-      this.fetchAround();
-    }
-  }
-
-  onDeck(deck, request) {
-    if (!this.item || request <= this.shelf.clearedAt) return;
-    if (!this.shelf.take(deck, request, this.shownId)) return this.fetchAround();
+  // The server has told how the shown item stands now.
+  onPlace(deck) {
+    this.tellAhead();
     if (this.outbox.size || this.busy) return;
     this.place = deck.place;
     this.frame.drawPlace(deck.place);
-    // Somebody else decided the shown item, or the pairs were picked anew: draw it as it is now, once.
+    // Somebody else decided it, or the pairs were picked anew: draw it as it is now, once.
     if (deck.stamp !== this.entry.stamp && deck.stamp !== this.refreshedFor) {
       this.refreshedFor = deck.stamp;
       this.refresh();
@@ -342,9 +307,8 @@ export class Deck {
     clearTimeout(this.pollTimer);
     const { item } = this;
     const wait = !item || item.waiting ? 2000 : item.scoring ? 1200 : 0;
-    if (!wait) return;
+    if (!wait || !this.frame.root.isConnected) return;
     this.pollTimer = setTimeout(() => {
-      if (!this.frame.root.isConnected) return;
       if (this.frame.isShown && !this.busy && !this.outbox.size) this.refresh();
       this.schedulePoll();
     }, wait);

@@ -13,7 +13,7 @@ export class Places {
     this.timer = null;
     this.written = null; // the view that the address names, without its item
     addEventListener("popstate", () => this.onAddress());
-    addEventListener("m3po:tab", (event) => event.detail === "review" && this.write(false));
+    addEventListener("m3po:tab", (event) => event.detail === "review" && setTimeout(() => this.write(false), 50));
   }
 
   // Where to begin: what the address says, else where this tab was before a reload.
