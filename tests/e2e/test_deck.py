@@ -154,7 +154,8 @@ def test_both_sides_read_and_write_the_same_addresses(app, open_page):
     found = page.evaluate(
         """async ([script, cases]) => {
             const {readAddress, writeAddress} = await import(script);
-            return cases.map(([written, view, item]) => [readAddress("#" + written), writeAddress("review", view, item)]);
+            const both = ([written, view, item]) => [readAddress("#" + written), writeAddress("review", view, item)];
+            return cases.map(both);
         }""",
         [page.evaluate(SCRIPT), [(written, view_as_json(view), item) for written, view, item in cases]],
     )
