@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
             bridge = Listener(studio, address)
             try:
                 studio.start_demo()
+                studio.warm_up()
                 hosts = hosts_of(arguments.host)
                 server = build_server(studio, build(studio), users=users, hosts=hosts, root_path=arguments.root_path)
                 serve(server, listener, on_ready=lambda: tell(address, arguments.no_browser))

@@ -5,8 +5,10 @@ No page, no torch: models live in worker processes. Every method may be called f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.models.preflight import checked
 from m3po.remote_spec import names_remote, parse_remote
+from m3po.selection import RULES
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -30,6 +33,7 @@ from m3po.settings import (
 from m3po.store import candidates, decisions, exports, instructions, review, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.review_index import ReviewIndex
+from m3po.store.what_if import WhatIf, what_if
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
 from m3po.types import (
@@ -65,6 +69,7 @@ class Studio:
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
         self.review_index = ReviewIndex()
         self._overview = Overview(workspace)
+        self._warming: threading.Thread | None = None
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:
@@ -84,6 +89,8 @@ class Studio:
 
     def close(self) -> None:
         """Let go of the workspace; a running worker goes on and is found again."""
+        if self._warming is not None:
+            self._warming.join()
         self.runner.close()
         self.workspace.close()
 
@@ -303,12 +310,33 @@ class Studio:
     # ---- review -----------------------------------------------------------------------------------------------
 
     def review_item(
-        self, view: ReviewView | None = None, instruction_id: int | None = None, move: int = 0
+        self, view: ReviewView | None = None, instruction_id: int | None = None, move: int = 0, client: str = ""
     ) -> ReviewItem | None:
-        """The item `move` places after `instruction_id` (None: the first) in the view; None when it is empty."""
-        view = view or ReviewView()
-        images = self.workspace.images
-        return self.db.read(lambda con: review.read_item(con, self.review_index, view, instruction_id, move, images))
+        """The item `move` places after `instruction_id` (None: the first) in the view; None when it is empty.
+
+        `client`: who asks; a newer search of the same client gives up the older one, which raises SearchCancelled.
+        """
+        view, images, index = view or ReviewView(), self.workspace.images, self.review_index
+        return self.db.read(lambda con: review.read_item(con, index, view, instruction_id, move, images, client))
+
+    def cancel_search(self, client: str) -> bool:
+        """Give up the search that this client waits for; whether there was one."""
+        return self.review_index.searches.cancel(client)
+
+    def what_if(self, config: SelectConfig, selection: int | None = None) -> WhatIf:
+        """What another selection would change, without making it: see m3po.store.what_if."""
+        return what_if(self.db, RULES[config.rule], config, selection)
+
+    def warm_up(self) -> None:
+        """Read what the page asks first, beside the start of the app: a million items take seconds once."""
+
+        def read() -> None:
+            with contextlib.suppress(M3poError):
+                self.review_item()
+                self.status()
+
+        self._warming = threading.Thread(target=read, name="warm-up", daemon=True)
+        self._warming.start()
 
     def review_neighbours(self, view: ReviewView, instruction_id: int, **counts: int) -> neighbours.Neighbours:
         """What lies around an item; `ahead` and `behind` say how much of it."""

@@ -8,9 +8,10 @@ Database errors are translated here and nowhere else.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -29,16 +30,18 @@ CHECKPOINT_BYTES = 16_000_000
 QUIET_SECONDS = 2.0
 GIVE_WAY_SECONDS = 1.0  # the longest that a bulk write waits for decisions before it goes on all the same
 
+# A page and its workspace of a million instructions stay below 1.5 GB; what does not fit is put on the disk meanwhile.
+MEMORY_LIMIT = "600MB"
+THREADS = min(os.cpu_count() or 1, 8)  # each takes memory of its own
+
 DISK_FULL = "The disk is full: free some space and try again; everything stored until now is kept."
 
 
 class Database:
     """The workspace's database, open read-write in this process alone."""
 
-    def __init__(self, path: Path, *, memory_limit: str = "2GB", threads: int | None = None) -> None:
-        config: dict[str, str | int] = {"memory_limit": memory_limit, "checkpoint_threshold": "1GB"}
-        if threads:
-            config["threads"] = threads
+    def __init__(self, path: Path, *, memory_limit: str = MEMORY_LIMIT, threads: int = THREADS) -> None:
+        config = {"memory_limit": memory_limit, "threads": threads, "checkpoint_threshold": "1GB"}
         with translated(path):
             self._root = duckdb.connect(str(path), config=config)
         self.path = path
@@ -166,6 +169,12 @@ def scalar(con: Connection, sql: str, parameters: object = None):
     # fetchall: a result that is not read to its end blocks the connection's next relation
     found = (con.execute(sql, parameters) if parameters is not None else con.execute(sql)).fetchall()
     return found[0][0] if found else None
+
+
+def among(column: str, ids: Iterable[int]) -> str:
+    """The condition that `column` is one of `ids`, written out: so DuckDB skips every block of a table that by its
+    least and largest value holds none of them, which it does not for a list that is a parameter."""
+    return f"{column} IN ({', '.join(str(int(each)) for each in ids) or 'NULL'})"
 
 
 @contextmanager

@@ -168,14 +168,24 @@ def curated_pairs(con: Connection, selection: int | None, only: str, *, texts: b
 
 
 def pair_counts(con: Connection, selection: int | None, only: str = "all") -> dict[str, int]:
-    """How many curated pairs there are, and how many of them a human accepted or overrode."""
-    row = one(
+    """How many curated pairs there are, and how many of them a human accepted or overrode: as CURATED_PAIRS has them,
+    counted from the decisions alone, of which there are few beside the machine's pairs."""
+    found = one(
         con,
-        "SELECT count(*) AS pairs, count(*) FILTER (human) AS human,"
-        f" count(*) FILTER (verdict = 'override') AS overridden FROM ({CURATED_PAIRS})",
-        {"selection": selection, "humans_only": only != "all"},
+        """
+        WITH decided AS (
+            SELECT d.* FROM current_decisions d JOIN instructions i USING (instruction_id) WHERE i.split = 'train')
+        SELECT count(*) FILTER (agreed AND verdict IN ('accept', 'override')) AS human,
+               count(*) FILTER (agreed AND verdict = 'override') AS overridden,
+               (SELECT count(*) FROM selection_pairs p WHERE p.selection_id = $selection AND p.chosen IS NOT NULL
+                AND p.instruction_id IN (SELECT instruction_id FROM decided)) AS replaced,
+               (SELECT pairs FROM selections WHERE selection_id = $selection) AS machine
+        FROM decided
+        """,
+        {"selection": selection},
     )
-    return row
+    left = (found["machine"] or 0) - found["replaced"] if only == "all" else 0
+    return {"pairs": left + found["human"], "human": found["human"], "overridden": found["overridden"]}
 
 
 def given_pair(con: Connection, instruction_id: int) -> tuple[int, int] | None:
@@ -186,23 +196,39 @@ def given_pair(con: Connection, instruction_id: int) -> tuple[int, int] | None:
 
 def given_counts(con: Connection, mas: int | None) -> dict[str, int]:
     """How many preferences came with the data (train split); of those whose two answers the scorer `mas` scored, where
-    it puts the chosen one higher; of those where reviewers decided between the two, where they chose alike."""
+    it puts the chosen one higher."""
+    if not scalar(con, "SELECT count(*) FROM given_preferences"):
+        return {"preferences": 0, "scored": 0, "mas_agrees": 0}
     return one(
         con,
         """
         SELECT count(*) AS preferences,
                count(*) FILTER (c.mas IS NOT NULL AND r.mas IS NOT NULL) AS scored,
-               count(*) FILTER (c.mas > r.mas) AS mas_agrees,
-               count(*) FILTER (d.chosen IN (g.chosen, g.rejected) AND d.rejected IN (g.chosen, g.rejected)) AS decided,
-               count(*) FILTER (d.chosen = g.chosen AND d.rejected = g.rejected) AS reviewers_agree
+               count(*) FILTER (c.mas > r.mas) AS mas_agrees
         FROM given_pairs g JOIN instructions i USING (instruction_id)
         LEFT JOIN mas_scores c ON c.candidate_id = g.chosen AND c.scorer_id = $mas
         LEFT JOIN mas_scores r ON r.candidate_id = g.rejected AND r.scorer_id = $mas
-        LEFT JOIN current_decisions d ON d.instruction_id = g.instruction_id AND d.agreed
-              AND d.verdict IN ('accept', 'override')
         WHERE i.split = 'train'
         """,
         {"mas": mas},
+    )
+
+
+def given_decided(con: Connection) -> dict[str, int]:
+    """Of the preferences that came with the data, those where reviewers decided between the same two answers, and where
+    they chose alike."""
+    if not scalar(con, "SELECT count(*) FROM given_preferences"):
+        return {"decided": 0, "reviewers_agree": 0}
+    return one(
+        con,
+        """
+        SELECT count(*) FILTER (d.chosen IN (g.chosen, g.rejected) AND d.rejected IN (g.chosen, g.rejected)) AS decided,
+               count(*) FILTER (d.chosen = g.chosen AND d.rejected = g.rejected) AS reviewers_agree
+        FROM given_pairs g JOIN instructions i USING (instruction_id)
+        JOIN current_decisions d ON d.instruction_id = g.instruction_id AND d.agreed
+             AND d.verdict IN ('accept', 'override')
+        WHERE i.split = 'train'
+        """,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from m3po.store.connection import Connection, one, registered, rows, scalar
+from m3po.store.connection import Connection, among, one, registered, rows, scalar
 from m3po.text import build_messages
 from m3po.types import SPLITS, ImageRef, Instruction, Turn
 
@@ -73,8 +73,8 @@ def image_by_sha(con: Connection, sha256: str, images: Images) -> ImageRef | Non
 
 def image_refs(con: Connection, image_ids: Sequence[int], images: Images) -> dict[int, ImageRef]:
     """Stored images by id."""
-    sql = "SELECT * FROM images WHERE image_id IN (SELECT unnest(?::BIGINT[]))"
-    return {row["image_id"]: _image_ref(row, images) for row in rows(con, sql, [list(set(image_ids))])}
+    found = rows(con, f"SELECT * FROM images WHERE {among('image_id', set(image_ids))}")
+    return {row["image_id"]: _image_ref(row, images) for row in found}
 
 
 def _image_ref(row: dict, images: Images) -> ImageRef:
@@ -86,18 +86,13 @@ def read_instruction(con: Connection, instruction_id: int, images: Images) -> In
     row = one(con, "SELECT * FROM instructions WHERE instruction_id = ?", [instruction_id])
     if row is None:
         return None
-    found = rows(
-        con,
-        "SELECT images.* FROM (SELECT unnest(?::BIGINT[]) AS image_id, generate_subscripts(?::BIGINT[], 1) AS position)"
-        " JOIN images USING (image_id) ORDER BY position",
-        [row["image_ids"], row["image_ids"]],
-    )
+    found = image_refs(con, row["image_ids"], images)
     return Instruction(
         id=row["instruction_id"],
         source=row["source"],
         external_id=row["external_id"],
         split=row["split"],
-        images=tuple(_image_ref(image, images) for image in found),
+        images=tuple(found[image_id] for image_id in row["image_ids"]),
         instruction=row["instruction"],
         system=row["system"] or "",
         turns=read_turns(row["turns"]),
