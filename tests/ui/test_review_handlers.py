@@ -286,3 +286,14 @@ def test_the_items_around_are_sent_once_and_again_when_they_change(page):
     for nonsense in ({"instruction_id": None}, {"view": {"ranges": 3}}, {"view": {"area": {"role": "chosen"}}}):
         assert page.handler.on_command({**around, **nonsense}, "ann")["error"]
     assert page.handler.on_command({**around, "instruction_id": 10**9}, "ann")["ahead"] == []
+
+
+def test_a_search_finds_and_can_be_given_up(page):
+    found = page.send("show", view=BY_ID | {"search": "question 2"}, instruction_id=None, client="browser-tab")
+    assert found["place"]["total"] == 1 and "question 2" in found["parts"]["review-instruction"]
+    page.send("show", view=BY_ID | {"search": "ANSWER 3 to 1", "search_in": "answers"}, instruction_id=None)
+    by_answer = page.studio.review_item(ReviewView("all", "id", "to 1", "answers"))
+    assert by_answer.instruction.id == page.item["instruction_id"]
+    nothing = page.send("show", view=BY_ID | {"search": "zebra"}, instruction_id=None)
+    assert nothing["item"] is None and nothing["empty"]["action"] == "all"
+    assert page.handler.on_command({"op": "cancel", "client": "browser-tab"}) == {"cancelled": False}  # it is done

@@ -24,7 +24,8 @@ class Command:
     """One command of the page, checked. Ids are None where the page shows none.
 
     `client_id`: the page's own name of a decision, the same when it is sent again. `lean`: the page shows the next item
-    already, only the storing counts. `by`: who was logged in when the key was pressed.
+    already, only the storing counts. `by`: who was logged in when the key was pressed. `client`: the browser tab,
+    so that it can give up its search.
     """
 
     op: str
@@ -44,6 +45,7 @@ class Command:
     client_id: str = ""
     lean: bool = False
     by: str = ""
+    client: str = ""
 
 
 def read_command(data: object, annotator: str = "") -> Command:
@@ -69,6 +71,7 @@ def read_command(data: object, annotator: str = "") -> Command:
         decision_id=_id(data.get("decision_id")),
         knows_decision="decision_id" in data,
         client_id=_client_id(data.get("client_id")),
+        client=_client_id(data.get("client")),
         lean=data.get("lean") is True,
         by=data.get("by") if isinstance(data.get("by"), str) else "",
     )

@@ -44,6 +44,7 @@ class ReviewHandler:
             "swap": self._swap,
             "edit": self._edit,
             "undo": self._undo,
+            "cancel": lambda c: {"cancelled": self.studio.cancel_search(c.client)},
             "sources": lambda c: {"sources": self.studio.source_names()},
             **dict.fromkeys(VERDICT_KEYS, self._verdict),
         }
@@ -88,13 +89,14 @@ class ReviewHandler:
     def _open(self, c: Command) -> dict:
         """Where one left off: the first item that nobody decided yet; the first of the view where all are decided."""
         unreviewed = dataclasses.replace(c.view, filter="unreviewed")
-        waiting = self.studio.review_item(unreviewed) if c.view.filter == "all" else None
-        return self._answer(c, self.studio.review_item(c.view, waiting.instruction.id if waiting else None))
+        waiting = self.studio.review_item(unreviewed, client=c.client) if c.view.filter == "all" else None
+        start = waiting.instruction.id if waiting else None
+        return self._answer(c, self.studio.review_item(c.view, start, client=c.client))
 
     def _show(self, c: Command) -> dict:
-        item = self.studio.review_item(c.view, c.instruction_id)
+        item = self.studio.review_item(c.view, c.instruction_id, client=c.client)
         if item is None and c.instruction_id is not None:
-            item = self.studio.review_item(c.view)
+            item = self.studio.review_item(c.view, client=c.client)
         return self._answer(c, item)
 
     def _move(self, c: Command, step: int) -> dict:

@@ -5,7 +5,7 @@ export const STAYING = new Set(["mark", "swap", "edit"]);
 export const STEPS = { next: 1, previous: -1 };
 
 // A command with what it was pressed on, so that the server knows what the annotator saw.
-export function withState(command, { item, view, by, drawnAt }) {
+export function withState(command, { item, view, by, client, drawnAt }) {
   const { pressed, on, choose, repeats, quiet, before, ...rest } = command;
   return {
     instruction_id: item ? item.instruction_id : null,
@@ -17,6 +17,7 @@ export function withState(command, { item, view, by, drawnAt }) {
     seconds: Math.round(performance.now() - drawnAt) / 1000,
     view: { ...view },
     by,
+    client,
     ...rest,
   };
 }

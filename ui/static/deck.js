@@ -6,11 +6,10 @@
 import { DEFAULT } from "./address.js";
 import { Around } from "./around.js";
 import { LEAVING, STAYING, STEPS, withState } from "./commands.js";
-import { Outbox } from "./outbox.js";
+import { makeId, Outbox } from "./outbox.js";
 import { Entry, Shelf } from "./shelf.js";
 
 const SILENT = { error: "The server does not answer. Is the app still running? Then try again.", level: "error" };
-const CANCELLED = { cancelled: true };
 
 export class Deck {
   constructor(frame, candidates, editor, server) {
@@ -24,7 +23,10 @@ export class Deck {
     this.refused = []; // decisions that the server did not take: the page goes back to them
     this.view = { ...DEFAULT };
     this.shelf = new Shelf();
-    this.by = "";
+    this.by = ""; // who is logged in
+    this.client = makeId(); // whose search a newer one gives up
+    this.unsettled = null; // the view from before, while another one is searched for
+    this.cancel = null; // gives that search up
     this.showings = 0;
     this.drawnAt = performance.now();
     this.around = new Around(server, this.shelf, this, (deck) => this.onPlace(deck));
@@ -57,7 +59,8 @@ export class Deck {
   // Show another view, from its beginning or at one of its items. False while somebody is writing an answer.
   setView(view, instructionId = null) {
     if (this.refuseWhileEditing()) return false;
-    const before = { ...this.view };
+    const before = (this.unsettled = this.unsettled || { ...this.view });
+    if (this.cancel) this.cancel(true);
     Object.assign(this.view, view);
     this.shelf.clear();
     this.onView();
@@ -126,6 +129,8 @@ export class Deck {
     const ready = step && this.shelf.around === this.shownId && this.shelf.peek(step);
     if (ready && (command.op !== "accept" || item.decidable)) return this.step(step, ready, command);
     const answer = await (deciding ? this.outbox.add(withState(command, this)) : this.send(command));
+    if (!this.line.some((waiting) => waiting.before)) this.unsettled = null;
+    if (answer.superseded) return;
     if (answer.cancelled) return this.setBack(command.before, "Cancelled: this is the view from before.");
     if (answer.error) {
       this.line = [];
@@ -165,12 +170,17 @@ export class Deck {
     try {
       const asked = this.server.review(withState(command, this));
       if (!command.before) return (await asked) || SILENT; // Gradio answers a failed request with nothing
-      const cancelled = new Promise((resolve) => (this.cancel = () => resolve(CANCELLED)));
-      this.frame.tellSearching(() => this.cancel());
-      return (await Promise.race([asked, cancelled])) || SILENT;
+      const cancelled = new Promise((resolve) => (this.cancel = (superseded) => {
+        // A newer search gives up the older one by itself.
+        if (!superseded) this.server.review({ op: "cancel", client: this.client }).catch(() => {});
+        resolve({ cancelled: true, superseded });
+      }));
+      this.frame.tellSearching(() => this.cancel(false));
+      return (await Promise.race([cancelled, asked])) || SILENT;
     } catch {
       return SILENT;
     } finally {
+      this.cancel = null;
       this.frame.tellSearching(null);
     }
   }

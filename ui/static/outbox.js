@@ -33,7 +33,7 @@ export class Outbox {
 
   // Resolves with the server's answer.
   add(command) {
-    const kept = { ...command, client_id: crypto.randomUUID ? crypto.randomUUID() : makeId() };
+    const kept = { ...command, client_id: makeId() };
     this.waiting.push(kept);
     this.changed();
     const answer = new Promise((resolve) => this.settled.set(kept.client_id, resolve));
@@ -101,7 +101,7 @@ export class Outbox {
   }
 }
 
-// randomUUID is missing on a page that came over plain http from another machine.
-function makeId() {
+// crypto.randomUUID is missing on a page that came over plain http from another machine.
+export function makeId() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
