@@ -64,7 +64,7 @@ def make_project(page: Page, url: str, images: list[Path]) -> int:
     page.fill("input[name=email]", USER)
     page.fill("input[name=password]", PASSWORD)
     page.click("[type=submit]")
-    page.wait_for_url("**/projects**")
+    page.wait_for_url(lambda address: "/user/login" not in address)
     token = next(cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "csrftoken")
     headers = {"X-CSRFToken": token, "Referer": url}
     made = page.request.post(f"{url}/api/projects", headers=headers, data={"title": "bench", "label_config": CONFIG})

@@ -146,12 +146,20 @@ def slow_line(port: int, round_trip: float) -> Iterator[int]:
         there, back = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
 
+    async def hang_up() -> None:
+        server.close()
+        others = asyncio.all_tasks(loop) - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()  # a loop of its own: the browser's driver has one in this thread
     server = asyncio.run_coroutine_threadsafe(asyncio.start_server(connect, "127.0.0.1", 0), loop).result(10)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        asyncio.run_coroutine_threadsafe(hang_up(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
 
