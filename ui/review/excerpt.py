@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-FITS = 56  # characters that a closed row shows at any width of the page
+FITS = 34  # characters that a closed row shows on a small screen
 BEFORE = 3  # words that are shown before the first one that differs
 
 _WORD = re.compile(r"\S+\s*")

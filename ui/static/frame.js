@@ -34,6 +34,7 @@ export class Frame {
   drawPlace(place) {
     const write = (value) => value.toLocaleString("en-US");
     const position = this.$("review-position");
+    this.$("review-progress").hidden = !place;
     if (!place) return position.replaceChildren();
     const bold = document.createElement("b");
     bold.textContent = write(place.position);
