@@ -12,7 +12,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from m3po import deciding
+from m3po import deciding, neighbours
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.outcomes import Outcomes
@@ -31,7 +31,7 @@ from m3po.settings import (
     WorkspaceConfig,
     check_specs,
 )
-from m3po.store import candidates, decisions, instructions, review, runs, selections
+from m3po.store import candidates, decisions, exports, instructions, review, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.review_index import ReviewIndex
 from m3po.store.what_if import WhatIf, what_if
@@ -341,6 +341,14 @@ class Studio:
         self._warming = threading.Thread(target=read, name="warm-up", daemon=True)
         self._warming.start()
 
+    def review_neighbours(self, view: ReviewView, instruction_id: int, **counts: int) -> neighbours.Neighbours:
+        """What lies around an item; `ahead` and `behind` say how much of it."""
+        return neighbours.read_neighbours(self.db, self.review_index, view, instruction_id, **counts)
+
+    def source_names(self) -> list[str]:
+        """What the instructions were imported from, oldest first."""
+        return self.db.read(exports.source_names)
+
     def find_instruction(self, text: str) -> int | None:
         """The id of the instruction that people know as `text`; None when there is none."""
         return self.db.read(lambda con: instructions.find_instruction(con, text))
@@ -348,6 +356,10 @@ class Studio:
     def decide(self, instruction_id: int, verdict: str, **options) -> Decision:
         """Store a verdict (options as in m3po.deciding.decide); it is on disk when this returns."""
         return deciding.decide(self.db, instruction_id, verdict, **options)
+
+    def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
+        """What the page sent before under this id of its own, or None."""
+        return deciding.find_stored(self.db, instruction_id, annotator, client_id)
 
     def undo(self, annotator: str = deciding.DEFAULT_ANNOTATOR) -> Decision | None:
         """Revoke the annotator's newest decision that stands; returns it, or None when there is none."""

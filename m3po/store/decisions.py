@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from m3po.store.connection import Connection, one, rows, scalar
@@ -46,6 +47,31 @@ def add_decision(con: Connection, new: NewDecision) -> int:
             json.dumps(new.shown),
         ],
     )
+
+
+def remember_key(con: Connection, decision_id: int, new: NewDecision, client_id: str) -> None:
+    """In the transaction that stores the decision: see `decision_of_key`."""
+    con.execute(
+        "INSERT INTO decision_keys VALUES (?, ?, ?, ?)", [new.instruction_id, new.annotator, client_id, decision_id]
+    )
+
+
+def decision_of_key(con: Connection, instruction_id: int, annotator: str, client_id: str) -> dict | None:
+    """What the annotator's page has sent before under this id of its own; also when it was undone since."""
+    return one(
+        con,
+        "SELECT d.* FROM decision_keys k JOIN decisions d USING (decision_id)"
+        " WHERE k.instruction_id = ? AND k.annotator = ? AND k.client_id = ?",
+        [instruction_id, annotator, client_id],
+    )
+
+
+def current_ids(con: Connection, instruction_ids: Sequence[int]) -> dict[int, int]:
+    """The current decision of each of these instructions that has one."""
+    sql = (
+        "SELECT instruction_id, decision_id FROM current_decisions WHERE instruction_id IN (SELECT unnest(?::BIGINT[]))"
+    )
+    return dict(con.execute(sql, [list(instruction_ids)]).fetchall())
 
 
 def latest_unrevoked(con: Connection, annotator: str) -> dict | None:
