@@ -45,6 +45,8 @@ METHODS: dict[str, Callable[..., object]] = {
     "score": lambda studio, **options: studio.start_scoring(_score_config(studio, options)),
     "scorers": lambda studio: studio.scorers(),
     "use_scorer": lambda studio, scorer: studio.use_scorer(scorer),
+    "dependence": lambda studio, limit, seed: studio.start_dependence(limit, seed),
+    "dependence_report": lambda studio: studio.dependence.report(),
     "pilot": lambda studio, **options: studio.start_pilot(_with_policy(SampleConfig, studio, options)),
     "select": lambda studio, **options: studio.select(SelectConfig(**options)),
     "train": lambda studio, evaluate, **given: studio.start_train(_train_config(studio, **given), evaluate=evaluate),

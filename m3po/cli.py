@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from m3po.bridge import connect
-from m3po.console import draw_before_after, draw_given, draw_preview, fail, follow, say, watch
+from m3po.console import draw_before_after, draw_dependence, draw_given, draw_preview, fail, follow, say, watch
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import BadInputError, M3poError, UsageError
@@ -243,6 +243,21 @@ def scorers(
         for row in found
     ]
     say({"scorers": found}, "\n".join(lines) or "No candidate has a MAS yet: score first.", as_json)
+
+
+@app.command()
+def dependence(
+    workspace: Workspace,
+    limit: Annotated[int, typer.Option(help="so many pairs, drawn by seed; 0 = every answer")] = 0,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Score again with the image blanked and swapped; list the pairs whose preference survives: they are suspect."""
+    with connect(workspace) as client:
+        for started in client.call("dependence", limit=limit, seed=seed):
+            follow(client, started)
+        report = client.call("dependence_report")
+    say(report, draw_dependence(report), as_json)
 
 
 @app.command()

@@ -96,6 +96,25 @@ def draw_given(given: dict) -> str:
     return ", ".join(parts).replace("reviewers agrees", "reviewers agree")
 
 
+def draw_dependence(report: dict) -> str:
+    """How often the chosen answer stays the better one with another image, and the first pairs where it does."""
+    lines = []
+    for test in report["tests"]:
+        words = f"by {'MAS' if test['signal'] == 'mas' else 'log-prob'}, image {test['image']:<5}"
+        if not test["preferred"]:
+            lines.append(f"{words}: no pair was scored both ways")
+            continue
+        low, high = test["interval"]
+        lines.append(
+            f"{words}: {test['survived']} of {test['preferred']} preferences survive, {test['rate']:.0%} "
+            f"(95 % {low:.0%} to {high:.0%})"
+        )
+    shown = report["pairs"][:5]
+    lines += [f"  {pair['id']}: {_shorten(pair['chosen'])} > {_shorten(pair['rejected'])}" for pair in shown]
+    rest = report["surviving"] - len(shown)
+    return "\n".join(lines + [f"  and {rest:,} more"] * (rest > 0))
+
+
 def draw_preview(shown: dict) -> str:
     """The preview as plain text for a terminal."""
     lines = [f"{shown['source']}: {shown['container']}, {shown['label']} ({shown['format']})"]

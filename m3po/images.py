@@ -305,3 +305,10 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
 
 def _words(error: Exception) -> str:
     return (str(error).strip().split("\n")[0] or type(error).__name__)[:120].rstrip(".")
+
+
+def blank_image(image: Image.Image) -> Image.Image:
+    """An image of the same size in one grey, its own mean luminance (ITU-R 601): nothing but its brightness is left."""
+    histogram = image.convert("L").histogram()
+    grey = round(sum(value * count for value, count in enumerate(histogram)) / max(1, sum(histogram)))
+    return Image.new("RGB", image.size, (grey, grey, grey))

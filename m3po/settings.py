@@ -131,11 +131,17 @@ class SampleConfig(ModelOptions):
         _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
 
 
+IMAGE_CHANGES = ("", "blank", "swap")  # of the image that a scorer sees; empty: as it is
+
+
 @dataclass(frozen=True)
 class ScoreConfig(ModelOptions):
     """Log-probs by `policy` (with `adapter`), MAS by `mas` (see m3po.scorer_spec); either may be None: then that signal
     is not computed. `activate`: what was computed is then what is shown and selected by. `group`: answers that mean
     the same are grouped by this model afterwards ("off": shown without groups again).
+
+    `image`: the same signals with the image blanked or swapped for another instruction's by `image_seed`, stored beside
+    (m3po.jobs.dependence); `limit` takes that many instructions with a pair, drawn by the same seed (0 = all).
     """
 
     policy: str | None
@@ -144,9 +150,15 @@ class ScoreConfig(ModelOptions):
     batch_size: int = 0  # 0 = as many instructions as fit into memory, at most 16 on a CPU
     activate: bool = True
     group: str | None = None
+    image: str = ""
+    image_seed: int = 0
+    limit: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check(self.image in IMAGE_CHANGES, "image", self.image, f"choose one of {', '.join(IMAGE_CHANGES[1:])}")
+        _check(not (self.image and self.activate), "activate", self.activate, "what has another image is never shown")
+        _check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
         if self.group:
             parse_grouper(self.group)
         if not (self.policy or self.mas or self.group):

@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from m3po import deciding, neighbours
+from m3po.browsing import Browsing
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
+from m3po.jobs.dependence import Dependence
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
 from m3po.jobs.runner import JobRunner
@@ -31,7 +33,7 @@ from m3po.settings import (
     WorkspaceConfig,
     check_specs,
 )
-from m3po.store import candidates, decisions, exports, instructions, review, runs, selections
+from m3po.store import beliefs, candidates, decisions, exports, instructions, review, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.review_index import ReviewIndex
 from m3po.store.what_if import WhatIf, what_if
@@ -45,6 +47,7 @@ from m3po.types import (
     ReviewItem,
     ReviewView,
     Run,
+    TokenBeliefs,
 )
 
 log = logging.getLogger("m3po.studio")
@@ -70,8 +73,10 @@ class Studio:
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
         self.review_index = ReviewIndex()
         self._overview = Overview(workspace, self.server_runs.shown)
-        self._outcomes = Outcomes(workspace, self.runner)
         self._warming: threading.Thread | None = None
+        self.dependence = Dependence(workspace, self.runner)
+        self.browsing = Browsing(workspace, self.review_index, self.dependence)
+        self._outcomes = Outcomes(workspace, self.runner)
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:
@@ -189,6 +194,10 @@ class Studio:
     def start_scoring(self, config: ScoreConfig | None = None, **links: int | None) -> list[Run]:
         """Queue every run that it takes; raises UsageError or BadInputError for a scorer that cannot be used."""
         return self._queue(("score", checked(config or self.default_score())), **links)
+
+    def start_dependence(self, limit: int = 0, seed: int = 0) -> list[Run]:
+        """Score again with the images blanked and swapped: see m3po.jobs.dependence."""
+        return [self.run(run_id) for run_id in self.dependence.start(self.config, limit, seed)]
 
     def start_select(self, config: SelectConfig | None = None, **links: int | None) -> Run:
         return self._queue(("select", config or self.current_select()), **links)[-1]
@@ -348,6 +357,10 @@ class Studio:
     def source_names(self) -> list[str]:
         """What the instructions were imported from, oldest first."""
         return self.db.read(exports.source_names)
+
+    def token_beliefs(self, instruction_ids: list[int]) -> list[TokenBeliefs]:
+        """The answers to these instructions, token by token: see m3po.store.beliefs."""
+        return self.db.read(lambda con: beliefs.token_beliefs(con, instruction_ids))
 
     def find_instruction(self, text: str) -> int | None:
         """The id of the instruction that people know as `text`; None when there is none."""

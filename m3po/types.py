@@ -141,6 +141,19 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class TokenBeliefs:
+    """An answer's tokens by the active policy: where each begins in `text` (the end of turn at len(text)), its log-prob
+    in nats, and the same with the image blanked, where that was computed."""
+
+    instruction_id: int
+    candidate_id: int
+    text: str
+    offsets: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    blank_log_probs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Judgement:
     """A scorer's word on one answer: `score` is the MAS; `minimum` that of the worst of its parts (sentences), where
     it was judged in parts; `claims` where it was judged claim by claim."""

@@ -21,20 +21,21 @@ def open_quietly(path) -> Studio:
 
 
 def run_here(studio: Studio, run: Run) -> Run:
-    """Start a queued run, do its work, ingest what it told; returns it as it ended."""
+    """Start a queued run, do its work, ingest what it told; returns it as it ended. Where it has nothing to do for a
+    worker, the next one in the queue may be what is done."""
     runner = studio.runner
     spawned = []
     runner._spawn = spawned.append  # what would be a process is done below
     runner.tick()
-    run = studio.run(run.id)
-    if not spawned or run.state != "running":
-        return run
-    folder = runner.folder(run.id)
+    if not spawned:
+        return studio.run(run.id)
+    at_work = studio.run(spawned[0].id)
+    folder = runner.folder(at_work.id)
     job = Worker(folder)
     job.emit("started", pid=os.getpid())
     try:
         obey(folder)
-        result = importlib.import_module(f"m3po.jobs.{run.kind}").run(job)
+        result = importlib.import_module(f"m3po.jobs.{at_work.kind}").run(job)
     except RunStopped as error:
         job.emit("stopped", message=str(error))
     except Exception as error:
@@ -44,5 +45,5 @@ def run_here(studio: Studio, run: Run) -> Run:
     finally:
         os.close(job._lock)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    runner._look_after(run)
+    runner._look_after(at_work)
     return studio.run(run.id)

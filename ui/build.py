@@ -1,17 +1,18 @@
-"""The page: a head and four tabs on one Studio."""
+"""The page: a head and five tabs on one Studio."""
 
 from __future__ import annotations
 
 import gradio as gr
 
 from m3po.studio import Studio
+from ui.browse_tab import build_browse_tab
 from ui.data_tab import build_data_tab
 from ui.markup import Markup, tag
 from ui.results_tab import build_results_tab
 from ui.review.tab import build_review_tab
 from ui.train_tab import build_train_tab
 
-TABS = ("data", "review", "train", "results")
+TABS = ("data", "browse", "review", "train", "results")
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -21,6 +22,8 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs", selected="data") as tabs:
             with gr.Tab("Data", id="data"):
                 build_data_tab(studio, page)
+            with gr.Tab("Browse", id="browse"):
+                build_browse_tab(studio)
             with gr.Tab("Review", id="review"):
                 build_review_tab(studio)
             with gr.Tab("Fine-tune", id="train") as train_tab:

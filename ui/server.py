@@ -31,6 +31,7 @@ from ui.users import check_password, user_of
 HERE = Path(__file__).parent
 SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
 FULL_SIDE = 4096
+SIDES = {"small": 320, "full": FULL_SIDE}  # by the address; small: for a gallery
 FOREVER = "private, max-age=31536000, immutable"  # an address holds the image's hash: it never changes
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 # Routes of Gradio that read or write files of this machine or fetch other addresses for a visitor.
@@ -118,7 +119,7 @@ def build_server(
     def image(sha256: str, request: Request, size: str = "shown") -> Response:
         if auth is not None and not user_of(request, gradio_app()):
             return PlainTextResponse("Log in first.", status_code=401)
-        return _send_image(studio, sha256, FULL_SIDE if size == "full" else SHOWN_SIDE)
+        return _send_image(studio, sha256, SIDES.get(size, SHOWN_SIDE))
 
     app.get("/m3po/static/{version}/{name}")(send_script)
 

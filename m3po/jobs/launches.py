@@ -61,13 +61,16 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     return run_id
 
 
-def launch_steps(workspace: Workspace, runner: JobRunner, steps: Sequence[Step], **links: int | None) -> list[int]:
+def launch_steps(
+    workspace: Workspace, runner: JobRunner, steps: Sequence[Step], *, command: str = "", **links: int | None
+) -> list[int]:
     """Queue runs, one after another, when all of them can be; a scoring may take several. Returns their ids.
+    `command`: the one that does all of it headless, where it is not that of each.
 
     Raises what scorings.check_score does, or UsageError, with nothing queued.
     """
     _check_steps(workspace, steps)
-    run_ids = workspace.db.write(lambda con: _queue_steps(workspace, runner, con, steps, **links))
+    run_ids = workspace.db.write(lambda con: _queue_steps(workspace, runner, con, steps, command=command, **links))
     runner.wake()
     return run_ids
 
@@ -80,14 +83,20 @@ def _check_steps(workspace: Workspace, steps: Sequence[Step]) -> None:
 
 
 def _queue_steps(
-    workspace: Workspace, runner: JobRunner, con: Connection, steps: Sequence[Step], **links: int | None
+    workspace: Workspace,
+    runner: JobRunner,
+    con: Connection,
+    steps: Sequence[Step],
+    *,
+    command: str = "",
+    **links: int | None,
 ) -> list[int]:
     chain: list[int] = []
     for kind, config in steps:
-        command = plans.command_line(kind, workspace, config)
+        shown = command or plans.command_line(kind, workspace, config)
         for each in scorings.score_steps(config) if kind == "score" else [config]:
             after = {"after": chain[-1]} if chain else {}
-            chain.append(runner.queue(con, kind, dataclasses.asdict(each), command, **(links | after)))
+            chain.append(runner.queue(con, kind, dataclasses.asdict(each), shown, **(links | after)))
     return chain
 
 

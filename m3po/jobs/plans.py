@@ -27,12 +27,15 @@ from m3po.settings import (
     TrainConfig,
     check_specs,
 )
-from m3po.store import candidates, decisions, groups, instructions, runs, samplers, scorers, selections
+from m3po.store import candidates, decisions, dependence, groups, instructions, runs, samplers, scorers, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import counted, override_prompt
 from m3po.types import Run
 
+# What is the server's own affair, and what another command (dependence) asks for.
+_NO_OPTION = {"score": ("activate", "image", "image_seed", "limit")}
+CHANGED = {"blank": "blanked", "swap": "swapped"}
 Prepared = tuple[dict, pa.Table] | dict
 
 # Settings that change how fast a sampler is, or whom it is asked for, not what it answers.
@@ -91,6 +94,8 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     check_score(workspace, config)
     if config.group:
         return _prepare_grouping(workspace, config)
+    if config.image:
+        return _prepare_changed(workspace, config)
     spec = parse_scorer(config.mas) if config.mas else None
     known = _fingerprints(config)
     if spec and (spec.is_mean or spec.parts[0].kind == "column"):
@@ -116,6 +121,26 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
             workspace.db.write(lambda con: candidates.activate_scorers(con, logp, mas))
         scored = "every candidate has its scores" if not unseen else "what has an image has its scores"
         return {"message": f"Nothing to score: {scored}.", "scored": 0}
+    return {**dataclasses.asdict(config), "logp_scorer": logp, "mas_scorer": mas}, table
+
+
+def _prepare_changed(workspace: Workspace, config: ScoreConfig) -> Prepared:
+    """The signals with the image blanked or swapped: scorers of kinds of their own, which are never shown as scores."""
+    known, image = _fingerprints(config), config.image
+
+    def read(con: Connection) -> tuple[int | None, int | None, pa.Table]:
+        logp = mas = None
+        if config.policy:
+            logp = dependence.changed_scorer(con, "logp", config.policy, known["logp"], image, config.image_seed)
+        if config.mas:
+            name = parse_scorer(config.mas).parts[0].text
+            mas = dependence.changed_scorer(con, "mas", name, known[name], image, config.image_seed)
+        how = (image, config.image_seed, config.limit, workspace.images)
+        return logp, mas, dependence.changed_input(con, logp, mas, *how)
+
+    logp, mas, table = workspace.db.write(read)
+    if not table.num_rows:
+        return {"message": f"Every answer asked for has its scores with the image {CHANGED[image]}.", "scored": 0}
     return {**dataclasses.asdict(config), "logp_scorer": logp, "mas_scorer": mas}, table
 
 
@@ -322,7 +347,7 @@ def command_line(kind: str, workspace: Workspace, config: object) -> str:
     words = ["python", "-m", "m3po", kind, shlex.quote(str(workspace.path))]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value is None or value == field.default or field.name == "activate":  # that is the server's own affair
+        if value is None or value == field.default or field.name in _NO_OPTION.get(kind, ()):
             continue
         option = f"--{field.name.replace('_', '-')}"
         words += [option] if value is True else [option, shlex.quote(str(value))]

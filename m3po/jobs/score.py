@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
+from m3po.images import blank_image
 from m3po.jobs.batch_plans import MOST_ON_CPU, REMOTE_ANSWERS, BatchPlan, plan_batch, plan_judge
 from m3po.jobs.batches import Item, run_batches
 from m3po.jobs.job_models import check_model, load_policy
@@ -76,6 +77,7 @@ class _Scoring:
     def __init__(self, job: Worker, config: ScoreConfig, rows: list[dict]) -> None:
         self.job = job
         self.candidates = 0
+        self.blank = config.image == "blank"
         self.policy: Policy | None = None
         self.scorer: AlignmentScorer | None = None
         if config.policy and any(any(row["want_logp"]) for row in rows):
@@ -103,6 +105,8 @@ class _Scoring:
         return BatchPlan(asked or MOST_ON_CPU["score"])
 
     def work(self, items: list[Item]) -> list[list[dict]]:
+        if self.blank:  # a swapped image comes with the input
+            items = [dataclasses.replace(item, images=[blank_image(image) for image in item.images]) for item in items]
         logps, masses = self._log_probs(items), self._mas(items)
         out = []
         for n, item in enumerate(items):

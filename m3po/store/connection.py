@@ -173,10 +173,25 @@ def scalar(con: Connection, sql: str, parameters: object = None):
     return found[0][0] if found else None
 
 
+NEAR = 10_000  # rows of a table that are read together anyway
+
+
 def among(column: str, ids: Iterable[int]) -> str:
     """The condition that `column` is one of `ids`, written out: so DuckDB skips every block of a table that by its
     least and largest value holds none of them, which it does not for a list that is a parameter."""
     return f"{column} IN ({', '.join(str(int(each)) for each in ids) or 'NULL'})"
+
+
+def rows_among(con: Connection, sql: str, column: str, ids: Iterable[int]) -> list[dict]:
+    """The rows of `sql` (which ends in a WHERE clause, or WHERE) whose `column` is one of `ids` that may lie far apart:
+    each neighbourhood is looked up by itself, where one condition on all would look through the whole table."""
+    groups: list[list[int]] = []
+    for number in sorted(set(ids)):
+        if groups and number - groups[-1][-1] < NEAR:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return rows(con, " UNION ALL ".join(f"{sql} {among(column, group)}" for group in groups)) if groups else []
 
 
 @contextmanager

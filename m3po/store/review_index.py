@@ -106,6 +106,23 @@ class Walk:
         return at + direction * (step + 1) if len(rest) and rest[step] else -1
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """Whom each condition of a view lets in: `masks` over `ids`, each range by its measure, `area`, and `rest`, all
+    others; with the index's arrays of the same moment, which another selection replaces and never changes."""
+
+    masks: dict[str, np.ndarray]
+    ids: np.ndarray
+    has_pair: np.ndarray
+    measures: dict[str, np.ndarray]
+    points: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    def all_but(self, left_out: str = "") -> np.ndarray:
+        """Pairs that every condition lets in, whatever one of them says."""
+        kept = [mask for name, mask in self.masks.items() if name != left_out]
+        return np.logical_and.reduce([*kept, self.has_pair])
+
+
 def position_of(ids: np.ndarray, instruction_id: int) -> int:
     """Where it stands in the rising `ids`; -1 when it is not there."""
     position = int(np.searchsorted(ids, instruction_id))
@@ -154,6 +171,25 @@ class ReviewIndex:
             self.refresh(con)
             places, rank = self._ordered(view, found)
             return Walk(self.ids, places, rank, self._shown(view)[places])
+
+    def conditions(self, con: Connection, view: ReviewView, client: str = "") -> Conditions:
+        """The view, condition by condition. Raises as `walk` does."""
+        _check(view)
+        found = None
+        if view.search.strip():
+            found = self.searches.find(con, view.search.strip(), view.search_in, client)[1]
+        with self._lock:
+            self.refresh(con)
+            masks = {"rest": self._shown(view)}
+            lasting = self._let_in(dataclasses.replace(view, ranges=(), area=None), found)
+            if lasting is not None:
+                masks["rest"] &= lasting
+            for limits in view.ranges:
+                known = masks.get(limits.measure)
+                masks[limits.measure] = self._in_range(limits) if known is None else known & self._in_range(limits)
+            if view.area is not None:
+                masks["area"] = self._in_area(view.area)
+            return Conditions(masks, self.ids, self.has_pair, self.measures, self.points)
 
     def counts(self, con: Connection) -> tuple[int, int]:
         """(reviewed, reviewable) of the train split."""

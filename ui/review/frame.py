@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ui.markup import Markup, join, tag
+from ui.review.belief import build_belief_switch
 from ui.review.toolbar import build_toolbar
 
 # (id, label, key as shown, op, what it does)
@@ -31,6 +32,7 @@ HELP = (
     ("U", "undo the latest decision"),
     ("← →", "previous, next item"),
     ("Z", "fit the image, or zoom in; the wheel zooms, dragging moves it"),
+    ("B", "colour the answers' tokens: by log-prob, by what they owe to the image, not at all"),
     ("?", "show or hide these keys"),
 )
 
@@ -54,6 +56,7 @@ def build_frame(workspace: str = "") -> Markup:
         "section",
         tag("div", id="review-instruction"),
         tag("div", id="review-state", aria_live="polite"),
+        build_belief_switch(),
         tag("div", id="review-candidates"),
         tag("div", *buttons, class_="review-actions", role="toolbar", aria_label="Decisions"),
         class_="review-right",

@@ -10,6 +10,7 @@ import hashlib
 import gradio as gr
 
 from m3po.studio import Studio
+from ui.review.belief import read_belief
 from ui.review.frame import build_frame
 from ui.review.handlers import ReviewHandler
 from ui.scripts import load_script
@@ -23,10 +24,13 @@ def build_review_tab(studio: Studio) -> gr.HTML:
     def review(command: dict, request: gr.Request) -> dict:
         return handler.on_command(command, user_of(request))
 
+    def belief(asked: dict) -> dict:
+        return read_belief(studio, asked)
+
     return gr.HTML(
         html_template=build_frame(_name_workspace(studio)),
         js_on_load=load_script("review"),
-        server_functions=[review],
+        server_functions=[review, belief],
         elem_id="review",
         apply_default_css=False,
     )

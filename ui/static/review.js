@@ -1,5 +1,6 @@
 // The review page: what is clicked, typed and pressed becomes commands of the deck. Called by the Review tab's component.
 
+import { Belief } from "./belief.js";
 import { Candidates } from "./candidates.js";
 import { Deck } from "./deck.js";
 import { Editor } from "./edit.js";
@@ -21,6 +22,7 @@ export function start(element, server) {
     if (!same) images.onShow();
     places.onShow(item);
   };
+  new Belief(frame, deck, server);
   wireDialogs(frame);
   wireClicks(frame, deck, candidates);
   wireKeys(frame, deck, candidates, images);

@@ -1,0 +1,83 @@
+"""The Browse tab: all pairs at a glance. A fixed frame, driven by ui/static/browse.js, which asks the server here."""
+
+from __future__ import annotations
+
+import logging
+
+import gradio as gr
+
+from m3po.errors import M3poError
+from m3po.studio import Studio
+from ui.addresses import view_of
+from ui.browse_view import build_browse_frame, draw_negatives, draw_tests
+from ui.scripts import load_script
+from ui.users import user_of
+
+log = logging.getLogger(__name__)
+
+PAGE = 24  # cards of the gallery
+MAX_START = 10_000_000
+
+
+class BrowseHandler:
+    """What the page may ask, each checked: handlers are public endpoints."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self._ops = {"look": self._look, "gallery": self._gallery, "tests": self._tests, "start": self._start}
+
+    def on_command(self, data: object, annotator: str = "") -> dict:
+        """The answer as JSON; `error` is a sentence for the user where there is none."""
+        data = data if isinstance(data, dict) else {}
+        try:
+            if data.get("op") not in self._ops:
+                return {"error": "The page asked for something that does not exist; reload it."}
+            return self._ops[data["op"]](data, annotator)
+        except M3poError as error:
+            return {"error": str(error)}
+        except Exception as error:  # a bug: the log has it
+            log.exception("browse command failed: %r", data)
+            return {"error": f"Unexpected {type(error).__name__}: {error}. The log has the details."}
+
+    def _look(self, data: dict, annotator: str) -> dict:
+        role = data.get("role") if data.get("role") in ("chosen", "rejected") else "rejected"
+        return self.studio.browsing.look(view_of(data.get("view") or {}), role, client=f"browse {annotator}")
+
+    def _gallery(self, data: dict, annotator: str) -> dict:
+        start = _whole(data.get("start"), MAX_START)
+        survived = data.get("survived") if isinstance(data.get("survived"), str) else ""
+        view = view_of(data.get("view") or {})
+        total, found = self.studio.browsing.negatives(view, start, PAGE, survived, client=f"gallery {annotator}")
+        return {"total": total, "start": start, "page": PAGE, "html": draw_negatives(found)}
+
+    def _tests(self, data: dict, _: str) -> dict:
+        survived = data.get("survived") if isinstance(data.get("survived"), str) else ""
+        dependence = self.studio.dependence
+        runs = [self.studio.run(number) for number in dependence.active()]
+        at_work = next((run for run in runs if run.state == "running"), None)
+        words = f"Testing: {at_work.done} of {at_work.total}, {len(runs)} to go" if at_work and at_work.total else ""
+        return {"html": draw_tests(dependence.tests(), survived), "active": len(runs), "message": words}
+
+    def _start(self, data: dict, _: str) -> dict:
+        self.studio.start_dependence(_whole(data.get("limit"), 100_000_000))
+        return self._tests(data, _)
+
+
+def _whole(value: object, most: int) -> int:
+    return min(max(value, 0), most) if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def build_browse_tab(studio: Studio) -> gr.HTML:
+    """Lay out the tab's one component and connect it with `studio`."""
+    handler = BrowseHandler(studio)
+
+    def browse(command: dict, request: gr.Request) -> dict:
+        return handler.on_command(command, user_of(request))
+
+    return gr.HTML(
+        html_template=build_browse_frame(),
+        js_on_load=load_script("browse"),
+        server_functions=[browse],
+        elem_id="browse",
+        apply_default_css=False,
+    )
