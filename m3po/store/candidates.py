@@ -247,27 +247,20 @@ def ingest_scores(con: Connection, shard: Path, logp: int | None, mas: int | Non
     return table.num_rows
 
 
-# Every candidate of the workspace with its scores by the scorers $logp and $mas (`candidates_of`: the same for a few).
-SCORED_CANDIDATES = """
-    SELECT c.candidate_id, c.instruction_id, c.text, c.origin, c.finish_reason, c.annotator,
-           coalesce(v.votes, 0)::INTEGER AS votes, m.mas, l.logp_sum, l.n_tokens,
-           l.logp_sum / l.n_tokens AS logp_mean, exp(l.logp_sum / l.n_tokens) AS confidence
-    FROM candidates c
-    LEFT JOIN (SELECT candidate_id, sum(votes) AS votes FROM votes GROUP BY candidate_id) v
-           ON v.candidate_id = c.candidate_id
-    LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
-    LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
-"""
-
-
 def candidates_of(con: Connection, instruction_ids: list[int], selection: int | None) -> dict[int, list[dict]]:
     """The candidates of each instruction under the active scorers, in id order, with the selection's values."""
+    picked = (
+        one(con, "SELECT pool_id, config FROM selections WHERE selection_id = ?", [selection]) if selection else None
+    )
+    weights = json.loads(picked["config"]) if picked else {}
     parameters = {
+        "pool": picked["pool_id"] if picked else None,
+        "wc": float(weights.get("weight_chosen", 0)),
+        "wr": float(weights.get("weight_rejected", 0)),
         "logp": active_scorer(con, "logp"),
         "mas": active_scorer(con, "mas"),
         "group": active_scorer(con, "group"),
         "ids": instruction_ids,
-        "selection": selection,
     }
     # The id filter stands inside each branch, so that nothing is computed or hashed for the whole workspace.
     found = rows(
@@ -278,7 +271,11 @@ def candidates_of(con: Connection, instruction_ids: list[int], selection: int | 
               GROUP BY candidate_id),
         m AS (SELECT * FROM mas_scores SEMI JOIN c USING (candidate_id) WHERE scorer_id = $mas),
         l AS (SELECT * FROM logprobs SEMI JOIN c USING (candidate_id) WHERE scorer_id = $logp),
-        s AS (SELECT * FROM selection_values SEMI JOIN c USING (candidate_id) WHERE selection_id = $selection),
+        s AS (
+            SELECT *, $wc::DOUBLE * a + (1.0::DOUBLE - $wc::DOUBLE) * b AS good,
+                   $wr::DOUBLE * (1.0::DOUBLE - a) + (1.0::DOUBLE - $wr::DOUBLE) * b AS hard
+            FROM (SELECT unnest(candidate_ids) AS candidate_id, unnest(a) AS a, unnest(b) AS b FROM pool_values
+                  WHERE pool_id = $pool AND instruction_id IN (SELECT unnest($ids::BIGINT[])))),
         grouped AS (
             SELECT candidate_id, same_as FROM answer_groups SEMI JOIN c USING (candidate_id) WHERE scorer_id = $group
             QUALIFY run_id = max(run_id) OVER (PARTITION BY instruction_id)),

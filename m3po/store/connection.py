@@ -8,6 +8,7 @@ Database errors are translated here and nowhere else.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,16 +30,18 @@ CHECKPOINT_BYTES = 16_000_000
 QUIET_SECONDS = 2.0
 GIVE_WAY_SECONDS = 1.0  # the longest that a bulk write waits for decisions before it goes on all the same
 
+# A page and its workspace of a million instructions stay below 1.5 GB; what does not fit is put on the disk meanwhile.
+MEMORY_LIMIT = "600MB"
+THREADS = min(os.cpu_count() or 1, 8)  # each takes memory of its own
+
 DISK_FULL = "The disk is full: free some space and try again; everything stored until now is kept."
 
 
 class Database:
     """The workspace's database, open read-write in this process alone."""
 
-    def __init__(self, path: Path, *, memory_limit: str = "2GB", threads: int | None = None) -> None:
-        config: dict[str, str | int] = {"memory_limit": memory_limit, "checkpoint_threshold": "1GB"}
-        if threads:
-            config["threads"] = threads
+    def __init__(self, path: Path, *, memory_limit: str = MEMORY_LIMIT, threads: int = THREADS) -> None:
+        config = {"memory_limit": memory_limit, "threads": threads, "checkpoint_threshold": "1GB"}
         with translated(path):
             self._root = duckdb.connect(str(path), config=config)
         self.path = path

@@ -135,6 +135,44 @@ CREATE TABLE answer_groups (
     scorer_id BIGINT, instruction_id BIGINT, candidate_id BIGINT, same_as BIGINT, run_id BIGINT);
 """
 
+_POOLS = """
+-- What a pick rule sees of the candidates that it may pick, one row an instruction, with their normalised values: kept
+-- once for all rules, weights and margins. `reason`: why nothing can be picked. `state`: what it was made from; empty
+-- where that is not known. `content`: of each answer, see m3po.store.pools.
+CREATE SEQUENCE pool_ids;
+CREATE TABLE pools (
+    pool_id BIGINT DEFAULT nextval('pool_ids'), logp_scorer BIGINT, mas_scorer BIGINT, normalise VARCHAR,
+    allow_truncated BOOLEAN, state VARCHAR, created_at TIMESTAMP);
+CREATE TABLE pool_values (
+    pool_id BIGINT, instruction_id BIGINT, reason VARCHAR, candidate_ids BIGINT[], mas DOUBLE[], logp_mean DOUBLE[],
+    n_tokens INTEGER[], a DOUBLE[], b DOUBLE[], content UBIGINT[]);
+ALTER TABLE selections ADD COLUMN pool_id BIGINT;
+ALTER TABLE selection_pairs ADD COLUMN chosen_tokens INTEGER;
+ALTER TABLE selection_pairs ADD COLUMN rejected_tokens INTEGER;
+ALTER TABLE selection_pairs ADD COLUMN chosen_mas DOUBLE;
+ALTER TABLE selection_pairs ADD COLUMN rejected_mas DOUBLE;
+ALTER TABLE selection_pairs ADD COLUMN chosen_logp_mean DOUBLE;
+ALTER TABLE selection_pairs ADD COLUMN rejected_logp_mean DOUBLE;
+"""
+_PAIR_VALUES = """
+UPDATE selection_pairs SET {role}_tokens = l.n_tokens, {role}_logp_mean = l.logp_sum / l.n_tokens
+    FROM selections s JOIN logprobs l ON l.scorer_id = s.logp_scorer
+    WHERE selection_pairs.selection_id = s.selection_id AND l.candidate_id = selection_pairs.{role};
+UPDATE selection_pairs SET {role}_mas = m.mas
+    FROM selections s JOIN mas_scores m ON m.scorer_id = s.mas_scorer
+    WHERE selection_pairs.selection_id = s.selection_id AND m.candidate_id = selection_pairs.{role};
+"""
+_POOL_OF_VALUES = """
+INSERT INTO pool_values (pool_id, instruction_id, candidate_ids, mas, logp_mean, n_tokens, a, b)
+    SELECT $pool, v.instruction_id, list(v.candidate_id ORDER BY v.candidate_id), list(m.mas ORDER BY v.candidate_id),
+           list(l.logp_sum / l.n_tokens ORDER BY v.candidate_id), list(l.n_tokens ORDER BY v.candidate_id),
+           list(v.a ORDER BY v.candidate_id), list(v.b ORDER BY v.candidate_id)
+    FROM selection_values v
+    LEFT JOIN mas_scores m ON m.candidate_id = v.candidate_id AND m.scorer_id = $mas
+    LEFT JOIN logprobs l ON l.candidate_id = v.candidate_id AND l.scorer_id = $logp
+    WHERE v.selection_id = $selection GROUP BY v.instruction_id ORDER BY v.instruction_id
+"""
+
 
 def _m001_first(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_FIRST)
@@ -161,12 +199,37 @@ def _m005_given(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_GIVEN)
 
 
+def _m006_pools(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_POOLS)
+    for role in ("chosen", "rejected"):
+        con.execute(_PAIR_VALUES.format(role=role))
+    # Selections that differ in weight or margin alone had the same values: they share a pool.
+    sums = "SELECT selection_id, count(*), sum(hash(candidate_id, a, b)) FROM selection_values GROUP BY 1"
+    values = {selection: rest for selection, *rest in con.execute(sums).fetchall()}
+    sql = "SELECT selection_id, config, logp_scorer, mas_scorer, created_at FROM selections ORDER BY 1"
+    pools: dict[tuple, int] = {}
+    for selection, text, logp, mas, created in con.execute(sql).fetchall():
+        config = json.loads(text)
+        key = (logp, mas, config.get("normalise", "percentile"), config.get("allow_truncated", False))
+        seen = (*key, *values.get(selection, ()))
+        if seen not in pools:
+            insert = (
+                "INSERT INTO pools (logp_scorer, mas_scorer, normalise, allow_truncated, state, created_at)"
+                " VALUES (?, ?, ?, ?, '', ?) RETURNING pool_id"
+            )
+            [(pools[seen],)] = con.execute(insert, [*key, created]).fetchall()
+            con.execute(_POOL_OF_VALUES, {"pool": pools[seen], "mas": mas, "logp": logp, "selection": selection})
+        con.execute("UPDATE selections SET pool_id = ? WHERE selection_id = ?", [pools[seen], selection])
+    con.execute("DROP TABLE selection_values")
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
     _m003_samplers,
     _m004_judgements,
     _m005_given,
+    _m006_pools,
 ]
 
 

@@ -1,4 +1,4 @@
-"""Frozen selections: the pick rule run over the whole workspace as DuckDB statements.
+"""Frozen selections: the pick rule run over the whole workspace, and its pairs.
 
 m3po.selection holds the same rule in plain Python; the tests hold the two against each other.
 """
@@ -6,112 +6,64 @@ m3po.selection holds the same rule in plain Python; the tests hold the two again
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from m3po.errors import BadInputError
 from m3po.settings import SelectConfig
-from m3po.store.candidates import SCORED_CANDIDATES, active_scorer, scorer_info
+from m3po.store.bulk import insert_table
+from m3po.store.candidates import active_scorer, scorer_info
 from m3po.store.connection import Connection, one, scalar
 from m3po.store.instructions import now
+from m3po.store.picking import PICKED, REASONS, Picks, pick_all
+from m3po.store.pools import Block, ensure_pool, read_blocks
 from m3po.types import PickRule
 
-# The keys that a rule may maximise, over the columns of `pool` below.
-_KEYS = {
-    "good": "good",
-    "hard": "hard",
-    "mas": "mas",
-    "low_mas": "-mas",
-    "confidence": "confidence",
-    # rounded: a tie in exact arithmetic must be a tie here and in the twin alike
-    "near_mean_2sd": "-round(abs(mas - (mean_mas - 2.0::DOUBLE * sd_mas)), 9)",
-}
-
-# Mid-rank: (number below + half of the equal ones) / n. rank() - 1 counts those below.
-_MID_RANK = """((rank() OVER (ORDER BY {0}) - 1) + 0.5::DOUBLE * count(*) OVER (PARTITION BY {0}))
-               / (count(*) OVER ())::DOUBLE"""
-_MIN_MAX = """CASE WHEN max({0}) OVER i = min({0}) OVER i THEN 0.5::DOUBLE
-                   ELSE ({0} - min({0}) OVER i) / (max({0}) OVER i - min({0}) OVER i) END"""
-_NORMALISED = {"percentile": _MID_RANK, "minmax": _MIN_MAX, "raw": "{0}"}
-
-_VALUES = """
-CREATE OR REPLACE TEMP TABLE scored AS
-    SELECT c.* EXCLUDE (text), i.split FROM ({scored}) c JOIN instructions i USING (instruction_id)
-    WHERE i.split = 'train' AND c.origin IN ('sampled', 'imported');
-CREATE OR REPLACE TEMP TABLE pool AS
-    WITH eligible AS (
-        SELECT * FROM scored
-        WHERE mas IS NOT NULL AND logp_sum IS NOT NULL
-          AND ($allow_truncated OR finish_reason IS DISTINCT FROM 'length')),
-    normalised AS (
-        SELECT *, {a} AS a, {b} AS b FROM eligible WINDOW i AS (PARTITION BY instruction_id))
-    SELECT *, $wc::DOUBLE * a + (1.0::DOUBLE - $wc::DOUBLE) * b AS good,
-           $wr::DOUBLE * (1.0::DOUBLE - a) + (1.0::DOUBLE - $wr::DOUBLE) * b AS hard
-    FROM normalised;
-"""
-
-_PAIRS = """
-CREATE OR REPLACE TEMP TABLE picked AS
-    WITH drawn AS (
-        SELECT *, avg(mas) OVER i AS mean_mas, stddev_pop(mas) OVER i AS sd_mas, count(*) OVER i AS n FROM {pool}
-        WINDOW i AS (PARTITION BY instruction_id)),
-    chosen AS (
-        SELECT * FROM drawn
-        QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY {chosen} DESC, mas DESC, candidate_id) = 1),
-    others AS (
-        SELECT y.*, c.candidate_id AS chosen, c.good AS chosen_good, c.logp_mean AS chosen_logp, c.mas AS chosen_mas,
-               c.a - y.a >= $delta::DOUBLE AS far,
-               $ratio = 0 OR greatest(c.n_tokens, y.n_tokens)::DOUBLE / least(c.n_tokens, y.n_tokens) <= $ratio AS near
-        FROM chosen c JOIN drawn y ON y.instruction_id = c.instruction_id AND y.candidate_id <> c.candidate_id),
-    rejected AS (
-        SELECT * FROM others WHERE far AND near
-        QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY {rejected} DESC, mas DESC, candidate_id) = 1),
-    reasons AS (
-        SELECT instruction_id, CASE WHEN NOT bool_or(far) THEN 'delta' ELSE 'length_ratio' END AS reason
-        FROM others GROUP BY instruction_id),
-    ineligible AS (
-        SELECT instruction_id,
-               CASE WHEN bool_and(mas IS NULL) THEN 'no_mas'
-                    WHEN NOT bool_or(mas IS NOT NULL AND logp_sum IS NOT NULL) THEN 'no_logprob'
-                    ELSE 'truncated' END AS reason
-        FROM scored GROUP BY instruction_id)
-    SELECT i.instruction_id, r.chosen, r.candidate_id AS rejected, (r.chosen_good + r.hard) / 2.0::DOUBLE AS m3p_score,
-           r.chosen_logp - r.logp_mean AS logp_margin, r.chosen_mas - r.mas AS mas_gap,
-           CASE WHEN r.chosen IS NOT NULL THEN NULL
-                WHEN i.split <> 'train' THEN 'not_train'
-                WHEN c.instruction_id IS NULL THEN coalesce(e.reason, 'no_candidates')
-                WHEN c.n < 2 THEN 'one_candidate'
-                ELSE reasons.reason END AS no_pair_reason
-    FROM instructions i
-    LEFT JOIN rejected r USING (instruction_id)
-    LEFT JOIN chosen c USING (instruction_id)
-    LEFT JOIN reasons USING (instruction_id)
-    LEFT JOIN ineligible e USING (instruction_id)
-"""
+T, R = TypeVar("T"), TypeVar("R")
+_PAIR_COLUMNS = (
+    "selection_id", "instruction_id", "chosen", "rejected", "m3p_score", "logp_margin", "mas_gap", "no_pair_reason",
+    "chosen_tokens", "rejected_tokens", "chosen_mas", "rejected_mas", "chosen_logp_mean", "rejected_logp_mean",
+)  # fmt: skip
 
 # The pair that the data set came with, as it is: no score is needed, no filter laid on it.
 _GIVEN_PAIRS = """
-CREATE OR REPLACE TEMP TABLE picked AS
-    SELECT i.instruction_id, g.chosen, g.rejected, (cp.good + rp.hard) / 2.0::DOUBLE AS m3p_score,
+    INSERT INTO selection_pairs BY NAME
+    WITH scored AS (
+        SELECT c.candidate_id, m.mas, l.logp_sum / l.n_tokens AS logp_mean, l.n_tokens FROM candidates c
+        LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
+        LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
+        WHERE c.origin IN ('sampled', 'imported')),
+    pool AS (
+        SELECT unnest(candidate_ids) AS candidate_id, unnest(a) AS a, unnest(b) AS b FROM pool_values
+        WHERE pool_id = $pool)
+    SELECT $selection AS selection_id, i.instruction_id, g.chosen, g.rejected,
+           (($wc::DOUBLE * cp.a + (1.0::DOUBLE - $wc::DOUBLE) * cp.b)
+            + ($wr::DOUBLE * (1.0::DOUBLE - rp.a) + (1.0::DOUBLE - $wr::DOUBLE) * rp.b)) / 2.0::DOUBLE AS m3p_score,
            c.logp_mean - r.logp_mean AS logp_margin, c.mas - r.mas AS mas_gap,
-           CASE WHEN i.split <> 'train' THEN 'not_train' WHEN g.chosen IS NULL THEN 'no_given' END AS no_pair_reason
+           CASE WHEN i.split <> 'train' THEN 'not_train' WHEN g.chosen IS NULL THEN 'no_given' END AS no_pair_reason,
+           c.n_tokens AS chosen_tokens, r.n_tokens AS rejected_tokens, c.mas AS chosen_mas, r.mas AS rejected_mas,
+           c.logp_mean AS chosen_logp_mean, r.logp_mean AS rejected_logp_mean
     FROM instructions i
     LEFT JOIN given_pairs g ON g.instruction_id = i.instruction_id AND i.split = 'train'
     LEFT JOIN scored c ON c.candidate_id = g.chosen
     LEFT JOIN scored r ON r.candidate_id = g.rejected
     LEFT JOIN pool cp ON cp.candidate_id = g.chosen
     LEFT JOIN pool rp ON rp.candidate_id = g.rejected
+    ORDER BY i.instruction_id
 """
-
-# Two candidates an instruction, drawn by a hash that Python computes alike (m3po.selection.random_key).
-_RANDOM_TWO = """(SELECT * FROM pool QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY
-    md5($seed || ':' || instruction_id || ':' || candidate_id)) <= 2)"""
-
-# What the selection says, whichever ids this workspace gave: two workspaces with equal content have equal hashes.
-_CONTENT = """
-    SELECT string_agg(i.source || '/' || i.external_id || '>' || md5(c.text) || '>' || md5(r.text), '\n'
-                      ORDER BY i.source, i.external_id)
-    FROM picked p JOIN instructions i USING (instruction_id)
+_GIVEN_CONTENT = """
+    SELECT md5_number_lower(i.source || '/' || i.external_id || '>' || c.text) AS chosen,
+           md5_number_lower(i.source || '/' || i.external_id || '>' || r.text) AS rejected
+    FROM selection_pairs p JOIN instructions i USING (instruction_id)
     JOIN candidates c ON c.candidate_id = p.chosen JOIN candidates r ON r.candidate_id = p.rejected
+    WHERE p.selection_id = ?
 """
 
 
@@ -134,58 +86,89 @@ def any_pairs(con: Connection) -> bool:
 
 
 def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> int:
-    """Run `rule` over the whole workspace and freeze values, pairs and reasons. Returns the selection's id.
+    """Run `rule` over the whole workspace and freeze pairs and reasons beside the pool of values. Returns its id.
 
     Raises BadInputError for `raw` with a scorer whose range is not [0, 1].
     """
     logp, mas = active_scorer(con, "logp"), active_scorer(con, "mas")
     check_raw(con, mas, config)
-    norm = _NORMALISED[config.normalise]
-    run_values = _VALUES.format(scored=SCORED_CANDIDATES, a=norm.format("mas"), b=norm.format("confidence"))
-    _execute(
-        con,
-        run_values,
-        {
-            "logp": logp,
-            "mas": mas,
-            "allow_truncated": config.allow_truncated,
-            "wc": float(config.weight_chosen),
-            "wr": float(config.weight_rejected),
-        },
-    )
-    run_pairs = _GIVEN_PAIRS
-    if not rule.given:
-        run_pairs = _PAIRS.format(
-            pool=_RANDOM_TWO if rule.random_two else "pool",
-            chosen=_KEYS[rule.chosen],
-            rejected=_KEYS[rule.rejected],
-        )
-    parameters = {"delta": float(config.delta), "ratio": float(config.length_ratio)}
-    if rule.random_two:
-        parameters["seed"] = str(config.seed)
-    _execute(con, run_pairs, parameters)
+    pool = ensure_pool(con, logp, mas, config)
+    selection = scalar(con, "SELECT nextval('selection_ids')")
+    if rule.given:
+        weights = {"wc": float(config.weight_chosen), "wr": float(config.weight_rejected)}
+        con.execute(_GIVEN_PAIRS, {"selection": selection, "logp": logp, "mas": mas, "pool": pool, **weights})
+        found = con.execute(_GIVEN_CONTENT, [selection]).fetchnumpy()
+        contents = [np.column_stack([found["chosen"], found["rejected"]])]
+    else:
+        contents = []
+        blocks = read_blocks(con, pool, seed=config.seed if rule.random_two else None, content=True)
+        for found, content in _ahead(blocks, lambda block: _pick(selection, block, rule, config)):
+            insert_table(con, "selection_pairs", found)
+            contents.append(content)
     text = json.dumps(dataclasses.asdict(config), sort_keys=True)
-    content = scalar(con, f"SELECT sha256(coalesce(({_CONTENT}), '') || ?)", [text])
-    selection = scalar(
-        con,
-        "INSERT INTO selections (config, logp_scorer, mas_scorer, pairs, content_hash, created_at)"
-        " SELECT ?, ?, ?, count(chosen), ?, ? FROM picked RETURNING selection_id",
-        [text, logp, mas, content, now()],
-    )
     con.execute(
-        "INSERT INTO selection_values SELECT ?, instruction_id, candidate_id, a, b, good, hard FROM pool",
-        [selection],
+        "INSERT INTO selections"
+        " (selection_id, config, logp_scorer, mas_scorer, pairs, content_hash, created_at, pool_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [selection, text, logp, mas, sum(map(len, contents)), _hash(contents, text), now(), pool],
     )
-    con.execute("INSERT INTO selection_pairs SELECT ?, * FROM picked", [selection])
-    con.execute("DROP TABLE scored; DROP TABLE pool; DROP TABLE picked")
     return selection
 
 
-def _execute(con: Connection, script: str, parameters: dict) -> None:
-    """Run statements one by one, each with just the parameters it names."""
-    for statement in script.split(";\n"):
-        if statement.strip():
-            con.execute(statement, {k: v for k, v in parameters.items() if f"${k}" in statement})
+def _ahead(blocks: Iterable[T], work: Callable[[T], R]) -> Iterator[R]:
+    """`work` on each block, in a thread of its own while the next one is read."""
+    with ThreadPoolExecutor(1) as helper:
+        under_way = None
+        for block in blocks:
+            begun, under_way = under_way, helper.submit(work, block)
+            if begun is not None:
+                yield begun.result()
+        if under_way is not None:
+            yield under_way.result()
+
+
+def _pick(selection: int, block: Block, rule: PickRule, config: SelectConfig) -> tuple[pa.Table, np.ndarray]:
+    """The block's rows of `selection_pairs`, and what chosen and rejected of its pairs are."""
+    picks = pick_all(block.candidates, rule, config)
+    paired = picks.reason == PICKED
+    content = np.column_stack([block.content[at[paired]] for at in (picks.chosen, picks.rejected)])
+    return _as_rows(selection, block, picks), content
+
+
+def _as_rows(selection: int, block: Block, picks: Picks) -> pa.Table:
+    """Of every instruction of the block its pair or the reason why it has none."""
+    c, paired = block.candidates, picks.reason == PICKED
+    places = np.flatnonzero(block.open)
+
+    def spread(values: np.ndarray) -> pa.Array:
+        """Values of the open instructions, with nothing for those that have no pair."""
+        out, empty = np.zeros(len(block.open), values.dtype), np.ones(len(block.open), bool)
+        out[places], empty[places] = values, ~paired
+        return pa.array(out, mask=empty)
+
+    chosen, rejected = picks.chosen, picks.rejected
+    none = pa.array(REASONS).take(pa.array(picks.reason, mask=paired))
+    reason = pc.replace_with_mask(block.reason, pa.array(block.open), none) if len(places) else block.reason
+    columns = [
+        pa.array(np.full(len(block.open), selection)),
+        pa.array(block.instruction_ids),
+        *(spread(c.ids[at]) for at in (chosen, rejected)),
+        spread(picks.score),
+        *(spread(values[chosen] - values[rejected]) for values in (c.logp_mean, c.mas)),
+        reason,
+        *(spread(values[at]) for values in (c.n_tokens, c.mas, c.logp_mean) for at in (chosen, rejected)),
+    ]
+    return pa.table(dict(zip(_PAIR_COLUMNS, columns, strict=True)))
+
+
+def _hash(contents: list[np.ndarray], config: str) -> str:
+    """What the selection says, whichever ids this workspace gave: two workspaces with equal content have equal hashes.
+
+    `contents`: of each pair what chosen and rejected are, in no order.
+    """
+    pairs = np.concatenate(contents) if contents else np.empty((0, 2), np.uint64)
+    order = np.argsort(pairs[:, 0])  # no two are alike: the instruction is part of what an answer is
+    return hashlib.sha256(np.ascontiguousarray(pairs[order], "<u8").tobytes() + config.encode()).hexdigest()
 
 
 def check_raw(con: Connection, mas: int | None, config: SelectConfig) -> None:
@@ -215,6 +198,7 @@ def selection_info(con: Connection, selection: int | None) -> dict | None:
         "created_at": row["created_at"],
         "logp_scorer": row["logp_scorer"],
         "mas_scorer": row["mas_scorer"],
+        "pool_id": row["pool_id"],
     }
 
 

@@ -1,0 +1,241 @@
+"""What the pick rules see of every candidate, made once and kept: a slider moves a million instructions in a second.
+
+A pool is of two scorers, one normalisation, and the candidates and scores that there were (`state`): another weight,
+margin or rule selects from the same pool. Everything goes by blocks of instructions, so that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from m3po.settings import SelectConfig
+from m3po.store.bulk import insert_table
+from m3po.store.connection import Connection, registered, rows, scalar
+from m3po.store.instructions import now
+from m3po.store.picking import Candidates
+
+BLOCK = 65_536  # instructions
+
+# The candidates of a block of train instructions; `picked` where a rule may pick it. Human edits can be chosen by
+# humans, never by a rule. The bounds on candidates spare a look at all scores.
+_SCORED = """
+    WITH c AS (
+        SELECT c.candidate_id, instruction_id, i.source, i.external_id, c.text, c.finish_reason
+        FROM candidates c JOIN instructions i USING (instruction_id)
+        WHERE instruction_id BETWEEN $low AND $high AND i.split = 'train' AND c.origin IN ('sampled', 'imported')),
+    l AS (SELECT candidate_id, logp_sum, n_tokens FROM logprobs
+          WHERE scorer_id = $logp AND candidate_id BETWEEN $first AND $last),
+    m AS (SELECT candidate_id, mas FROM mas_scores WHERE scorer_id = $mas AND candidate_id BETWEEN $first AND $last)
+    SELECT {columns} FROM (
+        SELECT c.*, m.mas, l.logp_sum / l.n_tokens AS logp_mean, exp(l.logp_sum / l.n_tokens) AS confidence, l.n_tokens,
+               m.mas IS NOT NULL AND l.logp_sum IS NOT NULL
+                   AND ($allow_truncated OR c.finish_reason IS DISTINCT FROM 'length') AS picked
+        FROM c LEFT JOIN l USING (candidate_id) LEFT JOIN m USING (candidate_id))
+    {where} ORDER BY instruction_id, candidate_id
+"""
+_SIGNALS = _SCORED.format(columns="mas, confidence", where="WHERE picked")
+# `content` names an answer by what it is, whichever ids this workspace gave.
+_POOLED = _SCORED.format(
+    columns="instruction_id, candidate_id, mas, logp_mean, n_tokens, confidence, picked,"
+    " md5_number_lower(source || '/' || external_id || '>' || text) AS content",
+    where="",
+)
+_REASONS = ("not_train", "no_candidates", "no_mas", "no_logprob", "truncated", None)
+_LISTS = ("candidate_ids", "mas", "logp_mean", "n_tokens", "a", "b", "content")
+# Two candidates an instruction are drawn by a hash that Python computes alike (m3po.selection.random_key).
+_DRAWN = """
+    SELECT ('0x' || substr(md5($seed || ':' || instruction_id || ':' || candidate_id), 1, 15))::BIGINT AS drawn
+    FROM asked ORDER BY n
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some instructions of a pool, by rising id. `reason` says why nothing of one can be picked (None: it can);
+    `candidates` are those of the others, in their order; `content` names each answer by what it is."""
+
+    instruction_ids: np.ndarray
+    reason: pa.Array
+    candidates: Candidates
+    content: np.ndarray | None
+
+    @property
+    def open(self) -> np.ndarray:
+        """Which of the instructions have candidates to pick from."""
+        return self.reason.is_null().to_numpy(zero_copy_only=False)
+
+
+def find_pool(con: Connection, logp: int | None, mas: int | None, config: SelectConfig) -> int | None:
+    """The pool of these scorers as the candidates are now; None when it was not made yet."""
+    return scalar(
+        con,
+        "SELECT max(pool_id) FROM pools WHERE logp_scorer IS NOT DISTINCT FROM ? AND mas_scorer IS NOT DISTINCT FROM ?"
+        " AND normalise = ? AND allow_truncated = ? AND state = ?",
+        [logp, mas, config.normalise, config.allow_truncated, _state(con, logp, mas)],
+    )
+
+
+def ensure_pool(con: Connection, logp: int | None, mas: int | None, config: SelectConfig) -> int:
+    """The pool of these scorers as the candidates are now; made when there is none yet."""
+    found = find_pool(con, logp, mas, config)
+    if found is not None:
+        return found
+    pool = scalar(
+        con,
+        "INSERT INTO pools (logp_scorer, mas_scorer, normalise, allow_truncated, state, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) RETURNING pool_id",
+        [logp, mas, config.normalise, config.allow_truncated, _state(con, logp, mas), now()],
+    )
+    _fill(con, pool, {"logp": logp, "mas": mas, "allow_truncated": config.allow_truncated}, config.normalise)
+    return pool
+
+
+def _state(con: Connection, logp: int | None, mas: int | None) -> str:
+    """Equal as long as no instruction, candidate or score was added that a rule may see: nothing of it ever changes."""
+    humans = "SELECT candidate_id FROM candidates WHERE origin = 'human'"
+    counted = [
+        ("instructions", scalar(con, "SELECT count(*) FROM instructions")),
+        ("candidates", scalar(con, f"SELECT (SELECT count(*) FROM candidates) - count(*) FROM ({humans})")),
+    ]
+    for table, scorer in (("logprobs", logp), ("mas_scores", mas)):
+        of_all = f"SELECT count(*) FROM {table} WHERE scorer_id = $scorer"
+        of_humans = f"{of_all} AND candidate_id IN ({humans})"
+        counted.append((table, scalar(con, f"SELECT ({of_all}) - ({of_humans})", {"scorer": scorer})))
+    return ", ".join(f"{count} {name}" for name, count in counted)
+
+
+def _fill(con: Connection, pool: int, scorers: dict, normalise: str) -> None:
+    bounds = _bounds(con, "SELECT instruction_id FROM instructions ORDER BY 1")
+    blocks = [scorers | each | _candidates_between(con, each) for each in bounds]
+    ranks = _ranks(con, blocks) if normalise == "percentile" else None
+    done = 0
+    for block in blocks:
+        scored = con.sql(_POOLED, params=block).to_arrow_table()
+        found = scored.filter(scored["picked"])
+        owners, counts = np.unique(found["instruction_id"].to_numpy(), return_counts=True)
+        mas, belief = found["mas"].to_numpy(), found["confidence"].to_numpy()
+        if ranks is not None:
+            a, b = (values[done : done + len(found)] for values in ranks)
+        elif normalise == "minmax":
+            a, b = _min_max(mas, counts), _min_max(belief, counts)
+        else:
+            a, b = mas, belief
+        done += len(found)
+        ids, reason = _reasons(con, block, scored)
+        sizes = np.zeros(len(ids), np.int64)
+        sizes[np.searchsorted(ids, owners)] = counts
+        ends = pa.array(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
+        flat = {"candidate_ids": found["candidate_id"].to_numpy(), "a": a, "b": b}
+        flat |= {name: found[name].to_numpy() for name in _LISTS if name not in flat}
+        lists = {name: pa.ListArray.from_arrays(ends, pa.array(values)) for name, values in flat.items()}
+        columns = {"pool_id": pa.array(np.full(len(ids), pool)), "instruction_id": ids, "reason": reason}
+        insert_table(con, "pool_values", pa.table(columns | lists))
+
+
+def _candidates_between(con: Connection, block: dict[str, int]) -> dict[str, int | None]:
+    sql = "SELECT min(candidate_id) AS first, max(candidate_id) AS last FROM candidates"
+    return rows(con, f"{sql} WHERE instruction_id BETWEEN $low AND $high", block)[0]
+
+
+def _reasons(con: Connection, block: dict, scored: pa.Table) -> tuple[np.ndarray, pa.Array]:
+    """Every instruction of the block and why nothing of it can be picked (None: something can)."""
+    sql = (
+        "SELECT instruction_id, split = 'train' AS train FROM instructions WHERE instruction_id BETWEEN ? AND ?"
+        " ORDER BY instruction_id"
+    )
+    there = con.execute(sql, [block["low"], block["high"]]).fetchnumpy()
+    ids = there["instruction_id"]
+    at = np.searchsorted(ids, scored["instruction_id"].to_numpy())
+    has_mas = scored["mas"].is_valid().to_numpy()
+    steps = (None, has_mas, has_mas & scored["logp_mean"].is_valid().to_numpy(), scored["picked"].to_numpy())
+    # The first step that no candidate has come to is the reason.
+    reason = np.where(there["train"], 1, 0)
+    for number, step in enumerate(steps, start=2):
+        reached = np.zeros(len(ids), bool)
+        reached[at if step is None else at[step]] = True
+        reason[reached] = number
+    return ids, pa.array(_REASONS).take(pa.array(reason))
+
+
+def _bounds(con: Connection, sql: str, parameters: object = None) -> list[dict[str, int]]:
+    """The first and last id of each block of instructions."""
+    result = con.execute(sql, parameters) if parameters is not None else con.execute(sql)
+    ids = result.fetchnumpy()["instruction_id"]
+    return [
+        {"low": int(ids[start]), "high": int(ids[min(start + BLOCK, len(ids)) - 1])}
+        for start in range(0, len(ids), BLOCK)
+    ]
+
+
+def _ranks(con: Connection, blocks: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """A and B of all candidates, as m3po.scoring.percentile has them."""
+    mas, belief = [], []
+    for block in blocks:
+        found = con.sql(_SIGNALS, params=block).to_arrow_table()
+        mas.append(found["mas"].to_numpy())
+        belief.append(found["confidence"].to_numpy())
+    a = mid_ranks(np.concatenate(mas) if mas else np.empty(0))
+    del mas
+    return a, mid_ranks(np.concatenate(belief) if belief else np.empty(0))
+
+
+def mid_ranks(values: np.ndarray) -> np.ndarray:
+    """As m3po.scoring.percentile."""
+    order = np.argsort(values)
+    ordered = values[order]
+    firsts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
+    del ordered
+    sizes = np.diff(np.append(firsts, len(values)))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat((firsts + 0.5 * sizes) / max(len(values), 1), sizes)
+    return ranks
+
+
+def _min_max(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """As m3po.scoring.minmax, in each instruction by itself."""
+    if not len(values):
+        return values
+    starts = np.cumsum(sizes) - sizes
+    low, high = (np.repeat(f.reduceat(values, starts), sizes) for f in (np.minimum, np.maximum))
+    return np.where(high == low, 0.5, (values - low) / np.where(high == low, 1.0, high - low))
+
+
+def read_blocks(con: Connection, pool: int, *, seed: int | None = None, content: bool = False) -> Iterator[Block]:
+    """The whole pool, in the order in which it was stored: sorting it again would take longer than all the rest.
+    `seed`: with `Candidates.drawn`; `content`: with what the answers are."""
+    sql = "SELECT instruction_id FROM pool_values WHERE pool_id = ? ORDER BY 1"
+    names = [name for name in _LISTS if content or name != "content"]
+    for bounds in _bounds(con, sql, [pool]):
+        table = con.sql(
+            f"SELECT instruction_id, reason, {', '.join(names)} FROM pool_values"
+            " WHERE pool_id = $pool AND instruction_id BETWEEN $low AND $high",
+            params={"pool": pool, **bounds},
+        ).to_arrow_table()
+        yield _as_block(con, table, seed)
+
+
+def _as_block(con: Connection, table: pa.Table, seed: int | None) -> Block:
+    ids, reason = table["instruction_id"].to_numpy(), table["reason"].combine_chunks()
+    columns = {name: table[name].combine_chunks() for name in _LISTS if name in table.column_names}
+    offsets = columns["candidate_ids"].offsets.to_numpy()
+    flat = {name: lists.flatten().to_numpy() for name, lists in columns.items()}
+    open_to = reason.is_null().to_numpy(zero_copy_only=False)  # the others have no candidates: their lists are empty
+    starts = np.append(offsets[:-1][open_to], offsets[-1]) - offsets[0]
+    drawn = None
+    if seed is not None:
+        owners = np.repeat(ids[open_to], np.diff(starts))
+        asked = pa.table({"n": np.arange(len(owners)), "instruction_id": owners, "candidate_id": flat["candidate_ids"]})
+        with registered(con, "asked", asked):
+            drawn = con.execute(_DRAWN, {"seed": str(seed)}).fetchnumpy()["drawn"]
+    found = Candidates(
+        starts,
+        flat["candidate_ids"],
+        *(flat[name] for name in ("mas", "logp_mean", "n_tokens", "a", "b")),
+        confidence=np.exp(flat["logp_mean"]),
+        drawn=drawn,
+    )
+    return Block(ids, reason, found, flat.get("content"))
