@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from m3po import deciding
+from m3po.calibration import Calibration
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing, scorings
 from m3po.jobs.outcomes import Outcomes
@@ -65,6 +66,7 @@ class Studio:
         work = {"import": partial(importing.do_import, workspace), "export": partial(exporting.do_export, workspace)}
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
         self.review_index = ReviewIndex()
+        self.calibration = Calibration(workspace)
         self._overview = Overview(workspace, self.server_runs.shown)
         self._outcomes = Outcomes(workspace, self.runner)
 

@@ -61,6 +61,7 @@ class Overview:
             "curated_pairs": pairs["pairs"],
             "human_pairs": pairs["human"],
             "overridden": pairs["overridden"],
+            "auto_accepted": decisions.count_auto_accepted(con, selection),
             "given": decisions.given_counts(con, candidates.active_scorer(con, "mas")),
         }
 

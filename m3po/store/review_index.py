@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m3po.errors import BadInputError
+from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection, rows, scalar
 from m3po.store.selections import latest_selection
 from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, TRAINING_VERDICTS, VERDICTS, ReviewView
@@ -96,11 +97,13 @@ class ReviewIndex:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._loaded: tuple = ()  # what the arrays were made from: newest instruction, selection
+        self._audit: tuple = ()  # what `audited` was made from
         self._decisions = self._last_decision = 0  # how many rows were read, and the newest of them
         self._walks: OrderedDict[ReviewView, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self.ids = np.empty(0, np.int64)
         self.measures: dict[str, np.ndarray] = {}  # float64, NaN where there is no pair or no value
         self.has_pair = np.empty(0, bool)
+        self.audited = np.empty(0, bool)  # in the random slice of pairs that are accepted without eyes
         self.verdict = np.empty(0, np.uint8)  # what stands of all, _UNDECIDED or a place in VERDICTS + 1
 
     def walk(self, con: Connection, view: ReviewView) -> Walk:
@@ -126,6 +129,10 @@ class ReviewIndex:
             if newest != self._loaded:
                 self._load(con, selection)
                 self._loaded = newest
+            audit = newest_audit(con, selection)
+            if (audit and audit["audit_id"], newest) != self._audit:
+                self.audited = np.isin(self.ids, audit_ids(con, audit))
+                self._audit = (audit and audit["audit_id"], newest)
             self._read_decisions(con)
 
     def _load(self, con: Connection, selection: int | None) -> None:
@@ -179,6 +186,8 @@ class ReviewIndex:
             return ~self.has_pair & ~np.isin(self.verdict, _TRAINED)
         if name == "flagged":
             return self.verdict == _FLAG
+        if name == "audit":  # a queue: what was looked at is done
+            return self.audited & (self.verdict == _UNDECIDED)
         return (self.verdict == _UNDECIDED) == (name == "unreviewed")
 
     def _ordered(self, con: Connection, view: ReviewView) -> tuple[np.ndarray, np.ndarray]:
