@@ -36,7 +36,14 @@ def draw_bins(bins: Sequence[dict], target: float, threshold: float | None) -> M
         marks.append(tag("g", tag("title", told), bar, whisker, point))
     lines = [
         tag("path", d=f"M{LEFT} {_r(y_of(target))}H{WIDTH - RIGHT}", class_="chart-target"),
-        tag("text", f"target {target:.0%}", x=LEFT + 5, y=_r(y_of(target) - 4), class_="chart-note"),
+        tag(
+            "text",
+            f"target {100 * target:.3g} %",
+            x=WIDTH - RIGHT - 3,
+            y=_r(y_of(target) - 4),
+            text_anchor="end",
+            class_="chart-note",
+        ),
     ]
     if threshold is not None:
         at = x_of(min(max(threshold, low), high))
