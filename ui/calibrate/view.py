@@ -29,7 +29,7 @@ def draw_counts(found: dict) -> Markup:
     """What would change, in numbers; each is a button that lists it."""
     changed = found["flips"] + found["lost"] + found["new"]
     shown = {
-        "all": (changed, f"{count(found['flips'])} flip"),
+        "all": (changed, f"{count(found['flips'])} to another pair"),
         "lost": (found["lost"], "pairs fewer"),
         "new": (found["new"], "pairs more"),
         "against": (found["against"], f"of {count(found['decided'])} decided"),
@@ -226,8 +226,8 @@ def draw_auto(report: dict) -> Markup:
         basis = auto["basis"]
         stands = tag(
             "p", tag("b", f"From {number(auto['score'], 4)} on {plural(auto['accepts'], 'pair')} without eyes"),
-            f", set by {auto['annotator']} on {_rate(basis)}. They are exported with “Accepted, and auto-accepted” "
-            "and never written down as decisions.",
+            f", set by {auto['annotator']} on {plural(basis['decided'], 'decision')} ({_rate(basis)}). They are exported "
+            "with “Accepted, and auto-accepted” and never written down as decisions.",
         )  # fmt: skip
     return join([tag("p", words, data_target=target), stands, _draw_audit(auto) if auto else None])
 

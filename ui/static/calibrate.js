@@ -1,5 +1,6 @@
 // The Calibrate tab: sliders ask what another setting would pick, at once; buttons apply it or set the threshold.
-// Of several questions under way only the newest one's answer is drawn.
+// One question is under way at a time, so that a slider under the hand never piles up work on the server; an answer to a
+// place that the slider has left is dropped, and the newest place is asked for.
 
 const WAIT = 60; // ms after the last move of a slider
 const ANY = 0.5; // the left end of the length ratio: no filter
@@ -92,17 +93,20 @@ class Calibration {
   onKnob() {
     this.label();
     this.offset = 0;
-    this.asked += 1; // what is under way is old now
+    this.asked += 1; // an answer that is under way is old now
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.ask(), WAIT);
   }
 
   async ask() {
     const number = (this.asked += 1);
+    if (this.asking) return;
+    this.asking = true;
     const begun = performance.now();
     const question = { op: "what_if", knobs: this.read(), which: this.which, offset: this.offset };
     const answer = await this.send(question);
-    if (number !== this.asked) return;
+    this.asking = false;
+    if (number !== this.asked) return this.ask();
     if (answer.error) return this.say(answer.error, true);
     this.say("");
     this.draw(answer.parts);
