@@ -14,15 +14,20 @@ import argparse
 import json
 import random
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.demo_gain import wait
 from benchmarks.pair_precision import quality
+from m3po.calibration import AUDIT
 from m3po.calibration_commands import draw_report
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.evaluation.annotator import NAME, SimulatedAnnotator
 from m3po.settings import WorkspaceConfig
+from m3po.store import auto_accept, selections, what_if
+from m3po.store.candidates import candidates_of
+from m3po.store.connection import Connection
 from m3po.studio import Studio
 from m3po.types import ReviewView
 
@@ -40,23 +45,41 @@ def make(folder: Path, images: int) -> None:
     studio.close()
 
 
-def is_better(item, truth: dict[str, dict]) -> bool:
-    """Whether the machine's chosen answer is truly better than its rejected one."""
-    rights = {c.id: quality(c.text, truth[item.instruction.external_id]) for c in item.candidates}
-    return rights[item.machine_pair.chosen] > rights[item.machine_pair.rejected]
+@dataclass(frozen=True)
+class Item:
+    """A pair of the machine's, and how right each candidate truly is."""
+
+    id: int
+    pair: tuple[int, int]
+    score: float
+    quality: dict[int, float]
+    belief: dict[int, float]
+
+    @property
+    def right(self) -> bool:
+        return self.quality[self.pair[0]] > self.quality[self.pair[1]]
 
 
-def decide(studio: Studio, annotator: SimulatedAnnotator, item, truth: dict[str, dict]) -> bool:
-    """Store what the annotator says of the machine's pair; whether it took it as it is."""
-    known = truth[item.instruction.external_id]
-    rights = {c.id: quality(c.text, known) for c in item.candidates}
-    beliefs = {c.id: c.logp_mean for c in item.candidates}
-    pair = (item.machine_pair.chosen, item.machine_pair.rejected)
-    found = annotator.judge(pair, rights, beliefs)
-    studio.decide(
-        item.instruction.id, found.verdict, chosen=found.chosen, rejected=found.rejected, annotator=NAME, seconds=None
-    )
-    return found.verdict == "accept"
+def read_items(con: Connection, truth: dict[str, dict]) -> list[Item]:
+    """Every pair of the newest selection."""
+    selection = selections.latest_selection(con)
+    ids, scores, _ = auto_accept.pair_scores(con, selection)
+    answers = candidates_of(con, ids.tolist(), selection)
+    names, _ = what_if.tell_flips(con, ids.tolist(), [])
+    items = []
+    for instruction_id, score in zip(ids.tolist(), scores.tolist(), strict=True):
+        row = selections.pair_of(con, selection, instruction_id)
+        known = truth[names[instruction_id]["external_id"]]
+        rights = {c["candidate_id"]: quality(c["text"], known) for c in answers[instruction_id]}
+        belief = {c["candidate_id"]: c["logp_mean"] for c in answers[instruction_id]}
+        items.append(Item(instruction_id, (row["chosen"], row["rejected"]), score, rights, belief))
+    return items
+
+
+def decide(studio: Studio, annotator: SimulatedAnnotator, item: Item) -> None:
+    """Store what the annotator says of the machine's pair."""
+    found = annotator.judge(item.pair, item.quality, item.belief)
+    studio.decide(item.id, found.verdict, chosen=found.chosen, rejected=found.rejected, annotator=NAME)
 
 
 def main() -> None:
@@ -71,26 +94,25 @@ def main() -> None:
     truth = {row["id"]: row for row in map(json.loads, (folder / "source/metadata.jsonl").read_text().splitlines())}
     studio = Studio.open(folder / "workspace")
     try:
-        studio.select()  # a new selection: decisions, threshold and audit of an earlier call do not count for it
-        while studio.undo(NAME):
+        while studio.undo(NAME):  # of an earlier call
             pass
-        items, item = [], studio.review_item(ReviewView(order="id"))
-        while item is not None:
-            items += [item] if item.machine_pair else []
-            item = studio.review_item(ReviewView(order="id"), item.next_id) if item.next_id else None
+        studio.select()  # a threshold and an audit of an earlier call do not count for a new selection
+        items = studio.db.read(lambda con: read_items(con, truth))
         random.Random(0).shuffle(items)
         annotator = SimulatedAnnotator(arguments.error)
-        for item in items[: len(items) * 2 // 3]:
-            decide(studio, annotator, item, truth)
-        print(f"SIMULATED annotator, error rate {arguments.error:.0%}, {len(items)} pairs\n")
+        seen, unseen = items[: len(items) * 2 // 3], items[len(items) * 2 // 3 :]
+        for item in seen:
+            decide(studio, annotator, item)
+        print(f"SIMULATED annotator, error rate {arguments.error:.0%}, {len(items)} pairs, {len(seen)} decided\n")
         if studio.calibration.report(TARGET)["threshold"]:
             auto = studio.calibration.accept_above(target=TARGET)
-            studio.calibration.draw_audit(min(60, auto["accepts"]))
-            accepted = [i for i in items[len(items) * 2 // 3 :] if i.machine_pair.m3p_score >= auto["score"]]
-            while (item := studio.review_item(ReviewView("audit"))) is not None:
-                decide(studio, annotator, item, truth)
+            studio.calibration.draw_audit(min(AUDIT, auto["accepts"]))
+            accepted = [item for item in unseen if item.score >= auto["score"]]
+            by_id = {item.id: item for item in accepted}
+            while (shown := studio.review_item(ReviewView("audit"))) is not None:
+                decide(studio, annotator, by_id[shown.instruction.id])
+            wrong = sum(not item.right for item in accepted)
             print(draw_report(studio.calibration.report(TARGET)))
-            wrong = sum(not is_better(item, truth) for item in accepted)
             print(f"\nBy truth, of all that was accepted without eyes: {wrong} of {len(accepted)} wrong")
         else:
             print(draw_report(studio.calibration.report(TARGET)))

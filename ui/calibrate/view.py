@@ -226,8 +226,8 @@ def draw_auto(report: dict) -> Markup:
         basis = auto["basis"]
         stands = tag(
             "p", tag("b", f"From {number(auto['score'], 4)} on {plural(auto['accepts'], 'pair')} without eyes"),
-            f", set by {auto['annotator']} on {plural(basis['decided'], 'decision')} ({_rate(basis)}). They are exported "
-            "with “Accepted, and auto-accepted” and never written down as decisions.",
+            f", set by {auto['annotator']} on {plural(basis['decided'], 'decision')} ({_rate(basis)}). They are "
+            "exported with “Accepted, and auto-accepted” and never written down as decisions.",
         )  # fmt: skip
     return join([tag("p", words, data_target=target), stands, _draw_audit(auto) if auto else None])
 
