@@ -25,7 +25,7 @@ from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.evaluation.annotator import NAME, SimulatedAnnotator
 from m3po.settings import WorkspaceConfig
-from m3po.store import auto_accept, selections, what_if
+from m3po.store import auto_accept, flips, selections
 from m3po.store.candidates import candidates_of
 from m3po.store.connection import Connection
 from m3po.studio import Studio
@@ -65,7 +65,7 @@ def read_items(con: Connection, truth: dict[str, dict]) -> list[Item]:
     selection = selections.latest_selection(con)
     ids, scores, _ = auto_accept.pair_scores(con, selection)
     answers = candidates_of(con, ids.tolist(), selection)
-    names, _ = what_if.tell_flips(con, ids.tolist(), [])
+    names, _ = flips.tell_flips(con, ids.tolist(), [])
     items = []
     for instruction_id, score in zip(ids.tolist(), scores.tolist(), strict=True):
         row = selections.pair_of(con, selection, instruction_id)

@@ -17,7 +17,8 @@ from m3po.evaluation.calibration import best_of_curve, decisions_needed, find_th
 from m3po.jobs import plans
 from m3po.selection import RULES
 from m3po.settings import SelectConfig
-from m3po.store import auto_accept, what_if
+from m3po.store import auto_accept
+from m3po.store import flips as store_flips
 from m3po.store.connection import Connection
 from m3po.store.selections import latest_selection, selection_info
 from m3po.store.workspace import Workspace
@@ -40,7 +41,7 @@ class Calibration:
         self._workspace = workspace
         self._db = workspace.db
         self._lock = threading.Lock()
-        self._flips: OrderedDict[tuple, what_if.Flips] = OrderedDict()
+        self._flips: OrderedDict[tuple, store_flips.Flips] = OrderedDict()
 
     # ---- what if ----------------------------------------------------------------------------------------------
 
@@ -59,7 +60,7 @@ class Calibration:
 
         `pairs`, `pairs_before`; `flips` (same instruction, another pair), `lost`, `new`; of all these, where a human
         decided: `against` (the old pair is the human's), `to` (the new one is), `neither`; `fresh`: see
-        m3po.store.what_if.Flips. `items`: of the `listed` of `which` (one of FLIPS) at most `limit` from `offset` on.
+        m3po.store.flips.Flips. `items`: of the `listed` of `which` (one of FLIPS) at most `limit` from `offset` on.
         Raises BadInputError where nothing was selected yet or a value cannot be, UsageError for a list that is none.
         """
         if which not in FLIPS:
@@ -71,9 +72,9 @@ class Calibration:
         config = self._config(con, selection, knobs)
         flips = self._find(con, selection, config)
         before, after, ids = flips.before, flips.after, flips.instruction_ids
-        lost, new = after.chosen == what_if.NONE, before.chosen == what_if.NONE
-        human = what_if.human_pairs(con).of(ids)
-        decided = human[0] != what_if.NONE
+        lost, new = after.chosen == store_flips.NONE, before.chosen == store_flips.NONE
+        human = store_flips.human_pairs(con).of(ids)
+        decided = human[0] != store_flips.NONE
         was_human = decided & (before.chosen == human[0]) & (before.rejected == human[1])
         is_human = decided & (after.chosen == human[0]) & (after.rejected == human[1])
         masks = {"all": np.ones(len(ids), bool), "against": was_human, "to": is_human, "lost": lost, "new": new}
@@ -108,14 +109,14 @@ class Calibration:
         given = {name: value for name, value in knobs.items() if value is not None}
         return dataclasses.replace(SelectConfig.of_run(info), **given)
 
-    def _find(self, con: Connection, selection: int, config: SelectConfig) -> what_if.Flips:
+    def _find(self, con: Connection, selection: int, config: SelectConfig) -> store_flips.Flips:
         """Found once while one pages through the list."""
-        key = (selection, what_if.pool_of(con, selection), config)
+        key = (selection, store_flips.pool_of(con, selection), config)
         with self._lock:
             if key in self._flips:
                 self._flips.move_to_end(key)
                 return self._flips[key]
-        found = what_if.find_flips(con, selection, RULES[config.rule], config)
+        found = store_flips.find_flips(con, selection, RULES[config.rule], config)
         with self._lock:
             self._flips[key] = found
             while len(self._flips) > _KEPT:
@@ -176,10 +177,10 @@ class Calibration:
 
     def _agreement(self, con: Connection, selection: int) -> dict:
         """Of every rule with the pairs that people decided on: both answers the same, and each alone."""
-        human = what_if.human_pairs(con)
+        human = store_flips.human_pairs(con)
         config = self._config(con, selection, {})
-        pool, _ = what_if.pool_of(con, selection)
-        block = what_if.decided_block(con, pool, human.instruction_ids, seed=config.seed)
+        pool, _ = store_flips.pool_of(con, selection)
+        block = store_flips.decided_block(con, pool, human.instruction_ids, seed=config.seed)
         # What no rule may pick (an answer that a human wrote, a truncated one) no rule can agree with.
         chosen, rejected = human.of(block.instruction_ids)
         open_to = np.isin(chosen, block.candidates.ids) & np.isin(rejected, block.candidates.ids)
@@ -188,13 +189,13 @@ class Calibration:
             return result | {"rules": [], "curves": {}}
 
         def agree(config: SelectConfig) -> dict[str, np.ndarray]:
-            picked = what_if.pick_pairs(con, block, RULES[config.rule], config)
+            picked = store_flips.pick_pairs(con, block, RULES[config.rule], config)
             same = (picked[0] == chosen)[open_to], (picked[1] == rejected)[open_to]
             return dict(zip(_SIDES, (same[0] & same[1], *same), strict=True))
 
         rules = []
         for rule in RULES:
-            if RULES[rule].given and not what_if.any_given(con):
+            if RULES[rule].given and not store_flips.any_given(con):
                 continue
             sides = agree(dataclasses.replace(config, rule=rule))
             rules.append({"rule": rule, **{side: _share(values) for side, values in sides.items()}})
@@ -327,7 +328,7 @@ def _share(values: np.ndarray) -> dict:
 
 def _tell(
     con: Connection,
-    flips: what_if.Flips,
+    flips: store_flips.Flips,
     page: np.ndarray,
     human: tuple[np.ndarray, np.ndarray],
     was_human: np.ndarray,
@@ -340,8 +341,8 @@ def _tell(
     }
     sides["human"] = human
     ids = [int(i) for i in flips.instruction_ids[page]]
-    wanted = sorted({int(i) for pair in sides.values() for values in pair for i in values[page]} - {what_if.NONE})
-    shown, texts = what_if.tell_flips(con, ids, wanted)
+    wanted = sorted({int(i) for pair in sides.values() for values in pair for i in values[page]} - {store_flips.NONE})
+    shown, texts = store_flips.tell_flips(con, ids, wanted)
     items = []
     for place in page:
         row = shown[int(flips.instruction_ids[place])]
@@ -349,7 +350,7 @@ def _tell(
         for side, (chosen, rejected) in sides.items():
             pair = {"chosen": int(chosen[place]), "rejected": int(rejected[place])}
             item[side] = None
-            if pair["chosen"] != what_if.NONE:
+            if pair["chosen"] != store_flips.NONE:
                 item[side] = pair | {f"{role}_text": texts.get(i, "") for role, i in pair.items()}
         score = float(flips.score[place])
         item["m3p_score"] = None if np.isnan(score) else score
