@@ -24,6 +24,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 (default) is this machine alone")
     parser.add_argument("--port", type=read_port, default=7860, help="0 picks a free one")
     parser.add_argument("--auth", type=Path, metavar="USERS_FILE", help="a file with one name:password a line")
+    parser.add_argument("--root-path", default="", metavar="PATH", help="where a reverse proxy shows the page: /studio")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
     return parser.parse_args()
 
@@ -63,7 +64,9 @@ def run(arguments: argparse.Namespace) -> None:
             bridge = Listener(studio, address)
             try:
                 studio.start_demo()
-                server = build_server(studio, build(studio), users=users, hosts=hosts_of(arguments.host))
+                studio.warm_up()
+                hosts = hosts_of(arguments.host)
+                server = build_server(studio, build(studio), users=users, hosts=hosts, root_path=arguments.root_path)
                 serve(server, listener, on_ready=lambda: tell(address, arguments.no_browser))
             finally:
                 bridge.close(patience=5.0)

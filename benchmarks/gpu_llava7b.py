@@ -127,7 +127,7 @@ def build_rows(folder: Path, count: int, side: int) -> list[dict]:
 
 def measure(policy, rows: list[dict], options: argparse.Namespace, folder: Path, device: str) -> None:
     from m3po.images import load_rgb
-    from m3po.jobs.policies import plan_batch
+    from m3po.jobs.batch_plans import plan_batch
     from m3po.models import memory
 
     shape, number = policy.core.shape(), policy.model.dtype.itemsize

@@ -80,8 +80,10 @@ def _score_config(studio: Studio, options: dict) -> ScoreConfig:
     return ScoreConfig(**({"policy": None, "mas": None} if only_groups else studio.own_models) | given)
 
 
-def _train_config(studio: Studio, policy: str | None, preset: str, overrides: dict[str, str]) -> TrainConfig:
-    return build_train_config(policy or studio.default_train(preset).policy, preset, overrides)
+def _train_config(
+    studio: Studio, policy: str | None, preset: str, overrides: dict[str, str], adapter: str | None = None
+) -> TrainConfig:
+    return build_train_config(policy or studio.default_train(preset).policy, preset, overrides, adapter)
 
 
 def call(studio: Studio, method: str, arguments: dict) -> object:

@@ -293,6 +293,7 @@ def export(
 def train(
     workspace: Workspace,
     policy: Policy = "",
+    adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter to go on from; it is the reference, too")] = "",
     method: Annotated[str, typer.Option(help="dpo or sft")] = "dpo",
     preset: Annotated[str, typer.Option(help="demo, gpu24 or gpu80")] = "demo",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="any setting; repeatable")] = [],  # noqa: B006
@@ -302,7 +303,8 @@ def train(
     """Fine-tune a LoRA adapter on the curated pairs and measure it on the held-out split."""
     with connect(workspace) as client:
         overrides = {"method": method} | parse_overrides(set_)
-        started = client.call("train", policy=_model(policy), preset=preset, overrides=overrides, evaluate=evaluate)
+        models = {"policy": _model(policy), "adapter": _model(adapter)}
+        started = client.call("train", **models, preset=preset, overrides=overrides, evaluate=evaluate)
         run = follow(client, started)
         result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
         if result["after_run"]:

@@ -23,8 +23,11 @@ def decide(
     note: str = "",
     reason: str = "",
     selection_id: int | None = None,
+    client_id: str = "",
 ) -> Decision:
     """Store a verdict with what was shown; it is on disk when this returns.
+
+    `client_id` is the caller's own name of this decision: sent again, it is the same row, and nothing is stored.
 
     `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item; `selection_id`
     is the selection that was shown (None: whichever stands). Raises BadInputError for a verdict without the pair it
@@ -34,6 +37,10 @@ def decide(
         raise BadInputError(f"There is no verdict {verdict!r}: choose one of {', '.join(VERDICTS)}.")
 
     def change(con: Connection) -> Decision:
+        if client_id:
+            known = decisions.decision_of_key(con, instruction_id, annotator or DEFAULT_ANNOTATOR, client_id)
+            if known:
+                return decisions.as_decision(known)
         item = review.read_bare_item(con, instruction_id)
         if item is None:
             raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
@@ -58,9 +65,18 @@ def decide(
             shown=review.shown_state(item.machine_pair, item.candidates),
         )
         decision_id = decisions.add_decision(con, new)
+        if client_id:
+            decisions.remember_key(con, decision_id, new, client_id)
         return decisions.as_decision(decisions.read_decision(con, decision_id))
 
     return database.write(change, lane="decision")
+
+
+def find_stored(database: Database, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
+    """What is stored already under the caller's own name of a decision; see `decide`."""
+    name = annotator or DEFAULT_ANNOTATOR
+    found = database.read(lambda con: decisions.decision_of_key(con, instruction_id, name, client_id))
+    return decisions.as_decision(found) if found else None
 
 
 def _check_pair(verdict: str, chosen: int | None, rejected: int | None, known: set[int]) -> None:

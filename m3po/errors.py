@@ -44,5 +44,12 @@ class RunStopped(M3poError):
     """The user asked the job to stop; what was done until then is kept."""
 
 
+class SearchCancelled(M3poError):
+    """Nobody waits for this search any more: who asked searches for something else, or gave it up."""
+
+    def __init__(self) -> None:
+        super().__init__("The search was given up.")
+
+
 class CannotHoldError(M3poError):
     """A row has what an export's format has no place for; the message says what: "several images"."""

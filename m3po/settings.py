@@ -193,7 +193,8 @@ class SelectConfig(Stored):
 
 @dataclass(frozen=True)
 class TrainConfig(ModelOptions):
-    """LoRA fine-tuning of `policy` on the curated pairs; see m3po.training for what each preset sets."""
+    """LoRA fine-tuning of `policy` on the curated pairs; see m3po.training for what each preset sets. With `adapter`
+    the run goes on from it, and what it was before the run is the reference."""
 
     policy: str
     method: str = "dpo"
@@ -212,6 +213,7 @@ class TrainConfig(ModelOptions):
     max_steps: int = 0  # 0 = by epochs
     seed: int = 0
     only: str = "all"  # which pairs: see EXPORT_ONLY
+    adapter: str | None = None  # a folder; its own LoRA r, alpha and dropout count then
 
     def __post_init__(self) -> None:
         super().__post_init__()

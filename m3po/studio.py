@@ -5,21 +5,24 @@ No page, no torch: models live in worker processes. Every method may be called f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import threading
 from functools import partial
 from pathlib import Path
 
-from m3po import deciding
+from m3po import deciding, neighbours
 from m3po.calibration import Calibration
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
-from m3po.jobs import exporting, importing, launches, plans, previewing, scorings
+from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.models.preflight import checked
 from m3po.remote_spec import names_remote, parse_remote
+from m3po.selection import RULES
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -29,9 +32,10 @@ from m3po.settings import (
     WorkspaceConfig,
     check_specs,
 )
-from m3po.store import candidates, decisions, instructions, review, runs, selections
+from m3po.store import candidates, decisions, exports, instructions, review, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.review_index import ReviewIndex
+from m3po.store.what_if import WhatIf, what_if
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
 from m3po.types import (
@@ -69,6 +73,7 @@ class Studio:
         self.calibration = Calibration(workspace)
         self._overview = Overview(workspace, self.server_runs.shown)
         self._outcomes = Outcomes(workspace, self.runner)
+        self._warming: threading.Thread | None = None
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:
@@ -88,6 +93,8 @@ class Studio:
 
     def close(self) -> None:
         """Let go of the workspace; a running worker goes on and is found again, an import or export is interrupted."""
+        if self._warming is not None:
+            self._warming.join()
         self.server_runs.close()
         self.runner.close()
         self.workspace.close()
@@ -280,7 +287,7 @@ class Studio:
     def resume_run(self, run_id: int) -> Run:
         """Go on where a stopped, failed or interrupted run was."""
         run = self.run(run_id)
-        if run.kind in SERVER_KINDS and not run.active:
+        if run.kind in SERVER_KINDS:
             self.server_runs.begin(run_id, run.kind, run.config)
             return self.run(run_id)
         check_specs(self.workspace.read_config(), run.config)
@@ -308,12 +315,41 @@ class Studio:
     # ---- review -----------------------------------------------------------------------------------------------
 
     def review_item(
-        self, view: ReviewView | None = None, instruction_id: int | None = None, move: int = 0
+        self, view: ReviewView | None = None, instruction_id: int | None = None, move: int = 0, client: str = ""
     ) -> ReviewItem | None:
-        """The item `move` places after `instruction_id` (None: the first) in the view; None when it is empty."""
-        view = view or ReviewView()
-        images = self.workspace.images
-        return self.db.read(lambda con: review.read_item(con, self.review_index, view, instruction_id, move, images))
+        """The item `move` places after `instruction_id` (None: the first) in the view; None when it is empty.
+
+        `client`: who asks; a newer search of the same client gives up the older one, which raises SearchCancelled.
+        """
+        view, images, index = view or ReviewView(), self.workspace.images, self.review_index
+        return self.db.read(lambda con: review.read_item(con, index, view, instruction_id, move, images, client))
+
+    def cancel_search(self, client: str) -> bool:
+        """Give up the search that this client waits for; whether there was one."""
+        return self.review_index.searches.cancel(client)
+
+    def what_if(self, config: SelectConfig, selection: int | None = None) -> WhatIf:
+        """What another selection would change, without making it: see m3po.store.what_if."""
+        return what_if(self.db, RULES[config.rule], config, selection)
+
+    def warm_up(self) -> None:
+        """Read what the page asks first, beside the start of the app: a million items take seconds once."""
+
+        def read() -> None:
+            with contextlib.suppress(M3poError):
+                self.review_item()
+                self.status()
+
+        self._warming = threading.Thread(target=read, name="warm-up", daemon=True)
+        self._warming.start()
+
+    def review_neighbours(self, view: ReviewView, instruction_id: int, **counts: int) -> neighbours.Neighbours:
+        """What lies around an item; `ahead` and `behind` say how much of it."""
+        return neighbours.read_neighbours(self.db, self.review_index, view, instruction_id, **counts)
+
+    def source_names(self) -> list[str]:
+        """What the instructions were imported from, oldest first."""
+        return self.db.read(exports.source_names)
 
     def find_instruction(self, text: str) -> int | None:
         """The id of the instruction that people know as `text`; None when there is none."""
@@ -322,6 +358,10 @@ class Studio:
     def decide(self, instruction_id: int, verdict: str, **options) -> Decision:
         """Store a verdict (options as in m3po.deciding.decide); it is on disk when this returns."""
         return deciding.decide(self.db, instruction_id, verdict, **options)
+
+    def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
+        """What the page sent before under this id of its own, or None."""
+        return deciding.find_stored(self.db, instruction_id, annotator, client_id)
 
     def undo(self, annotator: str = deciding.DEFAULT_ANNOTATOR) -> Decision | None:
         """Revoke the annotator's newest decision that stands; returns it, or None when there is none."""
@@ -367,7 +407,7 @@ class Studio:
 
     def train_preview(self, config: TrainConfig) -> dict:
         """What a run would train on, its exact command, and what speaks against it, before it is started."""
-        return launches.preview(self.workspace, config)
+        return trainings.preview(self.workspace, config)
 
     def start_train(self, config: TrainConfig, *, evaluate: bool = True) -> Run:
         """Freeze the curated pairs and queue: held-out answers before (once a model), training, answers after.

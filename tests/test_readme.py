@@ -65,7 +65,10 @@ def test_llava_on_own_images(run, tmp_path):
         {"llava-hf/llava-1.5-7b-hf": str(policy), "openai/clip-vit-large-patch14": str(mas)},
     )
     went_in, pilot, sampled, scored, selected, trained = printed[1:]
-    assert "rows went in" in went_in and "instructions sampled" in sampled and "score" in scored
+    assert "rows went in" in went_in and "instructions sampled" in sampled
+    # The pilot may have scored every answer that the same few instructions got a second time.
+    done = r"The candidates of [1-9]\d* instructions are scored\.|Nothing to score: every candidate has its scores\."
+    assert re.fullmatch(done, scored.strip()), scored
     assert re.findall(r"^ *(\d+)  +[\d.]+%  +[\d.]+% to ", pilot, re.MULTILINE) == ["2", "4", "8", "16"], pilot
     assert re.search(r"^[1-9]\d* pairs picked", selected), selected
     assert "before" in trained and "after" in trained

@@ -11,8 +11,9 @@ from workspaces import Answer, add_answers, add_instruction, open_database
 from m3po.errors import BadInputError
 from m3po.selection import NO_PAIR_REASONS, RULES, Scored, normalise, pick
 from m3po.settings import NORMALISATIONS, SelectConfig
-from m3po.store import candidates, selections
+from m3po.store import candidates, decisions, selections
 from m3po.store.connection import Database
+from m3po.store.what_if import what_if
 from m3po.types import Pair
 
 # A coarse grid, so that ties (in mas, in confidence, in keys) are common.
@@ -44,7 +45,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(workspaces, configs)
 def test_duckdb_picks_what_the_twin_picks(workspace, config):
     database = Database(Path(":memory:"))
@@ -172,3 +173,77 @@ def test_the_content_hash_knows_content_not_ids(tmp_path):
         hashes.append(database.write(change))
         database.close()
     assert hashes[0] == hashes[1]
+
+
+def pools_of(database):
+    return database.read(lambda con: con.execute("SELECT count(*) FROM pools").fetchall()[0][0])
+
+
+def test_another_weight_or_rule_picks_from_the_values_that_are_kept(tmp_path):
+    database = open_database(tmp_path)
+    instruction = database.write(lambda con: add_instruction(con, "1"))
+    database.write(lambda con: add_answers(con, instruction, [Answer("a", 0.9, -1.0), Answer("b", 0.1, -1.0)]))
+
+    def select(**options):
+        config = SelectConfig(**options)
+        return database.write(lambda con: selections.create_selection(con, RULES[config.rule], config))
+
+    first = select(delta=0.2)
+    before = database.read(lambda con: candidates.candidates_of(con, [instruction], first))
+    select(delta=0.3)
+    select(rule="rm_dpo", weight_chosen=0.1)
+    assert pools_of(database) == 1
+    select(allow_truncated=True)
+    assert pools_of(database) == 2
+    # what a human wrote is seen by no rule, scored or not; another answer is
+    database.write(lambda con: add_answers(con, instruction, [Answer("c", 0.5, -0.5, origin="human")]))
+    select(delta=0.2)
+    assert pools_of(database) == 2
+    database.write(lambda con: add_answers(con, instruction, [Answer("d", 0.5, -0.5)]))
+    select(delta=0.2)
+    assert pools_of(database) == 3
+    again = database.read(lambda con: candidates.candidates_of(con, [instruction], first))
+    assert again[instruction][:2] == before[instruction]  # frozen
+    database.close()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.lists(answers, max_size=6), min_size=1, max_size=6), configs, configs, st.randoms())
+def test_what_if_says_what_the_other_selection_would_be(workspace, one, other, random):
+    one, other = (dataclasses.replace(c, normalise="percentile") for c in (one, other))
+    database = Database(Path(":memory:"))
+
+    def fill(con):
+        for number, texts in enumerate(workspace):
+            add_answers(con, add_instruction(con, str(number)), texts)
+        return selections.create_selection(con, RULES[one.rule], one)
+
+    def pairs(con, selection):
+        sql = (
+            "SELECT instruction_id, chosen, rejected FROM selection_pairs WHERE selection_id = ? AND chosen IS NOT NULL"
+        )
+        return {row[0]: row[1:] for row in con.execute(sql, [selection]).fetchall()}
+
+    try:
+        before = database.write(fill)
+        was = database.read(lambda con: pairs(con, before))
+        human = {}
+        for number, pair in was.items():
+            human[number] = random.choice([pair, pair[::-1]])
+            new = decisions.NewDecision(number, "override", *human[number], "me", None, "", "", before, {})
+            database.write(lambda con, new=new: decisions.add_decision(con, new))
+        if RULES[other.rule].given:
+            with pytest.raises(BadInputError):
+                what_if(database, RULES[other.rule], other)
+            return
+        found = what_if(database, RULES[other.rule], other)
+        after = database.write(lambda con: selections.create_selection(con, RULES[other.rule], other))
+        now = database.read(lambda con: pairs(con, after))
+        assert found.pairs == len(now)
+        assert found.flipped.tolist() == sorted(i for i in was if i in now and was[i] != now[i])
+        assert found.gone.tolist() == sorted(was.keys() - now.keys())
+        assert found.new.tolist() == sorted(now.keys() - was.keys())
+        assert found.against.tolist() == sorted(i for i, p in human.items() if was[i] == p != now.get(i))
+        assert found.towards.tolist() == sorted(i for i, p in human.items() if was[i] != p == now.get(i))
+    finally:
+        database.close()

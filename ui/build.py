@@ -32,7 +32,7 @@ def build(studio: Studio) -> gr.Blocks:
                 build_results_tab(studio, page, results_tab)
 
         def on_load(fragment: str | None) -> dict:
-            name = str(fragment or "").lstrip("#")
+            name = str(fragment or "").lstrip("#").partition("?")[0]  # a view may follow
             if name not in TABS:
                 name = "review" if studio.status()["pairs"] else "data"
             return gr.Tabs(selected=name)

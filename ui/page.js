@@ -23,6 +23,7 @@
   const NAMES = { data: "Data", review: "Review", calibrate: "Calibrate", train: "Fine-tune", results: "Results" };
   const tabButton = (name) =>
     [...document.querySelectorAll('#tabs [role="tab"]')].find((tab) => tab.textContent.trim() === NAMES[name]);
+  const tabOf = (fragment) => fragment.slice(1).split("?")[0]; // a view may follow
   window.m3po = {
     openTab(name) {
       const button = tabButton(name);
@@ -41,7 +42,8 @@
     const tab = event.target.closest('#tabs [role="tab"]');
     if (tab) {
       const name = Object.keys(NAMES).find((key) => NAMES[key] === tab.textContent.trim());
-      if (name) history.replaceState(null, "", `#${name}`);
+      if (name && name !== tabOf(location.hash)) history.pushState(null, "", `#${name}`);
+      dispatchEvent(new CustomEvent("m3po:tab", { detail: name }));
     }
     // A button clicked with the mouse would keep the focus and swallow the next Enter.
     if (event.detail > 0 && (tab || event.target.closest("#theme-toggle"))) event.target.closest("button").blur();
@@ -58,5 +60,10 @@
   }
   document.addEventListener("pointerover", hint);
   document.addEventListener("focusin", hint);
-  addEventListener("hashchange", () => window.m3po.openTab(location.hash.slice(1)));
+  // A click on the tab that is open already would change nothing but the address.
+  addEventListener("hashchange", () => {
+    const open = document.querySelector('#tabs [role="tab"][aria-selected="true"]');
+    const name = tabOf(location.hash);
+    if (NAMES[name] && !(open && open.textContent.trim() === NAMES[name])) window.m3po.openTab(name);
+  });
 })();

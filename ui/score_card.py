@@ -39,6 +39,7 @@ def build_score_card(studio: Studio, defaults: dict[str, Any]) -> tuple[Card, Co
             policy = gr.Textbox(
                 defaults.get("policy", ""), label="Policy (folder or hub id)", scale=4, elem_id="data-policy"
             )
+            adapter = gr.Textbox("", label="Adapter", placeholder="folder", scale=2, elem_id="data-adapter")
             mas = gr.Textbox(
                 defaults.get("mas", ""),
                 label="MAS scorer (folder, hub id or KIND:MODEL)",
@@ -61,8 +62,9 @@ def build_score_card(studio: Studio, defaults: dict[str, Any]) -> tuple[Card, Co
     model = [policy, *options]
 
     def read(policy: str, *values: Any) -> ScoreConfig:
-        *options, mas, group = values
-        named = {"policy": policy.strip() or None, "mas": mas.strip() or None, "group": group.strip() or None}
+        *options, adapter, mas, group = values
+        texts = {"policy": policy, "adapter": adapter, "mas": mas, "group": group}
+        named = {name: text.strip() or None for name, text in texts.items()}
         return ScoreConfig(**named, **read_model_options(tuple(options)))
 
     def on_switch(scorer: int) -> Markup:
@@ -83,7 +85,7 @@ def build_score_card(studio: Studio, defaults: dict[str, Any]) -> tuple[Card, Co
         page.load(lambda: _draw_switch(studio, ""), None, [switch, drawn], **QUIET)
 
     return Card(
-        button=button, message=message, strip=strip, form=[*model, mas, group], read=read, policy=model
+        button=button, message=message, strip=strip, form=[*model, adapter, mas, group], read=read, policy=model
     ), connect
 
 

@@ -23,6 +23,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from m3po.errors import BadImageError, M3poError, WorkspaceError
 from m3po.studio import Studio
 from ui.hints import write_script
+from ui.prefix import StripPrefix, read_prefix
 from ui.scripts import send_script
 from ui.theme import build_theme
 from ui.users import check_password, user_of
@@ -88,17 +89,26 @@ def hosts_of(host: str) -> frozenset[str] | None:
 
 
 def build_server(
-    studio: Studio, page: gr.Blocks, *, users: dict[str, str] | None = None, hosts: frozenset[str] | None = None
+    studio: Studio,
+    page: gr.Blocks,
+    *,
+    users: dict[str, str] | None = None,
+    hosts: frozenset[str] | None = None,
+    root_path: str = "",
 ) -> FastAPI:
     """The app that is served: images of `studio`'s workspace, and the page; with `users`, only after login.
 
     `hosts`: the names under which it answers (None: any). A page elsewhere whose name is pointed at this machine
-    (DNS rebinding) comes under its own name, and is refused.
+    (DNS rebinding) comes under its own name, and is refused. `root_path`: where a reverse proxy shows the page, as
+    `/path` or `https://host/path`.
     """
+    root, prefix = read_prefix(root_path)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.middleware("http")(_guard)
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts))
+    if prefix:
+        app.add_middleware(StripPrefix, prefix=prefix)
     auth = check_password(users) if users else None
 
     def gradio_app() -> object:
@@ -118,6 +128,7 @@ def build_server(
         path="/",
         auth=auth,
         auth_message="M3PO Studio" if auth else None,
+        root_path=root or None,
         allowed_paths=[],
         blocked_paths=[str(studio.path)],
         favicon_path=str(HERE / "icon.png"),

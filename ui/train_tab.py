@@ -70,6 +70,10 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                         method = gr.Dropdown(list(TRAIN_METHODS), value=start.method, label="Method", filterable=False)
                         loss_type = gr.Textbox(start.loss_type, label="Loss (joined by +)")
                         loss_weights = gr.Textbox(start.loss_weights, label="Loss weights")
+                    adapter = gr.Textbox(
+                        "", label="Adapter to go on from (its own LoRA r and α count)", placeholder="folder",
+                        elem_id="train-adapter",
+                    )  # fmt: skip
                     with gr.Row(elem_classes="settings many"):
                         fields = [
                             gr.Number(
@@ -88,16 +92,17 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             plot = gr.Plot(plot_curves({}), elem_id="train-plot", show_label=False, container=False)
             log_box = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-log")
 
-    form = [preset, only, method, loss_type, loss_weights, *fields, *options]
+    form = [preset, only, method, loss_type, loss_weights, adapter, *fields, *options]
     seen = gr.State("")
     live = [status, stop_btn, log_box, plot, seen]
 
     def read_form(*values: Any) -> TrainConfig:
-        preset, only, method, loss_type, loss_weights, *rest = values
+        preset, only, method, loss_type, loss_weights, adapter, *rest = values
         rest, given = rest[: len(NUMBERS)], rest[len(NUMBERS) :]
         return dataclasses.replace(
             studio.default_train(preset),
             only=only, method=method, loss_type=loss_type, loss_weights=loss_weights or "",
+            adapter=adapter.strip() or None,
             **numbers(dict(zip(NUMBERS, rest, strict=True))),
             **read_model_options(tuple(given)),
         )  # fmt: skip

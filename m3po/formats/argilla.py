@@ -6,8 +6,9 @@
 
 Label, ranking, rating and text questions are read; each user's vote is a decision. A discarded response is a skip, a
 draft is none. Records that a workspace wrote find their own instruction again by `m3po_source` and `m3po_id` in their
-metadata. Written: the answers as fields, and the votes that stand as responses to `verdict`, `chosen`, `rejected` and
-`note`, their times in the metadata, for a response has none that can be set.
+metadata. Written: the answers as fields, and the votes that stand as `m3po_votes` in the metadata. They are no
+responses, for Argilla's server takes those of its own users alone and refuses the whole record otherwise
+(argilla_server/validators/records.py).
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ def parse(record: dict, source: str) -> Fields:
     fields = record.get("fields")
     if not isinstance(fields, dict):
         raise BadInputError(f"fields must be an object, not {type_name(fields)}; export the records as JSON")
-    answers = find_answers(fields)
+    metadata = record.get("metadata") if isinstance(record.get("metadata"), dict) else {}
+    answers = find_answers(fields, ours="m3po_id" in metadata)
     instruction = next((fields[name] for name in INSTRUCTION if fields.get(name) is not None), None)
     if instruction is None:
         raise BadInputError("its fields have no instruction; add the question or task under that name")
-    metadata = record.get("metadata") if isinstance(record.get("metadata"), dict) else {}
     ratings: list[dict[str, float]] = [{} for _ in answers]
     decisions = []
     responses = _by_user(record.get("responses"))
@@ -53,6 +54,11 @@ def parse(record: dict, source: str) -> Fields:
         vote = _read_vote(user, response, answers, told.get(user, {}))
         decisions += [vote] if vote else []
         _read_ratings(user if len(responses) > 1 else "", response["values"], answers, ratings)
+    voted = {vote.annotator for vote in decisions}
+    for user in [name for name in told if name not in voted]:
+        values = {name: told[user].get(name) for name in ("verdict", "chosen", "rejected", "note")}
+        vote = _read_vote(user, {"values": values, "status": "submitted"}, answers, told[user])
+        decisions += [vote] if vote else []
     return {
         "id": metadata.get("m3po_id", record.get("id") or record.get("external_id")),
         "images": [*image_list(fields, IMAGE), *(fields[name] for name in fields if _MORE_IMAGES.fullmatch(name))],
@@ -74,21 +80,16 @@ def to_record(row: Mapping, images: list[str]) -> dict:
     fields |= {"system": row["system"]} if row.get("system") else {}
     fields |= {"turns": json.dumps(row["turns"], ensure_ascii=False)} if row.get("turns") else {}
     fields |= {names[candidate["id"]]: candidate["text"] for candidate in row["candidates"]}
-    responses: dict[str, list[dict]] = {}
-    votes = row.get("decisions") or ()
-    for vote in votes:
-        values = {"verdict": vote["verdict"], "note": vote.get("note") or None}
-        values |= {side: names.get(vote[side]) for side in ("chosen", "rejected")}
-        for question, value in values.items():
-            if value is not None:
-                responses.setdefault(question, []).append({"value": value, "user_id": vote["annotator"]})
-    told = {vote["annotator"]: {"at": vote["at"], "seconds": vote.get("seconds")} for vote in votes}
+    told = {
+        vote["annotator"]: {name: vote.get(name) for name in ("verdict", "at", "seconds", "note")}
+        | {side: names.get(vote[side]) for side in ("chosen", "rejected")}
+        for vote in row.get("decisions") or ()
+    }
     metadata = name_origin(row)
     metadata |= {"m3po_votes": json.dumps(told, ensure_ascii=False)} if told else {}
-    status = "completed" if votes else "pending"
     id = f"{row['source']}/{row['external_id']}"
-    return {"id": id, "fields": fields, "metadata": metadata, "suggestions": {}, "responses": responses,
-            "vectors": {}, "status": status}  # fmt: skip
+    return {"id": id, "fields": fields, "metadata": metadata, "suggestions": {}, "responses": {},
+            "vectors": {}, "status": "pending"}  # fmt: skip
 
 
 def _by_user(value: object) -> dict[str, dict]:
@@ -130,6 +131,8 @@ def _read_vote(user: str, response: dict, answers: Mapping[str, str], told: Mapp
             verdict = value
         elif question in ("rejected", "worst"):
             rejected = place_of(value, answers)
+        elif question == "note":
+            notes += [value] if isinstance(value, str) else []
         elif isinstance(value, list) and value and all(isinstance(v, dict) and "rank" in v for v in value):
             ranked = [(v["rank"], place_of(v.get("value"), answers)) for v in value if isinstance(v["rank"], int)]
             ranked = sorted((rank, place) for rank, place in ranked if place is not None)

@@ -19,6 +19,11 @@ from m3po.errors import BadInputError
 ROWS = 32  # taken at a time; with an image in each they are some megabytes
 BUFFER = 1_000_000  # bytes of a column read at a time: where a row group has several pages, it is not read whole
 
+
+class UnreachableError(BadInputError):
+    """What an opener's file raises when the place that it is read from does not answer."""
+
+
 Records = Iterator[tuple[str, dict | BadInputError]]
 Opener = tuple[str, Callable[[], Any]]  # a file's name, and how it is opened for reading bytes
 
@@ -40,21 +45,30 @@ def _read_parquet(files: Sequence[Opener], first: pq.ParquetFile) -> Records:
         except BadInputError as error:
             yield f"row {number + 1}", BadInputError(f"{str(error).rstrip('.')}; the rows of that file are left out")
             continue
-        with file:
+        before = number
+        try:
             for group in range(file.num_row_groups):
                 end = number + file.metadata.row_group(group).num_rows
                 try:
                     for batch in file.iter_batches(batch_size=ROWS, row_groups=[group], use_threads=False):
                         yield from _records(batch, number)
                         number += batch.num_rows
+                except UnreachableError as error:  # whoever does not answer now is not asked for every group
+                    rows = f"rows {number + 1:,} to {before + file.metadata.num_rows:,} are not read"
+                    yield f"row {number + 1}", BadInputError(f"{rows}: {error}")
+                    break
                 except (pa.ArrowException, OSError, ValueError) as error:
                     yield f"row {number + 1}", _damaged(name, number + 1, end, error)
                     number = end
+            number = before + file.metadata.num_rows
+        finally:
+            file.close(force=True)  # what an opener opened, too
 
 
 def _open_parquet(name: str, opener: Callable[[], Any]) -> pq.ParquetFile:
+    handle = opener()
     try:
-        return pq.ParquetFile(opener(), buffer_size=BUFFER, pre_buffer=False)
+        return pq.ParquetFile(handle, buffer_size=BUFFER, pre_buffer=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BadInputError(f"{name} cannot be read as Parquet ({words_of(error)}): write it again.") from error
 

@@ -48,7 +48,8 @@ class Plain:
 class RowBlock:
     """Checked rows in columns: `number` (of the line), `id`, `images` (list of places in `files`), `instruction`,
     `system`, `split`, `content` (m3po.text.asked_content), `answer`, `objects`, `category`. A file is None where no row
-    of the block names it. `repeats`: an id among them came before in the file."""
+    of the block names it; blocks of the same lines share the tuple. `repeats`: an id among them came before in the
+    file."""
 
     table: pa.Table
     files: tuple[tuple[Path, ImageInfo] | None, ...]
@@ -161,16 +162,17 @@ class _Columns:
         self.columns, self.checker, self.size = columns, checker, len(columns["id"])
         self.counts = pc.fill_null(pc.list_value_length(images), 0).to_numpy(zero_copy_only=False)
         places = images.flatten().dictionary_encode()
-        self.files, good = [], []
+        files, good = [], []
         for value in places.dictionary.to_pylist():
             try:
                 if value.startswith(("data:", "[")):  # an image itself, or a list of them
                     raise BadInputError("not a path")
-                self.files.append(checker.pictures.look_at(value))
+                files.append(checker.pictures.look_at(value))
                 good.append(True)
             except BadInputError:
-                self.files.append(None)
+                files.append(None)
                 good.append(False)
+        self.files = tuple(files)
         self.places = places.indices.to_numpy(zero_copy_only=False)
         self.ends = np.cumsum(self.counts)
         bad = ~np.array(good, dtype=bool)[self.places] if good else np.zeros(0, dtype=bool)
@@ -237,9 +239,9 @@ class _Columns:
             }
         )
         if all(kept):
-            return RowBlock(table, tuple(self.files), repeats), []
+            return RowBlock(table, self.files, repeats), []
         others = [start + n for n, is_kept in enumerate(kept) if not is_kept]
-        return RowBlock(table.filter(pa.array(kept)), tuple(self.files), repeats), others
+        return RowBlock(table.filter(pa.array(kept)), self.files, repeats), others
 
     def _ids(self, start: int, stop: int, number: int) -> list[str]:
         """As text; a row without one has its line's number."""

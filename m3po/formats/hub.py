@@ -6,12 +6,15 @@ set that is kept in another shape has a Parquet copy on the hub's own branch `re
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from m3po.errors import BadInputError
-from m3po.formats.arrow import Opener, words_of
+from m3po.formats.arrow import Opener, UnreachableError, words_of
 
 _ID = re.compile(r"(?:hub:|hf:/{1,2}(?:datasets/)?)([\w.-]+/[\w.-]+(?:@[\w.%/-]+?)?)((?:/[\w.-]+)*)(?::([\w.-]+))?")
 _CONVERTED = "@refs%2Fconvert%2Fparquet"
@@ -61,7 +64,50 @@ def list_files(source: HubSource) -> list[Opener]:
     wanted = [path for path in found if is_of_split(path, source.split)] if source.split else found
     if not wanted:
         raise BadInputError(f"{source} has no split {source.split!r}: its files are {', '.join(found[:5])}.")
-    return [(path.split("/")[-1], lambda path=path: hub.open(path, "rb")) for path in wanted]
+    return [(path.split("/")[-1], lambda path=path: _HubFile(hub, path)) for path in wanted]
+
+
+class _HubFile(io.RawIOBase):
+    """A file of the hub for reading. Whatever the network throws becomes an UnreachableError: HTTP clients have errors
+    of their own, which are no OSError."""
+
+    def __init__(self, hub: Any, path: str) -> None:
+        super().__init__()
+        self._path, self._file = path, None
+        with _answering(path):
+            self._file = hub.open(path, "rb")
+
+    def read(self, size: int = -1) -> bytes:
+        with _answering(self._path):
+            return self._file.read(size)
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        super().close()
+
+
+@contextmanager
+def _answering(path: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise UnreachableError(
+            f"{path.split('/')[-1]} cannot be fetched from the hub ({words_of(error)}): what went in stays, import "
+            "again to add the rest."
+        ) from error
 
 
 def filesystem() -> Any:

@@ -22,25 +22,25 @@ from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
 from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, name_origin, place_of, read_time
-from m3po.types import ImportedDecision
+from m3po.types import VERDICTS, ImportedDecision
 
 COLUMNS = {
     "image": ("data.images", "data.image"), "instruction": ("data.instruction", "data.prompt", "data.question"),
     "candidates": ("data.answers",), "decisions": ("annotations",),
 }  # fmt: skip
-CONFIG = """<View>
+_CONFIG = """<View>
   <Image name="image" value="$image"/>
   <Text name="instruction" value="$instruction"/>
   <List name="answers" value="$listed" title="Answers"/>
   <Choices name="chosen" toName="instruction" value="$numbers" choice="single" layout="inline"/>
   <Choices name="rejected" toName="instruction" value="$numbers" choice="single" layout="inline"/>
   <Choices name="verdict" toName="instruction" choice="single" layout="inline">
-    <Choice value="override"/><Choice value="tie"/><Choice value="all_wrong"/><Choice value="bad_question"/>
-    <Choice value="skip"/>
+    VERDICTS
   </Choices>
   <TextArea name="note" toName="instruction"/>
 </View>
 """
+CONFIG = _CONFIG.replace("VERDICTS", "".join(f'<Choice value="{verdict}"/>' for verdict in VERDICTS))
 
 
 def recognises(record: dict) -> bool:
@@ -60,13 +60,13 @@ def parse(record: dict, source: str) -> Fields:
         annotations = voted
     results = [list(_results(annotation)) for annotation in annotations]
     named = [name for found in results for item in found for name in str(item.get("to_name", "")).split(",")]
-    answers = find_answers(data, [name.strip() for name in named])
+    answers = find_answers(data, [name.strip() for name in named], ours="m3po_id" in data)
     instruction = next((data[name] for name in INSTRUCTION if data.get(name) is not None), None)
     if instruction is None:
         raise BadInputError("its data has no instruction; add the question or task under that key")
     # Our own tasks let answers be chosen by their number, whatever their text is.
-    by_number = {str(number): text for number, text in enumerate(answers.values(), 1)}
-    named_answers = by_number if isinstance(data.get("numbers"), list) else answers
+    numbered = isinstance(data.get("numbers"), list)
+    named_answers = {name.removeprefix("answer_"): text for name, text in answers.items()} if numbered else answers
     ratings: list[dict[str, float]] = [{} for _ in answers]
     decisions = []
     for annotation, found in zip(annotations, results, strict=True):

@@ -43,9 +43,8 @@ def parse(record: dict, source: str) -> Fields:
 def recognises(record: dict) -> bool:
     if "question_id" not in record:
         return False
-    if "text" in record and "label" in record:
-        return True
-    return "question" in record and str(record.get("answer")).lower() in ("yes", "no")
+    answer = _first(record, "label", "answer")
+    return ("text" in record or "question" in record) and str(answer).strip().lower() in ("yes", "no")
 
 
 def _way(text: object) -> str | None:

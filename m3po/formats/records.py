@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from m3po.errors import CannotHoldError
 from m3po.formats.rows import PLACEHOLDER
-from m3po.formats.trl import pair_texts
+from m3po.formats.trl import pair_texts, training_pair
 
 _YES_OR_NO = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
 Images = list  # of paths as text, or of {"bytes", "path"} structs
@@ -21,20 +21,20 @@ POPE_WAYS = {"exist_random": "random", "exist_popular": "popular", "exist_partne
 
 
 def to_rlhf_v(row: Mapping, images: Images) -> dict:
-    chosen, rejected = _pair(row)
+    chosen, rejected = training_pair(row)
     asked = _bare_question(row, images)
     text = {"question": asked, "chosen": chosen, "rejected": rejected}
     return _provenance(row) | _one_image(images) | {"text": json.dumps(text, ensure_ascii=False)}
 
 
 def to_rlaif_v(row: Mapping, images: Images) -> dict:
-    chosen, rejected = _pair(row)
+    chosen, rejected = training_pair(row)
     asked = _bare_question(row, images)
     return _provenance(row) | _one_image(images) | {"question": asked, "chosen": chosen, "rejected": rejected}
 
 
 def to_mmpr(row: Mapping, images: Images) -> dict:
-    chosen, rejected = _pair(row)
+    chosen, rejected = training_pair(row)
     _refuse(row, "system", "turns")
     record = {"id": row["id"], "split": row["split"], "question": row["instruction"]}
     return record | _image_key(images) | {"chosen": chosen, "rejected": rejected}
@@ -49,7 +49,7 @@ def to_csv(row: Mapping, images: Images) -> dict:
 
 
 def to_llamafactory(row: Mapping, images: Images) -> dict:
-    chosen, rejected = _pair(row)
+    chosen, rejected = training_pair(row)
     return {
         "id": row["id"],
         "conversations": _conversation(row, images),
@@ -73,7 +73,7 @@ def write_dataset_info(data_file: str) -> str:
 
 
 def to_ms_swift(row: Mapping, images: Images) -> dict:
-    chosen, rejected = _pair(row)
+    chosen, rejected = training_pair(row)
     names = {"human": "user", "gpt": "assistant"}
     messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
     messages += [{"role": names[turn["from"]], "content": turn["value"]} for turn in _conversation(row, images)]
@@ -85,7 +85,7 @@ def to_llava(row: Mapping, images: Images) -> dict:
     """With the answer that stands as chosen, or the only one where nobody decided; a system turn comes first."""
     answer = _answer(row)
     turns = [{"from": "system", "value": row["system"]}] if row.get("system") else []
-    turns += _conversation(row, images) + ([{"from": "gpt", "value": answer}] if answer else [])
+    turns += _conversation(row, images) + ([{"from": "gpt", "value": answer}] if answer and answer.strip() else [])
     return {"id": row["id"]} | _image_key(images) | {"conversations": turns, "split": row["split"]}
 
 
@@ -129,13 +129,6 @@ def to_pope(row: Mapping, images: Images) -> dict:
     record["split"] = row["split"]
     way = POPE_WAYS.get(row.get("category") or "")
     return record | ({"category": way} if way else {})
-
-
-def _pair(row: Mapping) -> tuple[str, str]:
-    texts = pair_texts(row)
-    if texts is None:
-        raise CannotHoldError("no pair to train on")
-    return texts
 
 
 def _answer(row: Mapping) -> str | None:

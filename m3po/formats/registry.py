@@ -16,7 +16,7 @@ from m3po.formats import argilla, imagefolder, label_studio, llava, m3po, pairs,
 from m3po.formats.blocks import Plain, RowBlock, read_blocks
 from m3po.formats.containers import Container, open_container
 from m3po.formats.lines import type_name
-from m3po.formats.mapping import check_columns, check_mapping, columns_of, guess_mapping, parse_mapped
+from m3po.formats.mapping import FIELDS, check_columns, check_mapping, columns_of, guess_mapping, parse_mapped, pick
 from m3po.formats.pictures import KeepImage, Pictures
 from m3po.formats.rows import Fields, RowChecker, read_rows
 from m3po.types import ImportedRow, RefusedRow
@@ -130,10 +130,13 @@ class Source:
         def parse(record: object, row: str) -> ImportedRow:
             if not isinstance(record, dict):
                 raise BadInputError(f"it is {type_name(record)} where an object is expected; write {{...}}")
-            fields = known.parse(record, self.container.name)
+            mapped = parse_mapped(record, self.mapping)
+            try:
+                fields = known.parse(self._with_mapped_image(record), self.container.name)
+            except BadInputError as error:
+                fields = self._by_columns(record, error)
             warnings = [*fields.get("warnings", ())]
             if self.mapping:
-                mapped = parse_mapped(record, self.mapping)
                 if "candidates" in mapped:  # what the format says of its candidates is not of these
                     fields = {name: value for name, value in fields.items() if name not in OF_CANDIDATES}
                 fields, warnings = fields | mapped, [*warnings, *mapped.get("warnings", ())]
@@ -142,6 +145,30 @@ class Source:
             return checker.build(row, **{"images": (), **fields, "warnings": warnings})
 
         return parse
+
+    def _with_mapped_image(self, record: dict) -> dict:
+        """With the mapped image where the format looks for one: some refuse a row without."""
+        column = next(iter(FORMATS[self.format].columns.get("image", ())), ".")
+        if "image" not in self.mapping or "." in column:
+            return record
+        return record | {column: pick(record, self.mapping["image"])}
+
+    def _by_columns(self, record: dict, error: BadInputError) -> Fields:
+        """A row that the format refuses goes in by its columns alone where the instruction is mapped by hand. Raises
+        `error` where they do not make a row, or would leave out what belongs to the question."""
+        if "instruction" not in self.mapping or record.get("turns"):
+            raise error
+        columns = FORMATS[self.format].columns
+        there = {name: next((c for c in columns.get(name, ()) if pick(record, c) is not None), None) for name in FIELDS}
+        there = {name: column for name, column in there.items() if column and name not in self.mapping}
+        if "chosen" in there and "rejected" not in there:
+            raise error
+        try:
+            fields = parse_mapped(record, there)
+        except BadInputError:
+            raise error from None
+        note = f"A row that {FORMATS[self.format].label} does not allow went in by its columns alone."
+        return fields | {"warnings": [note, *fields.get("warnings", ())]}
 
     def mapped(self, columns: Sequence[str]) -> dict[str, str]:
         """Our fields to those of `columns` that they are read from, as far as the format tells."""

@@ -1,12 +1,14 @@
 """Records from CSV and TSV files: a header, then a row a line; cells may hold line breaks where they are quoted.
 
-A quote that is never closed would swallow the rest of the file: it costs its own line alone.
+A quote that is never closed would swallow the rest of the file: it costs its own line alone, and some megabytes of
+looking for its end.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from m3po.errors import BadInputError
 from m3po.formats.lines import MAX_LINE_BYTES
 
 DELIMITERS = ",\t;|"
-MAX_LINES = 200  # of one row
+MORE_BYTES = 8_000_000  # of a row, beyond its first line
+UNCLOSED = "a quote is opened in it and never closed; close it, or double it within a cell"
+_ESCAPED = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of bytes that are no UTF-8
 _NAME = re.compile(r"\s*\"?[\w][\w .:()/-]{0,80}\"?\s*")
 
 
@@ -80,35 +84,38 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str] | BadInputError]]:
     """(number of the first line, cells) of each row."""
     lines = _lines(path)
-    waiting: list[tuple[int, str]] = []  # read already, as part of a row that was none
+    waiting: deque[tuple[int, str]] = deque()  # read already, as part of a row that was none
 
     def take() -> tuple[int, str] | None:
-        return waiting.pop(0) if waiting else next(lines, None)
+        return waiting.popleft() if waiting else next(lines, None)
+
+    def pull(row: list[tuple[int, str]]) -> Iterator[str]:
+        """The texts of a row's lines, as many as the reader asks for."""
+        yield row[0][1]
+        size = 0
+        while size < MORE_BYTES and (more := take()) is not None:
+            row.append(more)
+            size += len(more[1])
+            yield more[1]
 
     while (first := take()) is not None:
         if not first[1].strip("\r\n"):
             continue
         row = [first]
-        while True:
-            cells = _split([text for _, text in row], delimiter)
-            more = take() if cells is None and len(row) < MAX_LINES else None
-            if more is None:
-                break
-            row.append(more)
-        if cells is None or (isinstance(cells, BadInputError) and len(row) > 1):  # never closed, or by another row's
-            waiting = row[1:] + waiting
-            cells = BadInputError("a quote is opened in it and never closed; close it, or double it within a cell")
+        cells = _split(pull(row), delimiter)
+        if isinstance(cells, BadInputError) and len(row) > 1:  # never closed, or by another row's
+            waiting.extendleft(reversed(row[1:]))
+            cells = BadInputError(UNCLOSED)
+        elif any(map(_ESCAPED.search, (text for _, text in row if not text.isascii()))):
+            cells = BadInputError("it is not valid UTF-8; save the file as UTF-8")
         yield first[0], cells
 
 
-def _split(lines: list[str], delimiter: str) -> list[str] | BadInputError | None:
-    """The cells of one row; None when its last quote is still open."""
+def _split(lines: Iterator[str], delimiter: str) -> list[str] | BadInputError:
+    """The cells of one row, of as many lines as its quotes ask for."""
     try:
-        cells = next(csv.reader(lines, delimiter=delimiter, strict=True), [])
+        return next(csv.reader(lines, delimiter=delimiter, strict=True), [])
     except csv.Error as error:
         if "unexpected end" in str(error):
-            return None
+            return BadInputError(UNCLOSED)
         return BadInputError(f"it is not valid CSV ({error}); quote the cell and double the quotes in it")
-    if any("\udc80" <= character <= "\udcff" for line in lines if not line.isascii() for character in line):
-        return BadInputError("it is not valid UTF-8; save the file as UTF-8")
-    return cells

@@ -59,11 +59,20 @@ def pair_texts(row: Mapping) -> tuple[str, str] | None:
         raise BadInputError(f"Row {row.get('id')!r} has a pair with the unknown candidate {error}.") from error
 
 
-def to_record(row: Mapping, images: list[dict]) -> dict:
-    """The record of a row with a pair; `images` as structs of bytes and path. Raises CannotHoldError without a pair."""
+def training_pair(row: Mapping) -> tuple[str, str]:
+    """(chosen, rejected) as they stand. Raises CannotHoldError where there is none to train on; an empty answer is
+    none, here as in our own training."""
     texts = pair_texts(row)
     if texts is None:
         raise CannotHoldError("no pair to train on")
+    if not all(text.strip() for text in texts):
+        raise CannotHoldError("a pair with an empty answer")
+    return texts
+
+
+def to_record(row: Mapping, images: list[dict]) -> dict:
+    """The record of a row with a pair; `images` as structs of bytes and path. Raises as `training_pair` does."""
+    texts = training_pair(row)
     turns = [turn if isinstance(turn, Turn) else Turn(turn["role"], turn["text"]) for turn in row.get("turns") or ()]
     prompt = build_messages(row["instruction"], len(images), system=row.get("system") or "", turns=turns)
     chosen, rejected = map(_answer, texts)

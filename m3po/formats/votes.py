@@ -17,16 +17,22 @@ _ANSWER = re.compile(
 _NOT_BOTH = ("text",)  # an instruction rather than an answer, when it stands alone
 
 
-def find_answers(fields: Mapping, named: Sequence[str] = ()) -> dict[str, str]:
-    """Name to text: the list under `answers`, or the fields `named`, or those that are called like answers."""
+def find_answers(fields: Mapping, named: Sequence[str] = (), *, ours: bool = False) -> dict[str, str]:
+    """Name to text: the list under `answers`, or the fields `named`, or those that are called like answers.
+
+    A name holds the answer's own number, whatever was left out before it. `ours`: a workspace wrote it, where an empty
+    text is an answer; elsewhere it is a field that nobody filled.
+    """
     listed = fields.get("answers", fields.get("candidates"))
     if isinstance(listed, list):
         texts = [item.get("text") if isinstance(item, Mapping) else item for item in listed]
-        return {f"answer_{n}": text for n, text in enumerate(texts, 1) if isinstance(text, str) and text.strip()}
+        return {f"answer_{n}": t for n, t in enumerate(texts, 1) if isinstance(t, str) and (ours or t.strip())}
     names = [name for name in named if isinstance(fields.get(name), str)]
-    if len(names) < 2:
+    if ours:
+        names = [name for name in fields if isinstance(fields[name], str) and re.fullmatch(r"answer_\d+", name)]
+    elif len(names) < 2:
         names = [n for n in fields if isinstance(fields[n], str) and _ANSWER.fullmatch(n) and n not in _NOT_BOTH]
-    return {name: fields[name] for name in names if fields[name].strip()}
+    return {name: fields[name] for name in names if ours or fields[name].strip()}
 
 
 def place_of(value: object, answers: Mapping[str, str]) -> int | None:
@@ -40,9 +46,14 @@ def place_of(value: object, answers: Mapping[str, str]) -> int | None:
     if isinstance(value, str) and value in ("left", "right") and len(names) >= 2:
         return ("left", "right").index(value)
     digits = re.fullmatch(r"(?:\D{0,20}?)(\d{1,4})", str(value).strip())
-    if digits and 1 <= int(digits.group(1)) <= len(names):
-        return int(digits.group(1)) - 1
-    return None
+    if not digits:
+        return None
+    number = int(digits.group(1))
+    if any(
+        re.fullmatch(r"(answer_)?\d+", name) for name in names
+    ):  # the number of a name, not its place: some are left out
+        return next((names.index(name) for name in (f"{number}", f"answer_{number}") if name in names), None)
+    return number - 1 if 1 <= number <= len(names) else None
 
 
 def make_vote(

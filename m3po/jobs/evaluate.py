@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from m3po.errors import JobError
 from m3po.evaluation.metrics import summarise
+from m3po.jobs.batch_plans import BatchPlan, plan_batch
 from m3po.jobs.batches import Item, run_batches
-from m3po.jobs.policies import BatchPlan, load_policy, plan_batch
+from m3po.jobs.job_models import load_policy
 from m3po.jobs.schemas import EVALUATE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint

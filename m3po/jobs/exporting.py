@@ -6,15 +6,18 @@ OUT is a file (it has a suffix) or a folder; a folder gets a dataset card, selec
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from m3po.errors import BadInputError, RunStopped, UsageError
-from m3po.files import replace_file
+from m3po.files import replace_file, storage_error
 from m3po.formats.card import build_card
 from m3po.formats.values import plain
 from m3po.formats.writers import IMAGE_WAYS, WRITERS, write
@@ -30,6 +33,7 @@ from m3po.text import counted
 
 FACTS = "selection.json"
 CARD = "README.md"
+MARK = ".m3po-export"  # there while an export is at work, and after one that broke off
 BESIDE = {name: tuple(writer.beside) for name, writer in WRITERS.items()}
 TELL_EVERY = 100  # rows
 _OWN_IMAGE = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,5}")
@@ -68,7 +72,7 @@ def check_export(
     if out.suffix and not is_folder(out) and out.suffix.lower() != WRITERS[format].suffix:
         suffix = WRITERS[format].suffix
         raise UsageError(f"{format} is written as {suffix}: name {out.with_suffix(suffix).name}, or a folder.")
-    if is_folder(out) and out.is_dir() and any(out.iterdir()) and not _is_export(out):
+    if is_folder(out) and out.is_dir() and any(out.iterdir()) and not _files_of_earlier(out):
         raise BadInputError(f"{out} is not empty and no export: name a new or empty folder.")
     _check_replaced(workspace, out, format)
     if push:
@@ -78,18 +82,45 @@ def check_export(
     return out
 
 
-def _is_export(folder: Path) -> bool:
-    return bool(_files_of_earlier(folder))
-
-
 def _files_of_earlier(folder: Path) -> set[str]:
-    """What exports into this folder wrote there, besides images; nothing where none did."""
+    """What exports into this folder wrote there, besides images, and those that broke off may have; else nothing."""
+    formats = {*_formats_in(folder / FACTS, "export", "format"), *_formats_in(folder / MARK, "formats")}
+    return {name for format in formats for name in _files_of(format)}
+
+
+def _formats_in(path: Path, *keys: str) -> list[str]:
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))["export"]
-        formats = {facts["format"], *facts.get("over", ())}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return set()
-    return {name for format in formats if format in WRITERS for name in _files_of(format)}
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for key in keys:
+            found = found[key]
+        return [name for name in WRITERS if name in ([found] if isinstance(found, str) else found)]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
+@contextmanager
+def _alone_in(out: Path, format: str) -> Iterator[None]:
+    """One export at a time writes into a folder; one that breaks off leaves its mark there, so that it can be done
+    again. Raises BadInputError where another is at work, StorageError where nothing can be written."""
+    path = out / MARK
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with path.open("a+", encoding="utf-8") as mark:
+            try:
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                current = path.exists() and os.path.samestat(os.fstat(mark.fileno()), path.stat())
+            except BlockingIOError:
+                current = False
+            if not current:  # held, or taken away by an export that ended at this moment
+                raise BadInputError(f"Another export is writing into {out}: let it end, or name another folder.")
+            formats = sorted({format, *_formats_in(path, "formats")})
+            mark.truncate(0)
+            mark.write(json.dumps({"formats": formats}) + "\n")
+            mark.flush()
+            yield
+            path.unlink()
+    except OSError as error:
+        raise storage_error(out, error) from error
 
 
 def _files_of(format: str) -> tuple[str, ...]:
@@ -133,27 +164,31 @@ def export(
     folder = is_folder(out)
     images = images or _usual_images(format, folder)
     target = out / f"data{WRITERS[format].suffix}" if folder else out
+    asked = {"format": format, "only": only, "images": images}
+    with _alone_in(out, format) if folder else nullcontext():
+        result, named = _write(workspace, out, target, asked, progress)
+        if push:
+            result["pushed"] = push_folder(workspace.read_config(), out, push, list(_files_of(format)), named)
+            result["message"] += f" Uploaded to {result['pushed']}."
+    return result
+
+
+def _write(
+    workspace: Workspace, out: Path, target: Path, asked: dict, progress: Progress | None
+) -> tuple[dict, set[str]]:
     selection = workspace.db.read(selections.latest_selection)
-    total, rows = _rows(workspace, format, only, selection)
+    format, only = asked["format"], asked["only"]
+    total, rows, counts = _rows(workspace, format, only, selection)
     earlier = _files_of_earlier(out)
-    if folder:  # the mark of an export, so that one which breaks off can be done again
-        over = sorted(name for name in WRITERS if set(_files_of(name)) <= earlier)
-        mark = {"format": format, "finished": False, "over": over}
-        _write_text(out / FACTS, json.dumps({"export": mark}) + "\n")
     named: set[str] = set()
-    count, left_out = write(format, _told(rows, total, progress), target, images, named)
-    result = {"rows": count, "path": str(out), "format": format, "only": only, "images": images}
-    result |= {"left_out": dict(left_out.most_common()), "total": total}
-    if folder:
-        _write_beside(workspace, out, target.name, result, selection)
+    count, left_out = write(format, _told(rows, total, progress), target, asked["images"], named)
+    result = {"rows": count, "path": str(out), **asked, "left_out": dict(left_out.most_common()), "total": total}
+    if target != out:
+        _write_beside(workspace, out, target.name, result, selection, counts)
         _clear_earlier(out, earlier - set(_files_of(format)), named)
     else:
         workspace.written.add(str(out))
-    result["message"] = _sentence(result)
-    if push:
-        result["pushed"] = push_folder(workspace.read_config(), out, push, list(_files_of(format)))
-        result["message"] += f" Uploaded to {result['pushed']}."
-    return result
+    return result | {"message": _sentence(result)}, named
 
 
 def _usual_images(format: str, folder: bool) -> str:
@@ -177,15 +212,18 @@ def _auto_accepts(con: Connection) -> bool:
     return least_score(con, selections.latest_selection(con)) is not None
 
 
-def _rows(workspace: Workspace, format: str, only: str, selection: int | None) -> tuple[int, Iterator[dict]]:
-    """How many rows there are to look at, and they."""
+def _rows(
+    workspace: Workspace, format: str, only: str, selection: int | None
+) -> tuple[int, Iterator[dict], dict[str, int]]:
+    """How many rows there are to look at, they, and the counts of the pairs at this very moment."""
     read, images = workspace.db.read, workspace.images
     kind = WRITERS[format].rows
     if kind == "pairs":
-        total = read(lambda con: decisions.pair_counts(con, selection, only))["pairs"]
-        return total, exports.iter_pairs(read, selection, only, images)
+        pairs, counts = read(lambda con: exports.pairs_and_counts(con, selection, only))
+        return len(pairs), exports.iter_pairs(read, pairs, images), counts
+    counts = read(lambda con: decisions.pair_counts(con, selection, only))
     ids = read(exports.truth_ids) if kind == "truth" else read(lambda con: exports.instruction_ids(con, only))
-    return len(ids), exports.iter_rows(read, ids, selection, images)
+    return len(ids), exports.iter_rows(read, ids, selection, images), counts
 
 
 def _told(rows: Iterator[dict], total: int, progress: Progress | None) -> Iterator[dict]:
@@ -197,10 +235,13 @@ def _told(rows: Iterator[dict], total: int, progress: Progress | None) -> Iterat
         progress(total, total)
 
 
-def _write_beside(workspace: Workspace, out: Path, data_file: str, result: dict, selection: int | None) -> None:
-    facts = workspace.db.read(lambda con: _facts(con, workspace, result, selection))
+def _write_beside(
+    workspace: Workspace, out: Path, data_file: str, result: dict, selection: int | None, counts: dict[str, int]
+) -> None:
+    facts = workspace.db.read(lambda con: _facts(con, workspace, result, selection)) | {"counts": counts}
     _write_text(out / FACTS, json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n")
-    _write_text(out / CARD, build_card(facts, data_file))
+    truth = WRITERS[result["format"]].rows == "truth"
+    _write_text(out / CARD, build_card(facts, data_file, truth=truth))
     for name, text in WRITERS[result["format"]].beside.items():
         _write_text(out / name, text(data_file))
 
@@ -233,7 +274,6 @@ def _facts(con: Connection, workspace: Workspace, result: dict, selection: int |
     return {
         "export": {name: result[name] for name in ("format", "only", "images", "rows", "left_out")},
         "made_of": made_of,
-        "counts": decisions.pair_counts(con, selection, result["only"]),
         "verdicts": decisions.verdict_counts(con),
         "selection": info,
     }

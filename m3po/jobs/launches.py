@@ -1,16 +1,14 @@
-"""Training runs as their user sees them: what would be trained, the chain of jobs that one press starts."""
+"""How runs are queued: the chain of jobs that one press starts, whole or not at all."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
-from m3po.jobs import plans, scorings
+from m3po.jobs import plans, scorings, trainings
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
-from m3po.models import memory
-from m3po.selection import RULES
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -19,85 +17,12 @@ from m3po.settings import (
     TrainConfig,
     check_specs,
 )
-from m3po.store import candidates, decisions, instructions, runs, selections
+from m3po.store import candidates, instructions, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
-from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
+from m3po.training.presets import parse_losses, train_command
 
 Step = tuple[str, SampleConfig | ScoreConfig | SelectConfig]  # a run's kind and config
-FEW_STEPS = 10
-PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
-
-
-def preview(workspace: Workspace, config: TrainConfig) -> dict:
-    """How many pairs, how many of them by humans, the exact command, and what speaks against the run."""
-    parse_losses(config)
-
-    def read(con: Connection) -> dict:
-        selection = selections.latest_selection(con)
-        counts = decisions.pair_counts(con, selection, config.only)
-        info = selections.selection_info(con, selection)
-        problems = []
-        steps = count_steps(config, counts["pairs"])
-        if counts["pairs"] < MIN_PAIRS:
-            problems.append(
-                f"There are fewer than {MIN_PAIRS} pairs to train on: sample, score and select first, or review."
-            )
-        elif steps < FEW_STEPS:
-            problems.append(
-                f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
-                "or set more epochs or a smaller batch."
-            )
-        given = bool(info) and RULES[info["rule"]].given
-        if info and not given and info["mas_scorer"] != candidates.active_scorer(con, "mas"):
-            problems.append("The pairs were selected by another scorer than the one that is shown now: select again.")
-        if any(run.kind in ("sample", "select") for run in runs.read_active(con)):
-            problems.append("The models are still at work: more pairs will come, and this run would not have them.")
-        elif unselected := selections.count_not_selected(con, selection):
-            problems.append(f"{unselected} train instructions came after the last selection: sample, score and select.")
-        if advice := plans.advise_log_probs(candidates.count_without_log_prob(con)):
-            problems.append(f"{advice}.")
-        if not instructions.count_by_split(con)["heldout"]:
-            problems.append("The held-out split is empty: the run trains, but nothing measures before and after.")
-        return {
-            **counts,
-            "machine": counts["pairs"] - counts["human"],
-            "disagreeing": decisions.verdict_counts(con).get("disagree", 0),
-            "given": given,
-            "selection": info["content_hash"] if info else "",
-            "problems": problems,
-            "longest": candidates.longest_answer(con),
-        }
-
-    found = workspace.db.read(read)
-    need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
-    found |= {"problems": found["problems"] + problems, "memory": need}
-    return found | {"command": train_command(str(workspace.path), config)}
-
-
-def _estimate(config: TrainConfig, longest: int | None) -> tuple[str, list[str]]:
-    """What a step takes of memory, in a sentence, and a problem where it is more than is free; see
-    m3po.models.memory for the formula. Empty for a model that is not in a folder here."""
-    folder = Path(config.policy).expanduser()
-    shape, free = memory.read_shape(folder) if folder.is_dir() else None, memory.free_memory()
-    if shape is None or free is None:
-        return "", []
-    number = 2 if config.dtype == "bfloat16" or (config.dtype == "auto" and memory.gpu_in_sight()) else 4
-    need = memory.training_bytes(
-        shape,
-        memory.image_tokens(folder) + PROMPT_TEXT_TOKENS,
-        longest or PROMPT_TEXT_TOKENS,
-        pairs=config.batch_size,
-        rank=config.lora_r,
-        checkpointing=find_preset(config.preset).gradient_checkpointing,
-        number_bytes=number,
-    )
-    if config.quantise:
-        need -= shape.weight_bytes(number) - shape.weight_bytes(0.5 if config.quantise == "4bit" else 1)
-    sentence = f"A step takes about {memory.say(need)} of memory; {memory.say(free)} are free."
-    if need <= free:
-        return sentence, []
-    return sentence, [f"{sentence} Set a smaller batch_size and more gradient_accumulation, or quantise the model."]
 
 
 def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig, evaluate: bool) -> int:
@@ -107,31 +32,31 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     """
     parse_losses(config)
     options = config.model_options()  # the model is measured as it is trained
-    base = EvaluateConfig(policy=config.policy, **options)
-    fingerprint = plans.evaluated_fingerprint(base)
+    base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
+    fingerprint, trained = plans.evaluated_fingerprint(base), trainings.trained_fingerprint(config)
+
+    pairs, table, lineage = workspace.db.read(lambda con: plans.training_set(workspace, con, config))
+    values = dataclasses.asdict(config)
+    frozen = runner.freeze("train", values, table)
 
     def change(con: Connection) -> int:
-        pairs, table, digest = plans.training_set(workspace, con, config)
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
         before = _queue_base(workspace, runner, con, base, fingerprint) if measure else None
-        values = dataclasses.asdict(config)
-        lineage = {
-            "content_hash": digest,
-            "selection": selections.latest_selection(con),
-            "before_run": before,
-            "pairs": len(pairs),
-            "human": sum(pair["human"] for pair in pairs),
-        }
-        run_id = runner.queue(con, "train", values | lineage, train_command(str(workspace.path), config))
+        whole = values | lineage | {"before_run": before}
+        run_id = runner.queue(con, "train", whole, train_command(str(workspace.path), config), frozen=frozen)
         runs.add_run_pairs(con, run_id, pairs)
-        runner.freeze(run_id, "train", values, table)
+        if advice := trainings.advise_weights(con, config, trained):
+            runs.add_warnings(con, run_id, [advice])
         if measure:
             after = EvaluateConfig(policy=config.policy, adapter=str(runner.folder(run_id).adapter_path), **options)
             command = plans.command_line("evaluate", workspace, after)
             runner.queue(con, "evaluate", dataclasses.asdict(after), command, parent=run_id, after=run_id)
         return run_id
 
-    run_id = workspace.db.write(change)
+    try:
+        run_id = workspace.db.write(change)
+    finally:
+        shutil.rmtree(frozen, ignore_errors=True)  # still there where the run was not queued
     runner.wake()
     return run_id
 

@@ -6,13 +6,14 @@ the pick rule's plain twin (m3po.selection) is asked whether they hold a pair. N
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 
 from m3po.evaluation.intervals import wilson_interval
 from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import short_name
-from m3po.selection import Scored, normalise, pick
+from m3po.selection import RULES, Scored, normalise, pick
 from m3po.settings import SampleConfig, SelectConfig
 from m3po.text import counted
 from m3po.types import Pair, Run
@@ -57,6 +58,11 @@ def expect_pairs(
     return pairs, distinct
 
 
+def for_sampled(config: SelectConfig) -> SelectConfig:
+    """The same with m3po in the place of a rule that takes what the data gives: no sampled answer is of such a pair."""
+    return dataclasses.replace(config, rule="m3po") if RULES[config.rule].given else config
+
+
 def build_report(
     instructions: Sequence[Answers],
     config: SampleConfig,
@@ -70,9 +76,10 @@ def build_report(
 
     `device_hours` is (least, most): the time grows with K, but less than in proportion, for a prompt is read once.
     Tokens are those that the server counted. `measured` is the run that was timed; None leaves the cost out. `scorers`
-    are the names of those that gave MAS (`mas`) and log-probs (`logp`).
+    are the names of those that gave MAS (`mas`) and log-probs (`logp`); `rule` is that of `for_sampled`.
     """
     n = len(instructions)
+    asked, select = select.rule, for_sampled(select)
     scored = any(answer.eligible for answers in instructions for answer, _ in answers)
     rows = []
     for k in KS:
@@ -98,7 +105,11 @@ def build_report(
         "policy": config.policy,
         "scorers": scorers or {},
         "rows": rows,
-        "message": _message(rows, n, scored),
+        "message": _message(rows, n, scored)
+        + (
+            f" The rule {asked} takes no sampled answers: these are the pairs of {select.rule}."
+            * (asked != select.rule)
+        ),
     }
 
 

@@ -1,4 +1,8 @@
-"""What each kind of job is given: config and input frozen from the store, and its command line."""
+"""What each kind of job is given: config and input frozen from the store, and its command line.
+
+Only what is stored is done inside a transaction: prompts and answers, of which there may be a million, are read outside
+of it, so that nobody who edits an answer waits for them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import shlex
 import pyarrow as pa
 
 from m3po.errors import JobError
-from m3po.jobs.pilot import build_report
+from m3po.jobs.pilot import build_report, for_sampled
 from m3po.jobs.scorings import check_score, logp_fingerprint
 from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
@@ -49,14 +53,15 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
     config = SampleConfig.of_run(run.config)
     fingerprint, identity = identify(config)
 
-    def read(con: Connection) -> tuple[int, pa.Table]:
-        sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
+    sampler = workspace.db.write(lambda con: candidates.sampler_id(con, fingerprint, identity, config.policy))
+
+    def read(con: Connection) -> pa.Table:
         if config.pilot:
             ids = samplers.pilot_ids(con, config.pilot, config.seed)
-            return sampler, samplers.unsampled_of(con, sampler, ids, workspace.images)
-        return sampler, candidates.unsampled(con, sampler, config.limit, workspace.images)
+            return samplers.unsampled_of(con, sampler, ids, workspace.images)
+        return candidates.unsampled(con, sampler, config.limit, workspace.images)
 
-    sampler, table = workspace.db.write(read)
+    table = workspace.db.read(read)
     if config.system or config.prompt:
         texts = [
             json.dumps(
@@ -91,42 +96,39 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
     if spec and (spec.is_mean or spec.parts[0].kind == "column"):
         return workspace.db.write(lambda con: _score_by_sql(con, spec, config, known, run.id))
 
-    def read(con: Connection) -> tuple[int | None, int | None, pa.Table]:
-        logp = mas = None
-        if config.policy:
-            logp = candidates.scorer_id(con, "logp", config.policy, known["logp"])
-        if spec:
-            mas = _part_id(con, spec.parts[0], known)
-        table = candidates.unscored(con, logp, mas, workspace.images)
-        # A model that has yet to load changes nothing that is shown: its worker's results do (m3po.jobs.ingest).
-        if not table.num_rows and config.activate:
-            candidates.activate_scorers(con, logp, mas)
-        return logp, mas, table
+    def name(con: Connection) -> tuple[int | None, int | None]:
+        logp = candidates.scorer_id(con, "logp", config.policy, known["logp"]) if config.policy else None
+        return logp, _part_id(con, spec.parts[0], known) if spec else None
 
-    logp, mas, table = workspace.db.write(read)
+    logp, mas = workspace.db.write(name)
+    sees = spec is not None and spec.parts[0].kind in ("", "clip", "siglip")  # it compares an image with a text
+    unseen = workspace.db.read(lambda con: candidates.count_without_image(con, mas)) if sees else 0
+    if unseen:
+        warning = (
+            f"{spec.text} compares a text with an image: the answers to {unseen} instructions without an image get no "
+            "MAS by it, and no pair. A judge (vqa:, claims:, remote:) scores them too."
+        )
+        workspace.db.write(lambda con: runs.add_warnings(con, run.id, [warning]))
+    table = workspace.db.read(lambda con: candidates.unscored(con, logp, mas, workspace.images, needs_image=sees))
     if not table.num_rows:
-        return {"message": "Nothing to score: every candidate has its scores.", "scored": 0}
+        # A model that has yet to load changes nothing that is shown: its worker's results do (m3po.jobs.ingest).
+        if config.activate:
+            workspace.db.write(lambda con: candidates.activate_scorers(con, logp, mas))
+        scored = "every candidate has its scores" if not unseen else "what has an image has its scores"
+        return {"message": f"Nothing to score: {scored}.", "scored": 0}
     return {**dataclasses.asdict(config), "logp_scorer": logp, "mas_scorer": mas}, table
 
 
 def _prepare_grouping(workspace: Workspace, config: ScoreConfig) -> Prepared:
     grouper = parse_grouper(config.group)
-    fingerprint = grouper_fingerprint(grouper, config) if grouper else ""
-
-    def read(con: Connection) -> tuple[int | None, pa.Table | None]:
-        if grouper is None:
-            candidates.activate(con, "group", None)
-            return None, None
-        scorer = candidates.scorer_id(con, "group", grouper.text, fingerprint)
-        table = groups.ungrouped(con, scorer, workspace.images)
-        if not table.num_rows:
-            candidates.activate(con, "group", scorer)
-        return scorer, table
-
-    scorer, table = workspace.db.write(read)
-    if table is None:
+    if grouper is None:
+        workspace.db.write(lambda con: candidates.activate(con, "group", None))
         return {"message": "Answers are shown without groups.", "scored": 0}
+    fingerprint = grouper_fingerprint(grouper, config)
+    scorer = workspace.db.write(lambda con: candidates.scorer_id(con, "group", grouper.text, fingerprint))
+    table = workspace.db.read(lambda con: groups.ungrouped(con, scorer, workspace.images))
     if not table.num_rows:
+        workspace.db.write(lambda con: candidates.activate(con, "group", scorer))
         return {"message": "Nothing to group: every answer is in its group.", "scored": 0}
     return {**dataclasses.asdict(config), "logp_scorer": None, "mas_scorer": None, "group_scorer": scorer}, table
 
@@ -191,20 +193,24 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     score = ScoreConfig.of_run(stored) if (stored := run.config.get("score")) else None
     known = _fingerprints(score) if score else {}
 
-    def read(con: Connection) -> tuple[dict[int, list[dict]], list[Run], int, dict[str, str | None]]:
+    def name(con: Connection) -> tuple[int, int | None, int | None]:
         logp, mas = (candidates.active_scorer(con, kind) for kind in ("logp", "mas"))
         if score and score.policy:
             logp = candidates.scorer_id(con, "logp", score.policy, known["logp"])
         if score and score.mas:
             mas = _scorer_id(con, parse_scorer(score.mas), known)
-        selections.check_raw(con, mas, select_config)
-        sampler = candidates.sampler_id(con, fingerprint, identity, config.policy)
+        selections.check_raw(con, mas, for_sampled(select_config))
+        return candidates.sampler_id(con, fingerprint, identity, config.policy), logp, mas
+
+    sampler, logp, mas = workspace.db.write(name)
+
+    def read(con: Connection) -> tuple[dict[int, list[dict]], list[Run], int, dict[str, str | None]]:
         found = samplers.answers_of(con, sampler, samplers.pilot_ids(con, config.pilot, config.seed), logp, mas)
         infos = {kind: candidates.scorer_info(con, scorer) for kind, scorer in (("mas", mas), ("logp", logp))}
         named = {kind: info and info["name"] for kind, info in infos.items()}
         return found, runs.read_runs(con, ("sample",), limit=1000), instructions.count_by_split(con)["train"], named
 
-    found, past, total, named = workspace.db.write(read)
+    found, past, total, named = workspace.db.read(read)
     # A pilot that was run before has its answers and samples nothing: its cost was measured then. The newest first.
     timed = (each for each in past if (each.result or {}).get("seconds_each"))
     same = (each for each in timed if identify(SampleConfig.of_run(each.config)) == (fingerprint, identity))
@@ -241,8 +247,9 @@ _PREPARE = {
 }
 
 
-def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> tuple[list[dict], pa.Table, str]:
-    """The curated pairs, as the worker reads them, and the hash of their content.
+def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> tuple[list[dict], pa.Table, dict]:
+    """The curated pairs, the same as the worker reads them, and where they come from: `content_hash`, `selection`,
+    `pairs` and `human` (how many).
 
     Raises JobError when there is nothing to train on.
     """
@@ -258,7 +265,9 @@ def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> 
     for name in ("chosen", "rejected"):
         table = table.append_column(name, pa.array([pair[f"{name}_text"] for pair in pairs], pa.string()))
         table = table.append_column(f"{name}_truncated", pa.array([pair[f"{name}_truncated"] for pair in pairs]))
-    return pairs, table, content_hash(table)
+    human = sum(pair["human"] for pair in pairs)
+    lineage = {"content_hash": content_hash(table), "selection": selection, "pairs": len(pairs), "human": human}
+    return pairs, table, lineage
 
 
 def advise_log_probs(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from pathlib import Path
@@ -22,20 +23,23 @@ def check_push(config: WorkspaceConfig, name: str) -> None:
         raise UsageError("The hub wants to know who uploads: set HF_TOKEN in the environment of the app.")
 
 
-def push_folder(config: WorkspaceConfig, folder: Path, name: str, files: list[str]) -> str:
-    """Upload `files` of `folder` and its images to the data set `name` (private when it is new); returns its address.
+def push_folder(config: WorkspaceConfig, folder: Path, name: str, files: list[str], images: set[str]) -> str:
+    """Upload `files` of `folder` and those `images` of its `images/` to the data set `name`, private when it is new.
 
-    Uses HF_TOKEN and HF_ENDPOINT of the environment, as huggingface_hub does. Raises StorageError.
+    Returns its address. Uses HF_TOKEN and HF_ENDPOINT of the environment, as huggingface_hub does. Raises StorageError.
     """
     check_push(config, name)
     from huggingface_hub import HfApi
 
+    # What somebody keeps beside them is named, not what goes: there is little of it, and each pattern meets each file.
+    ours = {f"images/{image}" for image in images}
+    beside = {path.relative_to(folder).as_posix() for path in (folder / "images").rglob("*")} - ours
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ["HF_TOKEN"])
     try:
         api.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
         api.upload_folder(
             repo_id=name, repo_type="dataset", folder_path=folder, commit_message="Export of M3PO Studio",
-            allow_patterns=[*files, "images/*"],
+            allow_patterns=[*files, "images/*"], ignore_patterns=[glob.escape(path) for path in sorted(beside)],
         )  # fmt: skip
     except Exception as error:  # of the hub, of its HTTP client, of the disk: what is written stays, and is named
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -113,18 +113,32 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 def make_ready(pictures: StoredPictures, rows: Iterator[RowBlock | ImportedRow | RefusedRow]) -> Iterator[Ready]:
-    """Rows whose images are stored: blocks as they come, single rows in batches."""
+    """Rows whose images are stored, in the order of the file: blocks as they come, single rows in batches.
+
+    What refused rows alone cut apart goes in as one again: a broken row must not cost a transaction of its own.
+    """
     single: list[ImportedRow | RefusedRow] = []
+    blocks: list[RowBlock] = []  # while there are some, there is nothing in `single`
+    between: list[RefusedRow] = []  # among them
     for row in rows:
-        if not isinstance(row, RowBlock):
-            single.append(row)
-            if len(single) < BATCH:
-                continue
-        if single:
+        if blocks and isinstance(row, RefusedRow) and len(between) < BATCH:
+            between.append(row)
+            continue
+        if blocks and isinstance(row, RowBlock) and row.files is blocks[0].files:
+            blocks.append(row)
+            continue
+        if blocks:
+            yield _ready_blocks(pictures, blocks, between)
+            blocks, between = [], []
+        if single and (isinstance(row, RowBlock) or len(single) >= BATCH):
             yield _ready_rows(pictures, single)
             single = []
         if isinstance(row, RowBlock):
-            yield from _ready_block(pictures, row)
+            blocks.append(row)
+        else:
+            single.append(row)
+    if blocks:
+        yield _ready_blocks(pictures, blocks, between)
     if single:
         yield _ready_rows(pictures, single)
 
@@ -148,8 +162,11 @@ def _ready_rows(pictures: StoredPictures, rows: list[ImportedRow | RefusedRow]) 
     return Ready(batch, [row.row for row in rows], len(rows), True, refused, warnings)
 
 
-def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
-    table, seen = block.table, len(block.table)
+def _ready_blocks(pictures: StoredPictures, blocks: list[RowBlock], between: list[RefusedRow]) -> Ready:
+    """Blocks of the same files, and the refused rows among them."""
+    block = blocks[0]
+    table = pa.concat_tables([each.table for each in blocks])
+    seen, repeats = len(table) + len(between), any(each.repeats for each in blocks)
     images: list[StoredImage] = []
     bad: dict[int, str] = {}
     for place, file in enumerate(block.files):
@@ -159,7 +176,7 @@ def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
         except BadImageError as error:
             images.append(StoredImage("", "", 0, 0, 0))
             bad[place] = str(error)
-    refused = []
+    refused = [(int(row.row.removeprefix("line ")), row) for row in between]
     if bad:
         keep = []
         for n, places in zip(table["number"].to_pylist(), table["images"].to_pylist(), strict=True):
@@ -170,4 +187,14 @@ def _ready_block(pictures: StoredPictures, block: RowBlock) -> Iterator[Ready]:
     rows = table.rename_columns({"number": "n"})
     for name in ("turns", "of_source", "of_id", "of_content"):
         rows = rows.append_column(name, pa.nulls(len(table), pa.string()))
-    yield Ready(Batch(rows, images), None, seen, block.repeats, refused, block.warnings)
+    return Ready(Batch(rows, images), None, seen, repeats, refused, _together(each.warnings for each in blocks))
+
+
+def _together(parts: Iterable[Warnings]) -> Warnings:
+    """Each warning with its first row, and how many there are in all parts."""
+    warnings: Warnings = {}
+    for part in parts:
+        for text, (first, count) in part.items():
+            before = warnings.get(text, (first, 0))
+            warnings[text] = before[0], before[1] + count
+    return warnings

@@ -84,20 +84,28 @@ class JobRunner:
     def folder(self, run_id: int) -> RunFolder:
         return RunFolder(self.root / f"{run_id:06d}")
 
-    def queue(self, con: Connection, kind: str, config: dict, command: str, **links: int | None) -> int:
-        """Add a run to the queue, inside the caller's transaction; returns its id."""
+    def queue(
+        self, con: Connection, kind: str, config: dict, command: str, *, frozen: Path | None = None, **links: int | None
+    ) -> int:
+        """Add a run to the queue, inside the caller's transaction; returns its id. `frozen`: a folder that `freeze`
+        returned becomes the run's."""
         run_id = runs.add_run(con, kind, config, command, **links)
         folder = self.folder(run_id).path
         if folder.exists():  # of a run that a restored copy of the database no longer knows: kept, but not gone on with
             folder.rename(folder.with_name(f"{folder.name}-{time.time_ns()}"))
+        if frozen is not None:
+            frozen.rename(folder)
         self._wake.set()
         return run_id
 
-    def freeze(self, run_id: int, kind: str, config: dict, table: pa.Table) -> None:
-        """Write what the worker will read; a run that has its input already keeps it."""
-        folder = self.folder(run_id)
-        if folder.input_path.exists():
-            return
+    def freeze(self, kind: str, config: dict, table: pa.Table) -> Path:
+        """Write what a worker will read into a folder that has yet to become a run's: `queue` takes it. Writing takes
+        its time, and inside of the transaction that queues the run everybody would wait for it."""
+        folder = RunFolder(self.root / f"frozen-{time.time_ns()}")
+        self._write(folder, kind, config, table)
+        return folder.path
+
+    def _write(self, folder: RunFolder, kind: str, config: dict, table: pa.Table) -> None:
         try:
             folder.write_config(config)
             schema = INPUT_SCHEMAS[kind]
@@ -245,7 +253,7 @@ class JobRunner:
                     if self._claim(run.id, "finished", result=prepared, message=message, done=1, total=1, **times):
                         self._finish(run.id)
                     return False
-                self.freeze(run.id, run.kind, *prepared)
+                self._write(self.folder(run.id), run.kind, *prepared)
             if not self._claim(run.id, "running"):  # stopped while its input was being prepared
                 return False
             self._spawn(run)

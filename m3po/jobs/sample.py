@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from m3po.errors import ModelError
 from m3po.images import encode_rgb
+from m3po.jobs.batch_plans import plan_batch
 from m3po.jobs.batches import Item, run_batches, walk_concurrently
-from m3po.jobs.policies import load_policy, plan_batch
+from m3po.jobs.job_models import load_policy
 from m3po.jobs.schemas import SAMPLE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint

@@ -15,16 +15,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
+from m3po.jobs.batch_plans import MOST_ON_CPU, REMOTE_ANSWERS, BatchPlan, plan_batch, plan_judge
 from m3po.jobs.batches import Item, run_batches
-from m3po.jobs.policies import (
-    MOST_ON_CPU,
-    REMOTE_ANSWERS,
-    BatchPlan,
-    check_model,
-    load_policy,
-    plan_batch,
-    plan_judge,
-)
+from m3po.jobs.job_models import check_model, load_policy
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint

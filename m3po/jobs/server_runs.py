@@ -58,7 +58,7 @@ class ServerRuns:
         self.db, self.root, self.work = db, root, work
         self._stops: dict[int, threading.Event] = {}
         self._threads: dict[int, threading.Thread] = {}
-        self._endings: dict[int, dict] = {}  # that the database has not taken yet
+        self._endings: dict[int, dict] = {}  # of this app's runs; the database may not have taken one yet
         self._lock = threading.Lock()  # of the three above; nothing waits for the database under it
         self._closing = threading.Event()
 
@@ -106,7 +106,7 @@ class ServerRuns:
                 self._stops[run_id].set()
 
     def shown(self, run: Run) -> Run:
-        """The run with its end, where it has one that the database has not taken yet."""
+        """The run with its end, also where it was read before the database had taken that."""
         with self._lock:
             ending = self._endings.get(run.id)
         return dataclasses.replace(run, **{**ending, "rate": None, "eta": None}) if ending else run
@@ -155,8 +155,8 @@ class ServerRuns:
         if self._stored(run_id, ending, started):
             with self._lock:
                 if self._stops.get(run_id) is stop:  # else it was begun again
-                    for kept in (self._endings, self._stops, self._threads):
-                        kept.pop(run_id, None)
+                    self._stops.pop(run_id)
+                    self._threads.pop(run_id)
 
     def _stored(self, run_id: int, ending: dict, started: dt.datetime) -> bool:
         """Try until the database takes it; False when the app closes before that."""

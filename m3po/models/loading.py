@@ -188,6 +188,15 @@ def load_weights(auto_class, name: str, dtype: torch.dtype, *, trust: bool = Fal
 
 
 def _with_adapter(model: torch.nn.Module, adapter: str, *, merge: bool) -> torch.nn.Module:
+    peft_model = load_adapter(model, adapter)
+    return peft_model.merge_and_unload() if merge else peft_model.get_base_model()
+
+
+def load_adapter(model: torch.nn.Module, adapter: str, *, trainable: bool = False) -> torch.nn.Module:
+    """peft's model around `model` with the adapter that peft saved in a folder, to go on from where `trainable`.
+
+    Raises ModelError for one that is damaged or fits another model.
+    """
     folder = preflight.check_adapter(adapter)
     try:
         with safe_open(folder / "adapter_model.safetensors", framework="pt"):
@@ -199,13 +208,13 @@ def _with_adapter(model: torch.nn.Module, adapter: str, *, merge: bool) -> torch
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            peft_model = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+            peft_model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"The adapter {adapter} does not fit this model: {_first_line(error)}.") from error
     for warning in caught:  # peft only warns when weights have no place, and the adapter would then do nothing
         if "missing adapter keys" in str(warning.message).lower():
             raise ModelError(f"The adapter {adapter} does not fit this model: {_first_line(warning.message)}.")
-    return peft_model.merge_and_unload() if merge else peft_model.get_base_model()
+    return peft_model
 
 
 @contextmanager

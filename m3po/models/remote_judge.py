@@ -69,6 +69,7 @@ class RemoteJudge(ABC):
     """A scorer in [0, 1]; an answer that it cannot judge has the score nan, with a warning that names it."""
 
     scorer_range = (0.0, 1.0)
+    needs_image = False  # without one it is asked whether the answer agrees with the facts
     question: str
 
     def __init__(self, remote: RemoteModel, name: str, concurrency: int = 8) -> None:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from m3po.store.connection import Connection, one, registered, rows, scalar
-from m3po.store.instructions import Images, now, prompts
+from m3po.store.connection import Connection, among, one, registered, rows, scalar
+from m3po.store.instructions import Images, beside_prompts, now, prompts
 from m3po.text import same_answer_key
 
 
@@ -172,15 +172,28 @@ def scorer_info(con: Connection, scorer: int | None) -> dict | None:
     return one(con, "SELECT * FROM scorers WHERE scorer_id = ?", [scorer]) if scorer is not None else None
 
 
-def unscored(con: Connection, logp: int | None, mas: int | None, images: Images) -> pa.Table:
-    """Prompts with their candidates that lack the log-prob by scorer `logp` or the MAS by `mas` (None: not wanted)."""
+def count_without_image(con: Connection, mas: int) -> int:
+    """Instructions without an image that have a candidate without a MAS by this scorer."""
+    sql = """
+        SELECT count(DISTINCT instruction_id) FROM candidates JOIN instructions USING (instruction_id)
+        WHERE len(image_ids) = 0 AND candidate_id NOT IN (SELECT candidate_id FROM mas_scores WHERE scorer_id = ?)
+    """
+    return scalar(con, sql, [mas])
+
+
+def unscored(
+    con: Connection, logp: int | None, mas: int | None, images: Images, *, needs_image: bool = False
+) -> pa.Table:
+    """Prompts with their candidates that lack the log-prob by scorer `logp` or the MAS by `mas` (None: not wanted);
+    `needs_image`: a MAS is wanted only where there is an image."""
     table = con.sql(
         """
         WITH missing AS (
             SELECT c.instruction_id, c.candidate_id, c.text, coalesce(c.finish_reason = 'length', false) AS truncated,
                    $logp IS NOT NULL AND l.candidate_id IS NULL AS want_logp,
-                   $mas IS NOT NULL AND m.candidate_id IS NULL AS want_mas
-            FROM candidates c
+                   $mas IS NOT NULL AND m.candidate_id IS NULL
+                       AND (NOT $needs_image OR len(i.image_ids) > 0) AS want_mas
+            FROM candidates c JOIN instructions i USING (instruction_id)
             LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
             LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas)
         SELECT instruction_id, list(candidate_id ORDER BY candidate_id) AS candidate_ids,
@@ -188,12 +201,9 @@ def unscored(con: Connection, logp: int | None, mas: int | None, images: Images)
                list(want_logp ORDER BY candidate_id) AS want_logp, list(want_mas ORDER BY candidate_id) AS want_mas
         FROM missing WHERE want_logp OR want_mas GROUP BY instruction_id ORDER BY instruction_id
         """,
-        params={"logp": logp, "mas": mas},
+        params={"logp": logp, "mas": mas, "needs_image": needs_image},
     ).to_arrow_table()
-    inputs = prompts(con, table.column("instruction_id").to_pylist(), images)
-    for name in ("candidate_ids", "texts", "truncated", "want_logp", "want_mas"):
-        inputs = inputs.append_column(name, table.column(name))
-    return inputs
+    return beside_prompts(con, table, images)
 
 
 _OPTIONAL = {
@@ -248,66 +258,103 @@ def ingest_scores(con: Connection, shard: Path, logp: int | None, mas: int | Non
 
 
 def candidates_of(con: Connection, instruction_ids: list[int], selection: int | None) -> dict[int, list[dict]]:
-    """The candidates of each instruction under the active scorers, in id order, with the selection's values."""
-    picked = (
-        one(con, "SELECT pool_id, config FROM selections WHERE selection_id = ?", [selection]) if selection else None
-    )
-    weights = json.loads(picked["config"]) if picked else {}
-    parameters = {
-        "pool": picked["pool_id"] if picked else None,
-        "wc": float(weights.get("weight_chosen", 0)),
-        "wr": float(weights.get("weight_rejected", 0)),
-        "logp": active_scorer(con, "logp"),
-        "mas": active_scorer(con, "mas"),
-        "group": active_scorer(con, "group"),
-        "ids": instruction_ids,
-    }
-    # The id filter stands inside each branch, so that nothing is computed or hashed for the whole workspace.
+    """The candidates of each instruction under the active scorers, in id order, with the selection's values.
+
+    Several small queries, each for a few rows of one table: joined in one, each table would be looked through.
+    """
     found = rows(
         con,
-        """
-        WITH c AS (SELECT * FROM candidates WHERE instruction_id IN (SELECT unnest($ids::BIGINT[]))),
-        v AS (SELECT candidate_id, sum(votes)::INTEGER AS votes FROM votes SEMI JOIN c USING (candidate_id)
-              GROUP BY candidate_id),
-        m AS (SELECT * FROM mas_scores SEMI JOIN c USING (candidate_id) WHERE scorer_id = $mas),
-        l AS (SELECT * FROM logprobs SEMI JOIN c USING (candidate_id) WHERE scorer_id = $logp),
-        s AS (
-            SELECT *, $wc::DOUBLE * a + (1.0::DOUBLE - $wc::DOUBLE) * b AS good,
-                   $wr::DOUBLE * (1.0::DOUBLE - a) + (1.0::DOUBLE - $wr::DOUBLE) * b AS hard
-            FROM (SELECT unnest(candidate_ids) AS candidate_id, unnest(a) AS a, unnest(b) AS b FROM pool_values
-                  WHERE pool_id = $pool AND instruction_id IN (SELECT unnest($ids::BIGINT[])))),
-        grouped AS (
-            SELECT candidate_id, same_as FROM answer_groups SEMI JOIN c USING (candidate_id) WHERE scorer_id = $group
-            QUALIFY run_id = max(run_id) OVER (PARTITION BY instruction_id)),
-        same AS (
-            SELECT same_as, sum(votes)::INTEGER AS group_votes FROM grouped JOIN v USING (candidate_id)
-            GROUP BY same_as),
-        told AS (
-            SELECT candidate_id,
-                   list({'text': text, 'upheld': upheld, 'p_yes': p_yes} ORDER BY scorer_id, number) AS claims
-            FROM claims SEMI JOIN c USING (candidate_id)
-            WHERE scorer_id = $mas OR scorer_id IN (SELECT part FROM scorer_parts WHERE scorer_id = $mas)
-            GROUP BY candidate_id)
-        SELECT c.candidate_id, c.instruction_id, c.text, c.origin, c.finish_reason, coalesce(v.votes, 0) AS votes,
-               m.mas, m.minimum AS mas_minimum, l.logp_sum, l.n_tokens, l.logp_sum / l.n_tokens AS logp_mean,
-               exp(l.logp_sum / l.n_tokens) AS confidence, s.a, s.b, s.good, s.hard,
-               coalesce(told.claims, []) AS claims, grouped.same_as, same.group_votes
-        FROM c
-        LEFT JOIN v USING (candidate_id)
-        LEFT JOIN l USING (candidate_id)
-        LEFT JOIN m USING (candidate_id)
-        LEFT JOIN told USING (candidate_id)
-        LEFT JOIN grouped USING (candidate_id)
-        LEFT JOIN same ON same.same_as = grouped.same_as
-        LEFT JOIN s USING (candidate_id)
-        ORDER BY c.instruction_id, c.candidate_id
-        """,
-        parameters,
+        "SELECT candidate_id, instruction_id, text, origin, finish_reason FROM candidates"
+        f" WHERE {among('instruction_id', instruction_ids)} ORDER BY instruction_id, candidate_id",
     )
+    known = {row["candidate_id"]: row | dict.fromkeys(_OF_CANDIDATE) | {"votes": 0, "claims": []} for row in found}
+    if known:
+        of_these = among("candidate_id", known)
+        logp, mas, group = (active_scorer(con, kind) for kind in ("logp", "mas", "group"))
+        for row in [
+            *rows(
+                con,
+                f"SELECT candidate_id, sum(votes)::INTEGER AS votes FROM votes WHERE {of_these} GROUP BY candidate_id",
+            ),
+            *rows(
+                con,
+                "SELECT candidate_id, logp_sum, n_tokens, logp_sum / n_tokens AS logp_mean,"
+                f" exp(logp_sum / n_tokens) AS confidence FROM logprobs WHERE scorer_id = ? AND {of_these}",
+                [logp],
+            ),
+            *rows(
+                con,
+                f"SELECT candidate_id, mas, minimum AS mas_minimum FROM mas_scores WHERE scorer_id = ? AND {of_these}",
+                [mas],
+            ),
+            *_claims_of(con, of_these, mas),
+            *_values_of(con, instruction_ids, selection),
+        ]:
+            known[row["candidate_id"]] |= row
+        _add_groups(con, known, of_these, group)
     grouped: dict[int, list[dict]] = {instruction_id: [] for instruction_id in instruction_ids}
-    for row in found:
+    for row in known.values():
         grouped[row["instruction_id"]].append(row)
     return grouped
+
+
+_OF_CANDIDATE = (
+    "votes", "mas", "mas_minimum", "logp_sum", "n_tokens", "logp_mean", "confidence", "a", "b", "good", "hard",
+    "claims", "same_as", "group_votes",
+)  # fmt: skip
+
+
+def _claims_of(con: Connection, of_these: str, mas: int | None) -> list[dict]:
+    return rows(
+        con,
+        f"""
+        SELECT candidate_id,
+               list({{'text': text, 'upheld': upheld, 'p_yes': p_yes}} ORDER BY scorer_id, number) AS claims
+        FROM claims
+        WHERE (scorer_id = $mas OR scorer_id IN (SELECT part FROM scorer_parts WHERE scorer_id = $mas)) AND {of_these}
+        GROUP BY candidate_id
+        """,
+        {"mas": mas},
+    )
+
+
+def _values_of(con: Connection, instruction_ids: list[int], selection: int | None) -> list[dict]:
+    """A, B, good and hard as the selection froze them."""
+    picked = one(con, "SELECT pool_id, config FROM selections WHERE selection_id = ?", [selection])
+    if picked is None:
+        return []
+    weights = json.loads(picked["config"])
+    return rows(
+        con,
+        f"""
+        SELECT *, $wc::DOUBLE * a + (1.0::DOUBLE - $wc::DOUBLE) * b AS good,
+               $wr::DOUBLE * (1.0::DOUBLE - a) + (1.0::DOUBLE - $wr::DOUBLE) * b AS hard
+        FROM (SELECT unnest(candidate_ids) AS candidate_id, unnest(a) AS a, unnest(b) AS b FROM pool_values
+              WHERE pool_id = $pool AND {among("instruction_id", instruction_ids)})
+        """,
+        {
+            "pool": picked["pool_id"],
+            "wc": float(weights["weight_chosen"]),
+            "wr": float(weights["weight_rejected"]),
+        },
+    )
+
+
+def _add_groups(con: Connection, known: dict[int, dict], of_these: str, group: int | None) -> None:
+    """Which answers mean the same by the newest run of each instruction, and their votes together."""
+    if group is None:
+        return
+    votes: dict[int, int] = {}
+    found = rows(
+        con,
+        f"SELECT candidate_id, same_as FROM answer_groups WHERE scorer_id = ? AND {of_these}"
+        " QUALIFY run_id = max(run_id) OVER (PARTITION BY instruction_id)",
+        [group],
+    )
+    for row in found:
+        votes[row["same_as"]] = votes.get(row["same_as"], 0) + known[row["candidate_id"]]["votes"]
+    for row in found:
+        known[row["candidate_id"]] |= {"same_as": row["same_as"], "group_votes": votes[row["same_as"]]}
 
 
 def count_without_log_prob(con: Connection) -> int:
@@ -339,10 +386,20 @@ def counts(con: Connection) -> dict[str, int]:
         "candidates": scalar(con, "SELECT count(*) FROM candidates"),
         **answered,
         "sampled_instructions": scalar(con, "SELECT count(DISTINCT instruction_id) FROM sampled"),
-        "scored_candidates": scalar(
-            con,
-            "SELECT count(*) FROM (SELECT candidate_id FROM logprobs WHERE scorer_id = $logp"
-            " INTERSECT SELECT candidate_id FROM mas_scores WHERE scorer_id = $mas)",
-            {"logp": logp, "mas": mas},
-        ),
+        "scored_candidates": _count_scored(con, logp, mas),
     }
+
+
+def _count_scored(con: Connection, logp: int | None, mas: int | None) -> int:
+    """Candidates with both signals; a scorer scores each once, so where one scored them all, the other's count."""
+    everything = scalar(con, "SELECT count(*) FROM candidates")
+    by_logp = scalar(con, "SELECT count(*) FROM logprobs WHERE scorer_id = ?", [logp])
+    by_mas = scalar(con, "SELECT count(*) FROM mas_scores WHERE scorer_id = ?", [mas])
+    if everything in (by_logp, by_mas) or not min(by_logp, by_mas):
+        return min(by_logp, by_mas)
+    return scalar(
+        con,
+        "SELECT count(*) FROM logprobs WHERE scorer_id = $logp"
+        " AND candidate_id IN (SELECT candidate_id FROM mas_scores WHERE scorer_id = $mas)",
+        {"logp": logp, "mas": mas},
+    )

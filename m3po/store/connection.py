@@ -1,7 +1,9 @@
 """One DuckDB file, one process, many threads: how the rest of the store gets its connections.
 
-Writers hand in a function that takes the connection and run in one transaction. There are two lanes: decisions
-never wait behind a bulk ingest, because the two touch different tables and DuckDB lets both commit.
+Writers hand in a function that takes the connection and run in one transaction. There are two lanes: what somebody
+decides in the review never waits behind a bulk write. Both lanes append decisions (an import brings votes), which
+DuckDB lets both commit, for neither changes a row that is there. An answer that somebody writes is a candidate, as
+ingested ones are, and goes through the bulk lane: it waits for the transaction under way, so keep those short.
 Database errors are translated here and nowhere else.
 """
 
@@ -11,7 +13,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -169,6 +171,12 @@ def scalar(con: Connection, sql: str, parameters: object = None):
     # fetchall: a result that is not read to its end blocks the connection's next relation
     found = (con.execute(sql, parameters) if parameters is not None else con.execute(sql)).fetchall()
     return found[0][0] if found else None
+
+
+def among(column: str, ids: Iterable[int]) -> str:
+    """The condition that `column` is one of `ids`, written out: so DuckDB skips every block of a table that by its
+    least and largest value holds none of them, which it does not for a list that is a parameter."""
+    return f"{column} IN ({', '.join(str(int(each)) for each in ids) or 'NULL'})"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from m3po.store.auto_accept import least_score
@@ -47,6 +48,31 @@ def add_decision(con: Connection, new: NewDecision) -> int:
             json.dumps(new.shown),
         ],
     )
+
+
+def remember_key(con: Connection, decision_id: int, new: NewDecision, client_id: str) -> None:
+    """In the transaction that stores the decision: see `decision_of_key`."""
+    con.execute(
+        "INSERT INTO decision_keys VALUES (?, ?, ?, ?)", [new.instruction_id, new.annotator, client_id, decision_id]
+    )
+
+
+def decision_of_key(con: Connection, instruction_id: int, annotator: str, client_id: str) -> dict | None:
+    """What the annotator's page has sent before under this id of its own; also when it was undone since."""
+    return one(
+        con,
+        "SELECT d.* FROM decision_keys k JOIN decisions d USING (decision_id)"
+        " WHERE k.instruction_id = ? AND k.annotator = ? AND k.client_id = ?",
+        [instruction_id, annotator, client_id],
+    )
+
+
+def current_ids(con: Connection, instruction_ids: Sequence[int]) -> dict[int, int]:
+    """The current decision of each of these instructions that has one."""
+    sql = (
+        "SELECT instruction_id, decision_id FROM current_decisions WHERE instruction_id IN (SELECT unnest(?::BIGINT[]))"
+    )
+    return dict(con.execute(sql, [list(instruction_ids)]).fetchall())
 
 
 def latest_unrevoked(con: Connection, annotator: str) -> dict | None:
@@ -144,14 +170,26 @@ def curated_pairs(con: Connection, selection: int | None, only: str, *, texts: b
 
 
 def pair_counts(con: Connection, selection: int | None, only: str = "all") -> dict[str, int]:
-    """How many curated pairs there are, and how many of them a human accepted or overrode."""
-    row = one(
+    """How many curated pairs there are, and how many of them a human accepted or overrode: as CURATED_PAIRS has them,
+    counted from the decisions alone, of which there are few beside the machine's pairs."""
+    found = one(
         con,
-        "SELECT count(*) AS pairs, count(*) FILTER (human) AS human,"
-        f" count(*) FILTER (verdict = 'override') AS overridden FROM ({CURATED_PAIRS})",
-        _curated(con, selection, only),
+        """
+        WITH decided AS (
+            SELECT d.* FROM current_decisions d JOIN instructions i USING (instruction_id) WHERE i.split = 'train')
+        SELECT count(*) FILTER (agreed AND verdict IN ('accept', 'override')) AS human,
+               count(*) FILTER (agreed AND verdict = 'override') AS overridden,
+               (SELECT count(*) FROM selection_pairs p WHERE p.selection_id = $selection AND p.chosen IS NOT NULL
+                AND p.instruction_id IN (SELECT instruction_id FROM decided)) AS replaced,
+               (SELECT pairs FROM selections WHERE selection_id = $selection) AS machine
+        FROM decided
+        """,
+        {"selection": selection},
     )
-    return row
+    left = (found["machine"] or 0) - found["replaced"] if only == "all" else 0
+    if only == "auto":
+        left = count_auto_accepted(con, selection)
+    return {"pairs": left + found["human"], "human": found["human"], "overridden": found["overridden"]}
 
 
 def _curated(con: Connection, selection: int | None, only: str) -> dict:
@@ -162,10 +200,15 @@ def _curated(con: Connection, selection: int | None, only: str) -> dict:
 
 def count_auto_accepted(con: Connection, selection: int | None) -> int:
     """Pairs that nobody decided about and that are taken without eyes (m3po.store.auto_accept)."""
-    if least_score(con, selection) is None:
+    least = least_score(con, selection)
+    if least is None:
         return 0
-    counts = pair_counts(con, selection, "auto")
-    return counts["pairs"] - counts["human"]
+    return scalar(
+        con,
+        "SELECT count(*) FROM selection_pairs ANTI JOIN current_decisions USING (instruction_id)"
+        " WHERE selection_pairs.selection_id = ? AND m3p_score >= ? AND selection_pairs.chosen IS NOT NULL",
+        [selection, least],
+    )
 
 
 def given_pair(con: Connection, instruction_id: int) -> tuple[int, int] | None:
@@ -176,23 +219,39 @@ def given_pair(con: Connection, instruction_id: int) -> tuple[int, int] | None:
 
 def given_counts(con: Connection, mas: int | None) -> dict[str, int]:
     """How many preferences came with the data (train split); of those whose two answers the scorer `mas` scored, where
-    it puts the chosen one higher; of those where reviewers decided between the two, where they chose alike."""
+    it puts the chosen one higher."""
+    if not scalar(con, "SELECT count(*) FROM given_preferences"):
+        return {"preferences": 0, "scored": 0, "mas_agrees": 0}
     return one(
         con,
         """
         SELECT count(*) AS preferences,
                count(*) FILTER (c.mas IS NOT NULL AND r.mas IS NOT NULL) AS scored,
-               count(*) FILTER (c.mas > r.mas) AS mas_agrees,
-               count(*) FILTER (d.chosen IN (g.chosen, g.rejected) AND d.rejected IN (g.chosen, g.rejected)) AS decided,
-               count(*) FILTER (d.chosen = g.chosen AND d.rejected = g.rejected) AS reviewers_agree
+               count(*) FILTER (c.mas > r.mas) AS mas_agrees
         FROM given_pairs g JOIN instructions i USING (instruction_id)
         LEFT JOIN mas_scores c ON c.candidate_id = g.chosen AND c.scorer_id = $mas
         LEFT JOIN mas_scores r ON r.candidate_id = g.rejected AND r.scorer_id = $mas
-        LEFT JOIN current_decisions d ON d.instruction_id = g.instruction_id AND d.agreed
-              AND d.verdict IN ('accept', 'override')
         WHERE i.split = 'train'
         """,
         {"mas": mas},
+    )
+
+
+def given_decided(con: Connection) -> dict[str, int]:
+    """Of the preferences that came with the data, those where reviewers decided between the same two answers, and where
+    they chose alike."""
+    if not scalar(con, "SELECT count(*) FROM given_preferences"):
+        return {"decided": 0, "reviewers_agree": 0}
+    return one(
+        con,
+        """
+        SELECT count(*) FILTER (d.chosen IN (g.chosen, g.rejected) AND d.rejected IN (g.chosen, g.rejected)) AS decided,
+               count(*) FILTER (d.chosen = g.chosen AND d.rejected = g.rejected) AS reviewers_agree
+        FROM given_pairs g JOIN instructions i USING (instruction_id)
+        JOIN current_decisions d ON d.instruction_id = g.instruction_id AND d.agreed
+             AND d.verdict IN ('accept', 'override')
+        WHERE i.split = 'train'
+        """,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from m3po.store.candidates import candidates_of
 from m3po.store.connection import Connection, rows
 from m3po.store.decisions import curated_pairs
-from m3po.store.instructions import Images, read_turns
+from m3po.store.instructions import Images, image_paths, read_turns
 from m3po.store.samplers import samplers_of
 from m3po.store.selections import latest_selection
 
@@ -140,12 +140,6 @@ def _vote(row: dict) -> dict:
     }
 
 
-def image_paths(con: Connection, image_ids: list[int], images: Images) -> dict[int, str]:
-    wanted = list(set(image_ids))
-    sql = "SELECT image_id, sha256, suffix FROM images WHERE image_id IN (SELECT unnest(?::BIGINT[]))"
-    return {row["image_id"]: str(images.path(row["sha256"], row["suffix"])) for row in rows(con, sql, [wanted])}
-
-
 def _row(
     row: dict, candidates: list[dict], paths: dict[int, str], told: dict[int, list[dict]], said: dict[str, dict]
 ) -> dict:
@@ -219,11 +213,18 @@ def _not_selected(row: dict) -> str:
     return "not_selected" if row["split"] == "train" else "not_train"
 
 
+def pairs_and_counts(con: Connection, selection: int | None, only: str) -> tuple[list[dict], dict[str, int]]:
+    """The curated pairs without their texts, and how many they are as decisions.pair_counts counts them."""
+    pairs = curated_pairs(con, selection, only, texts=False)
+    human = sum(pair["human"] for pair in pairs)
+    overridden = sum(pair["verdict"] == "override" for pair in pairs)
+    return pairs, {"pairs": len(pairs), "human": human, "overridden": overridden}
+
+
 def iter_pairs(
-    read: Callable[[Callable[[Connection], object]], object], selection: int | None, only: str, images: Images
+    read: Callable[[Callable[[Connection], object]], object], pairs: list[dict], images: Images
 ) -> Iterator[dict]:
-    """The curated pairs with prompt parts, human decisions applied, for the preference formats."""
-    pairs = read(lambda con: curated_pairs(con, selection, only, texts=False))
+    """The pairs of pairs_and_counts with prompt parts and texts, for the preference formats."""
     ambiguous = read(_ambiguous_ids)
     for start in range(0, len(pairs), BATCH):
         batch = pairs[start : start + BATCH]

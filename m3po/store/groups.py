@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m3po.store.connection import Connection, registered
-from m3po.store.instructions import Images, prompts
+from m3po.store.instructions import Images, beside_prompts
 
 
 def ungrouped(con: Connection, scorer: int, images: Images) -> pa.Table:
@@ -24,10 +24,7 @@ def ungrouped(con: Connection, scorer: int, images: Images) -> pa.Table:
         """,
         params={"scorer": scorer},
     ).to_arrow_table()
-    inputs = prompts(con, table.column("instruction_id").to_pylist(), images)
-    for name in ("candidate_ids", "texts", "truncated", "want_logp", "want_mas"):
-        inputs = inputs.append_column(name, table.column(name))
-    return inputs
+    return beside_prompts(con, table, images)
 
 
 def ingest_groups(con: Connection, shard: Path, scorer: int, run_id: int) -> int:

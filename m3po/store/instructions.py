@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from m3po.store.connection import Connection, one, registered, rows, scalar
+from m3po.store.connection import Connection, among, one, registered, rows, scalar
 from m3po.text import build_messages
 from m3po.types import SPLITS, ImageRef, Instruction, Turn
 
@@ -73,8 +73,15 @@ def image_by_sha(con: Connection, sha256: str, images: Images) -> ImageRef | Non
 
 def image_refs(con: Connection, image_ids: Sequence[int], images: Images) -> dict[int, ImageRef]:
     """Stored images by id."""
-    sql = "SELECT * FROM images WHERE image_id IN (SELECT unnest(?::BIGINT[]))"
-    return {row["image_id"]: _image_ref(row, images) for row in rows(con, sql, [list(set(image_ids))])}
+    found = rows(con, f"SELECT * FROM images WHERE {among('image_id', set(image_ids))}")
+    return {row["image_id"]: _image_ref(row, images) for row in found}
+
+
+def image_paths(con: Connection, image_ids: Sequence[int], images: Images) -> dict[int, str]:
+    """Where stored images lie, by id."""
+    sql = "SELECT image_id, sha256, suffix FROM images WHERE image_id IN (SELECT unnest(?::BIGINT[]))"
+    found = rows(con, sql, [list(set(image_ids))])
+    return {row["image_id"]: str(images.path(row["sha256"], row["suffix"])) for row in found}
 
 
 def _image_ref(row: dict, images: Images) -> ImageRef:
@@ -86,18 +93,13 @@ def read_instruction(con: Connection, instruction_id: int, images: Images) -> In
     row = one(con, "SELECT * FROM instructions WHERE instruction_id = ?", [instruction_id])
     if row is None:
         return None
-    found = rows(
-        con,
-        "SELECT images.* FROM (SELECT unnest(?::BIGINT[]) AS image_id, generate_subscripts(?::BIGINT[], 1) AS position)"
-        " JOIN images USING (image_id) ORDER BY position",
-        [row["image_ids"], row["image_ids"]],
-    )
+    found = image_refs(con, row["image_ids"], images)
     return Instruction(
         id=row["instruction_id"],
         source=row["source"],
         external_id=row["external_id"],
         split=row["split"],
-        images=tuple(_image_ref(image, images) for image in found),
+        images=tuple(found[image_id] for image_id in row["image_ids"]),
         instruction=row["instruction"],
         system=row["system"] or "",
         turns=read_turns(row["turns"]),
@@ -122,15 +124,7 @@ def prompts(con: Connection, instruction_ids: Sequence[int], images: Images) -> 
     wanted = pa.table({"instruction_id": pa.array(instruction_ids, pa.int64()), "n": range(len(instruction_ids))})
     with registered(con, "wanted", wanted):
         found = rows(con, "SELECT i.* FROM wanted JOIN instructions i USING (instruction_id) ORDER BY n")
-    image_ids = list({image_id for row in found for image_id in row["image_ids"]})
-    by_id = {
-        row["image_id"]: str(images.path(row["sha256"], row["suffix"]))
-        for row in rows(
-            con,
-            "SELECT image_id, sha256, suffix FROM images WHERE image_id IN (SELECT unnest(?::BIGINT[]))",
-            [image_ids],
-        )
-    }
+    by_id = image_paths(con, [image_id for row in found for image_id in row["image_ids"]], images)
     messages = [
         json.dumps(
             build_messages(
@@ -151,6 +145,14 @@ def prompts(con: Connection, instruction_ids: Sequence[int], images: Images) -> 
             "messages": pa.array(messages, pa.string()),
         }
     )
+
+
+def beside_prompts(con: Connection, table: pa.Table, images: Images) -> pa.Table:
+    """`prompts` of the instructions in the table's first column, `instruction_id`, with its other columns beside."""
+    inputs = prompts(con, table.column("instruction_id").to_pylist(), images)
+    for name in table.column_names[1:]:
+        inputs = inputs.append_column(name, table.column(name))
+    return inputs
 
 
 def count_images(con: Connection) -> int:

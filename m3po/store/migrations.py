@@ -174,6 +174,13 @@ INSERT INTO pool_values (pool_id, instruction_id, candidate_ids, mas, logp_mean,
 """
 
 
+_DECISION_KEYS = """
+-- The page's own id of a decision, so that one that is sent again (its answer was lost) is not stored a second time.
+-- A table of its own: a view of decisions does not survive another column.
+CREATE TABLE decision_keys (instruction_id BIGINT, annotator VARCHAR, client_id VARCHAR, decision_id BIGINT);
+"""
+
+
 def _m001_first(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_FIRST)
 
@@ -223,6 +230,10 @@ def _m006_pools(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("DROP TABLE selection_values")
 
 
+def _m007_decision_keys(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_DECISION_KEYS)
+
+
 _AUTO_ACCEPT = """
 -- From which M3P-Score a selection's pairs are taken without eyes (none: withdrawn), and what that rests on. The newest
 -- row of a selection counts. An audit is a random slice of what one such row accepts, to be looked at all the same.
@@ -237,7 +248,7 @@ CREATE TABLE audit_items (audit_id BIGINT, instruction_id BIGINT);
 """
 
 
-def _m007_auto_accept(con: duckdb.DuckDBPyConnection) -> None:
+def _m008_auto_accept(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_AUTO_ACCEPT)
 
 
@@ -248,7 +259,8 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m004_judgements,
     _m005_given,
     _m006_pools,
-    _m007_auto_accept,
+    _m007_decision_keys,
+    _m008_auto_accept,
 ]
 
 

@@ -31,13 +31,19 @@ class BareItem:
 
 
 def read_item(
-    con: Connection, index: ReviewIndex, view: ReviewView, instruction_id: int | None, move: int, images: Images
+    con: Connection,
+    index: ReviewIndex,
+    view: ReviewView,
+    instruction_id: int | None,
+    move: int,
+    images: Images,
+    client: str = "",
 ) -> ReviewItem | None:
     """The item `move` places after `instruction_id` in the view (None: the first); at an end, the last one that way.
 
     An item that has left the view (a decision took it out of "unreviewed") still knows its neighbours.
     """
-    walk = index.walk(con, view)
+    walk = index.walk(con, view, client)
     if instruction_id is None:
         instruction_id = walk.first()
     elif move:

@@ -4,19 +4,37 @@ filtered and sorted in milliseconds. Rebuilt from the database whenever somethin
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from m3po.errors import BadInputError
+from m3po.store.areas import Points
 from m3po.store.auto_accept import audit_ids, newest_audit
-from m3po.store.connection import Connection, rows, scalar
-from m3po.store.selections import latest_selection
-from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, TRAINING_VERDICTS, VERDICTS, ReviewView
+from m3po.store.connection import Connection
+from m3po.store.searching import Searches
+from m3po.types import (
+    PAIR_MEASURES,
+    REVIEW_FILTERS,
+    REVIEW_ORDERS,
+    SEARCH_PLACES,
+    TRAINING_VERDICTS,
+    VERDICTS,
+    Area,
+    Range,
+    ReviewView,
+)
 
-KEPT_WALKS = 16  # views whose order is kept; a million items take 8 MB each
+KEPT_WALKS = 12  # views whose order is kept; a million items take 8 MB each
+FEW = 100  # changed items whose decisions are read one by one; of more, all are read
+MAX_CORNERS = 1000
+ROLES = ("chosen", "rejected")
 _UNDECIDED = 0  # in `verdict`; a verdict is its place in VERDICTS + 1
 _FALLING = ("m3p_score", "mas_gap")
 _FLAG = VERDICTS.index("flag") + 1
@@ -69,8 +87,12 @@ class Walk:
 
     def following(self, instruction_id: int, count: int) -> list[int]:
         """Up to `count` items that come after it in the view."""
-        at = self._at(instruction_id)
-        return [self._id(int(i) + at + 1) for i in np.flatnonzero(self.shown[at + 1 :])[:count]] if at >= 0 else []
+        at, found = self._at(instruction_id), []
+        while at >= 0 and len(found) < count:
+            at = self._neighbour(at, 1)
+            if at >= 0:
+                found.append(self._id(at))
+        return found
 
     def _at(self, instruction_id: int) -> int:
         position = position_of(self.ids, instruction_id)
@@ -96,24 +118,45 @@ class ReviewIndex:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._loaded: tuple = ()  # what the arrays were made from: newest instruction, selection
-        self._audit: tuple = ()  # what `audited` was made from
+        self.searches = Searches()
+        self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
+        self._loaded: tuple = ()  # what the arrays were made from: number of instructions, selection
         self._decisions = self._last_decision = 0  # how many rows were read, and the newest of them
-        self._walks: OrderedDict[ReviewView, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._orders: dict[str, np.ndarray] = {}
+        self._walks: OrderedDict[tuple, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._points: dict[str, Points] = {}
         self.ids = np.empty(0, np.int64)
-        self.measures: dict[str, np.ndarray] = {}  # float64, NaN where there is no pair or no value
+        self.source_names: list[str] = []
+        self.source = np.empty(0, np.int32)  # a place in source_names
+        # By measure of PAIR_MEASURES; NaN where there is no pair or no value
+        self.measures: dict[str, np.ndarray] = {}
+        # By role: (confidence, MAS) of the pair's answer, float32, NaN where there is none
+        self.points: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.has_pair = np.empty(0, bool)
         self.audited = np.empty(0, bool)  # in the random slice of pairs that are accepted without eyes
-        self.verdict = np.empty(0, np.uint8)  # what stands of all, _UNDECIDED or a place in VERDICTS + 1
+        self._forget_decisions()
 
-    def walk(self, con: Connection, view: ReviewView) -> Walk:
-        """The view as the database has it now. Raises BadInputError for a filter or an order that does not exist."""
-        if view.filter not in REVIEW_FILTERS or view.order not in REVIEW_ORDERS:
-            raise BadInputError(f"There is no view {view.filter!r} by {view.order!r}: reload the page.")
+    def _forget_decisions(self) -> None:
+        self._decisions = self._last_decision = 0
+        self.verdict = np.zeros(len(self.ids), np.uint8)  # what stands of all, _UNDECIDED or a place in VERDICTS + 1
+        self.own: dict[str, np.ndarray] = {}  # the same of each annotator's own decisions
+        self.reason_names: list[str] = [""]
+        self.reason = np.zeros(len(self.ids), np.uint16)  # of what stands of all: a place in reason_names
+        self.own_reason: dict[str, np.ndarray] = {}
+
+    def walk(self, con: Connection, view: ReviewView, client: str = "") -> Walk:
+        """The view as the database has it now. `client` names who asks: its newer search gives up an older one.
+
+        Raises BadInputError for a condition that cannot be, SearchCancelled when the search was given up.
+        """
+        _check(view)
+        found = None
+        if view.search.strip():  # not under the lock: others walk on meanwhile
+            found = self.searches.find(con, view.search.strip(), view.search_in, client)
         with self._lock:
             self.refresh(con)
-            places, rank = self._ordered(con, view)
-            return Walk(self.ids, places, rank, self._shown(view.filter)[places])
+            places, rank = self._ordered(view, found)
+            return Walk(self.ids, places, rank, self._shown(view)[places])
 
     def counts(self, con: Connection) -> tuple[int, int]:
         """(reviewed, reviewable) of the train split."""
@@ -121,80 +164,130 @@ class ReviewIndex:
             self.refresh(con)
             return int(np.count_nonzero(self.verdict)), len(self.ids)
 
+    # ---- what the database holds ------------------------------------------------------------------------------
+
     def refresh(self, con: Connection) -> None:
         """Read what was stored since the last call; a few milliseconds when it is nothing or a few decisions."""
         with self._lock:
-            selection = latest_selection(con)
-            newest = (scalar(con, "SELECT count(*) FROM instructions"), selection)
-            if newest != self._loaded:
+            [(instructions, selection, decisions, newest, audits)] = con.execute(
+                "SELECT (SELECT count(*) FROM instructions), (SELECT max(selection_id) FROM selections),"
+                " (SELECT count(*) FROM decisions), (SELECT coalesce(max(decision_id), 0) FROM decisions),"
+                " (SELECT count(*) FROM auto_accepts) + (SELECT count(*) FROM audits)"
+            ).fetchall()
+            if (instructions, selection) != self._loaded:
                 self._load(con, selection)
-                self._loaded = newest
-            audit = newest_audit(con, selection)
-            if (audit and audit["audit_id"], newest) != self._audit:
-                self.audited = np.isin(self.ids, audit_ids(con, audit))
-                self._audit = (audit and audit["audit_id"], newest)
-            self._read_decisions(con)
+                self._loaded = (instructions, selection)
+            if (instructions, selection, audits) != self._audited:
+                self.audited = np.isin(self.ids, audit_ids(con, newest_audit(con, selection)))
+                self._audited = (instructions, selection, audits)
+            if decisions != self._decisions:
+                self._read_decisions(con, decisions)
+                self._decisions, self._last_decision = decisions, newest
 
     def _load(self, con: Connection, selection: int | None) -> None:
-        found = con.execute("SELECT instruction_id FROM instructions WHERE split = 'train' ORDER BY 1").fetchnumpy()
-        self.ids = found["instruction_id"].astype(np.int64)
-        pairs = con.execute(
-            "SELECT instruction_id, m3p_score, logp_margin, mas_gap FROM selection_pairs"
-            " WHERE selection_id = ? AND chosen IS NOT NULL ORDER BY 1",
-            [selection],
-        ).fetchnumpy()
-        places = np.searchsorted(self.ids, pairs.pop("instruction_id"))
+        found = con.sql(
+            "SELECT instruction_id, source FROM instructions WHERE split = 'train' ORDER BY instruction_id"
+        ).to_arrow_table()
+        self.ids = found["instruction_id"].to_numpy()
+        sources = found["source"].combine_chunks().dictionary_encode()
+        self.source_names = sources.dictionary.to_pylist()
+        self.source = sources.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+        pairs = con.sql(
+            "SELECT instruction_id, m3p_score, logp_margin, mas_gap,"
+            " (chosen_tokens / rejected_tokens)::FLOAT AS length_ratio,"
+            " exp(chosen_logp_mean)::FLOAT AS chosen_confidence, chosen_mas::FLOAT AS chosen_mas,"
+            " exp(rejected_logp_mean)::FLOAT AS rejected_confidence, rejected_mas::FLOAT AS rejected_mas"
+            " FROM selection_pairs WHERE selection_id = $selection AND chosen IS NOT NULL",
+            params={"selection": selection},
+        ).to_arrow_table()
+        places = np.searchsorted(self.ids, pairs["instruction_id"].to_numpy())
         self.has_pair = np.zeros(len(self.ids), bool)
         self.has_pair[places] = True
-        self.measures = {}
-        for name, values in pairs.items():
-            self.measures[name] = np.full(len(self.ids), np.nan)
-            self.measures[name][places] = np.ma.filled(values.astype(np.float64), np.nan)
-        self.verdict = np.zeros(len(self.ids), np.uint8)
-        self._decisions = self._last_decision = 0
+
+        def spread(name: str) -> np.ndarray:
+            values = pairs[name].to_numpy()
+            out = np.full(len(self.ids), np.nan, values.dtype if values.dtype == np.float32 else np.float64)
+            out[places] = values
+            return out
+
+        self.measures = {name: spread(name) for name in PAIR_MEASURES}
+        self.points = {role: (spread(f"{role}_confidence"), spread(f"{role}_mas")) for role in ROLES}
+        self._points.clear()
+        self._orders.clear()
         self._walks.clear()
+        self._forget_decisions()
 
-    def _read_decisions(self, con: Connection) -> None:
+    def _read_decisions(self, con: Connection, stored: int) -> None:
         """Whatever wrote them: each row names the one instruction whose standing decision it may have changed."""
-        stored, newest = con.execute("SELECT count(*), coalesce(max(decision_id), 0) FROM decisions").fetchall()[0]
-        if stored == self._decisions:
-            return
-        since = "FROM decisions WHERE decision_id > ?"
-        if self._decisions + scalar(con, f"SELECT count(*) {since}", [self._last_decision]) != stored:
-            # An import's votes took their ids before others that were stored sooner: look at all of them.
-            self._last_decision = 0
-            self.verdict[:] = _UNDECIDED
-        touched = con.execute(f"SELECT DISTINCT instruction_id {since}", [self._last_decision]).fetchall()
+        since = self._last_decision if self._decisions else 2**62
+        touched = con.execute("SELECT instruction_id FROM decisions WHERE decision_id > ?", [since]).fetchall()
         changed = [row[0] for row in touched]
-        standing = rows(
-            con,
-            "SELECT instruction_id, verdict FROM current_decisions"
-            " WHERE instruction_id IN (SELECT unnest(?::BIGINT[]))",
-            [changed],
-        )
-        now = {row["instruction_id"]: VERDICTS.index(row["verdict"]) + 1 for row in standing}
-        for instruction_id in changed:
-            position = position_of(self.ids, instruction_id)
-            if position >= 0:
-                self.verdict[position] = now.get(instruction_id, _UNDECIDED)
-        self._decisions, self._last_decision = stored, newest
+        if self._decisions + len(changed) != stored or len(changed) > FEW:
+            # Never read, many, or an import's votes took their ids before others that were stored sooner: read all.
+            self._forget_decisions()
+            self._take_standing(con, "")
+            return
+        places = [place for each in set(changed) if (place := position_of(self.ids, each)) >= 0]
+        for kept in (self.verdict, self.reason, *self.own.values(), *self.own_reason.values()):
+            kept[places] = 0
+        self._take_standing(con, f"WHERE instruction_id IN ({', '.join(str(each) for each in set(changed))})")
 
-    def _shown(self, name: str) -> np.ndarray:
-        if name == "all":
-            return np.ones(len(self.ids), bool)
-        if name == "no_pair":
-            return ~self.has_pair & ~np.isin(self.verdict, _TRAINED)
-        if name == "flagged":
-            return self.verdict == _FLAG
-        if name == "audit":  # a queue: what was looked at is done
-            return self.audited & (self.verdict == _UNDECIDED)
-        return (self.verdict == _UNDECIDED) == (name == "unreviewed")
+    def _take_standing(self, con: Connection, where: str) -> None:
+        """Numbers in `where`, not a subquery: only those are looked for before the votes are counted."""
+        columns = "instruction_id, verdict, coalesce(reason, '') AS reason, annotator"
+        for view in ("current_decisions", "standing_decisions"):
+            found = con.sql(f"SELECT {columns} FROM {view} {where}").to_arrow_table()
+            places = np.searchsorted(self.ids, found["instruction_id"].to_numpy())
+            there = np.append(self.ids, -1)[places] == found["instruction_id"].to_numpy()  # the others are held out
+            places, found = places[there], found.filter(pa.array(there))
+            verdicts = pc.index_in(found["verdict"], pa.array(VERDICTS)).to_numpy().astype(np.uint8) + 1
+            reasons = self._reason_codes(found["reason"])
+            if view == "current_decisions":
+                self.verdict[places], self.reason[places] = verdicts, reasons
+                continue
+            names = found["annotator"].to_numpy()
+            for name in set(names):
+                his = names == name
+                for kept, values in ((self.own, verdicts), (self.own_reason, reasons)):
+                    array = kept.setdefault(name, np.zeros(len(self.ids), values.dtype))
+                    array[places[his]] = values[his]
 
-    def _ordered(self, con: Connection, view: ReviewView) -> tuple[np.ndarray, np.ndarray]:
-        """`places` and `rank` of a Walk, kept for the views that were used last."""
-        key = ReviewView(order=view.order)
+    def _reason_codes(self, reasons: pa.ChunkedArray) -> np.ndarray:
+        for name in pc.unique(reasons).to_pylist():
+            if name not in self.reason_names:
+                self.reason_names.append(name)
+        return pc.index_in(reasons, pa.array(self.reason_names)).to_numpy().astype(np.uint16)
+
+    # ---- conditions -------------------------------------------------------------------------------------------
+
+    def _shown(self, view: ReviewView) -> np.ndarray:
+        """What the conditions on decisions let in now."""
+        nobody = np.zeros(len(self.ids), np.uint8)
+        verdict = self.own.get(view.annotator, nobody) if view.annotator else self.verdict
+        if view.filter == "all":
+            shown = np.ones(len(self.ids), bool)
+        elif view.filter == "no_pair":
+            shown = ~self.has_pair & ~np.isin(verdict, _TRAINED)
+        elif view.filter == "flagged":
+            shown = verdict == _FLAG
+        elif view.filter == "audit":  # a queue: what was looked at is done
+            shown = self.audited & (verdict == _UNDECIDED)
+        else:
+            shown = (verdict == _UNDECIDED) == (view.filter == "unreviewed")
+        if view.reason:
+            reason = self.own_reason.get(view.annotator, nobody) if view.annotator else self.reason
+            shown &= reason == self.reason_names.index(view.reason) if view.reason in self.reason_names else False
+        return shown
+
+    def _ordered(self, view: ReviewView, found: tuple[int, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
+        """`places` and `rank` of a Walk, kept for the views that were used last. `found`: what the search found."""
+        lasting = dataclasses.replace(view, filter="all", tag="", reason="", annotator="", search=view.search.strip())
+        key = (lasting, found[0] if found else None)
         if key not in self._walks:
             places = self._sorted(view.order)
+            let_in = self._let_in(lasting, found[1] if found else None)
+            if let_in is not None:
+                places = places[let_in[places]]
             rank = np.full(len(self.ids), -1, np.int32)
             rank[places] = np.arange(len(places), dtype=np.int32)
             self._walks[key] = (places, rank)
@@ -204,8 +297,60 @@ class ReviewIndex:
         return self._walks[key]
 
     def _sorted(self, order: str) -> np.ndarray:
-        if order == "id":
-            return np.arange(len(self.ids), dtype=np.int32)
-        values = self.measures[order]
-        # NaN (no pair) sorts last either way; equal values stay in the order of their ids
-        return np.argsort(-values if order in _FALLING else values, kind="stable").astype(np.int32)
+        if order not in self._orders:
+            if order == "id":
+                places = np.arange(len(self.ids), dtype=np.int32)
+            else:
+                values = self.measures[order]
+                # NaN (no pair) sorts last either way; equal values stay in the order of their ids
+                places = np.argsort(-values if order in _FALLING else values, kind="stable").astype(np.int32)
+            self._orders[order] = places
+        return self._orders[order]
+
+    def _let_in(self, view: ReviewView, found: np.ndarray | None) -> np.ndarray | None:
+        """Whom the lasting conditions let in; None where there are none."""
+        masks = [self._in_range(each) for each in view.ranges]
+        if found is not None:
+            masks.append(self._among(found))
+        if view.source:
+            known = view.source in self.source_names
+            masks.append(self.source == (self.source_names.index(view.source) if known else -1))
+        if view.area is not None:
+            masks.append(self._in_area(view.area))
+        return np.logical_and.reduce(masks) if masks else None
+
+    def _in_range(self, limits: Range) -> np.ndarray:
+        values = self.measures[limits.measure]
+        low = -math.inf if limits.low is None else limits.low
+        high = math.inf if limits.high is None else limits.high
+        # as exactly as the values are kept: a limit that was read off an item lets that item in
+        return (values >= values.dtype.type(low)) & (values <= values.dtype.type(high))
+
+    def _among(self, ids: np.ndarray) -> np.ndarray:
+        places = np.searchsorted(self.ids, ids)
+        places = places[np.append(self.ids, -1)[places] == ids]
+        found = np.zeros(len(self.ids), bool)
+        found[places] = True
+        return found
+
+    def _in_area(self, area: Area) -> np.ndarray:
+        if area.role not in self._points:
+            self._points[area.role] = Points(*self.points[area.role])
+        return self._points[area.role].inside(area.corners)
+
+
+def _check(view: ReviewView) -> None:
+    """Raise BadInputError for a view that cannot be: it comes from an address, which anybody can write."""
+    if view.filter not in REVIEW_FILTERS or view.order not in REVIEW_ORDERS or view.search_in not in SEARCH_PLACES:
+        raise BadInputError(f"There is no view {view.filter!r} by {view.order!r}: reload the page.")
+    if view.tag:
+        raise BadInputError(f"No item has the tag {view.tag!r}: choose another.")
+    for limits in view.ranges:
+        if limits.measure not in PAIR_MEASURES:
+            raise BadInputError(f"Pairs have no {limits.measure!r}: choose one of {', '.join(PAIR_MEASURES)}.")
+        if any(limit is not None and not math.isfinite(limit) for limit in (limits.low, limits.high)):
+            raise BadInputError(f"The range of {limits.measure} must have finite ends: leave an open side empty.")
+    if view.area is not None:
+        finite = all(math.isfinite(value) for corner in view.area.corners for value in corner)
+        if view.area.role not in ROLES or not 3 <= len(view.area.corners) <= MAX_CORNERS or not finite:
+            raise BadInputError(f"An area is of chosen or rejected and has 3 to {MAX_CORNERS} corners: draw it anew.")

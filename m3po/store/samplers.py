@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from m3po.remote_spec import parse_remote
-from m3po.store.connection import Connection, rows
+from m3po.store.connection import Connection, among, rows
 from m3po.store.instructions import Images, prompts
 
 
@@ -16,14 +16,16 @@ def samplers_of(con: Connection, candidate_ids: list[int]) -> dict[int, list[dic
     """By candidate, in sampler order: `sampler` (id), `policy`, `settings`, `votes`, and `logp_sum`, `n_tokens` as a
     remote policy's server told them, else None."""
     found: dict[int, list[dict]] = {}
-    sql = """
+    of_these = among("candidate_id", candidate_ids)
+    sql = f"""
         SELECT v.candidate_id, v.sampler_id AS sampler, s.policy, s.config AS settings, v.votes, l.logp_sum, l.n_tokens
-        FROM (SELECT * FROM votes WHERE candidate_id IN (SELECT unnest($ids::BIGINT[]))) v
+        FROM (SELECT * FROM votes WHERE {of_these}) v
         JOIN samplers s USING (sampler_id)
-        LEFT JOIN sampler_logprobs l ON l.candidate_id = v.candidate_id AND l.sampler_id = v.sampler_id
+        LEFT JOIN (SELECT * FROM sampler_logprobs WHERE {of_these}) l
+          ON l.candidate_id = v.candidate_id AND l.sampler_id = v.sampler_id
         ORDER BY v.candidate_id, v.sampler_id
     """
-    for row in rows(con, sql, {"ids": candidate_ids}):
+    for row in rows(con, sql):
         row["settings"] = json.loads(row["settings"])
         found.setdefault(row.pop("candidate_id"), []).append(row)
     return found

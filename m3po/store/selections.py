@@ -102,7 +102,7 @@ def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> i
     else:
         contents = []
         blocks = read_blocks(con, pool, seed=config.seed if rule.random_two else None, content=True)
-        for found, content in _ahead(blocks, lambda block: _pick(selection, block, rule, config)):
+        for found, content in ahead(blocks, lambda block: _pick(selection, block, rule, config)):
             insert_table(con, "selection_pairs", found)
             contents.append(content)
     text = json.dumps(dataclasses.asdict(config), sort_keys=True)
@@ -115,7 +115,7 @@ def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> i
     return selection
 
 
-def _ahead(blocks: Iterable[T], work: Callable[[T], R]) -> Iterator[R]:
+def ahead(blocks: Iterable[T], work: Callable[[T], R]) -> Iterator[R]:
     """`work` on each block, in a thread of its own while the next one is read."""
     with ThreadPoolExecutor(1) as helper:
         under_way = None

@@ -1,4 +1,4 @@
-"""Where the LoRA goes: into the language model alone.
+"""Where the LoRA goes, into the language model alone, and how it is gone on from and saved.
 
 Plain names such as `q_proj` also match the vision tower (half of the trainable tensors of a LLaVA), and an adapter
 on the output head is never trained. So the target is a pattern anchored at the language model, and what came out
@@ -7,14 +7,17 @@ trainable is checked afterwards.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
+from pathlib import Path
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers import AutoModelForImageTextToText
 
 from m3po.errors import JobError
-from m3po.models.loading import load_config
+from m3po.models.loading import load_adapter, load_config
 from m3po.settings import TrainConfig
 
 # Attributes of a vision-language model that hold its language model, in transformers 5.
@@ -72,21 +75,55 @@ def build_lora_config(model: torch.nn.Module, config: TrainConfig) -> LoraConfig
     )
 
 
-def check_trainable(model: torch.nn.Module, prefix: str) -> int:
+def continue_adapter(model: torch.nn.Module, adapter: str) -> torch.nn.Module:
+    """peft's model with an adapter that is trained on. Raises JobError for one that is no LoRA."""
+    adapted = load_adapter(model, adapter, trainable=True)
+    kind = adapted.peft_config["default"].peft_type.value
+    if kind != "LORA":
+        raise JobError(f"{adapter} is an adapter of the kind {kind}, and only LoRA can be gone on from.")
+    return adapted
+
+
+def _own_settings(model: torch.nn.Module) -> dict[str, float]:
+    """The r, alpha and dropout that the model's adapter has, whatever the config asks for."""
+    lora = model.peft_config["default"]
+    return {"lora_r": lora.r, "lora_alpha": lora.lora_alpha, "lora_dropout": lora.lora_dropout}
+
+
+def check_trainable(model: torch.nn.Module, prefix: str, adapter: str | None = None) -> int:
     """Number of trainable parameters, all of them LoRA tensors in the language model at `prefix`.
 
     Raises JobError naming the first parameter that lies elsewhere: vision tower, projector, embeddings, head.
+    `adapter`: the one that is gone on from.
     """
     total = 0
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         if f".{prefix}." not in f".{name}" or ".lora_" not in name or "lm_head" in name:
+            why = f"{adapter} was trained otherwise" if adapter else "this architecture is not supported for training"
             raise JobError(
-                f"The parameter {name} would be trained although it is no adapter in the language model: "
-                "this architecture is not supported for training."
+                f"The parameter {name} would be trained although it is no adapter in the language model: {why}."
             )
         total += parameter.numel()
     if not total:
         raise JobError("Nothing would be trained: the adapter matched no layer of the language model.")
     return total
+
+
+def save_adapter(model: PeftModel, folder: Path, config: TrainConfig, n_pairs: int, steps: int) -> None:
+    """Save the adapter as peft does (safetensors), with a card that says what it is and nothing else."""
+    model.save_pretrained(str(folder), selected_adapters=["default"])  # not the reference's copy
+    base = f"`{config.policy}`" + (f", going on from `{config.adapter}`" if config.adapter else "")
+    what = "the chosen answers (SFT)" if config.method == "sft" else f"preference pairs ({config.loss_type} loss)"
+    (folder / "README.md").write_text(
+        f"""---
+library_name: peft
+base_model: {config.policy}
+---
+LoRA adapter for {base}, trained by M3PO Studio on {n_pairs} {what}.
+
+Steps: {steps}. Settings: `{json.dumps(dataclasses.asdict(config) | _own_settings(model))}`.
+""",
+        encoding="utf-8",
+    )

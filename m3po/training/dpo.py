@@ -1,13 +1,13 @@
 """A fine-tuning run: curated pairs in, a LoRA adapter out (DPO and its kin, or SFT on the chosen answers).
 
-The reference is the policy without the adapter. Everything that must survive a kill lies in the run's folder:
+The reference is the policy without the adapter or, where the run goes on from one, with that adapter as it was before.
+Everything that must survive a kill lies in the run's folder:
 `checkpoints/` (the last one is gone on from), `reference.parquet` (log-probs of the reference), and at the end
 `adapter/` and `margins.parquet` (each pair before and after).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -32,7 +32,14 @@ from m3po.errors import BadImageError, BadInputError, RunStopped
 from m3po.models import preflight
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
-from m3po.training.adapters import build_lora_config, check_language_model, check_trainable, find_language_model
+from m3po.training.adapters import (
+    build_lora_config,
+    check_language_model,
+    check_trainable,
+    continue_adapter,
+    find_language_model,
+    save_adapter,
+)
 from m3po.training.batches import EncodedPair, PairCollator
 from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
@@ -78,7 +85,7 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     """
     check_pairs(len(rows), len(rows))
     started = time.time()
-    preflight.check_policy(config.policy, options=config)
+    preflight.check_policy(config.policy, config.adapter, config)
     if config.trust_remote_code:
         reporter.emit("warning", message=preflight.code_warning(config.policy))
     check_language_model(config)
@@ -92,7 +99,7 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     encode_images = image_encoder(model) if can_reuse_features(model) else None
     collator = PairCollator(policy.core, pairs, encode_images=encode_images)
     trainer = build_trainer(config, policy, pairs, collator, folder)
-    n_trainable = check_trainable(trainer.model, prefix)
+    n_trainable = check_trainable(trainer.model, prefix, config.adapter)
 
     kept = add_reference_logps(trainer, collator, pairs, folder / "reference.parquet", policy, reporter)
     check_pairs(len(kept), len(rows))
@@ -104,7 +111,7 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     trainer.add_callback(report)
     reporter.progress(0, total, "steps", message="training")
     trainer.train(resume_from_checkpoint=find_checkpoint(folder / "checkpoints"))
-    save_adapter(trainer, folder / "adapter", config, len(kept))
+    save_adapter(trainer.model, folder / "adapter", config, len(kept), trainer.state.global_step)
     if report.stopped:
         raise RunStopped(
             f"Stopped by the user after step {trainer.state.global_step} of {total}; "
@@ -167,8 +174,11 @@ def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[E
 def build_trainer(
     config: TrainConfig, policy: Policy, pairs: list[EncodedPair], collator: PairCollator, folder: Path
 ) -> PairTrainer:
-    """The trainer with a fresh adapter on the policy's model, seeded; nothing is computed yet."""
+    """The trainer, seeded, with a fresh adapter on the policy's model or the one that is gone on from; nothing is
+    computed yet."""
     model = policy.model
+    # TRL keeps a frozen copy of an adapter that is there already, named "ref", as the reference.
+    adapted = continue_adapter(model, config.adapter) if config.adapter else None
     losses, weights = parse_losses(config)
     on_cpu = model.device.type == "cpu"
     bf16 = model.dtype == torch.bfloat16
@@ -205,12 +215,12 @@ def build_trainer(
         eval_strategy="no",
     )
     trainer = PairTrainer(
-        model=model,
+        model=adapted or model,
         args=args,
         data_collator=collator,
         train_dataset=_as_dataset(pairs, range(len(pairs))),
         processing_class=policy.chat.processor,
-        peft_config=build_lora_config(model, config),
+        peft_config=None if adapted else build_lora_config(model, config),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -303,23 +313,6 @@ def write_margins(
             )
         reporter.progress(done, len(rows), "pairs", message="margins after the training")
     _write_table(path, table, MARGINS)
-
-
-def save_adapter(trainer: PairTrainer, folder: Path, config: TrainConfig, n_pairs: int) -> None:
-    """Save the adapter as peft does (safetensors), with a card that says what it is and nothing else."""
-    trainer.model.save_pretrained(str(folder))
-    what = "the chosen answers (SFT)" if config.method == "sft" else f"preference pairs ({config.loss_type} loss)"
-    (folder / "README.md").write_text(
-        f"""---
-library_name: peft
-base_model: {config.policy}
----
-LoRA adapter for `{config.policy}`, trained by M3PO Studio on {n_pairs} {what}.
-
-Steps: {trainer.state.global_step}. Settings: `{json.dumps(dataclasses.asdict(config))}`.
-""",
-        encoding="utf-8",
-    )
 
 
 class _Report(TrainerCallback):

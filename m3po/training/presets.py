@@ -90,14 +90,17 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def build_train_config(policy: str, preset: str = "demo", overrides: Mapping[str, str] | None = None) -> TrainConfig:
-    """The preset's values for `policy`, with `overrides` as text (`--set key=value`) laid over them.
+def build_train_config(
+    policy: str, preset: str = "demo", overrides: Mapping[str, str] | None = None, adapter: str | None = None
+) -> TrainConfig:
+    """The preset's values for `policy`, going on from `adapter`, with `overrides` as text (`--set key=value`) laid
+    over them.
 
     Raises UsageError naming the key: unknown, not a number, out of range, or a loss that does not exist.
     """
-    values = {"policy": policy, "preset": preset, **find_preset(preset).values}
+    values = {"policy": policy, "adapter": adapter, "preset": preset, **find_preset(preset).values}
     fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
-    settable = [name for name in fields if name not in ("policy", "preset")]
+    settable = [name for name in fields if name not in ("policy", "adapter", "preset")]
     for key, text in (overrides or {}).items():
         if key not in settable:
             raise UsageError(f"{key!r} is no setting of a training run: choose among {', '.join(settable)}.")
@@ -152,6 +155,7 @@ def train_command(workspace: str, config: TrainConfig) -> str:
     base = dataclasses.asdict(build_train_config(config.policy, config.preset))
     changed = {key: value for key, value in dataclasses.asdict(config).items() if value != base[key]}
     words = ["python", "-m", "m3po", "train", shlex.quote(workspace), "--policy", shlex.quote(config.policy)]
+    words += ["--adapter", shlex.quote(changed.pop("adapter"))] if "adapter" in changed else []
     words += ["--method", changed.pop("method")] if "method" in changed else []
     words += ["--preset", config.preset]
     for key, value in changed.items():

@@ -276,19 +276,6 @@ def test_enter_accepts_although_the_tab_was_clicked(app, open_page):
     undo_everything(page)
 
 
-def test_a_failed_write_does_not_move_on(review):
-    here = shown(review)
-    review.route("**/component_server**", lambda route: route.abort())
-    review.keyboard.press("Enter")
-    review.keyboard.press("Enter")
-    review.wait_for_selector("#review-message.message-error:not([hidden])")
-    assert shown(review) == here and "not have been stored" in review.inner_text("#review-message")
-    review.unroute("**/component_server**")
-    press(review, "Enter")
-    assert shown(review) != here
-    undo_everything(review)
-
-
 def test_light_and_dark(app, open_page):
     colours = {}
     for scheme in ("light", "dark"):
@@ -308,13 +295,13 @@ def test_next_item_is_drawn_quickly(review, capsys):
     times = []
     for i in range(24):
         press(review, "Enter" if i < 8 else "ArrowLeft" if i % 2 else "ArrowRight")
-        times.append(int(review.get_attribute("#review-root", "data-latency")))
+        times.append(float(review.get_attribute("#review-root", "data-latency")))
         time.sleep(0.05)
     undo_everything(review)
     with capsys.disabled():
         decide, move = times[:8], times[8:]
         print(
-            f"\n[latency] decision to next item drawn: median {statistics.median(decide):.0f} ms, max {max(decide)} ms;"
-            f" move: median {statistics.median(move):.0f} ms, max {max(move)} ms"
+            f"\n[latency] decision to next drawn: median {statistics.median(decide):.0f}, max {max(decide):.0f} ms;"
+            f" move: median {statistics.median(move):.0f} ms, max {max(move):.0f} ms"
         )
     assert statistics.median(times) < 400  # a busy machine is forgiven, a second is not

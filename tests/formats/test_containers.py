@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from PIL import Image
 from sources import read_source
 
 from m3po.errors import BadInputError
-from m3po.formats import arrow, hub, lines
+from m3po.formats import arrow, hub, lines, tables
 from m3po.formats.containers import open_container
 from m3po.formats.tables import read_table
 from m3po.images import inspect_image
@@ -233,6 +234,19 @@ def test_a_bad_line_of_a_table(folder: Path, case: str) -> None:
     assert [r.row for r in refused] == ["line 4"] and words in refused[0].reason, refused
 
 
+def test_a_cell_may_have_any_number_of_lines_and_a_quote_that_stays_open_costs_its_own(folder: Path) -> None:
+    text = "line\n" * 5_000
+    good, refused = read(_text(folder / "x.csv", f'id,instruction\na,"What?\n{text}"\nb,"Who?\n' + "c,Why?\n" * 5_000))
+    assert good[0].instruction == f"What?\n{text}" and [row.row for row in refused] == ["line 5004"]
+    assert len(good) == 1 + 5_000 and "never closed" in refused[0].reason
+
+
+def test_what_is_read_on_for_an_open_quote_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MORE_BYTES", 100)
+    good, refused = read(_text(folder / "x.csv", 'id,instruction\na,"What?\n' + "b,Why?\n" * 30 + 'd,e"\n'))
+    assert len(good) == 31 and [row.row for row in refused] == ["line 2"]
+
+
 @pytest.mark.parametrize("header", ["id,id,question", "id,,question"])
 def test_a_header_that_is_none(folder: Path, header: str) -> None:
     with pytest.raises(BadInputError, match="each column a name of its own"):
@@ -350,6 +364,48 @@ def test_a_data_set_in_another_shape_is_taken_from_its_parquet_copy(fake_hub: Pa
     write_parquet(copy, [with_bytes(ROWS[0]), ROWS[1] | {"image": {"bytes": None, "path": "b.png"}}])
     good, refused = read("hub:owner/name:train")
     assert [r.id for r in good] == ["q1"] and "brings no files" in refused[0].reason
+
+
+class _Dropped(Exception):
+    """As httpx.ReadTimeout: no OSError."""
+
+
+def test_a_hub_that_stops_answering_in_the_middle(fake_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows that were read go in, and the others are named."""
+    name = fake_hub / "datasets" / "owner" / "name"
+    name.mkdir(parents=True)
+    table = pa.table({"instruction": [f"What {n}? {'x' * 1000}" for n in range(90)]})
+    for place in range(2):
+        pq.write_table(
+            table, name / f"train-{place}.parquet", row_group_size=30, compression="none", use_dictionary=False
+        )
+    files = []
+
+    class Drops:
+        def __init__(self, path: str) -> None:
+            self.file, self.path = (fake_hub / path).open("rb"), path
+            files.append(self.file)
+
+        def read(self, size: int = -1) -> bytes:
+            if "train-0" in self.path and 40_000 < self.file.tell() < 60_000:  # amid the second row group
+                raise _Dropped("The read operation timed out")
+            return self.file.read(size)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.file, name)
+
+    places = [f"datasets/owner/name/train-{n}.parquet" for n in range(2)]
+    system = SimpleNamespace(find=lambda place: places, open=lambda path, mode: Drops(path))
+    monkeypatch.setattr(arrow, "BUFFER", 1000)
+    monkeypatch.setattr(hub, "filesystem", lambda: system)
+    good, [refused] = read("hub:owner/name")
+    assert 30 <= len(good) - 90 < 60 and [row.row for row in good[-90:]] == [f"row {n}" for n in range(91, 181)]
+    words = f"rows {len(good) - 89} to 90 are not read: train-0.parquet cannot be fetched from the hub"
+    assert refused.reason.startswith(words) and "(The read operation timed out)" in refused.reason
+    assert files and all(file.closed for file in files)
+    places.insert(0, "datasets/owner/name/gone.parquet")
+    with pytest.raises(BadInputError, match=r"gone\.parquet cannot be fetched from the hub"):
+        read("hub:owner/name")
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ BAD_M3PO = {
     "candidate as text": ({"candidates": ["Red."]}, "candidate 1 must be an object with text"),
     "candidate without text": ({"candidates": [{"text": "Red."}, {"id": 1}]}, "candidate 2"),
     "number as candidate": ({"candidates": [{"text": 5}]}, "candidate 1 must be text"),
-    "empty candidate": ({"candidates": [{"text": "  "}]}, "candidate 1 is empty"),
+    "candidate of null": ({"candidates": [{"text": None}]}, "candidate 1 must be text, not null"),
     "turns as text": ({"turns": "hello"}, "turns must be a list"),
     "turn without role": ({"turns": [{"text": "hello"}]}, "turn 1 must be an object"),
     "unknown role": ({"turns": [{"role": "robot", "text": "hello"}]}, "from 'robot'"),

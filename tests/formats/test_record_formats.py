@@ -331,7 +331,7 @@ OWN: dict[str, dict[str, tuple[object, str]]] = {
         "no completions": (GOOD["vlfeedback"] | {"completions": []}, "completions must be a list of answers"),
         "completions as text": (GOOD["vlfeedback"] | {"completions": "a"}, "completions must be a list of answers"),
         "no response": (GOOD["vlfeedback"] | {"completions": [{"model": "m"}]}, "completion 1 must be an object"),
-        "empty response": (GOOD["vlfeedback"] | {"completions": [completion(" ")]}, "candidate 1 is empty"),
+        "response of null": (GOOD["vlfeedback"] | {"completions": [completion(None)]}, "object with response"),
         "response as number": (GOOD["vlfeedback"] | {"completions": [completion(3)]}, "candidate 1 must be text"),
         "annotations as text": (
             GOOD["vlfeedback"] | {"completions": [{"response": "a", "annotations": "4"}]}, "annotations must be"
@@ -404,6 +404,36 @@ def test_columns_by_hand_replace_what_a_known_format_reads(folder: Path) -> None
     path = write(folder, [GOOD["llava"] | {"id": "old", "sample": "new", "better": "Crimson."}])
     [row], _ = read(path, mapping={"id": "sample", "candidates": "better"})
     assert (row.id, row.instruction, row.candidates) == ("new", "What is it?", ("Crimson.",))
+
+
+POPE_LIKE = {"question_id": 7, "image": "a.png", "text": "What colour?", "label": "red"}
+
+
+def test_columns_by_hand_stand_in_for_what_the_format_refuses(folder: Path) -> None:
+    """A file that looks like POPE and is none: nobody can make its labels yes or no by naming columns."""
+    path = write(folder, [POPE_LIKE])
+    with pytest.raises(BadInputError, match="no known format"):
+        read(path)
+    for format in ("auto", "pope"):
+        [row], _ = read(path, format, mapping={"instruction": "text"})
+        assert (row.id, row.instruction, row.answer, row.images) == ("7", "What colour?", "red", (folder / "a.png",))
+    assert row.warnings == ("A row that POPE does not allow went in by its columns alone.",)
+    [row], _ = read(write(folder, [GOOD["pope"] | {"image": None, "photo": "a.png"}]), mapping={"image": "photo"})
+    assert (row.split, row.answer, row.images) == ("heldout", "no", (folder / "a.png",))  # read as POPE all the same
+
+
+def test_columns_by_hand_hide_nothing_that_is_wrong_beside_them(folder: Path) -> None:
+    pair = {"image": "a.png", "ask": "What is it?", "chosen": "Red.", "rejected": "Blue."}
+    turns = [{"role": "user", "text": "Hi."}, 5]
+    for format, record, words in (
+        ("mmpr", pair | {"rejected": " "}, "no question"),
+        ("mmpr", pair | {"rejected": None}, "no question"),
+        ("m3po", {"instruction": "What?", "ask": "What?", "turns": turns}, "turn 2 must be an object"),
+    ):
+        _, [refused] = read(write(folder, [record]), format, mapping={"instruction": "ask"})
+        assert words in refused.reason
+    [row], _ = read(write(folder, [pair]), "mmpr", mapping={"instruction": "ask"})
+    assert (row.instruction, row.candidates, row.decisions[0].given) == ("What is it?", ("Red.", "Blue."), True)
 
 
 def test_candidates_by_hand_bring_no_ratings_of_others(folder: Path) -> None:

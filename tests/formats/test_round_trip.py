@@ -21,7 +21,9 @@ from m3po.types import SPLITS, ImportedDecision, RefusedRow, Turn
 TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=40).filter(
     lambda text: text.strip() == text and "<image>" not in text and text.strip()
 )
-ANSWERS = st.lists(TEXT, min_size=2, max_size=4, unique_by=same_answer_key)
+# A model may say nothing, or go on for hundreds of lines.
+MANY_LINES = st.builds(lambda text, lines: text + "\n" * lines + text, TEXT, st.integers(200, 400))
+HOLD_EMPTY = ("m3po", "vlfeedback", "label_studio", "argilla")
 WORDS = st.from_regex(r"[A-Za-z][A-Za-z ]{0,8}[A-Za-z]", fullmatch=True)
 RATINGS = st.dictionaries(WORDS, st.one_of(st.integers(-5, 5).map(float), st.floats(-9, 9)), max_size=2)
 TIMES = st.datetimes(dt.datetime(2001, 1, 1), dt.datetime(2040, 1, 1))
@@ -43,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @st.composite
 def rows(draw, format: str) -> dict:
-    texts = draw(ANSWERS)
+    answer = TEXT | MANY_LINES | st.sampled_from(["", " \n"]) if format in HOLD_EMPTY else TEXT | MANY_LINES
+    texts = draw(st.lists(answer, min_size=2, max_size=4, unique_by=same_answer_key))
     bare = format in NO_TURNS
     n_images = 1 if format in ONE_IMAGE else draw(st.integers(0, 1 if format == "vlfeedback" else 2))
     turns = [] if bare else draw(st.lists(TEXT, max_size=4).filter(lambda found: len(found) % 2 == 0))

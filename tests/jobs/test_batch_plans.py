@@ -13,8 +13,8 @@ import tiny
 import torch
 
 from m3po.jobs import evaluate
+from m3po.jobs.batch_plans import REMOTE_ANSWERS, plan_batch, plan_judge
 from m3po.jobs.folder import RunFolder
-from m3po.jobs.policies import REMOTE_ANSWERS, plan_batch, plan_judge
 from m3po.jobs.schemas import EVALUATE_INPUT
 from m3po.jobs.score import _Scoring
 from m3po.jobs.worker import Worker

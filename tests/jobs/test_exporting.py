@@ -67,18 +67,26 @@ def test_a_folder_has_its_data_images_card_and_selection(studio, tmp_path):
     assert run.command.endswith("--format mmpr")
 
 
-def test_an_export_can_be_stopped_and_done_again(studio, tmp_path, monkeypatch):
+@pytest.fixture
+def slow(monkeypatch):
+    """Exports that wait in their first row: (under way, go on)."""
     under_way, go_on = threading.Event(), threading.Event()
     rows = exporting.exports.iter_pairs
 
     def slowly(*arguments):
         for row in rows(*arguments):
             under_way.set()
-            go_on.wait(10)
+            go_on.wait(30)
             yield row
 
     monkeypatch.setattr(exporting, "TELL_EVERY", 1)
     monkeypatch.setattr(exporting.exports, "iter_pairs", slowly)
+    yield under_way, go_on
+    go_on.set()
+
+
+def test_an_export_can_be_stopped_and_done_again(studio, tmp_path, slow):
+    under_way, go_on = slow
     run = studio.start_export(tmp_path / "out.csv", format="csv")
     under_way.wait(10)
     studio.stop_run(run.id)
@@ -86,6 +94,36 @@ def test_an_export_can_be_stopped_and_done_again(studio, tmp_path, monkeypatch):
     assert wait(studio, run).state == "stopped" and not (tmp_path / "out.csv").exists()
     studio.resume_run(run.id)
     assert wait(studio, run).state == "finished" and len((tmp_path / "out.csv").read_text().splitlines()) == 6
+
+
+def test_an_export_that_is_stopped_leaves_the_one_before_as_it_was(studio, tmp_path, slow):
+    under_way, go_on = slow
+    go_on.set()
+    out = tmp_path / "out"
+    studio.export(out, format="mmpr")
+    before = {path.name: path.read_bytes() for path in out.glob("*.*") if path.is_file()}
+    go_on.clear()
+    under_way.clear()
+    run = studio.start_export(out, format="csv")
+    under_way.wait(30)
+    studio.stop_run(run.id)
+    go_on.set()
+    assert wait(studio, run).state == "stopped"
+    assert {name: (out / name).read_bytes() for name in before} == before
+    studio.resume_run(run.id)
+    assert wait(studio, run).state == "finished"
+    assert {path.name for path in out.iterdir()} == {"data.csv", "images", "README.md", "selection.json"}
+
+
+def test_two_exports_into_one_folder_do_not_meet(studio, tmp_path, slow):
+    under_way, go_on = slow
+    first = studio.start_export(tmp_path / "out", format="mmpr")
+    under_way.wait(30)
+    with pytest.raises(BadInputError, match="Another export is writing"):
+        studio.export(tmp_path / "out", format="csv")
+    go_on.set()
+    assert wait(studio, first).state == "finished"
+    assert not list((tmp_path / "out").glob("*.csv")) and (tmp_path / "out" / "data.jsonl").exists()
 
 
 @pytest.mark.parametrize(
@@ -122,6 +160,26 @@ def test_what_a_format_has_no_place_for_is_left_out_and_said(studio, tmp_path):
     result = studio.export(tmp_path / "out", format="rlaif_v")
     assert result["rows"] == 5 and result["left_out"] == {"no or several images": 1}
     assert "1 left out: no or several images" in result["message"]
+
+
+def test_an_answer_that_is_empty_comes_back_and_is_not_trained_on(studio, tmp_path):
+    """A model may say nothing: whatever is stored can be read again."""
+    answers = [{"id": 1, "text": ""}, {"id": 2, "text": "b"}]
+    asked = {"instruction": "No picture?", "split": "train", "candidates": answers,
+             "given": [{"verdict": "override", "chosen": 2, "rejected": 1}]}  # fmt: skip
+    (tmp_path / "more.jsonl").write_text(json.dumps(asked) + "\n")
+    assert studio.import_source(tmp_path / "more.jsonl").n_refused == 0
+    studio.select(SelectConfig(rule="given"))
+    for format in ("mmpr", "trl"):
+        assert studio.export(tmp_path / format, format=format)["left_out"] == {"a pair with an empty answer": 1}
+    other = Studio.open(Studio.create(tmp_path / "other"))
+    try:
+        for format in ("m3po", "vlfeedback", "label_studio", "argilla"):
+            studio.export(tmp_path / format, format=format)
+            report = other.import_source(next((tmp_path / format).glob("data.*")))
+            assert (report.n_refused, report.added + report.already_there) == (0, 6), report.refused
+    finally:
+        other.close()
 
 
 def test_a_workspace_goes_to_label_studio_and_comes_back_with_its_votes(studio, tmp_path):
@@ -231,6 +289,30 @@ def test_push_uploads_every_file_of_the_folder(studio, tmp_path, hub):
     assert (hub.created[0]["name"], hub.created[0]["visibility"]) == ("birds", "private")
     local = {str(p.relative_to(tmp_path / "out")): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert hub.files == local and len(local) == 5
+
+
+def test_push_uploads_nothing_that_somebody_keeps_beside_it(studio, tmp_path, hub):
+    out = tmp_path / "out"
+    studio.export(out, format="mmpr")
+    local = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    for name in ("notes.txt", "images/mine[1].png", "images/private/passport.png"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"mine")
+    studio.export(out, format="mmpr", push="me/birds")
+    assert set(hub.files) == local
+
+
+def test_the_card_of_questions_with_their_truth_speaks_of_no_pairs(studio, tmp_path):
+    images = make_images(tmp_path / "eyes", 3)
+    (tmp_path / "eyes" / "pope.jsonl").write_text(
+        json.dumps({"question_id": 1, "image": images[2].name, "text": "Is there a dog?", "label": "no"}) + "\n"
+    )
+    assert studio.import_source(tmp_path / "eyes" / "pope.jsonl").added == 1
+    assert studio.export(tmp_path / "out", format="pope")["rows"] == 1
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Questions with their truth" in card and "1 row in the format `pope`" in card
+    assert not any(word in card for word in ("Preference pairs", "dpo", "picked\n", "rejected", "looked at them"))
+    assert yaml.safe_load(card.split("---\n")[1])["tags"] == ["evaluation", "vision-language", "m3po"]
 
 
 def test_a_push_that_is_refused_keeps_what_was_written_and_says_why(studio, tmp_path, hub, monkeypatch):

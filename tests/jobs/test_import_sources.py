@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from sources import read_in_blocks
 
 from m3po.errors import BadInputError, UsageError
 from m3po.formats import hub
 from m3po.formats.registry import open_source
-from m3po.jobs import importing
+from m3po.jobs import importing, reading
 from m3po.settings import WorkspaceConfig
 from m3po.store.workspace import Workspace, create_workspace
 
@@ -104,3 +105,25 @@ def test_a_column_that_is_not_there_is_refused_once_with_those_that_are(tmp_path
     (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UsageError, match="instruction=frag: the file has no such column; it has frage, foto"):
         open_source(tmp_path / "odd.jsonl", mapping={"instruction": "frag", "image": "foto"})
+
+
+def test_broken_rows_cost_no_transactions_of_their_own(workspace: Workspace, tmp_path: Path) -> None:
+    """Rows that refused ones alone part go in together; one of another kind, or an id again, keeps its place."""
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "a.png")
+    rows = [{"id": f"r{n}", "image": "a.png", "instruction": f"What is {n}?", "split": "train"} for n in range(400)]
+    for n in (60, 120, 399):
+        rows[n]["instruction"] = " "
+    rows[200] = rows[10] | {"instruction": "Else?"}  # an id again, with other content
+    rows[300] = rows[20]  # and one that is the same row
+    path = tmp_path / "many.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pictures = reading.StoredPictures(workspace)
+    [ready] = reading.make_ready(pictures, read_in_blocks(path, "m3po"))
+    assert ready.seen == 400 and len(ready.batch.rows) == 396 and ready.repeats
+    report = importing.import_source(workspace, path)
+    assert (report.added, report.already_there, report.n_refused) == (395, 1, 4)
+    assert [row.row for row in report.refused] == ["line 61", "line 121", "line 201", "line 400"]
+    rows[150]["image"] = '["a.png"]'  # good, and read by the format's own parser: the order of the rows stays
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seen = [ready.seen for ready in reading.make_ready(pictures, read_in_blocks(path, "m3po"))]
+    assert seen == [150, 1, 249]

@@ -77,6 +77,19 @@ def test_all_answers_give_what_select_gives() -> None:
     assert first == pytest.approx(1 - (9 * 8 + 7 * 6) / (16 * 15), abs=0.03)  # not twice the same answer
 
 
+def test_under_the_rule_given_the_yield_is_that_of_m3po_and_says_so() -> None:
+    """No sampled answer is of a given pair: it would be told as none at all, whatever the model."""
+    answers = build([[(0.9, 0.2, 5, False, 9), (0.1, 0.9, 5, False, 7)], [(0.5, 0.5, 5, False, 16)]])
+    config = SampleConfig("x", pilot=2)
+    given, usual = (
+        pilot.build_report(answers, config, SelectConfig(rule=rule), None, 10) for rule in ("given", "m3po")
+    )
+    assert given["rows"] == usual["rows"] and given["rows"][-1]["pairs"] == 0.5 and given["rule"] == "m3po"
+    assert (
+        given["message"] == usual["message"] + " The rule given takes no sampled answers: these are the pairs of m3po."
+    )
+
+
 def test_the_instructions_are_drawn_from_all_over_and_by_seed(tmp_path: Path) -> None:
     database = open_database(tmp_path)
     database.write(

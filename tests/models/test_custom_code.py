@@ -12,7 +12,7 @@ import tiny
 from safetensors.torch import save_file
 
 from m3po.errors import ModelError
-from m3po.jobs.policies import load_policy
+from m3po.jobs.job_models import load_policy
 from m3po.models.fingerprint import model_fingerprint
 from m3po.models.loading import load_policy_model
 from m3po.models.policy import Policy

@@ -89,7 +89,8 @@ def test_a_batch_does_what_its_rows_do_one_by_one(
             result = studio.db.write(lambda con, b=batch, s=source: imports.add_batch(con, s, b, split="train"))
             added, there, refused = added + result.added, there + result.already_there, refused + result.refused
         kept = studio.db.read(lambda con, s=source: stored(con, s))
-        outcome[source.split("-")[0]] = (added, there, refused, kept)
+        # Of a row with two faults either may be named: rows of a batch are looked at image by image first.
+        outcome[source.split("-")[0]] = (added, there, sorted(n for n, _ in refused), kept)
     assert outcome["together"] == outcome["alone"]
 
 

@@ -363,3 +363,51 @@ def test_a_run_in_bfloat16_trains_an_adapter_that_can_be_loaded(tiny_policy, row
     asked = [build_messages("What is it?", 1)], [[tiny.build_image(1)]], [["A boat."]]
     found, plain = (policy.log_probs(*asked)[0][0] for policy in (tuned, Policy.load(tiny_policy, options=options)))
     assert found.logp_sum != plain.logp_sum
+
+
+def test_a_run_goes_on_from_an_adapter_which_is_its_reference(tiny_policy, tiny_adapter, rows, tmp_path):
+    import pyarrow.parquet as pq
+    from safetensors.torch import load_file
+
+    settings = {"batch_size": 4, "learning_rate": 0.003, "loss_type": "sigmoid", "epochs": 2}
+    config = build_train_config(
+        str(tiny_policy), "demo", {k: str(v) for k, v in settings.items()}, adapter=str(tiny_adapter)
+    )
+    whole, first, second = Recorder(), Recorder(stop_at=3), Recorder()
+    kept = {path.name: path.read_bytes() for path in Path(tiny_adapter).iterdir()}
+    result = train_pairs(config, rows, tmp_path / "whole", whole)
+    with pytest.raises(RunStopped):
+        train_pairs(config, rows, tmp_path / "halves", first)
+    train_pairs(config, rows, tmp_path / "halves", second)
+    for (_, ours), (_, theirs) in zip(first.points + second.points, whole.points, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+    assert {path.name: path.read_bytes() for path in Path(tiny_adapter).iterdir()} == kept
+    assert whole.points[0][1]["rewards/margins"] == pytest.approx(0, abs=1e-4)
+    assert whole.points[-1][1]["rewards/margins"] > 0.01
+
+    old, new = (
+        load_file(Path(folder) / "adapter_model.safetensors") for folder in (tiny_adapter, tmp_path / "whole/adapter")
+    )
+    assert old.keys() == new.keys() and all(not torch.equal(tensor, new[name]) for name, tensor in old.items())
+    assert sum(tensor.numel() for tensor in new.values()) == result["trainable_parameters"]
+    assert not (tmp_path / "whole" / "adapter" / "ref").exists()
+    card = (tmp_path / "whole" / "adapter" / "README.md").read_text()
+    assert f"going on from `{tiny_adapter}`" in card and '"lora_r": 4' in card  # the adapter's, not the preset's 16
+    before, after = (
+        score(Policy.load(tiny_policy, folder), rows) for folder in (tiny_adapter, tmp_path / "whole/adapter")
+    )
+    for row, reference, trained in zip(
+        pq.read_table(tmp_path / "whole" / "margins.parquet").to_pylist(), before, after, strict=True
+    ):
+        assert (row["ref_chosen_logp"], row["ref_rejected_logp"]) == pytest.approx(reference, abs=2e-3)
+        assert (row["chosen_logp"], row["rejected_logp"]) == pytest.approx(trained, abs=2e-3)
+
+
+def test_an_adapter_that_reaches_into_the_vision_tower_is_not_gone_on_from(tiny_policy, rows, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(Policy.load(tiny_policy).model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
+    model.save_pretrained(tmp_path / "wide")
+    config = build_train_config(str(tiny_policy), adapter=str(tmp_path / "wide"))
+    with pytest.raises(JobError, match=r"vision_tower.*wide was trained otherwise"):
+        train_pairs(config, rows[:4], tmp_path / "run", Recorder())

@@ -148,12 +148,9 @@ def test_moving_stops_at_both_ends(page):
     assert "first" in page.send("previous")["message"]
     page.send("next"), page.send("next")
     assert "last" in page.send("next")["message"]
-    assert (
-        "outside the filter"
-        in page.send("show", view={"filter": "flagged", "order": "id"}, instruction_id=page.item["instruction_id"])[
-            "parts"
-        ]["review-position"]
-    )
+    flagged = {"filter": "flagged", "order": "id"}
+    outside = page.send("show", view=flagged, instruction_id=page.item["instruction_id"])
+    assert outside["place"] == {"position": 0, "total": 0, "reviewed": 0, "reviewable": 3}
 
 
 def test_reopening_begins_where_one_left_off(page):
@@ -240,3 +237,63 @@ def test_an_imported_vote_is_said_to_be_imported_and_not_to_be_outdated(page, tm
     page.studio.import_source(tmp_path / "rows.jsonl")
     state = page.send("show")["parts"]["review-state"]
     assert "reviewers disagree: bob, cyd" in state and "shown as cyd has it" in state and ">imported<" not in state
+
+
+def batch(page, *commands, annotator="ann"):
+    """As the page's outbox sends them: each with what it was pressed on, and an id of its own."""
+    keys = ("instruction_id", "selection_id", "chosen", "rejected", "pending")
+    sent = [{**{k: page.item.get(k) for k in keys}, "view": BY_ID, "lean": True, **c} for c in commands]
+    return page.handler.on_command({"op": "batch", "commands": sent, "deck": None}, annotator)["answers"]
+
+
+def test_a_decision_that_is_sent_again_is_the_same_row(page):
+    first = page.item["instruction_id"]
+    skip = {"op": "skip", "client_id": "one-decision", "decision_id": None}
+    assert batch(page, skip, skip) == [{"stored": True}] * 2
+    assert batch(page, skip) == [{"stored": True}] and len(page.studio.history(first)) == 1
+    page.send("undo")
+    assert batch(page, skip) == [{"stored": True}]  # it came late: what was undone stays undone
+    assert [d.verdict for d in page.studio.history(first)] == ["undo", "skip"]
+    assert "elsewhere" not in str(batch(page, skip | {"client_id": "another-one"}))
+    assert batch(page, skip | {"by": "bob", "client_id": "third-decision"})[0]["error"].startswith(
+        "This was decided by bob"
+    )
+    assert len(page.studio.history(first)) == 3
+
+
+def test_a_decision_on_what_somebody_else_decided_is_refused_in_the_background_too(page):
+    a, b, *_ = page.ids
+    page.studio.decide(page.item["instruction_id"], "override", chosen=a, rejected=b, annotator="bob")
+    [answer] = batch(page, {"op": "tie", "client_id": "one-decision", "decision_id": None, "chosen": a, "rejected": b})
+    assert "elsewhere" in answer["error"] and answer["item"]["chosen"] == a
+
+
+def test_the_items_around_are_sent_once_and_again_when_they_change(page):
+    around = {"op": "deck", "instruction_id": page.item["instruction_id"], "view": BY_ID}
+    deck = page.handler.on_command({**around, "known": {}}, "ann")
+    assert [int(i) for i in deck["items"]] == deck["ahead"] and len(deck["ahead"]) == 2 and deck["behind"] == []
+    known = {i: answer["stamp"] for i, answer in deck["items"].items()}
+    assert page.handler.on_command({**around, "known": known}, "ann")["items"] == {}
+    second = deck["ahead"][0]
+    page.studio.decide(second, "skip", annotator="bob")
+    fresh = page.handler.on_command({**around, "known": known}, "ann")
+    assert (
+        list(fresh["items"]) == [str(second)]
+        and "skipped by bob" in fresh["items"][str(second)]["parts"]["review-state"]
+    )
+    assert fresh["place"] == {"position": 1, "total": 3, "reviewed": 1, "reviewable": 3}
+    assert len(page.handler.on_command({**around, "known": 5}, "ann")["items"]) == 2
+    for nonsense in ({"instruction_id": None}, {"view": {"ranges": 3}}, {"view": {"area": {"role": "chosen"}}}):
+        assert page.handler.on_command({**around, **nonsense}, "ann")["error"]
+    assert page.handler.on_command({**around, "instruction_id": 10**9}, "ann")["ahead"] == []
+
+
+def test_a_search_finds_and_can_be_given_up(page):
+    found = page.send("show", view=BY_ID | {"search": "question 2"}, instruction_id=None, client="browser-tab")
+    assert found["place"]["total"] == 1 and "question 2" in found["parts"]["review-instruction"]
+    page.send("show", view=BY_ID | {"search": "ANSWER 3 to 1", "search_in": "answers"}, instruction_id=None)
+    by_answer = page.studio.review_item(ReviewView("all", "id", "to 1", "answers"))
+    assert by_answer.instruction.id == page.item["instruction_id"]
+    nothing = page.send("show", view=BY_ID | {"search": "zebra"}, instruction_id=None)
+    assert nothing["item"] is None and nothing["empty"]["action"] == "all"
+    assert page.handler.on_command({"op": "cancel", "client": "browser-tab"}) == {"cancelled": False}  # it is done

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from m3po.types import Candidate, Claim, ReviewItem
 from ui.formatting import SCORE_COLUMNS, clip, count, number, plural, reason
-from ui.markup import Markup, join, tag
+from ui.markup import Markup, escape, join, tag
+from ui.review.excerpt import split_shared
 from ui.word_diff import diff_words
 
 SIGNS = {"chosen": "✓", "rejected": "✗", "none": ""}
@@ -146,8 +147,8 @@ def _draw_row(n: int, c: Candidate, item: ReviewItem) -> Markup:
         tag(
             "div",
             tag("kbd", n, title=_key_help(n)),
-            tag("div", tag("p", clip(c.text), class_="row-text", dir="auto"), _draw_said(c, item), _draw_refuted(c),
-                class_="row-said"),
+            tag("div", tag("p", *_draw_row_text(c, item), class_="row-text", dir="auto"), _draw_said(c, item),
+                _draw_refuted(c), class_="row-said"),
             tag("span", _origin(c, item), _count_refuted(c), *_values(c, item), class_="values"),
             tag("div", *make, class_="row-actions"),
             class_="row-body",
@@ -155,6 +156,12 @@ def _draw_row(n: int, c: Candidate, item: ReviewItem) -> Markup:
         class_="candidate-row", data_candidate_id=c.id, data_role="none", data_number=n, tabindex="0",
         aria_label=f"Candidate {n}",
     )  # fmt: skip
+
+
+def _draw_row_text(c: Candidate, item: ReviewItem) -> list[Markup]:
+    """A closed row leaves out what the answer shares with another one; open, it is whole."""
+    start, rest = split_shared(clip(c.text), (clip(other.text) for other in item.candidates))
+    return [tag("span", start, class_="row-start"), tag("span", rest, class_="row-rest")] if start else [escape(rest)]
 
 
 def _key_help(n: int) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from m3po.errors import M3poError
-from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, ReviewView
+from m3po.errors import M3poError, UsageError
+from m3po.types import ReviewView
+from ui.addresses import view_of
 
 
 class PageError(M3poError):
@@ -19,7 +21,12 @@ class StaleError(PageError):
 
 @dataclass(frozen=True)
 class Command:
-    """One command of the page, checked. Ids are None where the page shows none."""
+    """One command of the page, checked. Ids are None where the page shows none.
+
+    `client_id`: the page's own name of a decision, the same when it is sent again. `lean`: the page shows the next item
+    already, only the storing counts. `by`: who was logged in when the key was pressed. `client`: the browser tab,
+    so that it can give up its search.
+    """
 
     op: str
     instruction_id: int | None = None
@@ -35,16 +42,20 @@ class Command:
     annotator: str = ""
     decision_id: int | None = None
     knows_decision: bool = False
+    client_id: str = ""
+    lean: bool = False
+    by: str = ""
+    client: str = ""
 
 
 def read_command(data: object, annotator: str = "") -> Command:
     """Check what came over the network. Raises PageError: handlers are public endpoints."""
     if not isinstance(data, dict):
         raise PageError("The page sent something that is no command; reload it.")
-    view = data.get("view") if isinstance(data.get("view"), dict) else {}
-    name, order = view.get("filter", "all"), view.get("order", "m3p_score")
-    if name not in REVIEW_FILTERS or order not in REVIEW_ORDERS:
-        raise PageError("That filter or order does not exist; reload the page.")
+    try:
+        view = view_of(data.get("view") or {})
+    except UsageError as error:
+        raise PageError(str(error)) from error
     pending = data.get("pending") if isinstance(data.get("pending"), dict) else {}
     seconds = data.get("seconds")
     text = data.get("text")
@@ -52,15 +63,23 @@ def read_command(data: object, annotator: str = "") -> Command:
         op=str(data.get("op", "")),
         **{key: _id(data.get(key)) for key in ("instruction_id", "candidate_id", "chosen", "rejected", "selection_id")},
         role=data.get("role") if data.get("role") in ("chosen", "rejected") else "",
-        view=ReviewView(name, order),
+        view=view,
         text=text if isinstance(text, str) else "",
         seconds=min(float(seconds), 86_400.0) if isinstance(seconds, int | float) and seconds >= 0 else None,
         pending={r: i for r in ("chosen", "rejected") if (i := _id(pending.get(r))) is not None},
         annotator=annotator,
         decision_id=_id(data.get("decision_id")),
         knows_decision="decision_id" in data,
+        client_id=_client_id(data.get("client_id")),
+        client=_client_id(data.get("client")),
+        lean=data.get("lean") is True,
+        by=data.get("by") if isinstance(data.get("by"), str) else "",
     )
 
 
 def _id(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+
+
+def _client_id(value: object) -> str:
+    return value if isinstance(value, str) and re.fullmatch(r"[\w-]{8,64}", value) else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from m3po.studio import Studio
 from m3po.types import ReviewView
 
@@ -10,17 +12,18 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
     """Why nothing is shown, and what to do next; `waiting`: it may fill by itself."""
     status = studio.status()
     active = [run for run in status["runs"] if run["state"] in ("queued", "running")]
-    if view.filter == "unreviewed" and status["reviewable"]:
+    narrowed = dataclasses.replace(view, filter="all", order=ReviewView().order) != ReviewView()
+    if view.filter == "unreviewed" and not narrowed and status["reviewable"]:
         return {
             "title": "All reviewed",
             "text": "Every pair has a decision. Fine-tune on them, or look at them again.",
             "action": "train",
             "waiting": bool(active),
         }
-    if view.filter != "all" and status["candidates"]:
+    if (narrowed or view.filter != "all") and status["candidates"]:
         return {
             "title": "Nothing here",
-            "text": "No instruction matches this filter.",
+            "text": "No instruction matches these filters.",
             "action": "all",
             "waiting": bool(active),
         }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS
-from ui.formatting import FILTER_LABELS, ORDER_LABELS
 from ui.markup import Markup, join, tag
+from ui.review.toolbar import build_toolbar
 
 # (id, label, key as shown, op, what it does)
 ACTIONS = (
@@ -31,31 +30,16 @@ HELP = (
     ("F", "flag for a second look: kept out of training until decided"),
     ("U", "undo the latest decision"),
     ("← →", "previous, next item"),
+    ("Z", "fit the image, or zoom in; the wheel zooms, dragging moves it"),
     ("?", "show or hide these keys"),
 )
 
 
-def build_frame() -> Markup:
-    """The parts that never change; keys.js fills the elements with ids."""
-    filters = [tag("option", FILTER_LABELS[name], value=name) for name in REVIEW_FILTERS]
-    orders = [tag("option", ORDER_LABELS[name], value=name) for name in REVIEW_ORDERS]
-    toolbar = tag(
-        "div",
-        tag("label", tag("span", "Show"), tag("select", *filters, id="review-filter")),
-        tag("label", tag("span", "Order"), tag("select", *orders, id="review-order")),
-        tag("label", tag("span", "Jump to"),
-            tag("input", id="review-jump", type="text", placeholder="id", autocomplete="off", spellcheck="false")),
-        tag("span", id="review-progress", class_="progress"),
-        tag("span", _step("review-previous", "previous", "‹", "Previous (←)"),
-            tag("span", id="review-position", aria_live="polite"),
-            _step("review-next", "next", "›", "Next (→)"), class_="stepper"),
-        tag("button", tag("kbd", "?"), " keys", id="review-help-open", type="button", class_="plain",
-            aria_haspopup="dialog"),
-        class_="review-toolbar", role="toolbar", aria_label="Which items to review",
-    )  # fmt: skip
+def build_frame(workspace: str = "") -> Markup:
+    """All of it; `workspace` tells this one from others that were served at the same address."""
     left = tag(
         "section",
-        tag("div", id="review-image"),
+        tag("div", tag("div", id="review-image"), _build_image_tools(), class_="image-frame"),
         tag("div", id="review-scatter"),
         class_="review-left",
         aria_label="Image",
@@ -78,16 +62,26 @@ def build_frame() -> Markup:
     keys = [join([tag("dt", tag("kbd", key)), tag("dd", meaning)]) for key, meaning in HELP]
     return tag(
         "div",
-        toolbar,
+        build_toolbar(),
+        tag("div", id="review-chips", hidden=True, aria_label="What this view is narrowed to"),
         tag("div", id="review-message", role="status", aria_live="polite", hidden=True),
         tag("div", left, right, class_="review-body", id="review-body", hidden=True),
         tag("div", id="review-empty", class_="empty-state"),
         tag("dialog", tag("h2", "Keys"), tag("dl", *keys), tag("button", "Close", type="button", data_close=True),
             id="review-help", aria_label="Keys"),
-        tag("dialog", tag("img", alt="The image at full size"), id="review-zoom", aria_label="Image at full size"),
-        id="review-root", class_="review",
+        id="review-root", class_="review", data_workspace=workspace,
     )  # fmt: skip
 
 
-def _step(element_id: str, op: str, label: str, title: str) -> Markup:
-    return tag("button", label, id=element_id, type="button", class_="plain", data_op=op, title=title, aria_label=title)
+def _build_image_tools() -> Markup:
+    """Over the image: driven by ui/static/image.js."""
+    buttons = [
+        tag("button", label, type="button", class_="plain", data_zoom=zoom, title=title, aria_label=title)
+        for label, zoom, title in (
+            ("−", "out", "Smaller (wheel)"), ("+", "in", "Larger (wheel)"),
+            ("Fit", "fit", "Fit the image (Z, or a double click)"),
+        )
+    ]  # fmt: skip
+    keep = tag("label", tag("input", type="checkbox", id="review-keep-zoom"), " keep",
+               title="Keep zoom and place from one item to the next")  # fmt: skip
+    return tag("div", *buttons, keep, class_="image-tools")

@@ -6,21 +6,24 @@ annotator saw. The answer comes after the commit: what the page draws next is st
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import M3poError
 from m3po.studio import Studio
-from m3po.types import TRAINING_VERDICTS, ReviewItem, ReviewView
-from ui.formatting import image_url
+from m3po.types import TRAINING_VERDICTS, ReviewItem
+from ui.review.answers import draw_answer, read_deck
 from ui.review.commands import Command, PageError, StaleError, read_command
 from ui.review.empty import why_empty
-from ui.review.view import draw_item
 
 log = logging.getLogger(__name__)
 
+MAX_BATCH = 50
 VERDICT_KEYS = {"skip": "skip", "tie": "tie", "all_wrong": "all_wrong", "flag": "flag"}
+STAYING = frozenset({"mark", "swap", "edit"})  # the others go on to the next item
+DECIDING = STAYING | {"accept", *VERDICT_KEYS}
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
 MAX_EDIT = 20_000  # characters
 
@@ -41,17 +44,31 @@ class ReviewHandler:
             "swap": self._swap,
             "edit": self._edit,
             "undo": self._undo,
+            "cancel": lambda c: {"cancelled": self.studio.cancel_search(c.client)},
+            "sources": lambda c: {"sources": self.studio.source_names()},
             **dict.fromkeys(VERDICT_KEYS, self._verdict),
         }
 
     def on_command(self, data: object, annotator: str = "") -> dict:
-        """The page's next state as JSON; `error` is set, and nothing has moved, when the command failed."""
+        """The page's next state as JSON; `error` is set, and nothing has moved, when the command failed.
+
+        `batch` takes `commands`, in their order, and answers each; its `deck` asks for the items around one.
+        """
+        if isinstance(data, dict) and data.get("op") == "batch":
+            commands = data["commands"][:MAX_BATCH] if isinstance(data.get("commands"), list) else []
+            answers = [self._run(command, annotator) for command in commands]
+            return {"answers": answers, "deck": self._run(data["deck"], annotator) if data.get("deck") else None}
+        return self._run(data, annotator)
+
+    def _run(self, data: object, annotator: str) -> dict:
         try:
             command = read_command(data, annotator)
-            if command.op == "peek":
-                return self._peek(command)
+            if command.op == "deck":
+                return self._deck(command, data)
             if command.op not in self._ops:
                 raise PageError(f"The page asked for {command.op!r}, which does not exist; reload it.")
+            if command.op in DECIDING and (answer := self._known(command)):
+                return answer
             return self._ops[command.op](command)
         except StaleError as error:
             fresh = self._answer(command, self.studio.review_item(command.view, command.instruction_id))
@@ -71,13 +88,15 @@ class ReviewHandler:
 
     def _open(self, c: Command) -> dict:
         """Where one left off: the first item that nobody decided yet; the first of the view where all are decided."""
-        waiting = self.studio.review_item(ReviewView("unreviewed", c.view.order)) if c.view.filter == "all" else None
-        return self._answer(c, self.studio.review_item(c.view, waiting.instruction.id if waiting else None))
+        unreviewed = dataclasses.replace(c.view, filter="unreviewed")
+        waiting = self.studio.review_item(unreviewed, client=c.client) if c.view.filter == "all" else None
+        start = waiting.instruction.id if waiting else None
+        return self._answer(c, self.studio.review_item(c.view, start, client=c.client))
 
     def _show(self, c: Command) -> dict:
-        item = self.studio.review_item(c.view, c.instruction_id)
+        item = self.studio.review_item(c.view, c.instruction_id, client=c.client)
         if item is None and c.instruction_id is not None:
-            item = self.studio.review_item(c.view)
+            item = self.studio.review_item(c.view, client=c.client)
         return self._answer(c, item)
 
     def _move(self, c: Command, step: int) -> dict:
@@ -94,12 +113,26 @@ class ReviewHandler:
             raise PageError(f"No instruction has the id {wanted[:80]!r}." if wanted else "Type an id to jump to.")
         return self._answer(c, self.studio.review_item(c.view, found))
 
-    def _peek(self, c: Command) -> dict:
-        """Image addresses of the next item, to be fetched before they are needed."""
-        item = self.studio.review_item(c.view, c.instruction_id, move=1) if c.instruction_id is not None else None
-        return {"images": [image_url(image) for image in item.instruction.images] if item else []}
+    def _deck(self, c: Command, data: Mapping) -> dict:
+        if c.instruction_id is None:
+            raise PageError("Nothing is shown that something could lie around.")
+        return read_deck(self.studio, c.view, c.instruction_id, data.get("known"))
 
     # Decisions
+
+    def _known(self, c: Command) -> dict | None:
+        """The answer to a decision that is stored already: its first answer was lost on the way."""
+        me = c.annotator or DEFAULT_ANNOTATOR
+        if c.by and c.by != me:
+            raise PageError(f"This was decided by {c.by}, and {me} is logged in now: it was not stored.")
+        if not c.client_id or c.instruction_id is None:
+            return None
+        stored = self.studio.stored_decision(c.instruction_id, me, c.client_id)
+        if stored is None:
+            return None
+        if c.op in STAYING:
+            return self._again(c)
+        return self._after(c, self.studio.review_item(c.view, c.instruction_id))
 
     def _accept(self, c: Command) -> dict:
         item = self._shown(c)
@@ -205,10 +238,13 @@ class ReviewHandler:
             annotator=c.annotator,
             seconds=c.seconds,
             selection_id=c.selection_id,
+            client_id=c.client_id,
         )
 
     def _after(self, c: Command, item: ReviewItem) -> dict:
         """The item after the one just decided; at the end of the view, what is left of it."""
+        if c.lean:
+            return {"stored": True}
         if item.next_id is not None:
             return self._answer(c, self.studio.review_item(c.view, item.next_id))
         if c.view.filter == "unreviewed":
@@ -231,27 +267,9 @@ class ReviewHandler:
     ) -> dict:
         unasked = c.op in ("open", "show") and c.instruction_id is None
         if item is None or (unasked and item.selection_id is None and not item.candidates):
-            return {"item": None, "parts": {}, "message": message, "empty": why_empty(self.studio, c.view)}
+            empty = why_empty(self.studio, c.view)
+            return {"item": None, "parts": {}, "message": message, "empty": empty}
         same = item.instruction.id == c.instruction_id
         if pending is None:
             pending = c.pending if same and (keep_pending or c.op == "show") and item.pair is None else {}
-        texts = {candidate.id: candidate.text for candidate in item.candidates}
-        chosen = item.pair.chosen if item.pair else pending.get("chosen")
-        return {
-            "item": {
-                "instruction_id": item.instruction.id,
-                "selection_id": item.selection_id,
-                "chosen": item.pair.chosen if item.pair else None,
-                "rejected": item.pair.rejected if item.pair else None,
-                "pending": dict(pending),
-                "decision_id": item.decision.id if item.decision else None,
-                "chosen_text": texts.get(chosen, ""),
-                "texts": {}
-                if item.pair
-                else {str(key): text for key, text in texts.items()},  # whole: drawn ones are cut
-                "scoring": item.scoring,
-                "waiting": item.decision is None and (item.selection_id is None or not item.candidates),
-            },
-            "parts": draw_item(item, pending),
-            "message": message,
-        }
+        return {**draw_answer(item, pending), "message": message, "by": c.annotator or DEFAULT_ANNOTATOR}

@@ -5,6 +5,8 @@ One component and one call a key: the answer carries the next item drawn, so tha
 
 from __future__ import annotations
 
+import hashlib
+
 import gradio as gr
 
 from m3po.studio import Studio
@@ -22,9 +24,14 @@ def build_review_tab(studio: Studio) -> gr.HTML:
         return handler.on_command(command, user_of(request))
 
     return gr.HTML(
-        html_template=build_frame(),
+        html_template=build_frame(_name_workspace(studio)),
         js_on_load=load_script("review"),
         server_functions=[review],
         elem_id="review",
         apply_default_css=False,
     )
+
+
+def _name_workspace(studio: Studio) -> str:
+    """Tells the browser one workspace from another at the same address, without telling it where it lies."""
+    return hashlib.sha256(str(studio.path).encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from m3po.scorer_spec import short_name
 from m3po.types import TRAINING_VERDICTS, Decision, ReviewItem
-from ui.formatting import PAIR_TOOLTIPS, VERDICT_LABELS, clip, clock, count, image_url, number, percent
+from ui.formatting import PAIR_TOOLTIPS, VERDICT_LABELS, clip, clock, image_url, number
 from ui.markup import Markup, join, tag
 from ui.review.candidates import Pending, draw_candidates, number_candidates, roles_of
 from ui.scatter import ScatterPoint, draw_scatter
@@ -22,8 +22,6 @@ def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Mar
         "review-candidates": draw_candidates(item, pending),
         "review-scatter": draw_scatter(_points(item, pending)),
         "review-state": _draw_state(item, pending),
-        "review-position": _draw_position(item),
-        "review-progress": _draw_progress(item),
     }
 
 
@@ -31,11 +29,10 @@ def _draw_images(item: ReviewItem) -> Markup:
     images = item.instruction.images
     shown = [
         tag(
-            "button",
+            "div",
             tag("img", src=image_url(image), alt=f"Image {i} of instruction {item.instruction.external_id}",
-                width=image.width, height=image.height, decoding="async"),
-            type="button", class_="image-zoom", data_full=f"{image_url(image)}?size=full",
-            title="Click to see the image at full size", tabindex="-1",
+                width=image.width, height=image.height, decoding="sync", draggable="false"),
+            class_="image-zoom", data_full=f"{image_url(image)}?size=full",
         )
         for i, image in enumerate(images, 1)
     ]  # fmt: skip
@@ -115,17 +112,3 @@ def _draw_disagreement(decision: Decision) -> Markup:
                data_verdict="disagree", title=title)  # fmt: skip
     shown = tag("span", f"shown as {decision.annotator} has it", class_="quiet") if decision.chosen else None
     return join([chip, shown])
-
-
-def _draw_position(item: ReviewItem) -> Markup:
-    if not item.position:
-        return tag("span", f"outside the filter ({count(item.total)} in it)", class_="quiet")
-    return tag("span", tag("b", count(item.position)), f" / {count(item.total)}")
-
-
-def _draw_progress(item: ReviewItem) -> Markup:
-    share = percent(item.reviewed, item.reviewable)
-    label = f"{count(item.reviewed)} of {count(item.reviewable)} reviewed"
-    bar = tag("span", tag("span", class_="bar-fill", style=f"width:{share:.1f}%"), class_="bar", role="progressbar",
-              aria_valuenow=f"{share:.0f}", aria_valuemin="0", aria_valuemax="100", aria_label=label)  # fmt: skip
-    return join([bar, tag("span", label, class_="quiet")])

@@ -1,42 +1,70 @@
 // The item that is shown and the line of commands.
 // Commands wait in line and are applied in order. A deciding key belongs to the item that was drawn when it was pressed:
 // when another one is there at its turn, it is dropped and said so. An error empties the line. Nothing is decided unseen.
+// A decision that goes on to the next item shows it at once, because the shelf has it; the outbox brings it to the server.
 
-import { keep, recall } from "./memory.js";
+import { DEFAULT } from "./address.js";
+import { Around } from "./around.js";
+import { LEAVING, STAYING, STEPS, withState } from "./commands.js";
+import { makeId, Outbox } from "./outbox.js";
+import { Entry, Shelf } from "./shelf.js";
 
-const STORE = "m3po.review";
-const DECIDING = new Set(["accept", "skip", "tie", "all_wrong", "flag", "mark", "swap", "edit"]);
-const SILENT = {
-  error: "The server does not answer: this may not have been stored. Is the app still running? Then try again.",
-  level: "error",
-};
+const SILENT = { error: "The server does not answer. Is the app still running? Then try again.", level: "error" };
 
 export class Deck {
   constructor(frame, candidates, editor, server) {
     Object.assign(this, { frame, candidates, editor, server });
-    this.item = null; // what is drawn: ids, pair, pending side
+    this.entry = null; // what is drawn (shelf.js); its item has the ids, the pair, the pending side
+    this.place = null;
+    this.painted = null; // the id of the item that the eye has
     this.line = []; // commands that wait
     this.busy = false;
-    this.drawnAt = performance.now();
     this.touched = false; // has the annotator done anything yet? Until then a better first item may take the place
-    this.pollTimer = null;
-    this.fetched = new Set();
-    const saved = recall(STORE, {});
-    this.view = { filter: saved.filter || "all", order: saved.order || "m3p_score" };
-    this.startAt = saved.instruction_id;
-    this.onView = () => {}; // called when another view is to be shown
+    this.refused = []; // decisions that the server did not take: the page goes back to them
+    this.view = { ...DEFAULT };
+    this.shelf = new Shelf();
+    this.by = ""; // who is logged in
+    this.client = makeId(); // whose search a newer one gives up
+    this.unsettled = null; // the view from before, while another one is searched for
+    this.cancel = null; // gives that search up
+    this.showings = 0;
+    this.drawnAt = performance.now();
+    this.around = new Around(server, this.shelf, this, (deck) => this.onPlace(deck));
+    this.outbox = new Outbox(server, `m3po.outbox.${frame.root.dataset.workspace}`, () => this.around.ask(), {
+      answer: (command, answer, orphan) => this.onAnswer(command, answer, orphan),
+      deck: (deck, request) => this.around.take(deck, request),
+      count: (count, failing) => this.onCount(count, failing),
+    });
+    this.onView = () => {}; // another view is to be shown
+    this.onShow = () => {}; // an item is drawn
+    editor.onClose = () => this.run();
   }
 
-  start() {
-    this.push(this.startAt ? { op: "show", instruction_id: this.startAt } : { op: "open", instruction_id: null });
-    this.touched = Boolean(this.startAt);
+  get item() {
+    return this.entry && this.entry.item;
   }
 
-  setView(view) {
-    if (this.refuseWhileEditing()) return false;
+  get shownId() {
+    return this.item ? this.item.instruction_id : null;
+  }
+
+  start(view, instructionId) {
     Object.assign(this.view, view);
     this.onView();
-    this.push({ op: "show", instruction_id: null });
+    this.outbox.start();
+    this.push(instructionId !== null ? { op: "show", instruction_id: instructionId } : { op: "open", instruction_id: null });
+    this.touched = instructionId !== null;
+  }
+
+  // Show another view, from its beginning or at one of its items. False while somebody is writing an answer.
+  setView(view, instructionId = null) {
+    if (this.refuseWhileEditing()) return false;
+    const before = (this.unsettled = this.unsettled || { ...this.view });
+    if (this.cancel) this.cancel(true);
+    Object.assign(this.view, view);
+    this.shelf.clear();
+    this.onView();
+    this.push({ op: "show", instruction_id: instructionId, before });
     return true;
   }
 
@@ -45,9 +73,9 @@ export class Deck {
     return this.editor.isOpen;
   }
 
-  push(command) {
+  push(command, pressed = performance.now()) {
     if (!(command.op === "edit" && command.text !== undefined) && this.refuseWhileEditing()) return;
-    this.line.push({ ...command, pressed: performance.now(), on: this.item ? this.item.instruction_id : null });
+    this.line.push({ ...command, pressed, on: this.painted });
     this.touched = true;
     this.run();
   }
@@ -60,18 +88,31 @@ export class Deck {
   async run() {
     if (this.busy) return;
     this.busy = true;
+    this.tellBusy();
     try {
-      while (this.line.length) await this.apply(this.line.shift());
+      for (;;) {
+        if (this.refused.length && !this.editor.isOpen) await this.goBack(this.refused.shift());
+        else if (this.line.length) await this.apply(this.line.shift());
+        else break;
+      }
     } finally {
       this.busy = false;
+      this.tellBusy();
       this.schedulePoll();
     }
   }
 
+  tellBusy() {
+    if (this.busy || this.outbox.size) this.frame.root.dataset.busy = "1";
+    else delete this.frame.root.dataset.busy;
+  }
+
   async apply(command) {
     const { frame, item } = this;
-    if ((command.choose || DECIDING.has(command.op)) && command.on !== (item ? item.instruction_id : null)) {
-      return frame.say("A key was pressed before this item was drawn and was not used: press it again.", "hint");
+    const deciding = command.choose || LEAVING.has(command.op) || STAYING.has(command.op);
+    if (deciding && (!item || command.on !== this.shownId)) {
+      if (item) frame.say("A key was pressed before this item was drawn and was not used: press it again.", "hint");
+      return;
     }
     if (command.op === "edit" && command.text === undefined) return this.openEditor();
     if (command.choose) {
@@ -84,101 +125,191 @@ export class Deck {
       command.op = "show";
       item.pending = {};
     }
-    if (!item && DECIDING.has(command.op)) return;
-    const answer = await this.send(command);
+    const step = LEAVING.has(command.op) ? 1 : STEPS[command.op];
+    const ready = step && this.shelf.around === this.shownId && this.shelf.peek(step);
+    if (ready && (command.op !== "accept" || item.decidable)) return this.step(step, ready, command);
+    const answer = await (deciding ? this.outbox.add(withState(command, this)) : this.send(command));
+    if (!this.line.some((waiting) => waiting.before)) this.unsettled = null;
+    if (answer.superseded) return;
+    if (answer.cancelled) return this.setBack(command.before, "Cancelled: this is the view from before.");
     if (answer.error) {
       this.line = [];
+      if (command.before) return this.setBack(command.before, answer.error, answer.level);
       if (answer.parts) this.draw(answer, { quiet: true }); // somebody else changed it: show what stands now
       frame.say(answer.error, answer.level);
       if (command.op === "edit" && command.text) this.openEditor(command.text);
     } else this.draw(answer, command);
   }
 
+  // To an item that is ready. Nothing is awaited here: it is drawn in the same turn as the key.
+  step(step, entry, command) {
+    const { view, item, place } = this;
+    const decides = LEAVING.has(command.op);
+    const body = decides && withState(command, this);
+    this.shelf.move(step, this.entry, decides);
+    const at = { ...entry.place, reviewed: place.reviewed, reviewable: place.reviewable };
+    if (decides && item.decision_id === null) at.reviewed += 1;
+    if (place.position && entry.place.position) {
+      const leaves = decides && view.filter === "unreviewed";
+      at.total = place.total - (leaves ? 1 : 0);
+      at.position = place.position + (leaves ? 0 : step);
+    }
+    this.show(entry, command, at);
+    if (decides) this.outbox.add({ ...body, lean: true });
+    else this.around.fetch();
+  }
+
   openEditor(text) {
     this.editor.open(this.item, (command) => this.push(command), text);
   }
 
+  // What asks or undoes waits until every decision before it is stored.
   async send(command) {
-    const { pressed, choose, on, repeats, ...rest } = command;
-    const { item, view } = this;
-    const body = {
-      instruction_id: item ? item.instruction_id : null,
-      selection_id: item ? item.selection_id : null,
-      chosen: item ? item.chosen : null,
-      rejected: item ? item.rejected : null,
-      pending: item ? item.pending : {},
-      decision_id: item ? item.decision_id : null,
-      seconds: Math.round(performance.now() - this.drawnAt) / 1000,
-      view,
-      ...rest,
-    };
-    this.frame.root.dataset.busy = command.op;
+    await this.outbox.drain();
+    if (command.op === "undo" && this.refused.length) return { error: "It was not stored.", level: "hint" };
     try {
-      return (await this.server.review(body)) || SILENT; // Gradio answers a failed request with nothing
+      const asked = this.server.review(withState(command, this));
+      if (!command.before) return (await asked) || SILENT; // Gradio answers a failed request with nothing
+      const cancelled = new Promise((resolve) => (this.cancel = (superseded) => {
+        // A newer search gives up the older one by itself.
+        if (!superseded) this.server.review({ op: "cancel", client: this.client }).catch(() => {});
+        resolve({ cancelled: true, superseded });
+      }));
+      this.frame.tellSearching(() => this.cancel(false));
+      return (await Promise.race([cancelled, asked])) || SILENT;
     } catch {
       return SILENT;
     } finally {
-      delete this.frame.root.dataset.busy;
+      this.cancel = null;
+      this.frame.tellSearching(null);
     }
   }
 
+  setBack(view, words, level = "hint") {
+    Object.assign(this.view, view);
+    this.onView();
+    this.frame.say(words, level);
+    this.around.fetch();
+  }
+
+  // Draw what the server answered.
   draw(answer, command) {
+    if (answer.by) this.by = answer.by;
+    if (!answer.item) return this.drawNothing(answer);
+    const entry = new Entry(answer);
+    const before = this.shownId;
+    this.shelf.drop(entry.item.instruction_id);
+    this.show(entry, command, answer.place, answer.message);
+    if (before !== this.shownId || command.op === "undo") this.shelf.around = null;
+    this.around.fetch();
+  }
+
+  drawNothing(answer) {
+    const { frame } = this;
+    this.entry = this.painted = this.place = null;
+    this.showings += 1;
+    frame.$("review-body").hidden = true;
+    frame.$("review-empty").hidden = false;
+    frame.drawEmpty(answer.empty, (action) => this.onEmptyAction(action));
+    frame.drawPlace(null);
+    frame.say(answer.message || "", "hint");
+    frame.root.dataset.item = "";
+    this.enableActions();
+    this.onShow(null);
+  }
+
+  show(entry, command, place, message = "") {
     const { frame, candidates } = this;
-    const same = this.item && answer.item && this.item.instruction_id === answer.item.instruction_id;
-    const item = (this.item = answer.item);
+    const same = this.shownId === entry.item.instruction_id;
+    this.entry = entry;
+    this.place = place;
+    frame.$("review-body").hidden = false;
+    frame.$("review-empty").hidden = true;
+    frame.show(entry, same && this.editor.isOpen ? "review-candidates" : null); // someone is writing there
+    frame.drawPlace(place);
     if (!same) {
-      candidates.selected = null;
+      this.painted = null;
       this.drawnAt = performance.now();
+      frame.$("review-candidates").scrollTop = 0;
     }
-    frame.$("review-body").hidden = !item;
-    frame.$("review-empty").hidden = Boolean(item);
-    if (item) {
-      for (const [id, html] of Object.entries(answer.parts)) {
-        if (id === "review-candidates" && same && this.editor.isOpen) continue; // someone is writing there
-        frame.setPart(id, html);
-      }
-    } else {
-      frame.drawEmpty(answer.empty, (action) => this.onEmptyAction(action));
-      frame.$("review-position").textContent = "";
+    candidates.select(same ? candidates.selected : null);
+    if (!command.quiet || message) frame.say(message, "hint"); // a refresh leaves what was said before
+    if (!same && this.editor.hasDraft(entry.item)) frame.say("Your unsaved edit is kept: press E to go on with it.", "hint");
+    frame.root.dataset.item = entry.item.instruction_id;
+    this.enableActions();
+    const showing = ++this.showings;
+    const onPainted = () => requestAnimationFrame(() => {
+      if (showing !== this.showings) return;
+      this.painted = this.shownId;
+      if (!command.pressed) return;
+      frame.root.dataset.latency = (performance.now() - command.pressed).toFixed(1);
+      frame.root.dataset.draws = Number(frame.root.dataset.draws || 0) + 1;
+    });
+    if (entry.isReady) onPainted();
+    else entry.ready.then(onPainted);
+    this.onShow(entry.item, same);
+    this.tellAhead();
+  }
+
+  // How many items can be shown at once.
+  tellAhead() {
+    const { around, ahead, entries } = this.shelf;
+    this.frame.root.dataset.ahead = around === this.shownId ? ahead.filter((id) => entries.has(id)).length : 0;
+  }
+
+  enableActions() {
+    for (const button of this.frame.element.querySelectorAll(".review-actions button")) {
+      button.disabled = !this.item && button.dataset.op !== "undo";
     }
-    if (!same) frame.$("review-candidates").scrollTop = 0;
-    // A refresh leaves what was said before.
-    if (!(command && command.quiet) || answer.message) frame.say(answer.message || "", "hint");
-    if (!same && this.editor.hasDraft(item)) frame.say("Your unsaved edit is kept: press E to go on with it.", "hint");
-    if (candidates.selected !== null) candidates.select(candidates.selected);
-    for (const button of frame.element.querySelectorAll(".review-actions button")) {
-      button.disabled = !item && button.dataset.op !== "undo";
-    }
-    frame.root.dataset.item = item ? item.instruction_id : "";
-    if (command && command.pressed) {
-      requestAnimationFrame(() => {
-        frame.root.dataset.latency = Math.round(performance.now() - command.pressed);
-        frame.root.dataset.draws = Number(frame.root.dataset.draws || 0) + 1;
-      });
-    }
-    keep(STORE, { ...this.view, instruction_id: item && item.instruction_id });
-    if (item && !same) setTimeout(() => this.prefetch(), 30);
   }
 
   onEmptyAction(action) {
-    if (action === "all") this.setView({ filter: "all" });
+    if (action === "all") this.setView({ ...DEFAULT, order: this.view.order });
     else if (window.m3po) window.m3po.openTab(action);
   }
 
-  // Neighbours' images are fetched while the annotator looks at this one.
-  async prefetch() {
-    if (this.busy || !this.item) return;
-    try {
-      const command = { op: "peek", instruction_id: this.item.instruction_id, view: this.view };
-      const answer = await this.server.review(command);
-      for (const url of (answer && answer.images) || []) {
-        if (this.fetched.has(url)) continue;
-        this.fetched.add(url);
-        new Image().src = url;
-      }
-    } catch {
-      // the next command will say it
+  // What became of decisions
+
+  onCount(count, failing) {
+    this.frame.drawUnstored(count, failing);
+    this.tellBusy();
+    if (failing) this.frame.say("The server does not answer. What is not stored yet is kept here and sent again.", "error");
+    else if (this.failing && !count) this.frame.say("The server answers again: all is stored.", "hint");
+    this.failing = failing || (this.failing && count > 0);
+  }
+
+  // `orphan`: an earlier page of this tab sent it. What is awaited is answered where it is awaited.
+  onAnswer(command, answer, orphan) {
+    if (!answer.error || !(command.lean || orphan)) return;
+    this.refused.push({ command, answer });
+    this.line = [];
+    this.frame.say(answer.error, answer.level);
+    this.run();
+  }
+
+  async goBack({ command, answer }) {
+    const now = await this.send({ op: "show", instruction_id: command.instruction_id });
+    if (!now.error) this.draw(now, { quiet: true });
+    this.frame.say(`Not stored: ${answer.error}`, "error");
+  }
+
+  // The server has told how the shown item stands now.
+  onPlace(deck) {
+    this.tellAhead();
+    if (this.outbox.size || this.busy) return;
+    this.place = deck.place;
+    this.frame.drawPlace(deck.place);
+    // Somebody else decided it, or the pairs were picked anew: draw it as it is now, once.
+    if (deck.stamp !== this.entry.stamp && deck.stamp !== this.refreshedFor) {
+      this.refreshedFor = deck.stamp;
+      this.refresh();
     }
+  }
+
+  refresh() {
+    if (this.editor.isOpen) return;
+    this.line.push(this.touched ? { op: "show", quiet: true } : { op: "open", quiet: true, instruction_id: null });
+    this.run();
   }
 
   // Ask again by itself while nothing is ready yet, or while an edit is being scored.
@@ -186,13 +317,10 @@ export class Deck {
     clearTimeout(this.pollTimer);
     const { item } = this;
     const wait = !item || item.waiting ? 2000 : item.scoring ? 1200 : 0;
-    if (!wait) return;
+    if (!wait || !this.frame.root.isConnected) return;
     this.pollTimer = setTimeout(() => {
-      if (!this.frame.root.isConnected) return;
-      if (this.frame.isShown && !this.busy && !this.editor.isOpen) {
-        this.line.push(this.touched ? { op: "show", quiet: true } : { op: "open", quiet: true, instruction_id: null });
-        this.run();
-      } else this.schedulePoll();
+      if (this.frame.isShown && !this.busy && !this.outbox.size) this.refresh();
+      this.schedulePoll();
     }, wait);
   }
 }

@@ -9,6 +9,7 @@ export class Editor {
     this.frame = frame;
     this.candidates = candidates;
     this.drafts = recall(STORE, {}); // by instruction
+    this.onClose = () => {};
   }
 
   get isOpen() {
@@ -52,6 +53,7 @@ export class Editor {
       this.keepDraft(item, "");
       form.remove();
       card.classList.remove("editing");
+      setTimeout(() => this.onClose());
     };
     save.onclick = () => {
       const value = area.value;

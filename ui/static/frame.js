@@ -16,12 +16,46 @@ export class Frame {
     return this.root.isConnected && this.root.offsetParent !== null;
   }
 
-  // `html` is made by ui/markup.py, which escapes every text.
-  setPart(id, html) {
-    const part = this.$(id);
-    if (this.drawn[id] === html && part.childNodes.length) return;
-    this.drawn[id] = html;
-    part.innerHTML = html;
+  // Put the parts of an entry (shelf.js) into their places; what is there already stays, the image with its zoom too.
+  show(entry, except) {
+    for (const [id, nodes] of Object.entries(entry.nodes)) {
+      const part = this.$(id);
+      if (id === except) continue;
+      if (this.drawn[id] === entry.html[id] && part.childNodes.length) {
+        entry.nodes[id] = [...part.childNodes];
+      } else {
+        this.drawn[id] = entry.html[id];
+        part.replaceChildren(...nodes);
+      }
+    }
+  }
+
+  // Where the item stands in the view, and how far the whole workspace is.
+  drawPlace(place) {
+    const write = (value) => value.toLocaleString("en-US");
+    const position = this.$("review-position");
+    this.$("review-progress").hidden = !place;
+    if (!place) return position.replaceChildren();
+    const bold = document.createElement("b");
+    bold.textContent = write(place.position);
+    if (place.position) position.replaceChildren(bold, ` / ${write(place.total)}`);
+    else position.textContent = `outside the filter (${write(place.total)} in it)`;
+    const share = place.reviewable ? (100 * place.reviewed) / place.reviewable : 0;
+    const label = `${write(place.reviewed)} of ${write(place.reviewable)} reviewed`;
+    const bar = this.$("review-bar");
+    bar.firstElementChild.style.width = `${share}%`;
+    bar.setAttribute("aria-valuenow", share.toFixed(0));
+    bar.setAttribute("aria-label", label);
+    this.$("review-reviewed").textContent = label;
+  }
+
+  // How many decisions the server has not acknowledged.
+  drawUnstored(count, failing) {
+    const box = this.$("review-unstored");
+    box.hidden = !count;
+    box.textContent = count ? `${count} not stored yet` : "";
+    box.classList.toggle("failing", failing);
+    box.title = failing ? "The server does not answer; they are sent again until it does." : "On their way to the server.";
   }
 
   say(text, level) {
@@ -32,6 +66,13 @@ export class Frame {
     box.setAttribute("role", level === "error" ? "alert" : "status");
     box.hidden = !text;
     if (text && level !== "error") this.sayTimer = setTimeout(() => (box.hidden = true), 4000);
+  }
+
+  // While a view takes long it can be given up; null when its answer is there.
+  tellSearching(onCancel) {
+    const box = this.$("review-searching");
+    box.hidden = !onCancel;
+    if (onCancel) box.querySelector("button").onclick = onCancel;
   }
 
   // What is shown instead of an item; `onAction` is called with the name of what its button does.

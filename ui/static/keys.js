@@ -9,7 +9,7 @@ export function isTyping(target) {
 }
 
 // `{op}` for the line; `{choose, role}` for a candidate by its number; `{select: step}` and `{markSelected: role}` for
-// the selection; `{help: true}`. The moving and selecting ones may repeat while a key is held.
+// the selection; `{zoom: true}` for the image; `{help: true}`. The moving and selecting ones may repeat while a key is held.
 export function readKey(event) {
   if (event.key === "?") return { help: true };
   const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code || "");
@@ -29,5 +29,6 @@ export function readKey(event) {
   const letter = event.key.toLowerCase();
   if (letter === "c") return { markSelected: "chosen" };
   if (letter === "r") return { markSelected: "rejected" };
+  if (letter === "z") return { zoom: true };
   return LETTERS[letter] ? { op: LETTERS[letter] } : null;
 }

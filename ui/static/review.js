@@ -3,46 +3,28 @@
 import { Candidates } from "./candidates.js";
 import { Deck } from "./deck.js";
 import { Editor } from "./edit.js";
+import { Filters } from "./filters.js";
 import { Frame } from "./frame.js";
-import { openImage } from "./image.js";
+import { Images } from "./image.js";
 import { isTyping, readKey } from "./keys.js";
+import { Places } from "./places.js";
 
 export function start(element, server) {
   const frame = new Frame(element);
   const candidates = new Candidates(frame);
   const editor = new Editor(frame, candidates);
   const deck = new Deck(frame, candidates, editor, server);
-  wireView(frame, deck);
+  const images = new Images(frame);
+  new Filters(frame, deck);
+  const places = new Places(frame, deck);
+  deck.onShow = (item, same) => {
+    if (!same) images.onShow();
+    places.onShow(item);
+  };
   wireDialogs(frame);
   wireClicks(frame, deck, candidates);
-  wireKeys(frame, deck, candidates);
-  deck.start();
-}
-
-function wireView(frame, deck) {
-  const selects = { filter: frame.$("review-filter"), order: frame.$("review-order") };
-  const show = () => {
-    for (const [name, select] of Object.entries(selects)) select.value = deck.view[name];
-  };
-  show();
-  if (!selects.filter.value) deck.view.filter = "all";
-  if (!selects.order.value) deck.view.order = "m3p_score";
-  show();
-  deck.onView = show;
-  for (const select of Object.values(selects)) {
-    select.addEventListener("change", () => {
-      select.blur();
-      deck.setView({ filter: selects.filter.value, order: selects.order.value });
-      show(); // what it was, where somebody is writing an answer
-    });
-  }
-  frame.$("review-jump").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") {
-      deck.push({ op: "jump", text: event.target.value });
-      event.target.value = "";
-      event.target.blur();
-    } else if (event.key === "Escape") event.target.blur();
-  });
+  wireKeys(frame, deck, candidates, images);
+  deck.start(...places.begin());
 }
 
 function toggleHelp(frame) {
@@ -55,7 +37,7 @@ function wireDialogs(frame) {
   frame.$("review-help-open").addEventListener("click", () => toggleHelp(frame));
   for (const dialog of frame.element.querySelectorAll("dialog")) {
     dialog.addEventListener("click", (event) => {
-      if (event.target === dialog || event.target.dataset.close || dialog.id === "review-zoom") dialog.close();
+      if (event.target === dialog || event.target.dataset.close) dialog.close();
     });
   }
 }
@@ -68,10 +50,8 @@ function wireClicks(frame, deck, candidates) {
   frame.root.addEventListener("click", (event) => {
     const make = event.target.closest("[data-make]");
     const card = event.target.closest("[data-candidate-id]");
-    const zoom = event.target.closest("[data-full]");
     const action = event.target.closest("[data-op]");
     if (make) deck.push({ op: "mark", role: make.dataset.make, candidate_id: Number(card.dataset.candidateId) });
-    else if (zoom) openImage(frame, zoom.dataset.full);
     else if (action) deck.push({ op: action.dataset.op });
     else if (card && !event.target.closest("#review-edit-form") && !String(getSelection())) {
       candidates.select(Number(card.dataset.candidateId));
@@ -79,7 +59,7 @@ function wireClicks(frame, deck, candidates) {
   });
 }
 
-function wireKeys(frame, deck, candidates) {
+function wireKeys(frame, deck, candidates, images) {
   function onKey(event) {
     if (!frame.root.isConnected) return document.removeEventListener("keydown", onKey);
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.defaultPrevented) return;
@@ -94,8 +74,9 @@ function wireKeys(frame, deck, candidates) {
     if (!meaning) return;
     event.preventDefault();
     if (event.repeat && !meaning.repeats) return; // a held key decides once
-    if (meaning.select) candidates.selectNeighbour(meaning.select);
-    else if (!meaning.markSelected) deck.push(meaning);
+    if (meaning.zoom) images.toggle();
+    else if (meaning.select) candidates.selectNeighbour(meaning.select);
+    else if (!meaning.markSelected) deck.push(meaning, event.timeStamp);
     else if (candidates.selected === null) frame.say("Select a candidate first: arrow keys or a click.", "hint");
     else deck.push({ op: "mark", role: meaning.markSelected, candidate_id: candidates.selected });
   }

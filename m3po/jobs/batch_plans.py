@@ -1,4 +1,4 @@
-"""How a job loads its policy and finds its batch size: what its user must know first is told before anything is run."""
+"""How many instructions a job takes at a time, and the estimate of memory behind it, told before the first batch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 
 from m3po.errors import BadInputError
 from m3po.images import load_rgb
-from m3po.jobs.worker import Worker
 from m3po.models import memory
-from m3po.models.hub import check_hub
-from m3po.models.preflight import check_policy, code_warning, local_folder
-from m3po.settings import EvaluateConfig, ModelOptions, SampleConfig, ScoreConfig
 
 if TYPE_CHECKING:
     from m3po.models.policy import Policy
@@ -32,23 +28,6 @@ class BatchPlan:
 
     size: int
     sentence: str = ""
-
-
-def load_policy(job: Worker, config: SampleConfig | ScoreConfig | EvaluateConfig) -> Policy:
-    """The config's policy with its adapter and model options. Raises ModelError in one sentence."""
-    check_model(job, config.policy, config.adapter, config)
-    from m3po.models.policy import Policy
-
-    return Policy.load(config.policy, config.adapter, options=config)
-
-
-def check_model(job: Worker, name: str, adapter: str | None, options: ModelOptions) -> None:
-    """Before torch, which takes seconds: ModelError for a model that cannot be used, a warning where its code runs."""
-    check_policy(name, adapter, options)
-    if local_folder(name) is None:
-        check_hub(name)
-    if options.trust_remote_code:
-        job.emit("warning", message=code_warning(name))
 
 
 def plan_batch(policy: Policy, rows: Sequence[dict], kind: str, asked: int, *, answer: int, k: int = 1) -> BatchPlan:

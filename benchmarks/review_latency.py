@@ -1,0 +1,216 @@
+"""How long a reviewer waits, on a workspace of a million instructions: p50 and p95 of each thing that one does.
+
+    python benchmarks/review_latency.py [--workspace DIR | --instructions 1000000] [--repeats 40] [--no-memory]
+
+Without a workspace one is made (benchmarks/make_million.py) in a temporary folder and removed. The server half asks
+m3po.studio.Studio as the page does, every time for something that was not asked before, while nothing else runs in
+the process; the memory is the peak of a real `python app.py` that starts, shows its first item, searches and selects
+anew. Each figure stands beside its goal and beside the load of the machine: read it with that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from make_million import ADJECTIVES, NOUNS, VERBS, make_workspace  # noqa: E402
+
+from m3po.errors import SearchCancelled  # noqa: E402
+from m3po.settings import SelectConfig  # noqa: E402
+from m3po.studio import Studio  # noqa: E402
+from m3po.types import Area, Range, ReviewView  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one does, how long each time took (ms; MB for memory), and what p95 is to stay under."""
+
+    name: str
+    values: tuple[float, ...]
+    goal: float
+    unit: str = "ms"
+
+    def row(self) -> str:
+        ordered = sorted(self.values)
+        p50, p95 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.95))
+        verdict = "yes" if p95 <= self.goal else f"{p95 / self.goal:.1f}x"
+        return f"| {self.name} | {len(ordered)} | {p50:,.0f} | {p95:,.0f} | {self.goal:,.0f} {self.unit} | {verdict} |"
+
+
+HEAD = "| what | n | p50 | p95 | goal | met |\n|---|---|---|---|---|---|"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workspace", type=Path, metavar="DIR")
+    parser.add_argument("--instructions", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--no-memory", action="store_true", help="do not start the app to measure its memory")
+    options = parser.parse_args()
+    with _workspace(options.workspace, options.instructions) as folder:
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
+        print(HEAD)
+        for figure in measure_server(folder, options.repeats):
+            print(figure.row(), flush=True)
+        if not options.no_memory:
+            print(measure_memory(folder).row(), flush=True)
+        print(f"load {os.getloadavg()[0]:.1f} at the end")
+
+
+@contextlib.contextmanager
+def _workspace(given: Path | None, instructions: int) -> Iterator[Path]:
+    if given is not None:
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        make_workspace(Path(temporary) / "workspace", instructions)
+        yield Path(temporary) / "workspace"
+
+
+def measure_server(folder: Path, repeats: int) -> Iterator[Figure]:
+    """What the page asks of m3po.studio.Studio; decisions are undone again, selections stay."""
+    studio, draw = Studio.open(folder), random.Random(time.time_ns())
+    try:
+        start = time.perf_counter()
+        studio.review_item()
+        yield Figure("start: index made, first item", ((time.perf_counter() - start) * 1000,), 10_000)
+        ids = studio.review_index.ids
+        for name, goal, ask in _questions(studio, draw, ids):
+            yield Figure(name, _times(ask, repeats), goal)
+        yield Figure("search in answers given up", _times(lambda: _give_up(studio, draw), max(3, repeats // 8)), 300)
+        for name, goal, ask in _slow_questions(studio, draw):
+            ask()  # once untimed: the rule's pool of values may have to be made
+            yield Figure(name, _times(ask, max(3, repeats // 8)), goal)
+    finally:
+        studio.close()
+
+
+Question = tuple[str, float, Callable[[], object]]
+
+
+def _questions(studio: Studio, draw: random.Random, ids) -> Iterator[Question]:
+    """(what, goal in ms, what asks it: something new each time)."""
+
+    def look(**conditions: object) -> Callable[[], object]:
+        return lambda: studio.review_item(ReviewView(**conditions))
+
+    def number(low: float, high: float) -> float:
+        return round(draw.uniform(low, high), 6)
+
+    def lasso() -> Area:
+        turns = [2 * math.pi * k / 100 for k in range(100)]
+        x, y, r = number(0.3, 0.8), number(0.15, 0.35), number(0.05, 0.1)
+        return Area("rejected", tuple((x + 3 * r * math.cos(t), y + r * math.sin(t)) for t in turns))
+
+    def decide() -> None:
+        item = studio.review_item(ReviewView(), int(draw.choice(ids)))
+        start = time.perf_counter()
+        studio.decide(item.instruction.id, "flag")
+        taken.append((time.perf_counter() - start) * 1000)
+        studio.undo()
+
+    def jump() -> object:
+        item = studio.review_item(ReviewView(), int(draw.choice(ids)))
+        return studio.review_item(ReviewView(), studio.find_instruction(item.instruction.external_id))
+
+    taken: list[float] = []
+    yield "open: first item of all", 300, look()
+    orders, filters = ("m3p_score", "logp_margin", "mas_gap", "id"), ("all", "unreviewed", "reviewed", "flagged")
+    yield "sort", 300, lambda: studio.review_item(ReviewView(order=draw.choice(orders)))
+    yield "filter: decisions", 300, lambda: studio.review_item(ReviewView(draw.choice(filters), draw.choice(orders)))
+    yield (
+        "filter: range",
+        300,
+        lambda: studio.review_item(
+            ReviewView(ranges=(Range("m3p_score", number(0.4, 0.6), None), Range("length_ratio", None, number(1, 2))))
+        ),
+    )
+    yield "filter: lasso of 100 corners", 300, lambda: studio.review_item(ReviewView(area=lasso()))
+    yield "jump to an id", 300, jump
+    yield "next item", 300, lambda: studio.review_item(ReviewView("unreviewed"), int(draw.choice(ids)), 1)
+    yield (
+        "search in instructions",
+        300,
+        lambda: studio.review_item(
+            ReviewView(search=f"{draw.choice(ADJECTIVES)} {draw.choice(NOUNS)}{draw.choice(' ?')}")
+        ),
+    )
+    yield (
+        "search in answers",
+        1000,
+        lambda: studio.review_item(
+            ReviewView(search=f"{draw.choice(NOUNS)} {draw.choice(VERBS)}", search_in="answers")
+        ),
+    )
+    yield "decide, undo and look again", 300, decide
+    yield "of it: the decision", 50, lambda: taken.pop()
+
+
+def _slow_questions(studio: Studio, draw: random.Random) -> Iterator[Question]:
+    def config() -> SelectConfig:
+        return SelectConfig(weight_chosen=round(draw.uniform(0.5, 0.9), 4), delta=round(draw.uniform(0.2, 0.5), 4))
+
+    yield "what another weight would change", 1500, lambda: studio.what_if(config())
+    yield "select by another weight", 1500, lambda: studio.select(config())
+    yield "status after a selection", 5000, studio.status
+
+
+def _give_up(studio: Studio, draw: random.Random) -> None:
+    """How long a search takes to end once it is given up: told as the time of the whole, less the wait before."""
+    view = ReviewView(search=f"{draw.choice(NOUNS)} {draw.random()}", search_in="answers")
+
+    def search() -> None:
+        with contextlib.suppress(SearchCancelled):
+            studio.review_item(view, client="benchmark")
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    while thread.is_alive() and not studio.cancel_search("benchmark"):
+        time.sleep(0.001)
+    thread.join()
+
+
+def _times(ask: Callable[[], object], repeats: int) -> tuple[float, ...]:
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        told = ask()
+        found.append(told if isinstance(told, float) else (time.perf_counter() - start) * 1000)
+    return tuple(found)
+
+
+def measure_memory(folder: Path) -> Figure:
+    """The peak of resident memory (MB) of the app, from its start to behind a selection."""
+    command = [sys.executable, str(ROOT / "app.py"), "--workspace", str(folder), "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as app:
+        try:
+            line = app.stdout.readline()
+            assert "http" in line, line
+            for words in (["status"], ["select", "--weight-chosen", "0.75"], ["status"]):
+                asked = [sys.executable, "-m", "m3po", words[0], str(folder), *words[1:], "--json"]
+                subprocess.run(asked, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            status = Path(f"/proc/{app.pid}/status").read_text()
+        finally:
+            app.send_signal(signal.SIGTERM)
+    return Figure("memory of the app", (int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1e3,), 1500, "MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""A training run before it is started: what would be trained, and what speaks against it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from m3po.jobs import plans
+from m3po.models import memory
+from m3po.models.fingerprint import loaded_fingerprint
+from m3po.selection import RULES
+from m3po.settings import TrainConfig
+from m3po.store import candidates, decisions, instructions, runs, selections
+from m3po.store.connection import Connection
+from m3po.store.workspace import Workspace
+from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
+
+FEW_STEPS = 10
+PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
+
+
+def preview(workspace: Workspace, config: TrainConfig) -> dict:
+    """How many pairs, how many of them by humans, the exact command, and what speaks against the run."""
+    parse_losses(config)
+    trained = trained_fingerprint(config)
+
+    def read(con: Connection) -> dict:
+        selection = selections.latest_selection(con)
+        counts = decisions.pair_counts(con, selection, config.only)
+        info = selections.selection_info(con, selection)
+        problems = []
+        steps = count_steps(config, counts["pairs"])
+        if counts["pairs"] < MIN_PAIRS:
+            problems.append(
+                f"There are fewer than {MIN_PAIRS} pairs to train on: sample, score and select first, or review."
+            )
+        elif steps < FEW_STEPS:
+            problems.append(
+                f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
+                "or set more epochs or a smaller batch."
+            )
+        given = bool(info) and RULES[info["rule"]].given
+        if info and not given and info["mas_scorer"] != candidates.active_scorer(con, "mas"):
+            problems.append("The pairs were selected by another scorer than the one that is shown now: select again.")
+        if advice := advise_weights(con, config, trained):
+            problems.append(advice)
+        if any(run.kind in ("sample", "select") for run in runs.read_active(con)):
+            problems.append("The models are still at work: more pairs will come, and this run would not have them.")
+        elif unselected := selections.count_not_selected(con, selection):
+            problems.append(f"{unselected} train instructions came after the last selection: sample, score and select.")
+        if advice := plans.advise_log_probs(candidates.count_without_log_prob(con)):
+            problems.append(f"{advice}.")
+        if not instructions.count_by_split(con)["heldout"]:
+            problems.append("The held-out split is empty: the run trains, but nothing measures before and after.")
+        return {
+            **counts,
+            "machine": counts["pairs"] - counts["human"],
+            "disagreeing": decisions.verdict_counts(con).get("disagree", 0),
+            "given": given,
+            "selection": info["content_hash"] if info else "",
+            "problems": problems,
+            "longest": candidates.longest_answer(con),
+        }
+
+    found = workspace.db.read(read)
+    need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
+    found |= {"problems": found["problems"] + problems, "memory": need}
+    return found | {"command": train_command(str(workspace.path), config)}
+
+
+def trained_fingerprint(config: TrainConfig) -> str:
+    """What the run begins with, named as the scorer of its log-probs is; read from files, never in a transaction."""
+    return loaded_fingerprint(config.policy, config.adapter, config)
+
+
+def advise_weights(con: Connection, config: TrainConfig, trained: str) -> str:
+    """What to do where the log-probs that picked the pairs are not those of what is trained (`trained`, its
+    fingerprint); empty where they are, or where the pairs are given by the data."""
+    info = selections.selection_info(con, selections.latest_selection(con))
+    if info is not None and RULES[info["rule"]].given:
+        return ""
+    scorer = candidates.scorer_info(con, info["logp_scorer"] if info else candidates.active_scorer(con, "logp"))
+    if scorer is None:
+        return ""
+    (scored, told), (begins, asked) = (_split_options(text) for text in (scorer["fingerprint"], trained))
+    if scored == begins:
+        if told == asked:
+            return ""
+        options = ", ".join(f"{name} = {value}" for name, value in told.items()) or "the defaults"
+        return (
+            f"The log-probs of the pairs were computed under other model options ({options}) than this run has: what "
+            "the model believes may differ. Train with the same, or score with these and select."
+        )
+    adapter = "+" in scored
+    which = scorer["name"]
+    if adapter:
+        which += " with another adapter" if config.adapter else " with an adapter"
+    elif which == config.policy:
+        which += " alone" if config.adapter else " as it was then"
+    here = f"{config.policy} with the adapter {config.adapter}" if config.adapter else f"{config.policy} alone"
+    remedy = "go on from that adapter (--adapter), or " if adapter and not config.adapter else ""
+    return (
+        f"The log-probs of the pairs are of {which}, and this run begins with {here}: the mistakes "
+        f"that it learns from need not be its own. To mend it, {remedy}score with what is trained, and select."
+    )
+
+
+def _split_options(fingerprint: str) -> tuple[str, dict]:
+    """The weights, and the options under which they say something else; the number type only rounds."""
+    weights, _, options = fingerprint.partition("?")
+    return weights, {name: value for name, value in json.loads(options or "{}").items() if name != "dtype"}
+
+
+def _estimate(config: TrainConfig, longest: int | None) -> tuple[str, list[str]]:
+    """What a step takes of memory, in a sentence, and a problem where it is more than is free; see
+    m3po.models.memory for the formula. Empty for a model that is not in a folder here."""
+    folder = Path(config.policy).expanduser()
+    shape, free = memory.read_shape(folder) if folder.is_dir() else None, memory.free_memory()
+    if shape is None or free is None:
+        return "", []
+    number = 2 if config.dtype == "bfloat16" or (config.dtype == "auto" and memory.gpu_in_sight()) else 4
+    need = memory.training_bytes(
+        shape,
+        memory.image_tokens(folder) + PROMPT_TEXT_TOKENS,
+        longest or PROMPT_TEXT_TOKENS,
+        pairs=config.batch_size,
+        rank=config.lora_r,
+        checkpointing=find_preset(config.preset).gradient_checkpointing,
+        number_bytes=number,
+    )
+    if config.quantise:
+        need -= shape.weight_bytes(number) - shape.weight_bytes(0.5 if config.quantise == "4bit" else 1)
+    sentence = f"A step takes about {memory.say(need)} of memory; {memory.say(free)} are free."
+    if need <= free:
+        return sentence, []
+    return sentence, [f"{sentence} Set a smaller batch_size and more gradient_accumulation, or quantise the model."]

@@ -1,0 +1,61 @@
+"""What lies around an item of a view, so that a page can fetch the next ones before they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from m3po.store import decisions
+from m3po.store.connection import Connection, Database
+from m3po.store.review_index import ReviewIndex
+from m3po.store.selections import latest_selection
+from m3po.types import ReviewView
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Ids after and before an item in a view, nearest first, and its place there (0: outside).
+
+    `stamps`: what each of them, and the item itself, was drawn from; another stamp means that it is to be drawn anew.
+    """
+
+    ahead: tuple[int, ...]
+    behind: tuple[int, ...]
+    position: int
+    total: int
+    reviewed: int
+    reviewable: int
+    stamps: dict[int, str]
+
+
+def read_neighbours(
+    database: Database, index: ReviewIndex, view: ReviewView, instruction_id: int, *, ahead: int, behind: int
+) -> Neighbours:
+    """Up to `ahead` items after `instruction_id` and `behind` before it."""
+
+    def read(con: Connection) -> Neighbours:
+        walk = index.walk(con, view)
+        following = walk.following(instruction_id, ahead)
+        preceding: list[int] = []
+        while len(preceding) < behind:
+            before = walk.neighbour(preceding[-1] if preceding else instruction_id, -1)
+            if before is None:
+                break
+            preceding.append(before)
+        around = [instruction_id, *following, *preceding]
+        decided, selection = decisions.current_ids(con, around), latest_selection(con)
+        reviewed, reviewable = index.counts(con)
+        return Neighbours(
+            ahead=tuple(following),
+            behind=tuple(preceding),
+            position=walk.position(instruction_id),
+            total=walk.total,
+            reviewed=reviewed,
+            reviewable=reviewable,
+            stamps={i: stamp_of(selection, decided.get(i)) for i in around},
+        )
+
+    return database.read(read)
+
+
+def stamp_of(selection_id: int | None, decision_id: int | None) -> str:
+    return f"{selection_id or 0}.{decision_id or 0}"

@@ -1,0 +1,218 @@
+"""Review's deck in a real browser: the next item is there already, nothing is lost, every view has an address."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from browser import App
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from reverse_proxy import reverse_proxy
+from test_review import idle, press, shown, undo_everything, verdict
+
+from m3po.studio import Studio
+from m3po.types import PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, Area, Range, ReviewView
+from ui.addresses import read_address, view_as_json, view_of, write_address
+
+pytestmark = pytest.mark.browser
+PREFIX = "/studio"
+SCRIPT = "[...performance.getEntriesByType('resource')].map(e => e.name).find(name => name.endsWith('/address.js'))"
+
+
+@pytest.fixture(scope="module")
+def app(scored_workspace, tmp_path_factory):
+    """Behind a prefix, where the app answers without it, too."""
+    workspace = tmp_path_factory.mktemp("deck") / "workspace"
+    shutil.copytree(scored_workspace, workspace)
+    running = App(workspace, "--root-path", PREFIX)
+    yield running
+    running.stop()
+
+
+def opened(open_page, url: str):
+    page = open_page(url)
+    page.wait_for_selector("#review-root[data-ahead]:not([data-ahead='0'])")  # the next ones are fetched
+    idle(page)
+    return page
+
+
+def until_item(page, item: str) -> None:
+    page.wait_for_function(f"document.querySelector('#review-root').dataset.item === '{item}'")
+
+
+def test_decisions_wait_for_a_lost_server_and_outlive_a_reload(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    seen = []
+    page.route("**/component_server**", lambda route: route.abort())
+    for key in ("s", "t", "Enter"):
+        seen.append(shown(page))
+        press(page, key)
+    assert len(set(seen)) == 3 and shown(page) not in seen
+    page.wait_for_selector("#review-unstored.failing")
+    assert page.inner_text("#review-unstored") == "3 not stored yet"
+    page.once("dialog", lambda dialog: dialog.accept())  # the browser asks before it leaves
+    page.reload()
+    page.wait_for_selector("#review-unstored.failing")
+    page.unroute("**/component_server**")
+    page.wait_for_selector("#review-unstored", state="hidden")
+    idle(page)
+    for item, name in zip(seen, ("skip", "tie", "accept"), strict=True):
+        page.fill("#review-jump", item)
+        page.press("#review-jump", "Enter")
+        until_item(page, item)
+        assert verdict(page) == name
+    page.evaluate("document.activeElement.blur()")
+    undo_everything(page)  # three decisions, three undos: none was stored twice
+    assert shown(page) == seen[0]
+
+
+def test_a_refused_decision_brings_its_item_back(app, open_page):
+    page, other = (opened(open_page, f"{app.url}/#review?order=id") for _ in range(2))
+    here = shown(page)
+    assert shown(other) == here
+    press(other, "f")
+    idle(other)
+    page.keyboard.press("s")
+    page.wait_for_function("document.querySelector('#review-message').innerText.includes('Not stored')")
+    idle(page)
+    assert shown(page) == here and verdict(page) == "flag"
+    assert "decided elsewhere" in page.inner_text("#review-message")
+    undo_everything(page)
+
+
+def test_a_view_is_opened_again_from_its_address_and_back_leads_out_of_it(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    first = shown(page)
+    press(page, "ArrowRight")
+    press(page, "ArrowRight")
+    third = shown(page)
+    page.wait_for_function(f"location.hash === '#review?order=id&item={third}'")
+    again = opened(open_page, page.url)
+    assert shown(again) == third and again.input_value("#review-order") == "id"
+    page.select_option("#review-filter", "unreviewed")
+    page.wait_for_function("location.hash.startsWith('#review?filter=unreviewed&order=id')")
+    until_item(page, first)
+    page.go_back()
+    until_item(page, third)
+    assert page.input_value("#review-filter") == "all"
+    page.get_by_role("tab", name="Data").click()
+    assert page.evaluate("location.hash") == "#data"
+    page.go_back()
+    page.wait_for_selector("#review-root", state="visible")
+    assert shown(page) == third
+
+
+def test_ranges_show_as_chips_that_leave_again(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id&m3p_score=0..1&by=me&q=ball&in=answers")
+    texts = page.locator("#review-chips button").all_inner_texts()
+    assert texts == ["“ball” in answers ✕", "Decided by: me ✕", "M3P-Score 0 to 1 ✕", "Clear all"]
+    page.locator("#review-chips button").nth(1).click()
+    page.wait_for_function("!location.hash.includes('by=me')")
+    page.click("#review-filters summary")
+    page.fill("[data-range=mas_gap][data-side=low]", "-5")
+    page.press("[data-range=mas_gap][data-side=low]", "Enter")
+    page.wait_for_function("location.hash.includes('mas_gap=-5..')")
+    page.locator("#review-chips button", has_text="Clear all").click()
+    page.wait_for_function("location.hash.startsWith('#review?order=id&item=') || location.hash === '#review?order=id'")
+
+
+numbers = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12).map(str.strip)
+corners = st.lists(st.tuples(numbers, numbers), min_size=3, max_size=6).map(tuple)
+sides = st.tuples(st.none() | numbers, st.none() | numbers).filter(lambda pair: pair != (None, None))
+views = st.builds(
+    ReviewView,
+    filter=st.sampled_from(REVIEW_FILTERS),
+    order=st.sampled_from(REVIEW_ORDERS),
+    search=texts,
+    search_in=st.sampled_from(SEARCH_PLACES),
+    source=texts,
+    ranges=st.dictionaries(st.sampled_from(PAIR_MEASURES), sides).map(
+        lambda found: tuple(Range(name, *found[name]) for name in PAIR_MEASURES if name in found)
+    ),
+    area=st.none() | st.builds(Area, st.sampled_from(["chosen", "rejected"]), corners),
+    tag=texts,
+    reason=texts,
+    annotator=texts,
+)
+
+
+def test_both_sides_read_and_write_the_same_addresses(app, open_page):
+    cases = []
+
+    @settings(max_examples=60, deadline=None, database=None, phases=[Phase.generate],
+              suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
+    @given(views, st.none() | st.integers(0, 2**53 - 1))
+    def collect(view, item):
+        written = write_address("review", view, item)
+        assert read_address(written) == ("review", view, item)
+        cases.append((written, view, item))
+
+    collect()
+    page = opened(open_page, f"{app.url}/#review")
+    found = page.evaluate(
+        """async ([script, cases]) => {
+            const {readAddress, writeAddress} = await import(script);
+            const both = ([written, view, item]) => [readAddress("#" + written), writeAddress("review", view, item)];
+            return cases.map(both);
+        }""",
+        [page.evaluate(SCRIPT), [(written, view_as_json(view), item) for written, view, item in cases]],
+    )
+    for (_, view, item), (there, back) in zip(cases, found, strict=True):
+        assert (there["tab"], view_of(there["view"]), there["item"]) == ("review", view, item)
+        assert read_address(back) == ("review", view, item)
+
+
+@pytest.mark.parametrize("strip", [True, False])
+def test_the_page_works_under_a_path(app, open_page, strip):
+    with reverse_proxy(app.port, PREFIX, strip=strip) as url:
+        page = opened(open_page, f"{url}/#review?order=id")
+        page.wait_for_function("document.querySelector('#review-image img').naturalWidth > 0")
+        here = shown(page)
+        press(page, "s")
+        idle(page)
+        assert shown(page) != here
+        undo_everything(page)
+        page.get_by_role("tab", name="Data").click()  # Gradio's own events, too
+        page.wait_for_selector("#data-workspace .figures")
+
+
+def test_the_image_is_fitted_zooms_and_keeps_its_zoom_where_asked(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    scale = lambda: float(page.get_attribute("#review-image", "data-scale"))  # noqa: E731
+    assert scale() == 1
+    box = page.locator("#review-image").bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.wheel(0, -400)
+    page.wait_for_function("document.querySelector('#review-image').dataset.scale > 1.5")
+    before = page.evaluate("document.querySelector('#review-image img').style.transform")
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 80, steps=3)
+    page.mouse.up()
+    assert page.evaluate("document.querySelector('#review-image img').style.transform") != before
+    press(page, "ArrowRight")
+    assert scale() == 1
+    page.check("#review-keep-zoom")
+    page.mouse.dblclick(box["x"] + 100, box["y"] + 100)
+    zoomed = scale()
+    press(page, "ArrowRight")
+    assert scale() == zoomed > 1
+    page.keyboard.press("z")
+    assert scale() == 1
+
+
+def test_nothing_is_lost_when_the_app_is_killed_under_the_page(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    here = shown(page)
+    app.kill()
+    press(page, "n")
+    page.wait_for_selector("#review-unstored.failing")
+    app.start()
+    page.wait_for_selector("#review-unstored", state="hidden", timeout=60_000)
+    app.stop()
+    studio = Studio.open(app.workspace)
+    try:
+        assert [d.verdict for d in studio.history(int(here))][:1] == ["all_wrong"]
+    finally:
+        studio.close()

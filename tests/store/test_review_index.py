@@ -1,0 +1,275 @@
+"""Views over the index: every filter, order, range, area and search against a plain-Python reading of the same rows."""
+
+import math
+import threading
+import time
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from workspaces import Answer, add_answers, add_instruction, open_database
+
+from m3po.errors import BadInputError, SearchCancelled
+from m3po.selection import RULES
+from m3po.settings import SelectConfig
+from m3po.store import decisions, selections
+from m3po.store.areas import Points
+from m3po.store.connection import Database, rows
+from m3po.store.review_index import ReviewIndex
+from m3po.store.searching import Searches
+from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, VERDICTS, Area, Range, ReviewView
+
+WORDS = ("red boat", "Red Boat 100%", "a_b", "back\\slash", "Éclair", "éCLAIR", "")
+ANNOTATORS = ("ada", "bob")
+REASONS = ("", "object", "count")
+N = 48
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """Some items of every kind: with pairs and without, undecided, decided by one or by both, decided and undone."""
+    database = open_database(tmp_path_factory.mktemp("index"))
+    draw = np.random.default_rng(5)
+
+    def fill(con):
+        for number in range(N):
+            split = "heldout" if number % 11 == 10 else "train"
+            instruction = add_instruction(con, str(number), split=split, text=f"What? {WORDS[number % 7]}")
+            con.execute("UPDATE instructions SET source = ? WHERE instruction_id = ?", [f"s{number % 3}", instruction])
+            grid = [round(x, 1) for x in draw.random(8)]
+            add_answers(
+                con,
+                instruction,
+                [
+                    Answer(f"{WORDS[(number + k) % 7]} {k}", grid[k], -3 * grid[k + 4], int(draw.integers(2, 9)))
+                    for k in range(int(draw.integers(0, 4)))
+                ],
+            )
+        selections.create_selection(con, RULES["m3po"], SelectConfig(delta=0.1))
+        for number in range(N):
+            for annotator in ANNOTATORS:
+                if draw.random() < 0.4:
+                    decide(con, number + 1, annotator, draw)
+        for row in rows(con, "SELECT * FROM decisions WHERE decision_id % 7 = 0"):
+            decisions.revoke(con, row)
+
+    database.write(fill)
+    yield database
+    database.close()
+
+
+def decide(con, instruction, annotator, draw, verdict=None):
+    pair = selections.pair_of(con, 1, instruction)
+    new = decisions.NewDecision(
+        instruction, verdict or VERDICTS[draw.integers(len(VERDICTS))], pair["chosen"], pair["rejected"], annotator,
+        None, "", REASONS[draw.integers(3)], 1, {},
+    )  # fmt: skip
+    return decisions.add_decision(con, new)
+
+
+def expected(con, view):
+    """The ids of the view in its order, the slow way."""
+    found = []
+    pairs = {row["instruction_id"]: row for row in rows(con, "SELECT * FROM selection_pairs WHERE chosen IS NOT NULL")}
+    table = "standing_decisions" if view.annotator else "current_decisions"
+    who = {row["instruction_id"]: row for row in rows(con, f"SELECT * FROM {table}")
+           if not view.annotator or row["annotator"] == view.annotator}  # fmt: skip
+    texts = {}
+    for row in rows(con, "SELECT instruction_id, text FROM candidates"):
+        texts.setdefault(row["instruction_id"], []).append(row["text"])
+    for item in rows(con, "SELECT * FROM instructions WHERE split = 'train'"):
+        number = item["instruction_id"]
+        pair, decision = pairs.get(number), who.get(number)
+        verdict = decision["verdict"] if decision else None
+        lets_in = {
+            "all": True,
+            "unreviewed": verdict is None,
+            "reviewed": verdict is not None,
+            "flagged": verdict == "flag",
+            "no_pair": pair is None and verdict not in ("accept", "override"),
+        }[view.filter]
+        if view.reason:
+            lets_in &= decision is not None and (decision["reason"] or "") == view.reason
+        if view.source:
+            lets_in &= item["source"] == view.source
+        if view.search.strip():
+            where = texts.get(number, []) if view.search_in == "answers" else [item["instruction"]]
+            lets_in &= any(view.search.strip().lower() in text.lower() for text in where)
+        for limits in view.ranges:
+            value = pair and measure(pair, limits.measure)
+            low = -math.inf if limits.low is None else limits.low
+            high = math.inf if limits.high is None else limits.high
+            if limits.measure == "length_ratio":  # kept in 32 bits
+                low, high, value = np.float32(low), np.float32(high), value and np.float32(value)
+            lets_in &= value is not None and bool(low <= value <= high)
+        if view.area:
+            lets_in &= pair is not None and inside(view.area.corners, *point(pair, view.area.role))
+        if lets_in:
+            found.append((number, pair))
+    sign = {"logp_margin": 1, "m3p_score": -1, "mas_gap": -1}
+    if view.order != "id":
+        found.sort(key=lambda each: (each[1] is None, each[1] and sign[view.order] * each[1][view.order], each[0]))
+    else:
+        found.sort(key=lambda each: each[0])
+    return [number for number, _ in found]
+
+
+def measure(pair, name):
+    return pair["chosen_tokens"] / pair["rejected_tokens"] if name == "length_ratio" else pair[name]
+
+
+def point(pair, role):
+    return float(np.float32(math.exp(pair[f"{role}_logp_mean"]))), float(np.float32(pair[f"{role}_mas"]))
+
+
+def inside(corners, x, y):
+    """Even-odd: of the edges that cross this height, the number to the right."""
+    odd = False
+    for k, (x0, y0) in enumerate(corners):
+        x1, y1 = corners[(k + 1) % len(corners)]
+        if (y0 > y) != (y1 > y) and x < (x1 - x0) * (y - y0) / (y1 - y0) + x0:
+            odd = not odd
+    return odd
+
+
+fine = st.floats(-1, 1).map(lambda x: round(x, 3))
+corners = st.lists(st.tuples(fine, fine), min_size=3, max_size=9).map(tuple)
+ranges = st.builds(
+    Range, st.sampled_from(["m3p_score", "logp_margin", "mas_gap", "length_ratio"]), st.none() | fine, st.none() | fine
+)
+views = st.builds(
+    ReviewView,
+    filter=st.sampled_from(REVIEW_FILTERS),
+    order=st.sampled_from(REVIEW_ORDERS),
+    search=st.sampled_from(["", "", "boat", "RED b", "100%", "_", "\\", "éc", " ", "nowhere"]),
+    search_in=st.sampled_from(SEARCH_PLACES),
+    source=st.sampled_from(["", "", "s1", "nobody's"]),
+    ranges=st.lists(ranges, max_size=2).map(tuple),
+    area=st.none() | st.builds(Area, st.sampled_from(["chosen", "rejected"]), corners),
+    reason=st.sampled_from(["", "", "object", "text"]),
+    annotator=st.sampled_from(["", "ada", "bob", "nobody"]),
+)
+index = ReviewIndex()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(view=views)
+@example(view=ReviewView(area=Area("rejected", ((-1, -1), (-1, 2), (2, 2), (2, -1)))))
+@example(view=ReviewView(ranges=(Range("length_ratio", 1.0, None),)))
+def test_a_view_is_what_reading_every_row_gives(database, view):
+    def compare(con):
+        walk, wanted = index.walk(con, view), expected(con, view)
+        assert [int(walk.ids[place]) for place in walk.places[walk.shown]] == wanted
+        assert walk.total == len(wanted) and walk.first() == (wanted[0] if wanted else None)
+        for position, number in enumerate(wanted, start=1):
+            assert walk.position(number) == position
+            assert walk.following(number, 3) == wanted[position : position + 3]
+            assert walk.neighbour(number, -1) == (wanted[position - 2] if position > 1 else None)
+            assert walk.step(number, 2) == wanted[min(position + 1, len(wanted) - 1)]
+        assert walk.following(10**9, 3) == []
+
+    database.read(compare)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(fine | st.just(math.nan), fine), max_size=30), corners)
+def test_points_in_a_polygon(points, corners):
+    x, y = (np.array([p[k] for p in points], np.float32) for k in (0, 1))
+    found = Points(x, y).inside(corners)
+    assert found.tolist() == [inside(corners, float(a), float(b)) for a, b in zip(x, y, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        ReviewView(order="random()"),
+        ReviewView(search="a", search_in="decisions"),
+        ReviewView(ranges=(Range("mas", 0, 1),)),
+        ReviewView(ranges=(Range("mas_gap", math.nan, 1),)),
+        ReviewView(area=Area("other", ((0, 0), (0, 1), (1, 1)))),
+        ReviewView(area=Area("chosen", ((0, 0), (0, 1)))),
+        ReviewView(area=Area("chosen", ((0, 0), (0, 1), (1, math.inf)))),
+    ],
+)
+def test_a_condition_that_cannot_be_is_refused(database, view):
+    with pytest.raises(BadInputError):
+        database.read(lambda con: index.walk(con, view))
+
+
+def test_votes_that_took_their_ids_before_others_are_seen(tmp_path):
+    """An import takes ids for its votes, somebody decides, then the import commits: the smaller ids come later."""
+    database, index = open_database(tmp_path), ReviewIndex()
+    draw = np.random.default_rng(0)
+
+    def fill(con):
+        for number in range(3):
+            add_answers(con, add_instruction(con, str(number)), [Answer("a", 0.9, -1.0), Answer("b", 0.1, -1.0)])
+        selections.create_selection(con, RULES["m3po"], SelectConfig(delta=0.1))
+        con.execute("SELECT nextval('decision_ids') FROM range(5)").fetchall()  # the import's
+        decide(con, 1, "ada", draw, "accept")
+
+    def verdicts():
+        seen = database.read(lambda con: [index.walk(con, ReviewView(f)).total for f in ("reviewed", "flagged")])
+        return seen, database.read(index.counts)
+
+    database.write(fill)
+    assert verdicts() == ([1, 0], (1, 3))
+    late = "INSERT INTO decisions (decision_id, instruction_id, verdict, annotator) VALUES (2, 2, 'flag', 'bob')"
+    database.write(lambda con: con.execute(late))
+    assert verdicts() == ([2, 1], (2, 3))
+    database.write(lambda con: decide(con, 3, "ada", draw, "tie"))
+    assert verdicts() == ([3, 1], (3, 3))
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def many():
+    """So many answers that a search takes a while."""
+    con = duckdb.connect(":memory:", config={"threads": 1})
+    con.execute(
+        "CREATE TABLE candidates AS SELECT range AS candidate_id, range // 8 AS instruction_id,"
+        " repeat('a red boat, ', 40) || '#' || range AS text FROM range(400_000)"
+    )
+    con.execute("CREATE TABLE instructions AS SELECT 1 AS instruction_id, 'Cat' AS instruction")
+    yield con
+    con.close()
+
+
+def test_a_search_is_given_up_for_a_newer_one_or_when_asked(many):
+    searches, ended = Searches(), []
+
+    def search(text, client):
+        try:
+            ended.append(len(searches.find(many.cursor(), text, "answers", client)[1]))
+        except SearchCancelled:
+            ended.append("given up")
+
+    def begin(text, client):
+        thread = threading.Thread(target=search, args=(text, client))
+        thread.start()
+        while not searches._under_way.get(client) and thread.is_alive():
+            time.sleep(0.001)
+        time.sleep(0.02)
+        return thread
+
+    first = begin("zz", "one")
+    other = begin("yy", "two")
+    assert searches.find(many.cursor(), "cat", "instructions", "one")[1].tolist() == [1]
+    first.join()
+    assert ended == ["given up"]
+    assert searches.cancel("two") and not searches.cancel("two") and not searches.cancel("nobody")
+    other.join()
+    assert ended == ["given up", "given up"]
+    assert searches.find(many.cursor(), "#399999", "answers", "one")[1].tolist() == [49999]
+
+
+def test_an_answer_that_came_since_is_found(tmp_path):
+    database, index = Database(tmp_path / "m3po.duckdb"), ReviewIndex()
+    view = ReviewView(search="boat", search_in="answers")
+    number = database.write(lambda con: add_instruction(con, "1"))
+    assert database.read(lambda con: index.walk(con, view)).total == 0
+    database.write(lambda con: add_answers(con, number, [Answer("a Boat", 0.5, -1.0)]))
+    assert database.read(lambda con: index.walk(con, view)).first() == number
+    database.close()

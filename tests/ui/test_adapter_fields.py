@@ -1,0 +1,33 @@
+"""The page names an adapter wherever the command line takes one: when it scores, and when it trains on."""
+
+import gradio as gr
+
+from m3po.settings import WorkspaceConfig
+from ui.score_card import build_score_card
+from ui.train_tab import build_train_tab
+
+
+def fill(components, **values):
+    """What a form holds, with `values` by the last part of the fields' ids in the place of its own."""
+    named = {f"{name.replace('_', '-')}": value for name, value in values.items()}
+    return [named.get((part.elem_id or "").partition("-")[2], part.value) for part in components]
+
+
+def test_the_score_card_scores_with_an_adapter(studio):
+    with gr.Blocks():
+        card, _ = build_score_card(studio, {"policy": "p"}, gr.HTML())
+    config = card.read(*fill(card.form, adapter=" my/adapter ", mas="clip:m", group="off"))
+    assert (config.policy, config.adapter, config.mas, config.group) == ("p", "my/adapter", "clip:m", "off")
+    assert card.read(*fill(card.form)).adapter is None
+
+
+def test_the_fine_tune_tab_goes_on_from_an_adapter(studio, monkeypatch):
+    seen, preview = [], studio.train_preview
+    studio.config = WorkspaceConfig(policy="p")
+    monkeypatch.setattr(studio, "train_preview", lambda config: seen.append(config) or preview(config))
+    with gr.Blocks() as page, gr.Tab() as tab:
+        build_train_tab(studio, page, tab)
+    on_form = next(fn for fn in page.fns.values() if fn.fn and fn.fn.__name__ == "on_form")
+    shown = [str(on_form.fn(*fill(on_form.inputs, **given))) for given in ({"adapter": " a b "}, {})]
+    assert ["--adapter" in text for text in shown] == [True, False]
+    assert [(config.policy, config.adapter) for config in seen] == [("p", "a b"), ("p", None)]

@@ -1,0 +1,79 @@
+// A view of the review and its address, so that it can be shared and opened again: ui/addresses.py does the same.
+//
+// #review?filter=unreviewed&q=cat&in=answers&m3p_score=0.5..&item=123 names the tab, then what differs from the default.
+
+export const FILTERS = ["all", "unreviewed", "reviewed", "flagged", "no_pair"];
+export const ORDERS = ["m3p_score", "logp_margin", "mas_gap", "id"];
+export const PLACES = ["instructions", "answers"];
+export const MEASURES = ["m3p_score", "logp_margin", "mas_gap", "length_ratio"];
+export const DEFAULT = {
+  filter: "all", order: "m3p_score", search: "", search_in: "instructions", source: "", ranges: [], area: null, tag: "",
+  reason: "", annotator: "",
+};
+const WORDS = { filter: ["filter", FILTERS], order: ["order", ORDERS], search_in: ["in", PLACES] };
+const TEXTS = { search: "q", source: "source", tag: "tag", reason: "reason", annotator: "by" };
+const MAX_TEXT = 1000;
+
+export function defaultView() {
+  return { ...DEFAULT, ranges: [] };
+}
+
+// The fragment without its #.
+export function writeAddress(tab, view, item) {
+  const parts = [];
+  for (const [field, [key]] of Object.entries(WORDS)) {
+    if (view[field] !== DEFAULT[field]) parts.push([key, view[field]]);
+  }
+  for (const [field, key] of Object.entries(TEXTS)) if (view[field]) parts.push([key, view[field]]);
+  for (const { measure, low, high } of view.ranges) parts.push([measure, `${low ?? ""}..${high ?? ""}`]);
+  if (view.area) parts.push(["area", `${view.area.role}:${view.area.corners.map((corner) => corner.join(",")).join(";")}`]);
+  if (item !== null && item !== undefined) parts.push(["item", String(item)]);
+  const query = parts.map(([key, value]) => `${key}=${escapeValue(value)}`).join("&");
+  return query ? `${tab}?${query}` : tab;
+}
+
+// {tab, view, item} of a fragment. What it says that does not exist is left out: somebody may have typed it.
+export function readAddress(fragment) {
+  const text = fragment.replace(/^#/, "");
+  const at = text.indexOf("?");
+  const found = {};
+  for (const part of at < 0 ? [] : text.slice(at + 1).split("&")) {
+    const is = part.indexOf("=");
+    if (is > 0) found[part.slice(0, is)] = unescapeValue(part.slice(is + 1));
+  }
+  const view = defaultView();
+  for (const [field, [key, words]] of Object.entries(WORDS)) if (words.includes(found[key])) view[field] = found[key];
+  for (const [field, key] of Object.entries(TEXTS)) view[field] = (found[key] || "").slice(0, MAX_TEXT).trim();
+  for (const measure of MEASURES) {
+    const [low, high] = (found[measure] || "").split("..").map(readNumber);
+    if (high !== undefined && (low !== null || high !== null)) view.ranges.push({ measure, low, high });
+  }
+  view.area = readArea(found.area || "");
+  const item = /^\d{1,17}$/.test(found.item || "") ? Number(found.item) : null;
+  return { tab: at < 0 ? text : text.slice(0, at), view, item };
+}
+
+function readArea(text) {
+  const [role, corners] = text.split(":");
+  if ((role !== "chosen" && role !== "rejected") || !corners) return null;
+  const points = corners.split(";").map((corner) => corner.split(",").map(readNumber));
+  const right = points.length >= 3 && points.every((point) => point.length === 2 && !point.includes(null));
+  return right ? { role, corners: points } : null;
+}
+
+export function readNumber(text) {
+  const value = String(text).trim() === "" ? NaN : Number(text);
+  return Number.isFinite(value) ? value : null;
+}
+
+function escapeValue(value) {
+  return encodeURIComponent(value).replace(/%(2C|3A|3B)/g, decodeURIComponent);
+}
+
+function unescapeValue(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return ""; // a broken %-escape
+  }
+}

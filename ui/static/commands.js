@@ -1,0 +1,23 @@
+// Which commands decide, and what each carries to the server.
+
+export const LEAVING = new Set(["accept", "skip", "tie", "all_wrong", "flag"]); // go on to the next item
+export const STAYING = new Set(["mark", "swap", "edit"]);
+export const STEPS = { next: 1, previous: -1 };
+
+// A command with what it was pressed on, so that the server knows what the annotator saw.
+export function withState(command, { item, view, by, client, drawnAt }) {
+  const { pressed, on, choose, repeats, quiet, before, ...rest } = command;
+  return {
+    instruction_id: item ? item.instruction_id : null,
+    selection_id: item ? item.selection_id : null,
+    chosen: item ? item.chosen : null,
+    rejected: item ? item.rejected : null,
+    pending: item ? item.pending : {},
+    decision_id: item ? item.decision_id : null,
+    seconds: Math.round(performance.now() - drawnAt) / 1000,
+    view: { ...view },
+    by,
+    client,
+    ...rest,
+  };
+}
