@@ -167,7 +167,11 @@ def _slow_questions(studio: Studio, draw: random.Random) -> Iterator[Question]:
     def config() -> SelectConfig:
         return SelectConfig(weight_chosen=round(draw.uniform(0.5, 0.9), 4), delta=round(draw.uniform(0.2, 0.5), 4))
 
-    yield "what another weight would change", 1500, lambda: studio.what_if(config())
+    yield (
+        "what another weight would change",
+        1500,
+        lambda: studio.calibration.what_if(weight_chosen=config().weight_chosen, delta=config().delta),
+    )
     yield "select by another weight", 1500, lambda: studio.select(config())
     yield "status after a selection", 5000, studio.status
 

@@ -56,6 +56,12 @@ METHODS: dict[str, Callable[..., object]] = {
     "stop": lambda studio, run_id: studio.stop_run(run_id),
     "resume": lambda studio, run_id: studio.resume_run(run_id),
     "results": lambda studio: studio.results(),
+    "what_if": lambda studio, **options: studio.calibration.what_if(**options),
+    "apply_what_if": lambda studio, **options: studio.calibration.apply(**options),
+    "calibration": lambda studio, target: studio.calibration.report(target),
+    "accept_above": lambda studio, **options: studio.calibration.accept_above(**options),
+    "accept_none": lambda studio: studio.calibration.accept_none(),
+    "draw_audit": lambda studio, **options: studio.calibration.draw_audit(**options),
     "export": lambda studio, out, **options: studio.start_export(out, **options),
 }
 

@@ -21,6 +21,7 @@ from typing import Annotated
 import typer
 
 from m3po.bridge import connect
+from m3po.calibration_commands import calibrate, whatif
 from m3po.console import draw_before_after, draw_dependence, draw_given, draw_preview, fail, follow, say, watch
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
@@ -282,12 +283,16 @@ def select(
     say(result, f"{result['message']}" + (f"; without a pair: {reasons}" if reasons else "") + ".", as_json)
 
 
+app.command()(whatif)
+app.command()(calibrate)
+
+
 @app.command()
 def export(
     workspace: Workspace,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="a folder, or the file to write (with a suffix)")],
     format: Annotated[str, typer.Option(help=", ".join(WRITERS))] = "m3po",
-    only: Annotated[str, typer.Option(help="all, reviewed or accepted")] = "all",
+    only: Annotated[str, typer.Option(help="all, reviewed, accepted or auto")] = "all",
     images: Annotated[str, typer.Option(help=f"{', '.join(IMAGE_WAYS)}; default: what the format is best with")] = "",
     push: Annotated[str, typer.Option(metavar="OWNER/NAME", help="upload to the hub; the token is HF_TOKEN")] = "",
     as_json: Json = False,

@@ -17,7 +17,7 @@ from m3po.scorer_spec import map_folders, parse_grouper, parse_scorer
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd", "given")
 NORMALISATIONS = ("percentile", "raw", "minmax")
 TRAIN_METHODS = ("dpo", "sft")
-EXPORT_ONLY = ("all", "reviewed", "accepted")
+EXPORT_ONLY = ("all", "reviewed", "accepted", "auto")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ATTENTIONS = ("", "eager", "sdpa", "flash_attention_2")
 QUANTISATIONS = ("", "4bit", "8bit")

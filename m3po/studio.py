@@ -14,6 +14,7 @@ from pathlib import Path
 
 from m3po import deciding, neighbours
 from m3po.browsing import Browsing
+from m3po.calibration import Calibration
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.dependence import Dependence
@@ -23,7 +24,6 @@ from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.models.preflight import checked
 from m3po.remote_spec import names_remote, parse_remote
-from m3po.selection import RULES
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -36,7 +36,6 @@ from m3po.settings import (
 from m3po.store import beliefs, candidates, decisions, exports, instructions, review, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.review_index import ReviewIndex
-from m3po.store.what_if import WhatIf, what_if
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.training.presets import build_train_config
 from m3po.types import (
@@ -72,6 +71,7 @@ class Studio:
         work = {"import": partial(importing.do_import, workspace), "export": partial(exporting.do_export, workspace)}
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
         self.review_index = ReviewIndex()
+        self.calibration = Calibration(workspace)
         self._overview = Overview(workspace, self.server_runs.shown)
         self._warming: threading.Thread | None = None
         self.dependence = Dependence(workspace, self.runner)
@@ -334,10 +334,6 @@ class Studio:
     def cancel_search(self, client: str) -> bool:
         """Give up the search that this client waits for; whether there was one."""
         return self.review_index.searches.cancel(client)
-
-    def what_if(self, config: SelectConfig, selection: int | None = None) -> WhatIf:
-        """What another selection would change, without making it: see m3po.store.what_if."""
-        return what_if(self.db, RULES[config.rule], config, selection)
 
     def warm_up(self) -> None:
         """Read what the page asks first, beside the start of the app: a million items take seconds once."""

@@ -226,7 +226,7 @@ class Instruction:
     turns: tuple[Turn, ...] = ()
 
 
-REVIEW_FILTERS = ("all", "unreviewed", "reviewed", "flagged", "no_pair")
+REVIEW_FILTERS = ("all", "unreviewed", "reviewed", "flagged", "no_pair", "audit")
 REVIEW_ORDERS = ("m3p_score", "logp_margin", "mas_gap", "id")
 PAIR_MEASURES = ("m3p_score", "logp_margin", "mas_gap", "length_ratio")  # what a range can be laid on
 SEARCH_PLACES = ("instructions", "answers")

@@ -4,16 +4,16 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from workspaces import Answer, add_answers, add_instruction, open_database
 
 from m3po.errors import BadInputError
 from m3po.selection import NO_PAIR_REASONS, RULES, Scored, normalise, pick
 from m3po.settings import NORMALISATIONS, SelectConfig
-from m3po.store import candidates, decisions, selections
+from m3po.store import candidates, selections
 from m3po.store.connection import Database
-from m3po.store.what_if import what_if
+from m3po.store.flips import find_flips
 from m3po.types import Pair
 
 # A coarse grid, so that ties (in mas, in confidence, in keys) are common.
@@ -208,9 +208,11 @@ def test_another_weight_or_rule_picks_from_the_values_that_are_kept(tmp_path):
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.lists(answers, max_size=6), min_size=1, max_size=6), configs, configs, st.randoms())
-def test_what_if_says_what_the_other_selection_would_be(workspace, one, other, random):
-    one, other = (dataclasses.replace(c, normalise="percentile") for c in (one, other))
+@given(st.lists(st.lists(answers, max_size=6), min_size=1, max_size=6), configs, configs)
+def test_flips_are_those_that_the_other_selection_makes(workspace, one, other):
+    one = dataclasses.replace(one, normalise="percentile")
+    other = dataclasses.replace(other, normalise="percentile", allow_truncated=one.allow_truncated)
+    assume(not RULES[one.rule].given and not RULES[other.rule].given)
     database = Database(Path(":memory:"))
 
     def fill(con):
@@ -227,23 +229,14 @@ def test_what_if_says_what_the_other_selection_would_be(workspace, one, other, r
     try:
         before = database.write(fill)
         was = database.read(lambda con: pairs(con, before))
-        human = {}
-        for number, pair in was.items():
-            human[number] = random.choice([pair, pair[::-1]])
-            new = decisions.NewDecision(number, "override", *human[number], "me", None, "", "", before, {})
-            database.write(lambda con, new=new: decisions.add_decision(con, new))
-        if RULES[other.rule].given:
-            with pytest.raises(BadInputError):
-                what_if(database, RULES[other.rule], other)
-            return
-        found = what_if(database, RULES[other.rule], other)
+        found = database.read(lambda con: find_flips(con, before, RULES[other.rule], other))
         after = database.write(lambda con: selections.create_selection(con, RULES[other.rule], other))
         now = database.read(lambda con: pairs(con, after))
-        assert found.pairs == len(now)
-        assert found.flipped.tolist() == sorted(i for i in was if i in now and was[i] != now[i])
-        assert found.gone.tolist() == sorted(was.keys() - now.keys())
-        assert found.new.tolist() == sorted(now.keys() - was.keys())
-        assert found.against.tolist() == sorted(i for i, p in human.items() if was[i] == p != now.get(i))
-        assert found.towards.tolist() == sorted(i for i, p in human.items() if was[i] != p == now.get(i))
+        assert (found.pairs_before, found.pairs_after, found.fresh) == (len(was), len(now), True)
+        none = (0, 0)
+        differ = sorted(i for i in was.keys() | now.keys() if was.get(i) != now.get(i))
+        assert found.instruction_ids.tolist() == differ
+        for told, truth in ((found.before, was), (found.after, now)):
+            assert list(zip(told.chosen, told.rejected, strict=True)) == [truth.get(i, none) for i in differ]
     finally:
         database.close()

@@ -1,4 +1,4 @@
-"""The page: a head and five tabs on one Studio."""
+"""The page: a head and its tabs on one Studio."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import gradio as gr
 
 from m3po.studio import Studio
 from ui.browse_tab import build_browse_tab
+from ui.calibrate.tab import build_calibrate_tab
 from ui.data_tab import build_data_tab
 from ui.markup import Markup, tag
 from ui.results_tab import build_results_tab
 from ui.review.tab import build_review_tab
 from ui.train_tab import build_train_tab
 
-TABS = ("data", "browse", "review", "train", "results")
+TABS = ("data", "browse", "review", "calibrate", "train", "results")
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -26,6 +27,8 @@ def build(studio: Studio) -> gr.Blocks:
                 build_browse_tab(studio)
             with gr.Tab("Review", id="review"):
                 build_review_tab(studio)
+            with gr.Tab("Calibrate", id="calibrate"):
+                build_calibrate_tab(studio)
             with gr.Tab("Fine-tune", id="train") as train_tab:
                 build_train_tab(studio, page, train_tab)
             with gr.Tab("Results", id="results") as results_tab:

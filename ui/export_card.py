@@ -10,7 +10,12 @@ from m3po.settings import EXPORT_ONLY
 from m3po.studio import Studio
 from ui.cards import Card, build_message, build_run_strip, draw_heading
 
-ONLY_LABELS = {"all": "All, decisions applied", "reviewed": "Reviewed", "accepted": "Accepted or corrected"}
+ONLY_LABELS = {
+    "all": "All, decisions applied",
+    "reviewed": "Reviewed",
+    "accepted": "Accepted or corrected",
+    "auto": "Accepted, and auto-accepted",
+}
 IMAGE_LABELS = {"": "As suits the format", "files": "Files in images/", "bytes": "In the data", "paths": "Paths"}
 
 

@@ -58,6 +58,7 @@ FILTER_LABELS = {
     "reviewed": "Reviewed",
     "flagged": "Flagged",
     "no_pair": "No pair",
+    "audit": "Audit slice",
 }
 VERDICT_LABELS = {
     "accept": "accepted",

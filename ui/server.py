@@ -141,7 +141,7 @@ def build_server(
         enable_monitoring=False,
         mcp_server=False,
         theme=build_theme(),
-        css_paths=[HERE / "style.css"],
+        css_paths=[HERE / name for name in ("style.css", "browse.css", "calibrate.css")],
         head=f"<script>{write_script()}{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
     return app

@@ -26,6 +26,7 @@ from m3po.jobs.server_runs import Teller
 from m3po.scorer_spec import short_name
 from m3po.settings import EXPORT_ONLY
 from m3po.store import candidates, decisions, exports, runs, selections
+from m3po.store.auto_accept import least_score
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, is_workspace
 from m3po.text import counted
@@ -56,6 +57,8 @@ def check_export(
         raise UsageError(f"only = {only!r} is not known: choose one of {', '.join(EXPORT_ONLY)}.")
     if WRITERS[format].rows == "truth" and only != "all":
         raise UsageError(f"only = {only!r} does not go with {format}: its rows are truth, which nobody reviews.")
+    if only == "auto" and not workspace.db.read(_auto_accepts):
+        raise UsageError("only = 'auto' takes pairs without eyes, and no score is set for that: see calibrate.")
     ways = WRITERS[format].ways
     if images and images not in ways:
         known = "is not known" if images not in IMAGE_WAYS else f"does not go with {format}"
@@ -203,6 +206,10 @@ def do_export(workspace: Workspace, config: dict, folder: Path, tell: Teller) ->
         raise RunStopped(
             "Stopped by the user; nothing took the place of what was there. Resume to do it again."
         ) from None
+
+
+def _auto_accepts(con: Connection) -> bool:
+    return least_score(con, selections.latest_selection(con)) is not None
 
 
 def _rows(

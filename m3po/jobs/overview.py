@@ -42,6 +42,8 @@ class Overview:
         pairs = look("pairs", ("decisions", "instructions", *_PICKED), lambda: decisions.pair_counts(con, selection))
         info = look("selection", _PICKED, lambda: selections.selection_info(con, selection))
         without = look("without", _ANSWERED + _SCORED, lambda: candidates.count_without_log_prob(con))
+        tables = ("auto_accepts", "decisions", *_PICKED)
+        auto = look("auto", tables, lambda: decisions.count_auto_accepted(con, selection))
         mas = candidates.active_scorer(con, "mas")
         given = look("given", ("given_preferences", "instructions", *_SCORED), lambda: decisions.given_counts(con, mas))
         alike = look("alike", ("given_preferences", "decisions", "instructions"), lambda: decisions.given_decided(con))
@@ -63,6 +65,7 @@ class Overview:
             "curated_pairs": pairs["pairs"],
             "human_pairs": pairs["human"],
             "overridden": pairs["overridden"],
+            "auto_accepted": auto,
             "given": given | alike,
             "runs": [_run_summary(self._shown(run)) for run in runs.read_runs(con, limit=20)],
         }

@@ -8,7 +8,7 @@ from m3po.store.connection import Connection, rows
 # count reads.
 _TABLES = (
     "images", "instructions", "candidates", "samplers", "sampled", "votes", "scorers", "active_scorers", "logprobs",
-    "mas_scores", "selections", "selection_pairs", "decisions", "given_preferences",
+    "mas_scores", "selections", "selection_pairs", "decisions", "given_preferences", "auto_accepts",
 )  # fmt: skip
 
 

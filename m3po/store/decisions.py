@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from m3po.store.auto_accept import least_score
 from m3po.store.connection import Connection, one, rows, scalar
 from m3po.store.instructions import now
 from m3po.types import Decision
@@ -136,7 +137,7 @@ def as_decision(row: dict, *, stale: bool = False, disagreeing: tuple[str, ...] 
 
 
 # The pairs that train: humans' where the current decision is accept or override, else the machine's where nobody
-# decided. $humans_only leaves the machine's out.
+# decided. $least: the M3P-Score that those of the machine must have; -1 lets all in, none at all leaves them out.
 CURATED_PAIRS = """
     SELECT i.instruction_id,
            CASE WHEN d.decision_id IS NULL THEN p.chosen ELSE d.chosen END AS chosen,
@@ -146,14 +147,15 @@ CURATED_PAIRS = """
     LEFT JOIN current_decisions d USING (instruction_id)
     LEFT JOIN selection_pairs p ON p.instruction_id = i.instruction_id AND p.selection_id = $selection
     WHERE i.split = 'train'
-      AND CASE WHEN d.decision_id IS NULL THEN p.chosen IS NOT NULL AND NOT $humans_only
+      AND CASE WHEN d.decision_id IS NULL
+               THEN p.chosen IS NOT NULL AND coalesce($least = -1 OR p.m3p_score >= $least, false)
                ELSE d.agreed AND d.verdict IN ('accept', 'override') END
 """
 
 
 def curated_pairs(con: Connection, selection: int | None, only: str, *, texts: bool = True) -> list[dict]:
     """The curated set in instruction order, with both texts; `only` as in settings.EXPORT_ONLY."""
-    parameters = {"selection": selection, "humans_only": only != "all"}
+    parameters = _curated(con, selection, only)
     if not texts:
         return rows(con, f"SELECT * FROM ({CURATED_PAIRS}) ORDER BY instruction_id", parameters)
     return rows(
@@ -185,7 +187,28 @@ def pair_counts(con: Connection, selection: int | None, only: str = "all") -> di
         {"selection": selection},
     )
     left = (found["machine"] or 0) - found["replaced"] if only == "all" else 0
+    if only == "auto":
+        left = count_auto_accepted(con, selection)
     return {"pairs": left + found["human"], "human": found["human"], "overridden": found["overridden"]}
+
+
+def _curated(con: Connection, selection: int | None, only: str) -> dict:
+    """The parameters of CURATED_PAIRS."""
+    least = {"all": -1.0, "auto": least_score(con, selection)}.get(only)
+    return {"selection": selection, "least": least}
+
+
+def count_auto_accepted(con: Connection, selection: int | None) -> int:
+    """Pairs that nobody decided about and that are taken without eyes (m3po.store.auto_accept)."""
+    least = least_score(con, selection)
+    if least is None:
+        return 0
+    return scalar(
+        con,
+        "SELECT count(*) FROM selection_pairs ANTI JOIN current_decisions USING (instruction_id)"
+        " WHERE selection_pairs.selection_id = ? AND m3p_score >= ? AND selection_pairs.chosen IS NOT NULL",
+        [selection, least],
+    )
 
 
 def given_pair(con: Connection, instruction_id: int) -> tuple[int, int] | None:

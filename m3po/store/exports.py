@@ -10,12 +10,16 @@ from m3po.store.connection import Connection, rows
 from m3po.store.decisions import curated_pairs
 from m3po.store.instructions import Images, image_paths, read_turns
 from m3po.store.samplers import samplers_of
+from m3po.store.selections import latest_selection
 
 BATCH = 500
 
 
 def instruction_ids(con: Connection, only: str) -> list[int]:
-    """In id order; `reviewed`: with a current decision; `accepted`: with one that trains."""
+    """In id order; `reviewed`: with a current decision; `accepted`: with one that trains; `auto`: those, and the pairs
+    that are accepted without eyes."""
+    if only == "auto":
+        return [pair["instruction_id"] for pair in curated_pairs(con, latest_selection(con), only, texts=False)]
     conditions = {
         "all": "true",
         "reviewed": "d.decision_id IS NOT NULL",

@@ -234,6 +234,24 @@ def _m007_decision_keys(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_DECISION_KEYS)
 
 
+_AUTO_ACCEPT = """
+-- From which M3P-Score a selection's pairs are taken without eyes (none: withdrawn), and what that rests on. The newest
+-- row of a selection counts. An audit is a random slice of what one such row accepts, to be looked at all the same.
+CREATE SEQUENCE auto_accept_ids; CREATE SEQUENCE audit_ids;
+CREATE TABLE auto_accepts (
+    auto_accept_id BIGINT DEFAULT nextval('auto_accept_ids'), selection_id BIGINT, score DOUBLE, target DOUBLE,
+    decided BIGINT, overridden BIGINT, annotator VARCHAR, set_at TIMESTAMP);
+CREATE TABLE audits (
+    audit_id BIGINT DEFAULT nextval('audit_ids'), auto_accept_id BIGINT, selection_id BIGINT, population BIGINT,
+    seed BIGINT, annotator VARCHAR, drawn_at TIMESTAMP);
+CREATE TABLE audit_items (audit_id BIGINT, instruction_id BIGINT);
+"""
+
+
+def _m008_auto_accept(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_AUTO_ACCEPT)
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
@@ -242,6 +260,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m005_given,
     _m006_pools,
     _m007_decision_keys,
+    _m008_auto_accept,
 ]
 
 

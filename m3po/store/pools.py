@@ -217,6 +217,18 @@ def read_blocks(con: Connection, pool: int, *, seed: int | None = None, content:
         yield _as_block(con, table, seed)
 
 
+def read_some(con: Connection, pool: int, instruction_ids: np.ndarray, *, seed: int | None = None) -> Block:
+    """Those of these instructions that the pool knows, by rising id."""
+    names = [name for name in _LISTS if name != "content"]
+    with registered(con, "wanted", pa.table({"instruction_id": instruction_ids})):
+        table = con.sql(
+            f"SELECT instruction_id, reason, {', '.join(names)} FROM pool_values"
+            " SEMI JOIN wanted USING (instruction_id) WHERE pool_id = $pool ORDER BY instruction_id",
+            params={"pool": pool},
+        ).to_arrow_table()
+    return _as_block(con, table, seed)
+
+
 def _as_block(con: Connection, table: pa.Table, seed: int | None) -> Block:
     ids, reason = table["instruction_id"].to_numpy(), table["reason"].combine_chunks()
     columns = {name: table[name].combine_chunks() for name in _LISTS if name in table.column_names}

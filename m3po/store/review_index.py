@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from m3po.errors import BadInputError
 from m3po.store.areas import Points
+from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
 from m3po.store.searching import Searches
 from m3po.types import (
@@ -135,6 +136,7 @@ class ReviewIndex:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.searches = Searches()
+        self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
         self._loaded: tuple = ()  # what the arrays were made from: number of instructions, selection
         self._decisions = self._last_decision = 0  # how many rows were read, and the newest of them
         self._orders: dict[str, np.ndarray] = {}
@@ -148,6 +150,7 @@ class ReviewIndex:
         # By role: (confidence, MAS) of the pair's answer, float32, NaN where there is none
         self.points: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.has_pair = np.empty(0, bool)
+        self.audited = np.empty(0, bool)  # in the random slice of pairs that are accepted without eyes
         self._forget_decisions()
 
     def _forget_decisions(self) -> None:
@@ -202,13 +205,17 @@ class ReviewIndex:
     def refresh(self, con: Connection) -> None:
         """Read what was stored since the last call; a few milliseconds when it is nothing or a few decisions."""
         with self._lock:
-            [(instructions, selection, decisions, newest)] = con.execute(
+            [(instructions, selection, decisions, newest, audits)] = con.execute(
                 "SELECT (SELECT count(*) FROM instructions), (SELECT max(selection_id) FROM selections),"
-                " (SELECT count(*) FROM decisions), (SELECT coalesce(max(decision_id), 0) FROM decisions)"
+                " (SELECT count(*) FROM decisions), (SELECT coalesce(max(decision_id), 0) FROM decisions),"
+                " (SELECT count(*) FROM auto_accepts) + (SELECT count(*) FROM audits)"
             ).fetchall()
             if (instructions, selection) != self._loaded:
                 self._load(con, selection)
                 self._loaded = (instructions, selection)
+            if (instructions, selection, audits) != self._audited:
+                self.audited = np.isin(self.ids, audit_ids(con, newest_audit(con, selection)))
+                self._audited = (instructions, selection, audits)
             if decisions != self._decisions:
                 self._read_decisions(con, decisions)
                 self._decisions, self._last_decision = decisions, newest
@@ -299,6 +306,8 @@ class ReviewIndex:
             shown = ~self.has_pair & ~np.isin(verdict, _TRAINED)
         elif view.filter == "flagged":
             shown = verdict == _FLAG
+        elif view.filter == "audit":  # a queue: what was looked at is done
+            shown = self.audited & (verdict == _UNDECIDED)
         else:
             shown = (verdict == _UNDECIDED) == (view.filter == "unreviewed")
         if view.reason:

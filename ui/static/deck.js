@@ -150,7 +150,7 @@ export class Deck {
     const at = { ...entry.place, reviewed: place.reviewed, reviewable: place.reviewable };
     if (decides && item.decision_id === null) at.reviewed += 1;
     if (place.position && entry.place.position) {
-      const leaves = decides && view.filter === "unreviewed";
+      const leaves = decides && ["unreviewed", "audit"].includes(view.filter);
       at.total = place.total - (leaves ? 1 : 0);
       at.position = place.position + (leaves ? 0 : step);
     }

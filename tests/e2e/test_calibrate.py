@@ -1,0 +1,45 @@
+"""The Calibrate tab in a real browser: a slider shows what would change, Apply makes it the selection."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def move(page, name: str, value: float) -> None:
+    page.eval_on_selector(
+        f"#calibrate-{name}",
+        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})) }",
+        value,
+    )
+
+
+def pairs(page) -> str:
+    return page.inner_text("#calibrate-counts .now b")
+
+
+def test_from_a_slider_to_the_selection(app, open_page):
+    page = open_page(f"{app.url}/#calibrate")
+    page.wait_for_selector("#calibrate-counts .count")
+    assert page.is_disabled("#calibrate-apply") and "Nothing changes" in page.inner_text("#calibrate-flips")
+    assert "No decisions on these pairs yet" in page.inner_text("#calibrate-evidence")
+    before = pairs(page)
+    for delta in (0.2, 0.5, 0.9, 0.99):  # of a slider under way only the last place counts
+        move(page, "delta", delta)
+    page.wait_for_function(f"document.querySelector('#calibrate-counts .now b').textContent !== '{before}'")
+    page.wait_for_selector("#calibrate-flips .flip")
+    assert page.is_enabled("#calibrate-apply") and page.evaluate("window.hacked") is None
+    page.click("#calibrate-counts [data-which=new]")
+    page.wait_for_function("document.querySelector('#calibrate-flips').innerText.includes('None of this sort')")
+    page.click("#calibrate-discard")
+    page.wait_for_function(f"document.querySelector('#calibrate-counts .now b').textContent === '{before}'")
+    move(page, "delta", 0.99)
+    page.wait_for_function(f"document.querySelector('#calibrate-counts .now b').textContent !== '{before}'")
+    fewer = pairs(page)
+    page.click("#calibrate-apply")
+    page.wait_for_function("document.querySelector('#calibrate-message').innerText.includes('Selected')")
+    page.reload()
+    page.wait_for_selector("#calibrate-counts .count")
+    assert page.input_value("#calibrate-delta") == "0.99" and pairs(page) == fewer
+    assert page.is_disabled("#calibrate-apply")
