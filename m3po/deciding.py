@@ -23,11 +23,15 @@ def decide(
     note: str = "",
     reason: str = "",
     selection_id: int | None = None,
+    role: str = "",
+    blind: bool = False,
 ) -> Decision:
     """Store a verdict with what was shown; it is on disk when this returns.
 
     `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item; `selection_id`
-    is the selection that was shown (None: whichever stands). Raises BadInputError for a verdict without the pair it
+    is the selection that was shown (None: whichever stands). `role` "adjudicated" makes it the last word on the item.
+    `blind`: the machine's pair was hidden, so whether a pair is accept or override is found here.
+    Raises BadInputError for a verdict without the pair it
     needs, for ids that are no candidates of this instruction, and when another selection was made meanwhile.
     """
     if verdict not in VERDICTS:
@@ -44,10 +48,14 @@ def decide(
         given = (chosen, rejected)
         if verdict == "accept" and given == (None, None) and item.pair:
             given = (item.pair.chosen, item.pair.rejected)
+        said = verdict
+        if blind and verdict in TRAINING_VERDICTS:
+            machine = item.machine_pair
+            said = "accept" if machine and given == (machine.chosen, machine.rejected) else "override"
         _check_pair(verdict, *given, {candidate.id for candidate in item.candidates})
         new = decisions.NewDecision(
             instruction_id=instruction_id,
-            verdict=verdict,
+            verdict=said,
             chosen=given[0],
             rejected=given[1],
             annotator=annotator or DEFAULT_ANNOTATOR,
@@ -56,6 +64,8 @@ def decide(
             reason=reason,
             selection_id=item.selection_id,
             shown=review.shown_state(item.machine_pair, item.candidates),
+            role=role,
+            blind=blind,
         )
         decision_id = decisions.add_decision(con, new)
         return decisions.as_decision(decisions.read_decision(con, decision_id))

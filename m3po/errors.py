@@ -32,6 +32,10 @@ class ModelError(M3poError):
     """A model folder that is none, cannot be loaded, or cannot do what is asked."""
 
 
+class NotAllowedError(M3poError):
+    """Somebody asked for what their role does not allow, or did not log in."""
+
+
 class JobError(M3poError):
     """A job cannot start, go on, or be found."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
+from m3po.door import Door, acting_as
 from m3po.studio import Studio
+from m3po.users import OWNER
 from ui.data_tab import build_data_tab
 from ui.markup import Markup, tag
 from ui.results_tab import build_results_tab
@@ -15,7 +17,15 @@ TABS = ("data", "review", "train", "results")
 
 
 def build(studio: Studio) -> gr.Blocks:
-    """Lay out the page. Everything shown is read from `studio` when a browser asks: nothing is kept here."""
+    """Lay out the page. Everything shown is read from `studio` when a browser asks: nothing is kept here.
+
+    The page gets the Studio's door alone, which knows of each request whose it is (see ui/server.py).
+    """
+    with acting_as(OWNER):  # what is laid out is the same for all; what is in it, and may be done, is not
+        return _build(Door(studio))
+
+
+def _build(studio: Door) -> gr.Blocks:
     with gr.Blocks(title="M3PO Studio", analytics_enabled=False, fill_width=True, elem_id="m3po") as page:
         gr.HTML(_draw_head(studio), elem_id="head", apply_default_css=False, js_on_load=None)
         with gr.Tabs(elem_id="tabs", selected="data") as tabs:

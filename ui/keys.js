@@ -121,6 +121,7 @@ async function send(command) {
 function draw(answer, command) {
   const same = item && answer.item && item.instruction_id === answer.item.instruction_id;
   item = answer.item;
+  if (answer.filter) $("review-filter").value = view.filter = answer.filter; // the server began in one's own queue
   if (!same) {
     selected = null;
     drawnAt = performance.now();

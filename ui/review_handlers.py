@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import M3poError
@@ -96,6 +96,7 @@ class ReviewHandler:
             "swap": self._swap,
             "edit": self._edit,
             "undo": self._undo,
+            "gold": self._gold,
             **dict.fromkeys(VERDICT_KEYS, self._verdict),
         }
 
@@ -125,7 +126,11 @@ class ReviewHandler:
     # What is shown
 
     def _open(self, c: Command) -> dict:
-        """Where one left off: the first item that nobody decided yet; the first of the view where all are decided."""
+        """Where one left off: in the own queue, else at the first item that nobody decided; the first of the view where
+        all are decided."""
+        queue = replace(c, view=ReviewView("mine", c.view.order, annotator=c.annotator))
+        if c.view.filter == "all" and (first := self.studio.review_item(queue.view)) is not None:
+            return self._answer(queue, first) | {"filter": "mine"}
         waiting = self.studio.review_item(ReviewView("unreviewed", c.view.order)) if c.view.filter == "all" else None
         return self._answer(c, self.studio.review_item(c.view, waiting.instruction.id if waiting else None))
 
@@ -231,6 +236,15 @@ class ReviewHandler:
         item = self.studio.review_item(c.view, decision.instruction_id)
         return self._answer(c, item, message=f"Undone: {decision.verdict.replace('_', ' ')}.")
 
+    def _gold(self, c: Command) -> dict:
+        """Make what stands the known right decision, or take that back."""
+        item = self._shown(c)
+        if item.gold:
+            self.studio.people.unmark_gold(item.instruction.id)
+            return self._again(c) | {"message": "No gold item any more; the decision stays."}
+        self.studio.people.mark_gold(item.instruction.id)
+        return self._again(c) | {"message": "A gold item now: this decision is final, and others are measured by it."}
+
     # Helpers
 
     def _shown(self, c: Command) -> ReviewItem:
@@ -252,6 +266,7 @@ class ReviewHandler:
         self._decide(c, item, "accept" if same else "override", chosen, rejected)
 
     def _decide(self, c: Command, item: ReviewItem, verdict: str, chosen: int | None, rejected: int | None) -> None:
+        last_word = {"adjudicate": True} if c.view.filter == "disagreements" else {}
         self.studio.decide(
             item.instruction.id,
             verdict,
@@ -260,13 +275,14 @@ class ReviewHandler:
             annotator=c.annotator,
             seconds=c.seconds,
             selection_id=c.selection_id,
+            **last_word,
         )
 
     def _after(self, c: Command, item: ReviewItem) -> dict:
         """The item after the one just decided; at the end of the view, what is left of it."""
         if item.next_id is not None:
             return self._answer(c, self.studio.review_item(c.view, item.next_id))
-        if c.view.filter == "unreviewed":
+        if c.view.filter in ("unreviewed", "mine", "disagreements"):
             return self._answer(c, self.studio.review_item(c.view), message="That was the last one of this view.")
         return self._answer(
             c, self.studio.review_item(c.view, item.instruction.id), message="That was the last one of this view."
@@ -321,6 +337,13 @@ class ReviewHandler:
                 "text": "Every pair has a decision. Fine-tune on them, or look at them again.",
                 "action": "train",
                 "waiting": bool(active),
+            }
+        if view.filter == "mine":
+            return {
+                "title": "Your queue is empty",
+                "text": "All that was assigned to you is decided, or nothing was.",
+                "action": "all",
+                "waiting": False,
             }
         if view.filter != "all" and status["candidates"]:
             return {

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import gradio as gr
 
+from m3po.door import current_user
 from m3po.studio import Studio
 from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS
 from ui.formatting import FILTER_LABELS, ORDER_LABELS
 from ui.markup import Markup, join, tag
 from ui.review_handlers import ReviewHandler
-from ui.users import user_of
 
 # Gradio takes one function body: what edit.js declares, keys.js calls, and both share its variables.
 SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("keys.js", "edit.js"))
@@ -52,8 +52,9 @@ def build_review_tab(studio: Studio) -> gr.HTML:
     """Lay out the tab's one component and connect it with `studio`."""
     handler = ReviewHandler(studio)
 
-    def review(command: dict, request: gr.Request) -> dict:
-        return handler.on_command(command, user_of(request))
+    def review(command: dict) -> dict:
+        user = current_user()
+        return handler.on_command(command, user.name if user else "")
 
     return gr.HTML(
         html_template=build_frame(),

@@ -13,6 +13,7 @@ from ui.formatting import (
     PAIR_TOOLTIPS,
     SCORE_COLUMNS,
     VERDICT_LABELS,
+    ScoreColumn,
     clock,
     count,
     number,
@@ -22,6 +23,7 @@ from ui.formatting import (
 )
 from ui.markup import Markup, join, tag
 from ui.scatter import ScatterPoint, draw_scatter
+from ui.votes_view import draw_votes
 from ui.word_diff import diff_words
 
 MAX_SHOWN = 20_000  # characters of one text on the page; a megabyte would stall the browser
@@ -37,8 +39,10 @@ def number_candidates(item: ReviewItem) -> list[Candidate]:
     """The order whose places are the number keys: the machine's chosen is 1, its rejected 2, then the best first.
 
     It follows from what the machine said alone, so a human's decision never moves a candidate to another key.
-    Human edits come last, oldest first.
+    Human edits come last, oldest first. Where the item brings an order of its own, it is that.
     """
+    if item.shuffled:
+        return list(item.candidates)
     first = (item.machine_pair.chosen, item.machine_pair.rejected) if item.machine_pair else ()
 
     def key(c: Candidate) -> tuple:
@@ -70,8 +74,8 @@ def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Mar
         "review-image": _draw_images(item),
         "review-instruction": _draw_instruction(item),
         "review-candidates": _draw_candidates(item, pending),
-        "review-scatter": draw_scatter(_points(item, pending)),
-        "review-state": _draw_state(item, pending),
+        "review-scatter": Markup("") if item.blind else draw_scatter(_points(item, pending)),
+        "review-state": join([_draw_state(item, pending), draw_votes(item, number_candidates(item))]),
         "review-position": _draw_position(item),
         "review-progress": _draw_progress(item),
     }
@@ -135,6 +139,12 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
             else " If the answer is wrong, press E and write the right one: they become the pair. Else skip it with S."
         )
         words = (tag("b", "No pair. "), reason(item.no_pair_reason), way)
+        if item.blind:
+            words = (
+                tag("b", "Which is best, which is wrong? "),
+                "Scores and others' decisions show when you voted.",
+                way,
+            )
         cards = [tag("p", *words, class_="no-pair", role="note")]
     others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
     head = tag(
@@ -142,7 +152,7 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         tag(
             "span", plural(len(others), "other candidate" if any(by_role.values()) else "candidate"), class_="head-text"
         ),
-        *[tag("span", column.head, class_="value", title=column.tooltip) for column in SCORE_COLUMNS],
+        *[tag("span", column.head, class_="value", title=column.tooltip) for column in _columns(item)],
         class_="row-head",
     )
     return join([*cards, head if others else None, tag("div", *others, class_="rows") if others else None])
@@ -270,10 +280,14 @@ def _share(c: Candidate, item: ReviewItem, between: str) -> str:
     return f"{count(c.group_votes or 0)}{between}{count(sum(other.votes for other in item.candidates))}"
 
 
+def _columns(item: ReviewItem) -> tuple[ScoreColumn, ...]:
+    return () if item.blind else SCORE_COLUMNS
+
+
 def _values(c: Candidate, item: ReviewItem) -> list[Markup]:
     """The scores, always in the order and width of the head; each says in its tooltip what it is."""
     cells = []
-    for column in SCORE_COLUMNS:
+    for column in _columns(item):
         value = getattr(c, column.key)
         shown = f"×{value}" if column.key == "votes" else number(value, column.digits)
         if column.key == "votes" and c.origin != "sampled":
@@ -344,6 +358,7 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
 def _draw_verdict(decision: Decision) -> Markup:
     who = f" by {decision.annotator}" if decision.annotator else ""
     words = VERDICT_LABELS.get(decision.verdict, decision.verdict)
+    words += ", the last word" if decision.role else ""
     return tag("span", f"{words}{who}", class_=f"chip verdict verdict-{decision.verdict}",
                data_verdict=decision.verdict, title=f"Decided {clock(decision.at)}")  # fmt: skip
 

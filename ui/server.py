@@ -20,10 +20,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, PlainTextResponse
 
+from m3po.door import acting_as, current_user
 from m3po.errors import BadImageError, M3poError, WorkspaceError
 from m3po.studio import Studio
+from m3po.users import Users
 from ui.theme import build_theme
-from ui.users import check_password, user_of
+from ui.users import login_check, user_of
 
 HERE = Path(__file__).parent
 SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
@@ -86,7 +88,7 @@ def hosts_of(host: str) -> frozenset[str] | None:
 
 
 def build_server(
-    studio: Studio, page: gr.Blocks, *, users: dict[str, str] | None = None, hosts: frozenset[str] | None = None
+    studio: Studio, page: gr.Blocks, *, users: Users | None = None, hosts: frozenset[str] | None = None
 ) -> FastAPI:
     """The app that is served: images of `studio`'s workspace, and the page; with `users`, only after login.
 
@@ -97,14 +99,17 @@ def build_server(
     app.middleware("http")(_guard)
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts))
-    auth = check_password(users) if users else None
+    auth = login_check(users) if users else None
 
-    def gradio_app() -> object:
-        return app.routes[-1].app  # type: ignore[attr-defined]
+    @app.middleware("http")
+    async def know_caller(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        """The one place where a name comes in: whatever works on the request finds it by m3po.door.current_user."""
+        with acting_as(user_of(request, users, app.routes[-1].app)):  # type: ignore[attr-defined]
+            return await call_next(request)
 
     @app.get("/m3po/image/{sha256}")
-    def image(sha256: str, request: Request, size: str = "shown") -> Response:
-        if auth is not None and not user_of(request, gradio_app()):
+    def image(sha256: str, size: str = "shown") -> Response:
+        if current_user() is None:
             return PlainTextResponse("Log in first.", status_code=401)
         return _send_image(studio, sha256, FULL_SIDE if size == "full" else SHOWN_SIDE)
 

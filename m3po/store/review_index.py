@@ -12,6 +12,7 @@ import numpy as np
 
 from m3po.errors import BadInputError
 from m3po.store.connection import Connection, rows, scalar
+from m3po.store.personal import People, Personal
 from m3po.store.selections import latest_selection
 from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, TRAINING_VERDICTS, VERDICTS, ReviewView
 
@@ -94,33 +95,48 @@ class ReviewIndex:
     """The train split, one place an instruction in every array, by rising id."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._loaded: tuple = ()  # what the arrays were made from: newest instruction, selection
         self._decisions = self._last_decision = 0  # how many rows were read, and the newest of them
         self._walks: OrderedDict[ReviewView, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self.ids = np.empty(0, np.int64)
         self.measures: dict[str, np.ndarray] = {}  # float64, NaN where there is no pair or no value
         self.has_pair = np.empty(0, bool)
+        self.people = People()
         self.verdict = np.empty(0, np.uint8)  # what stands of all, _UNDECIDED or a place in VERDICTS + 1
 
     def walk(self, con: Connection, view: ReviewView) -> Walk:
         """The view as the database has it now. Raises BadInputError for a filter or an order that does not exist."""
         if view.filter not in REVIEW_FILTERS or view.order not in REVIEW_ORDERS:
             raise BadInputError(f"There is no view {view.filter!r} by {view.order!r}: reload the page.")
-        with self._lock:
+        with self.lock:
             self.refresh(con)
+            verdict = self.verdict
+            if view.filter == "mine" or view.annotator:
+                person = self.people.of(con, view.annotator, self.ids)
+                verdict = person.verdict
+                if view.filter == "mine":
+                    return Walk(self.ids, person.queue, person.rank, verdict[person.queue] == _UNDECIDED)
             places, rank = self._ordered(con, view)
-            return Walk(self.ids, places, rank, self._shown(view.filter)[places])
+            if view.filter == "disagreements":
+                return Walk(self.ids, places, rank, self.people.disputed(con, self.ids)[places])
+            return Walk(self.ids, places, rank, self._shown(view.filter, verdict)[places])
+
+    def person(self, con: Connection, annotator: str) -> Personal:
+        """What one person was assigned and decided, as the database has it now."""
+        with self.lock:
+            self.refresh(con)
+            return self.people.of(con, annotator, self.ids)
 
     def counts(self, con: Connection) -> tuple[int, int]:
         """(reviewed, reviewable) of the train split."""
-        with self._lock:
+        with self.lock:
             self.refresh(con)
             return int(np.count_nonzero(self.verdict)), len(self.ids)
 
     def refresh(self, con: Connection) -> None:
         """Read what was stored since the last call; a few milliseconds when it is nothing or a few decisions."""
-        with self._lock:
+        with self.lock:
             selection = latest_selection(con)
             newest = (scalar(con, "SELECT count(*) FROM instructions"), selection)
             if newest != self._loaded:
@@ -172,14 +188,14 @@ class ReviewIndex:
                 self.verdict[position] = now.get(instruction_id, _UNDECIDED)
         self._decisions, self._last_decision = stored, newest
 
-    def _shown(self, name: str) -> np.ndarray:
+    def _shown(self, name: str, verdict: np.ndarray) -> np.ndarray:
         if name == "all":
             return np.ones(len(self.ids), bool)
         if name == "no_pair":
-            return ~self.has_pair & ~np.isin(self.verdict, _TRAINED)
+            return ~self.has_pair & ~np.isin(verdict, _TRAINED)
         if name == "flagged":
-            return self.verdict == _FLAG
-        return (self.verdict == _UNDECIDED) == (name == "unreviewed")
+            return verdict == _FLAG
+        return (verdict == _UNDECIDED) == (name == "unreviewed")
 
     def _ordered(self, con: Connection, view: ReviewView) -> tuple[np.ndarray, np.ndarray]:
         """`places` and `rank` of a Walk, kept for the views that were used last."""
