@@ -233,7 +233,8 @@ def test_the_history_has_every_row_and_says_what_was_undone(studio, tmp_path):
         studio.people.write_history(tmp_path / "h.xlsx")
 
 
-def test_the_commands_do_the_same(studio, tmp_path, monkeypatch, capsys):
+def test_the_commands_do_the_same(made, tmp_path, monkeypatch, capsys):
+    studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
     vote(studio, ANN, 1)
     vote(studio, BOB, 1, "override")
     vote(studio, ANN, 2)

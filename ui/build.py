@@ -1,4 +1,4 @@
-"""The page: a head and four tabs on one Studio."""
+"""The page: a head and its tabs on one Studio."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from m3po.studio import Studio
 from m3po.users import OWNER
 from ui.data_tab import build_data_tab
 from ui.markup import Markup, tag
+from ui.people_tab import build_people_tab
 from ui.results_tab import build_results_tab
 from ui.review_tab import build_review_tab
 from ui.train_tab import build_train_tab
 
-TABS = ("data", "review", "train", "results")
+TABS = ("data", "review", "people", "train", "results")
+ANNOTATORS = ("review", "people")  # the tabs of those who only judge
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -29,26 +31,29 @@ def _build(studio: Door) -> gr.Blocks:
     with gr.Blocks(title="M3PO Studio", analytics_enabled=False, fill_width=True, elem_id="m3po") as page:
         gr.HTML(_draw_head(studio), elem_id="head", apply_default_css=False, js_on_load=None)
         with gr.Tabs(elem_id="tabs", selected="data") as tabs:
-            with gr.Tab("Data", id="data"):
+            with gr.Tab("Data", id="data") as data_tab:
                 build_data_tab(studio, page)
             with gr.Tab("Review", id="review"):
                 build_review_tab(studio)
+            with gr.Tab("People", id="people") as people_tab:
+                build_people_tab(studio, page, people_tab)
             with gr.Tab("Fine-tune", id="train") as train_tab:
                 build_train_tab(studio, page, train_tab)
             with gr.Tab("Results", id="results") as results_tab:
                 build_results_tab(studio, page, results_tab)
 
-        def on_load(fragment: str | None) -> dict:
+        def on_load(fragment: str | None) -> list:
             name = str(fragment or "").lstrip("#")
-            if name not in TABS:
-                name = "review" if studio.status()["pairs"] else "data"
-            return gr.Tabs(selected=name)
+            judges = studio.user.role == "annotator"
+            if name not in (ANNOTATORS if judges else TABS):
+                name = "review" if judges or studio.status()["pairs"] else "data"
+            return [gr.Tabs(selected=name), *[gr.Tab(visible=not judges)] * 3]
 
         # `fragment` comes from the browser: the tab that was open before a reload.
         fragment = gr.Textbox(visible=False)
         page.load(
-            on_load, fragment, tabs, js="() => [location.hash]", queue=False, show_progress="hidden",
-            api_visibility="private",
+            on_load, fragment, [tabs, data_tab, train_tab, results_tab], js="() => [location.hash]", queue=False,
+            show_progress="hidden", api_visibility="private",
         )  # fmt: skip
     return page
 

@@ -7,6 +7,7 @@ and a clean end on SIGTERM. Gradio's routes that read files or fetch addresses a
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -113,6 +114,14 @@ def build_server(
             return PlainTextResponse("Log in first.", status_code=401)
         return _send_image(studio, sha256, FULL_SIDE if size == "full" else SHOWN_SIDE)
 
+    @app.get("/m3po/me.js")
+    def me() -> Response:
+        """Who is looking, before anything is drawn: style.css shows each role its own buttons. It decides nothing."""
+        user = current_user()
+        known = json.dumps({"role": user.role if user else "", "user": user.name if user else ""})
+        script = f"Object.assign(document.documentElement.dataset, {known});"
+        return Response(script, media_type="text/javascript", headers={"Cache-Control": "no-store"})
+
     gr.mount_gradio_app(
         app,
         page,
@@ -131,7 +140,7 @@ def build_server(
         mcp_server=False,
         theme=build_theme(),
         css_paths=[HERE / "style.css"],
-        head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        head=f"<script src='m3po/me.js'></script><script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
     return app
 
