@@ -29,6 +29,7 @@ from m3po.users import add_user
 
 PEOPLE = 20
 ITEMS = 1500
+LEAST = 2
 PASSWORD = "a password of theirs"
 
 
@@ -51,10 +52,10 @@ class Reviewer:
         return answer.json()
 
     def work(self, until: float) -> None:
-        """Decide item after item until the clock says so, or the queue is empty."""
+        """Decide item after item until the clock says so (LEAST of them however slow the machine is)."""
         try:
             item = self.send(op="open")["item"]
-            while item is not None and time.monotonic() < until:
+            while item is not None and (time.monotonic() < until or len(self.stored) < LEAST):
                 item = self.decide(item)
         except Exception as error:
             self.errors.append(f"{self.name}: {type(error).__name__}: {error}")
@@ -62,7 +63,9 @@ class Reviewer:
     def decide(self, item: dict) -> dict | None:
         op = self.chance.choices(("accept", "tie", "skip", "undo"), (70, 20, 8, 2))[0]
         if op == "undo" and not self.stored:
-            op = "accept"
+            op = "skip"
+        if op == "accept" and item["chosen"] is None:
+            op = "tie"  # there is no pair to accept
         known = {name: item[name] for name in ("instruction_id", "selection_id", "chosen", "rejected", "decision_id")}
         begun = time.perf_counter()
         answer = self.send(op=op, **known)
@@ -109,16 +112,17 @@ def review_component(client: httpx.Client) -> int:
     return next(c["id"] for c in components if c["props"].get("elem_id") == "review")
 
 
-def make_workspace(folder: Path, items: int) -> Path:
-    """Pairs without a model: those that the data set came with."""
+def write_rows(folder: Path, items: int) -> Path:
+    """Items whose pair the data set came with, so that the rule `given` picks it without a model."""
     Image.new("RGB", (320, 240), (70, 110, 150)).save(folder / "picture.png")
-    with (folder / "rows.jsonl").open("w") as file:
+    path = folder / "items.jsonl"
+    with path.open("w") as file:
         for i in range(items):
-            texts = [f"answer {k} to question {i}" for k in range(8)]
-            row = {"id": f"q{i}", "images": ["picture.png"], "instruction": f"question {i}", "split": "train"}
-            row |= {"candidates": [{"text": text} for text in texts], "chosen": texts[0], "rejected": texts[1]}
+            candidates = [{"id": k, "text": f"answer {k} to question {i}"} for k in range(8)]
+            row = {"id": f"item-{i}", "images": ["picture.png"], "instruction": f"question {i}", "split": "train"}
+            row |= {"candidates": candidates, "given": [{"verdict": "accept", "chosen": 0, "rejected": 1}]}
             file.write(json.dumps(row) + "\n")
-    return Studio.create(folder / "workspace", WorkspaceConfig())
+    return path
 
 
 def main(seconds: float) -> int:
@@ -126,9 +130,9 @@ def main(seconds: float) -> int:
     names = [f"person{n:02}" for n in range(PEOPLE)]
     for name in names:
         add_user(folder / "users", name, PASSWORD)
-    path = make_workspace(folder, ITEMS)
+    path = Studio.create(folder / "workspace", WorkspaceConfig())
     studio = Studio.open(path)
-    print(studio.import_source(folder / "rows.jsonl").added, "items imported")
+    print(studio.import_source(write_rows(folder, ITEMS)).added, "items imported")
     studio.select(SelectConfig(rule="given"))
     studio.people.assign(names, items=ITEMS, overlap=1.0, stratify="none")
     studio.close()

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
-from benchmarks.twenty_reviewers import Reviewer, compare, read_history, review_component, work_together
+from benchmarks.twenty_reviewers import Reviewer, compare, read_history, review_component, work_together, write_rows
 from m3po.settings import SelectConfig
 from m3po.store.changes import state_of_store
 from m3po.users import Users, add_user
@@ -158,13 +158,7 @@ def test_who_is_removed_from_the_file_is_out_at_once(studio, server, users):
 
 
 def test_twenty_people_at_once_lose_nothing_and_store_nothing_twice(studio, page, tmp_path, users):
-    rows = [
-        {"id": f"p{i}", "images": ["0.png"], "instruction": f"question {i}", "split": "train", "chosen": "a",
-         "rejected": "b", "candidates": [{"text": text} for text in "abcd"]}
-        for i in range(60)
-    ]  # fmt: skip
-    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert studio.import_source(tmp_path / "more.jsonl").added == 60
+    assert studio.import_source(write_rows(tmp_path, 60)).added == 60
     studio.select(SelectConfig(rule="given"))
     names = [f"person{n:02}" for n in range(20)]
     for name in names:
@@ -183,7 +177,7 @@ def test_twenty_people_at_once_lose_nothing_and_store_nothing_twice(studio, page
                 client.post("/login", data={"username": name, "password": "a password of theirs"}).raise_for_status()
                 component = reviewers[0].component if reviewers else review_component(client)
                 reviewers.append(Reviewer(name, client, component))
-            work_together(reviewers, 4.0)
+            work_together(reviewers, 3.0)
         finally:
             server.should_exit = True
             thread.join(30)
@@ -191,5 +185,5 @@ def test_twenty_people_at_once_lose_nothing_and_store_nothing_twice(studio, page
                 one.http.close()
     assert [error for one in reviewers for error in one.errors] == []
     found = compare(reviewers, read_history(studio, tmp_path))
-    assert found["decisions"] > 40 and found["lost"] == found["twice"] == 0, found
+    assert found["decisions"] >= 40 and found["lost"] == found["twice"] == 0, found
     assert all(one.stored for one in reviewers)
