@@ -112,8 +112,9 @@ class Door:
             return ReviewView(
                 name, "id", view.search, view.search_in, view.source, annotator="" if name == "all" else user.name
             )
-        if view.filter == "disagreements" and user.role == "annotator":
-            return replace(view, filter="all")
+        if user.role == "annotator":  # what others decided, she sees item by item, when she may
+            own = user.name if view.annotator else ""
+            return replace(view, filter="all" if view.filter == "disagreements" else view.filter, annotator=own)
         return view
 
     def decide(self, instruction_id: int, verdict: str, *, adjudicate: bool = False, **options: Any) -> Decision:

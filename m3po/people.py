@@ -218,7 +218,7 @@ class People:
         done, assigned = person.progress
         if assigned:
             item = blind.with_progress(item, done, assigned)
-        if hidden:
+        if hidden or person.is_blind(instruction_id):  # the vote that ends the blindness moves no answer either
             item = blind.shuffled(item, user.name)
         if _voted(person, instruction_id):
             return blind.with_votes(item, self._db.read(lambda con: _votes_and_gold(con, item)[0]))
@@ -245,8 +245,7 @@ class People:
         return found if others else [decision for decision in found if decision.annotator == user.name]
 
     def is_adjudicated(self, instruction_id: int) -> bool:
-        current = self._db.read(lambda con: decisions.current_decision(con, instruction_id))
-        return current is not None and current["role"] == "adjudicated"
+        return self._db.read(lambda con: votes.is_adjudicated(con, instruction_id))
 
     # ---- figures ----------------------------------------------------------------------------------------------
 
@@ -274,6 +273,8 @@ class People:
         own = [_with_pace(row) for row in self._db.read(votes.figures) if row["annotator"] == name]
         nobody = {"alpha": Agreement(None, None, 0), "kappas": [], "disputed": 0, "disputes": [], "gold": 0}
         own_work = [row | {"annotators": [name]} for row in self.assignments() if name in row["annotators"]]
+        for row in own_work:
+            del row["gold"]  # how many of them test her is not hers to know
         return nobody | {"people": [row | {"agreement": None} for row in own], "assignments": own_work}
 
     def write_history(self, out: Path | str) -> dict:
@@ -323,9 +324,9 @@ def _overlap(row: dict) -> dict:
 def _votes_and_gold(con: Connection, item: ReviewItem) -> tuple[tuple, bool]:
     if item.decision is None:
         return (), False
-    found = votes.votes_of(con, item.instruction.id)
-    several = found if len(found) > 1 or item.decision.role else ()
-    return several, assignments.gold_item(con, item.instruction.id) is not None
+    instruction_id, final = item.instruction.id, bool(item.decision.role)
+    several = votes.votes_of(con, instruction_id) if final or votes.count_voters(con, instruction_id) > 1 else ()
+    return several, final and assignments.gold_item(con, instruction_id) is not None
 
 
 def _with_pace(row: dict) -> dict:

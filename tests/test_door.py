@@ -175,6 +175,8 @@ def test_a_blind_assignment_hides_until_it_is_done_and_assigned_items_always_hid
         item = ann.review_item(ReviewView("mine"))
         assert item.blind and all(ann.review_item(BY_ID, i).blind for i in (7, 8))
         ann.decide(item.instruction.id, "tie")
+        seen = ann.review_item(BY_ID, item.instruction.id)  # also the last one, with which the blindness ends
+        assert [c.id for c in seen.candidates] == [c.id for c in item.candidates] and not seen.blind
     assert ann.review_item(ReviewView("mine")) is None and not ann.review_item(BY_ID, 8).blind
 
 

@@ -15,7 +15,7 @@ from ui.review_tab import build_review_tab
 from ui.train_tab import build_train_tab
 
 TABS = ("data", "review", "people", "train", "results")
-ANNOTATORS = ("review", "people")  # the tabs of those who only judge
+ANNOTATORS = ("review", "people")  # the tabs of those who only judge; style.css shows no other
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -31,7 +31,7 @@ def _build(studio: Door) -> gr.Blocks:
     with gr.Blocks(title="M3PO Studio", analytics_enabled=False, fill_width=True, elem_id="m3po") as page:
         gr.HTML(_draw_head(studio), elem_id="head", apply_default_css=False, js_on_load=None)
         with gr.Tabs(elem_id="tabs", selected="data") as tabs:
-            with gr.Tab("Data", id="data") as data_tab:
+            with gr.Tab("Data", id="data"):
                 build_data_tab(studio, page)
             with gr.Tab("Review", id="review"):
                 build_review_tab(studio)
@@ -42,18 +42,18 @@ def _build(studio: Door) -> gr.Blocks:
             with gr.Tab("Results", id="results") as results_tab:
                 build_results_tab(studio, page, results_tab)
 
-        def on_load(fragment: str | None) -> list:
+        def on_load(fragment: str | None) -> dict:
             name = str(fragment or "").lstrip("#")
             judges = studio.user.role == "annotator"
             if name not in (ANNOTATORS if judges else TABS):
                 name = "review" if judges or studio.status()["pairs"] else "data"
-            return [gr.Tabs(selected=name), *[gr.Tab(visible=not judges)] * 3]
+            return gr.Tabs(selected=name)
 
         # `fragment` comes from the browser: the tab that was open before a reload.
         fragment = gr.Textbox(visible=False)
         page.load(
-            on_load, fragment, [tabs, data_tab, train_tab, results_tab], js="() => [location.hash]", queue=False,
-            show_progress="hidden", api_visibility="private",
+            on_load, fragment, tabs, js="() => [location.hash]", queue=False, show_progress="hidden",
+            api_visibility="private",
         )  # fmt: skip
     return page
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from m3po.evaluation.agreement import Agreement
-from m3po.types import Decision
 from ui.formatting import MISSING, VERDICT_LABELS, clock, count, duration, number, percent, plural
 from ui.markup import Markup, join, tag
 
@@ -77,7 +76,7 @@ def draw_agreement(found: Mapping) -> Markup | None:
     return join(
         [
             tag("p", line, id="people-alpha"),
-            tag("table", tag("thead", head), tag("tbody", *rows), class_="figures-table kappas"),
+            tag("table", tag("thead", head), tag("tbody", *rows), class_="figures-table kappas", tabindex="0"),
             tag(
                 "p", "Cohen's kappa of every two; in brackets the 95 % interval, bootstrap over items.", class_="quiet"
             ),
@@ -100,7 +99,7 @@ def _value(found: Agreement) -> str:
 
 def _interval(found: Agreement) -> Markup | None:
     if found.interval is None:
-        return _quiet("(all said one thing: chance cannot be told apart)") if found.items else None
+        return _quiet("one answer throughout") if found.items else None
     return _quiet(f"[{number(found.interval[0])}, {number(found.interval[1])}]")
 
 
@@ -110,7 +109,7 @@ def draw_assignments(assignments: Sequence[Mapping]) -> Markup | None:
     items = []
     for row in assignments:
         words = [plural(row["items"], "item"), f"{100 * row['overlap']:.0f} % for everybody"]
-        words.append(f"{plural(row['gold'], 'gold item')} each")
+        words += [f"{plural(row['gold'], 'gold item')} each"] if "gold" in row else []
         by = {"m3p_score": "by M3P-Score", "source": "by source"}.get(row["stratify"])
         words += [by] if by else []
         who = ", ".join(row["annotators"])
@@ -126,7 +125,7 @@ def draw_disputes(found: Mapping) -> Markup:
         return tag("p", "Nobody disagrees with anybody.", class_="nothing")
     items = []
     for row in found["disputes"]:
-        words = "; ".join(f"{vote.annotator}: {_said(vote)}" for vote in row["votes"])
+        words = "; ".join(f"{v.annotator}: {VERDICT_LABELS.get(v.verdict, v.verdict)}" for v in row["votes"])
         text = row["instruction"]
         text = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
         link = tag(
@@ -136,11 +135,6 @@ def draw_disputes(found: Mapping) -> Markup:
         items.append(tag("li", link, " ", text, " ", _quiet(words)))
     more = found["disputed"] - len(items)
     return join([tag("ul", *items, class_="disputes"), _quiet(f"and {count(more)} more") if more > 0 else None])
-
-
-def _said(vote: Decision) -> str:
-    pair = f" {vote.chosen} over {vote.rejected}" if vote.chosen is not None and vote.rejected is not None else ""
-    return VERDICT_LABELS.get(vote.verdict, vote.verdict) + pair
 
 
 def _quiet(text: str) -> Markup:

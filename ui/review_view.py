@@ -140,11 +140,8 @@ def _draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         )
         words = (tag("b", "No pair. "), reason(item.no_pair_reason), way)
         if item.blind:
-            words = (
-                tag("b", "Which is best, which is wrong? "),
-                "Scores and others' decisions show when you voted.",
-                way,
-            )
+            way = " 1–9 makes one chosen, Shift+1–9 rejected. Scores and others' decisions show when you voted."
+            words = (tag("b", "Which is best, which is wrong?"), way)
         cards = [tag("p", *words, class_="no-pair", role="note")]
     others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
     head = tag(

@@ -14,8 +14,12 @@ from m3po.users import OWNER, User, Users
 def login_check(users: Users) -> Callable[[str, str], Awaitable[bool]]:
     """The check behind Gradio's login form. Hashing takes a while: it must not hold up who is logged in."""
 
+    limiter: list[anyio.CapacityLimiter] = []  # made where the loop is: a flood of logins must leave threads for others
+
     async def check(name: str, password: str) -> bool:
-        return await anyio.to_thread.run_sync(functools.partial(users.check, name, password))
+        limiter[:] = limiter or [anyio.CapacityLimiter(2)]
+        call = functools.partial(users.check, name, password)
+        return await anyio.to_thread.run_sync(call, limiter=limiter[0])
 
     return check
 

@@ -51,6 +51,10 @@ class Personal:
         at = position(self.ids, instruction_id)
         return at >= 0 and self.rank[at] >= 0
 
+    def is_blind(self, instruction_id: int) -> bool:
+        """Whether a blind assignment gave it, decided or not."""
+        return bool((self.blind == position(self.ids, instruction_id)).any())
+
     @property
     def has_blind_work(self) -> bool:
         """Whether something of a blind assignment still waits for this person's vote."""

@@ -21,6 +21,20 @@ def own_vote(con: Connection, instruction_id: int, annotator: str) -> dict | Non
     )
 
 
+def count_voters(con: Connection, instruction_id: int) -> int:
+    """How many ever decided on an item."""
+    return scalar(con, "SELECT count(DISTINCT annotator) FROM decisions WHERE instruction_id = ?", [instruction_id])
+
+
+def is_adjudicated(con: Connection, instruction_id: int) -> bool:
+    """Whether a curator's last word stands on an item."""
+    sql = (
+        "SELECT count(*) FROM decisions d WHERE instruction_id = ? AND role = 'adjudicated'"
+        " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
+    )
+    return bool(scalar(con, sql, [instruction_id]))
+
+
 def votes_of(con: Connection, instruction_id: int) -> tuple[Decision, ...]:
     """Everybody's decision that stands, oldest first, a curator's last word at the end."""
     sql = (
