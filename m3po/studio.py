@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from m3po import deciding, neighbours
+from m3po.door import Door
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.outcomes import Outcomes
@@ -20,6 +21,7 @@ from m3po.jobs.overview import Overview
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.models.preflight import checked
+from m3po.people import People
 from m3po.remote_spec import names_remote, parse_remote
 from m3po.selection import RULES
 from m3po.settings import (
@@ -46,6 +48,7 @@ from m3po.types import (
     ReviewView,
     Run,
 )
+from m3po.users import User
 
 log = logging.getLogger("m3po.studio")
 
@@ -69,6 +72,7 @@ class Studio:
         work = {"import": partial(importing.do_import, workspace), "export": partial(exporting.do_export, workspace)}
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
         self.review_index = ReviewIndex()
+        self.people = People(workspace, self.review_index)
         self._overview = Overview(workspace, self.server_runs.shown)
         self._outcomes = Outcomes(workspace, self.runner)
         self._warming: threading.Thread | None = None
@@ -96,6 +100,10 @@ class Studio:
         self.server_runs.close()
         self.runner.close()
         self.workspace.close()
+
+    def as_user(self, user: User) -> Door:
+        """This Studio as somebody may use it: see m3po.door."""
+        return Door(self, lambda: user)
 
     # ---- what is there ----------------------------------------------------------------------------------------
 

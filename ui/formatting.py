@@ -58,6 +58,8 @@ FILTER_LABELS = {
     "reviewed": "Reviewed",
     "flagged": "Flagged",
     "no_pair": "No pair",
+    "mine": "My queue",
+    "disagreements": "Disagreements",
 }
 VERDICT_LABELS = {
     "accept": "accepted",

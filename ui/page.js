@@ -20,7 +20,7 @@
     new MutationObserver(applyTheme).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   });
 
-  const NAMES = { data: "Data", review: "Review", train: "Fine-tune", results: "Results" };
+  const NAMES = { data: "Data", review: "Review", people: "People", train: "Fine-tune", results: "Results" };
   const tabButton = (name) =>
     [...document.querySelectorAll('#tabs [role="tab"]')].find((tab) => tab.textContent.trim() === NAMES[name]);
   const tabOf = (fragment) => fragment.slice(1).split("?")[0]; // a view may follow

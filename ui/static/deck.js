@@ -9,6 +9,7 @@ import { LEAVING, STAYING, STEPS, withState } from "./commands.js";
 import { makeId, Outbox } from "./outbox.js";
 import { Entry, Shelf } from "./shelf.js";
 
+const SHRINKING = new Set(["unreviewed", "mine", "disagreements"]); // views that a decided item leaves
 const SILENT = { error: "The server does not answer. Is the app still running? Then try again.", level: "error" };
 
 export class Deck {
@@ -150,7 +151,7 @@ export class Deck {
     const at = { ...entry.place, reviewed: place.reviewed, reviewable: place.reviewable };
     if (decides && item.decision_id === null) at.reviewed += 1;
     if (place.position && entry.place.position) {
-      const leaves = decides && view.filter === "unreviewed";
+      const leaves = decides && SHRINKING.has(view.filter);
       at.total = place.total - (leaves ? 1 : 0);
       at.position = place.position + (leaves ? 0 : step);
     }
@@ -195,6 +196,7 @@ export class Deck {
   // Draw what the server answered.
   draw(answer, command) {
     if (answer.by) this.by = answer.by;
+    if (answer.filter && answer.filter !== this.view.filter) this.begin(answer.filter);
     if (!answer.item) return this.drawNothing(answer);
     const entry = new Entry(answer);
     const before = this.shownId;
@@ -202,6 +204,13 @@ export class Deck {
     this.show(entry, command, answer.place, answer.message);
     if (before !== this.shownId || command.op === "undo") this.shelf.around = null;
     this.around.fetch();
+  }
+
+  // The server began in one's own queue.
+  begin(filter) {
+    this.view.filter = filter;
+    this.shelf.clear();
+    this.onView();
   }
 
   drawNothing(answer) {
