@@ -71,7 +71,7 @@ def enter(browser, app):
         context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(20_000)
         page.goto(app.url)
         page.get_by_label("username").fill(name)
         page.get_by_label("password").fill(PASSWORD)
