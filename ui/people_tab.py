@@ -22,24 +22,13 @@ log = logging.getLogger(__name__)
 TICK = 5.0  # seconds
 IF_VISIBLE = "() => [Boolean(document.querySelector('#people-page')?.offsetParent)]"
 STRATA_LABELS = {"m3p_score": "M3P-Score, by tenths", "source": "Source", "none": "Nothing"}
-# A disputed item opens on Review, in the view that holds them all.
-DISPUTE_JS = """
-element.addEventListener('click', (event) => {
-  if (!event.target.closest('[data-dispute]') || !window.m3po) return;
-  event.preventDefault();
-  window.m3po.openTab('review');
-  const filter = document.getElementById('review-filter');
-  filter.value = 'disagreements';
-  filter.dispatchEvent(new Event('change'));
-});
-"""
 
 
 def build_people_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     """Lay out the tab and connect its buttons; figures are read anew whenever one looks."""
 
-    def html(element_id: str, script: str | None = None) -> gr.HTML:
-        return gr.HTML("", apply_default_css=False, js_on_load=script, elem_id=element_id)
+    def html(element_id: str) -> gr.HTML:
+        return gr.HTML("", apply_default_css=False, js_on_load=None, elem_id=element_id)
 
     with gr.Column(elem_id="people-page", elem_classes="data-page"):
         message = html("people-message")
@@ -51,7 +40,7 @@ def build_people_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                     agreement = html("people-agreement")
                 with gr.Column(elem_classes="card-group curator-only"):
                     draw_heading("Disagreements", "Kept out of training until a majority forms or you decide.")
-                    disputes = html("people-disputes", DISPUTE_JS)
+                    disputes = html("people-disputes")
             with gr.Column(scale=5, min_width=380):
                 with gr.Column(elem_classes="card-group"):
                     draw_heading("Assignments")
