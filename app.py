@@ -23,7 +23,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--workspace", type=Path, default=Path("demo-workspace"), metavar="DIR")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 (default) is this machine alone")
     parser.add_argument("--port", type=read_port, default=7860, help="0 picks a free one")
-    parser.add_argument("--auth", type=Path, metavar="USERS_FILE", help="a file with one name:password a line")
+    parser.add_argument(
+        "--auth", type=Path, metavar="USERS_FILE", help="who may come in; `python -m m3po users` writes it"
+    )
     parser.add_argument("--root-path", default="", metavar="PATH", help="where a reverse proxy shows the page: /studio")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
     return parser.parse_args()
@@ -50,17 +52,18 @@ def run(arguments: argparse.Namespace) -> None:
     """Open the workspace and serve it until SIGTERM or Ctrl+C."""
     from m3po.bridge import Listener
     from m3po.studio import Studio
+    from m3po.users import Users
     from ui.build import build
     from ui.server import address_of, bind, build_server, hosts_of, serve
-    from ui.users import read_users
 
     if hosts_of(arguments.host) is None and not arguments.auth:
         print(f"Anybody who reaches {arguments.host} can use this page: give --auth USERS_FILE.", file=sys.stderr)
-    users = read_users(arguments.auth) if arguments.auth else None
+    users = Users(arguments.auth) if arguments.auth else None
     with bind(arguments.host, arguments.port) as listener:
         address = address_of(listener)
         studio = Studio.open(arguments.workspace, address=address)
         try:
+            studio.people.users = users
             bridge = Listener(studio, address)
             try:
                 studio.start_demo()

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from m3po.errors import M3poError, UsageError, WorkspaceError
+from m3po.errors import BadInputError, M3poError, UsageError, WorkspaceError
 from m3po.jobs.importing import describe
 from m3po.jobs.worker import sentence_for
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
@@ -62,8 +62,20 @@ METHODS: dict[str, Callable[..., object]] = {
     "accept_above": lambda studio, **options: studio.calibration.accept_above(**options),
     "accept_none": lambda studio: studio.calibration.accept_none(),
     "draw_audit": lambda studio, **options: studio.calibration.draw_audit(**options),
+    "assign": lambda studio, annotators, **options: studio.people.assign(annotators, **options),
+    "overlap": lambda studio, assignment_id, overlap: studio.people.set_overlap(assignment_id, overlap),
+    "gold": lambda studio, text, remove: _gold(studio, text, remove),
+    "people": lambda studio: studio.people.overview(),
+    "history": lambda studio, out: studio.people.write_history(out),
     "export": lambda studio, out, **options: studio.start_export(out, **options),
 }
+
+
+def _gold(studio: Studio, text: str, remove: bool) -> dict | None:
+    instruction_id = studio.find_instruction(text)
+    if instruction_id is None:
+        raise BadInputError(f"No instruction has the id {text!r}.")
+    return (studio.people.unmark_gold if remove else studio.people.mark_gold)(instruction_id)
 
 
 def _given(options: dict) -> dict:

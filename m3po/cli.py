@@ -20,6 +20,7 @@ from typing import Annotated
 
 import typer
 
+from m3po import people_commands
 from m3po.bridge import connect
 from m3po.calibration_commands import calibrate, whatif
 from m3po.console import draw_before_after, draw_dependence, draw_given, draw_preview, fail, follow, say, watch
@@ -41,6 +42,8 @@ from m3po.text import counted
 from m3po.training.presets import parse_overrides
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
+
+people_commands.register(app)
 
 Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]

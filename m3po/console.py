@@ -133,3 +133,31 @@ def _shorten(text: str) -> str:
     text = " ".join(text.split())
     text = text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
     return text if len(text) <= 160 else f"{text[:160]}... ({len(text):,} characters)"
+
+
+def draw_people(found: dict) -> str:
+    """Annotators with their figures, who agrees with whom, and the assignments."""
+    lines = [f"{'annotator':20}{'assigned':>9}{'done':>7}{'per hour':>10}{'gold':>14}{'kappa':>7}"]
+    for row in found["people"]:
+        pace = f"{row['per_hour']:.0f}" if row["per_hour"] else "-"
+        gold = f"{row['gold_right']} of {row['gold_seen']}" if row["gold_seen"] else "-"
+        kappa = "-" if row["agreement"] is None else f"{row['agreement']:.2f}"
+        lines.append(f"{row['annotator']:20}{row['assigned']:9}{row['done']:7}{pace:>10}{gold:>14}{kappa:>7}")
+    if found["alpha"]["items"]:
+        lines.append(f"Krippendorff's alpha {_interval(found['alpha'])}")
+    lines += [f"Cohen's kappa of {one} and {other} {_interval(kappa)}" for one, other, kappa in found["kappas"]]
+    lines.append(f"{found['disputed']} items in dispute, {found['gold']} gold items")
+    for row in found["assignments"]:
+        told = (
+            f"{row['items']} items, {row['overlap']:.0%} shared, {row['gold']} gold{', blind' if row['blind'] else ''}"
+        )
+        lines.append(f"assignment {row['assignment_id']} to {', '.join(row['annotators'])}: {told}")
+    return "\n".join(lines)
+
+
+def _interval(agreement: dict) -> str:
+    on = f"on {agreement['items']} items"
+    if agreement["value"] is None:
+        return f"cannot be told {on}"
+    low, high = agreement["interval"]
+    return f"{agreement['value']:.2f} [{low:.2f}, {high:.2f}] {on}"

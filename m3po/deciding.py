@@ -24,13 +24,17 @@ def decide(
     reason: str = "",
     selection_id: int | None = None,
     client_id: str = "",
+    role: str = "",
+    blind: bool = False,
 ) -> Decision:
     """Store a verdict with what was shown; it is on disk when this returns.
 
     `client_id` is the caller's own name of this decision: sent again, it is the same row, and nothing is stored.
 
     `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item; `selection_id`
-    is the selection that was shown (None: whichever stands). Raises BadInputError for a verdict without the pair it
+    is the selection that was shown (None: whichever stands). `role` "adjudicated" makes it the last word on the item.
+    `blind`: the machine's pair was hidden, so whether a pair is accept or override is found here.
+    Raises BadInputError for a verdict without the pair it
     needs, for ids that are no candidates of this instruction, and when another selection was made meanwhile.
     """
     if verdict not in VERDICTS:
@@ -51,10 +55,14 @@ def decide(
         given = (chosen, rejected)
         if verdict == "accept" and given == (None, None) and item.pair:
             given = (item.pair.chosen, item.pair.rejected)
+        said = verdict
+        if blind and verdict in TRAINING_VERDICTS:
+            machine = item.machine_pair
+            said = "accept" if machine and given == (machine.chosen, machine.rejected) else "override"
         _check_pair(verdict, *given, {candidate.id for candidate in item.candidates})
         new = decisions.NewDecision(
             instruction_id=instruction_id,
-            verdict=verdict,
+            verdict=said,
             chosen=given[0],
             rejected=given[1],
             annotator=annotator or DEFAULT_ANNOTATOR,
@@ -63,6 +71,8 @@ def decide(
             reason=reason,
             selection_id=item.selection_id,
             shown=review.shown_state(item.machine_pair, item.candidates),
+            role=role,
+            blind=blind,
         )
         decision_id = decisions.add_decision(con, new)
         if client_id:

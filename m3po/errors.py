@@ -36,6 +36,10 @@ class UnusableModelError(ModelError):
     """A model that does not exist or is of another kind: a run that names it can never go on."""
 
 
+class NotAllowedError(M3poError):
+    """Somebody asked for what their role does not allow, or did not log in."""
+
+
 class JobError(M3poError):
     """A job cannot start, go on, or be found."""
 

@@ -24,6 +24,8 @@ class Neighbours:
     total: int
     reviewed: int
     reviewable: int
+    selection_id: int | None
+    decided: dict[int, int]  # the current decision, where there is one
     stamps: dict[int, str]
 
 
@@ -51,11 +53,13 @@ def read_neighbours(
             total=walk.total,
             reviewed=reviewed,
             reviewable=reviewable,
+            selection_id=selection,
+            decided=decided,
             stamps={i: stamp_of(selection, decided.get(i)) for i in around},
         )
 
     return database.read(read)
 
 
-def stamp_of(selection_id: int | None, decision_id: int | None) -> str:
-    return f"{selection_id or 0}.{decision_id or 0}"
+def stamp_of(selection_id: int | None, decision_id: int | None, *, blind: bool = False, shuffled: bool = False) -> str:
+    return f"{selection_id or 0}.{decision_id or 0}{'b' * blind}{'s' * shuffled}"

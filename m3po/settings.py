@@ -269,6 +269,7 @@ class WorkspaceConfig:
     policy: str | None = None
     mas: str | None = None
     demo: bool = False
+    blind: bool = False  # annotators see no scores, machine's picks or others' decisions before they voted
     remote: bool = True  # false: nothing of this workspace leaves the machine, and nothing is fetched for it
 
     def __post_init__(self) -> None:
@@ -307,7 +308,7 @@ def read_workspace_config(path: Path) -> WorkspaceConfig:
                 values[key] = map_folders(value, place) if key == "mas" else place(value)
             except UsageError as error:
                 raise WorkspaceError(f"{path}: {error}") from error
-    for key in ("demo", "remote"):
+    for key in ("demo", "remote", "blind"):
         if not isinstance(values.get(key, False), bool):
             raise WorkspaceError(f"{path}: {key} must be true or false, without quotes.")
     return WorkspaceConfig(**values)
@@ -325,6 +326,7 @@ def write_workspace_config(path: Path, config: WorkspaceConfig) -> None:
         lines.append(f"{text}  # {comment}")
     if config.demo:
         lines.append("demo = true  # sampled and scored by itself when the app starts")
+    lines.append(f"{'' if config.blind else '# '}blind = true  # annotators judge without scores and others' decisions")
     lines.append(f"{'' if not config.remote else '# '}remote = false  # forbids every call to another machine")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from m3po import deciding, neighbours
 from m3po.browsing import Browsing
 from m3po.calibration import Calibration
+from m3po.door import Door
 from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
 from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.dependence import Dependence
@@ -23,6 +24,7 @@ from m3po.jobs.overview import Overview
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.models.preflight import checked
+from m3po.people import People
 from m3po.remote_spec import names_remote, parse_remote
 from m3po.settings import (
     EvaluateConfig,
@@ -48,6 +50,7 @@ from m3po.types import (
     Run,
     TokenBeliefs,
 )
+from m3po.users import User
 
 log = logging.getLogger("m3po.studio")
 
@@ -72,6 +75,7 @@ class Studio:
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
         self.review_index = ReviewIndex()
         self.calibration = Calibration(workspace)
+        self.people = People(workspace, self.review_index)
         self._overview = Overview(workspace, self.server_runs.shown)
         self._warming: threading.Thread | None = None
         self.dependence = Dependence(workspace, self.runner)
@@ -101,6 +105,10 @@ class Studio:
         self.server_runs.close()
         self.runner.close()
         self.workspace.close()
+
+    def as_user(self, user: User) -> Door:
+        """This Studio as somebody may use it: see m3po.door."""
+        return Door(self, lambda: user)
 
     # ---- what is there ----------------------------------------------------------------------------------------
 

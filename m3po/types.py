@@ -210,6 +210,8 @@ class Decision:
     reason: str = ""
     stale: bool = False
     disagreeing: tuple[str, ...] = ()
+    role: str = ""  # "adjudicated": a curator's last word, whatever the others say
+    blind: bool = False  # scores, the machine's pick and others' decisions were hidden
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,8 @@ class Instruction:
     turns: tuple[Turn, ...] = ()
 
 
-REVIEW_FILTERS = ("all", "unreviewed", "reviewed", "flagged", "no_pair", "audit")
+# "mine": what was assigned to the view's annotator, in the queue's order, and is not decided by them
+REVIEW_FILTERS = ("all", "unreviewed", "reviewed", "flagged", "no_pair", "audit", "mine", "disagreements")
 REVIEW_ORDERS = ("m3p_score", "logp_margin", "mas_gap", "id")
 PAIR_MEASURES = ("m3p_score", "logp_margin", "mas_gap", "length_ratio")  # what a range can be laid on
 SEARCH_PLACES = ("instructions", "answers")
@@ -296,6 +299,10 @@ class ReviewItem:
     given: tuple[int, int] | None = None  # (chosen, rejected) as the data set came with them, to compare with
     scoring: bool = False  # a human's answer waits for its scores, and a run is there to give them
     selected_by: str = ""
+    votes: tuple[Decision, ...] = ()  # everybody's, where several voted or a curator adjudicated
+    gold: bool = False  # its right decision is known, and it serves to measure annotators
+    blind: bool = False  # scores, the machine's pick and others' decisions are left out: the annotator has not voted
+    shuffled: bool = False  # `candidates` come in the order in which this annotator numbers them
 
     def role(self, candidate_id: int) -> str:
         """`chosen`, `rejected` or `none`."""

@@ -6,12 +6,12 @@ import logging
 
 import gradio as gr
 
+from m3po.door import current_user
 from m3po.errors import M3poError
 from m3po.studio import Studio
 from ui.addresses import view_of
 from ui.browse_view import build_browse_frame, draw_negatives, draw_tests
 from ui.scripts import load_script
-from ui.users import user_of
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def build_browse_tab(studio: Studio) -> gr.HTML:
     """Lay out the tab's one component and connect it with `studio`."""
     handler = BrowseHandler(studio)
 
-    def browse(command: dict, request: gr.Request) -> dict:
-        return handler.on_command(command, user_of(request))
+    def browse(command: dict) -> dict:
+        return handler.on_command(command, _caller())
 
     return gr.HTML(
         html_template=build_browse_frame(),
@@ -81,3 +81,8 @@ def build_browse_tab(studio: Studio) -> gr.HTML:
         elem_id="browse",
         apply_default_css=False,
     )
+
+
+def _caller() -> str:
+    user = current_user()
+    return user.name if user else ""

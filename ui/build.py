@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import gradio as gr
 
+from m3po.door import Door, acting_as
 from m3po.studio import Studio
+from m3po.users import OWNER
 from ui.browse_tab import build_browse_tab
 from ui.calibrate.tab import build_calibrate_tab
 from ui.data_tab import build_data_tab
 from ui.markup import Markup, tag
+from ui.people_tab import build_people_tab
 from ui.results_tab import build_results_tab
 from ui.review.tab import build_review_tab
 from ui.train_tab import build_train_tab
 
-TABS = ("data", "browse", "review", "calibrate", "train", "results")
+TABS = ("data", "browse", "review", "calibrate", "people", "train", "results")
+ANNOTATORS = ("review", "people")  # the tabs of those who only judge; style.css shows no other
 
 
 def build(studio: Studio) -> gr.Blocks:
-    """Lay out the page. Everything shown is read from `studio` when a browser asks: nothing is kept here."""
+    """Lay out the page. Everything shown is read from `studio` when a browser asks: nothing is kept here.
+
+    The page gets the Studio's door alone, which knows of each request whose it is (see ui/server.py).
+    """
+    with acting_as(OWNER):  # what is laid out is the same for all; what is in it, and may be done, is not
+        return _build(Door(studio))
+
+
+def _build(studio: Door) -> gr.Blocks:
     with gr.Blocks(title="M3PO Studio", analytics_enabled=False, fill_width=True, elem_id="m3po") as page:
         gr.HTML(_draw_head(studio), elem_id="head", apply_default_css=False, js_on_load=None)
         with gr.Tabs(elem_id="tabs", selected="data") as tabs:
@@ -29,6 +41,8 @@ def build(studio: Studio) -> gr.Blocks:
                 build_review_tab(studio)
             with gr.Tab("Calibrate", id="calibrate"):
                 build_calibrate_tab(studio)
+            with gr.Tab("People", id="people") as people_tab:
+                build_people_tab(studio, page, people_tab)
             with gr.Tab("Fine-tune", id="train") as train_tab:
                 build_train_tab(studio, page, train_tab)
             with gr.Tab("Results", id="results") as results_tab:
@@ -36,8 +50,9 @@ def build(studio: Studio) -> gr.Blocks:
 
         def on_load(fragment: str | None) -> dict:
             name = str(fragment or "").lstrip("#").partition("?")[0]  # a view may follow
-            if name not in TABS:
-                name = "review" if studio.status()["pairs"] else "data"
+            judges = studio.user.role == "annotator"
+            if name not in (ANNOTATORS if judges else TABS):
+                name = "review" if judges or studio.status()["pairs"] else "data"
             return gr.Tabs(selected=name)
 
         # `fragment` comes from the browser: the tab that was open before a reload.

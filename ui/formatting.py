@@ -59,6 +59,8 @@ FILTER_LABELS = {
     "flagged": "Flagged",
     "no_pair": "No pair",
     "audit": "Audit slice",
+    "mine": "My queue",
+    "disagreements": "Disagreements",
 }
 VERDICT_LABELS = {
     "accept": "accepted",

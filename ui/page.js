@@ -21,7 +21,8 @@
   });
 
   const NAMES = {
-    data: "Data", browse: "Browse", review: "Review", calibrate: "Calibrate", train: "Fine-tune", results: "Results",
+    data: "Data", browse: "Browse", review: "Review", calibrate: "Calibrate", people: "People", train: "Fine-tune",
+    results: "Results",
   };
   const tabButton = (name) =>
     [...document.querySelectorAll('#tabs [role="tab"]')].find((tab) => tab.textContent.trim() === NAMES[name]);

@@ -7,6 +7,7 @@ and a clean end on SIGTERM. Gradio's routes that read files or fetch addresses a
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -20,13 +21,15 @@ from fastapi import FastAPI, Request, Response
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, PlainTextResponse
 
+from m3po.door import acting_as, current_user
 from m3po.errors import BadImageError, M3poError, WorkspaceError
 from m3po.studio import Studio
+from m3po.users import Users
 from ui.hints import write_script
 from ui.prefix import StripPrefix, read_prefix
 from ui.scripts import send_script
 from ui.theme import build_theme
-from ui.users import check_password, user_of
+from ui.users import login_check, user_of
 
 HERE = Path(__file__).parent
 SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
@@ -93,7 +96,7 @@ def build_server(
     studio: Studio,
     page: gr.Blocks,
     *,
-    users: dict[str, str] | None = None,
+    users: Users | None = None,
     hosts: frozenset[str] | None = None,
     root_path: str = "",
 ) -> FastAPI:
@@ -110,18 +113,29 @@ def build_server(
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts))
     if prefix:
         app.add_middleware(StripPrefix, prefix=prefix)
-    auth = check_password(users) if users else None
+    auth = login_check(users) if users else None
 
-    def gradio_app() -> object:
-        return app.routes[-1].app  # type: ignore[attr-defined]
+    @app.middleware("http")
+    async def know_caller(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        """The one place where a name comes in: whatever works on the request finds it by m3po.door.current_user."""
+        with acting_as(user_of(request, users, app.routes[-1].app)):  # type: ignore[attr-defined]
+            return await call_next(request)
 
     @app.get("/m3po/image/{sha256}")
-    def image(sha256: str, request: Request, size: str = "shown") -> Response:
-        if auth is not None and not user_of(request, gradio_app()):
+    def image(sha256: str, size: str = "shown") -> Response:
+        if current_user() is None:
             return PlainTextResponse("Log in first.", status_code=401)
         return _send_image(studio, sha256, SIDES.get(size, SHOWN_SIDE))
 
     app.get("/m3po/static/{version}/{name}")(send_script)
+
+    @app.get("/m3po/me.js")
+    def me() -> Response:
+        """Who is looking, before anything is drawn: style.css shows each role its own buttons. It decides nothing."""
+        user = current_user()
+        known = json.dumps({"role": user.role if user else "", "user": user.name if user else ""})
+        script = f"Object.assign(document.documentElement.dataset, {known});"
+        return Response(script, media_type="text/javascript", headers={"Cache-Control": "no-store"})
 
     gr.mount_gradio_app(
         app,
@@ -141,8 +155,9 @@ def build_server(
         enable_monitoring=False,
         mcp_server=False,
         theme=build_theme(),
-        css_paths=[HERE / name for name in ("style.css", "browse.css", "calibrate.css")],
-        head=f"<script>{write_script()}{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        css_paths=[HERE / name for name in ("style.css", "browse.css", "calibrate.css", "people.css")],
+        head="<script src='m3po/me.js'></script>"
+        f"<script>{write_script()}{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
     return app
 

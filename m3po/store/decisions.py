@@ -26,6 +26,8 @@ class NewDecision:
     reason: str
     selection_id: int | None
     shown: dict
+    role: str = ""
+    blind: bool = False
 
 
 def add_decision(con: Connection, new: NewDecision) -> int:
@@ -33,7 +35,7 @@ def add_decision(con: Connection, new: NewDecision) -> int:
     return scalar(
         con,
         "INSERT INTO decisions (instruction_id, verdict, chosen, rejected, annotator, decided_at, seconds, reason,"
-        " note, selection_id, shown) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING decision_id",
+        " note, selection_id, shown, role, blind) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING decision_id",
         [
             new.instruction_id,
             new.verdict,
@@ -46,6 +48,8 @@ def add_decision(con: Connection, new: NewDecision) -> int:
             new.note,
             new.selection_id,
             json.dumps(new.shown),
+            new.role or None,
+            new.blind,
         ],
     )
 
@@ -94,6 +98,21 @@ def revoke(con: Connection, decision: dict) -> None:
     )
 
 
+def repeat(con: Connection, decision: dict, annotator: str, role: str) -> int:
+    """Append the same verdict under another name and role, on what the first was shown; returns its id."""
+    kept = ("instruction_id", "verdict", "chosen", "rejected", "selection_id")
+    shown = json.loads(decision["shown"] or "{}")
+    said = {name: decision[name] for name in kept}
+    return add_decision(
+        con, NewDecision(**said, annotator=annotator, seconds=None, note="", reason="", shown=shown, role=role)
+    )
+
+
+def state(con: Connection) -> tuple:
+    """Changes whenever a decision was stored."""
+    return con.execute("SELECT count(*), max(decision_id) FROM decisions").fetchall()[0]
+
+
 def read_decision(con: Connection, decision_id: int) -> dict:
     return one(con, "SELECT * FROM decisions WHERE decision_id = ?", [decision_id])
 
@@ -113,7 +132,7 @@ def disagreeing(con: Connection, decision: dict) -> tuple[str, ...]:
     if decision["agreed"]:
         return ()
     found = con.execute(
-        "SELECT annotator FROM standing_decisions WHERE instruction_id = ? ORDER BY annotator",
+        "SELECT annotator FROM standing_decisions WHERE instruction_id = ? AND role IS NULL ORDER BY annotator",
         [decision["instruction_id"]],
     ).fetchall()
     return tuple(row[0] for row in found)
@@ -133,6 +152,8 @@ def as_decision(row: dict, *, stale: bool = False, disagreeing: tuple[str, ...] 
         reason=row["reason"] or "",
         stale=stale,
         disagreeing=disagreeing,
+        role=row["role"] or "",
+        blind=bool(row["blind"]),
     )
 
 

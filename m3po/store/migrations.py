@@ -181,6 +181,61 @@ CREATE TABLE decision_keys (instruction_id BIGINT, annotator VARCHAR, client_id 
 """
 
 
+_PEOPLE = """
+-- `role` is 'adjudicated' for a curator's last word, else empty; `blind`: the scores, the machine's pick and all other
+-- decisions were hidden, and had been until then.
+ALTER TABLE decisions ADD COLUMN role VARCHAR;
+ALTER TABLE decisions ADD COLUMN blind BOOLEAN;
+-- Who judges what. All are only added to: the newest row of an assignment's settings, of (assignment, annotator,
+-- instruction) and of a gold item counts.
+CREATE SEQUENCE assignment_ids;
+CREATE TABLE assignments (
+    assignment_id BIGINT DEFAULT nextval('assignment_ids'), created_by VARCHAR, created_at TIMESTAMP, config VARCHAR,
+    blind BOOLEAN);
+CREATE TABLE assignment_overlaps (assignment_id BIGINT, overlap DOUBLE, changed_by VARCHAR, changed_at TIMESTAMP);
+CREATE TABLE assigned (
+    assignment_id BIGINT, annotator VARCHAR, instruction_id BIGINT, place BIGINT, gold BOOLEAN, withdrawn BOOLEAN,
+    changed_at TIMESTAMP);
+CREATE VIEW queues AS
+    SELECT * EXCLUDE (withdrawn) FROM (
+        SELECT * FROM assigned
+        QUALIFY row_number() OVER (PARTITION BY assignment_id, annotator, instruction_id ORDER BY rowid DESC) = 1)
+    WHERE NOT withdrawn;
+-- A gold item is one whose right decision is known: a curator's adjudication of it, as long as that is not undone.
+CREATE TABLE gold_items (
+    instruction_id BIGINT, decision_id BIGINT, marked_by VARCHAR, marked_at TIMESTAMP, withdrawn BOOLEAN);
+CREATE VIEW gold AS
+    SELECT g.instruction_id, g.decision_id, d.verdict, d.chosen, d.rejected, g.marked_by, g.marked_at
+    FROM (SELECT * FROM gold_items QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY rowid DESC) = 1) g
+    JOIN decisions d USING (decision_id)
+    WHERE NOT g.withdrawn AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id);
+-- As before; an adjudication stands beside its curator's own vote.
+CREATE OR REPLACE VIEW standing_decisions AS
+    SELECT * EXCLUDE (decided_here) FROM (
+        SELECT *, max(CASE WHEN reason IS DISTINCT FROM 'imported' THEN decided_at END)
+               OVER (PARTITION BY instruction_id, annotator, role) AS decided_here
+        FROM decisions d
+        WHERE revokes IS NULL AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id))
+    QUALIFY row_number() OVER (
+        PARTITION BY instruction_id, annotator, role
+        ORDER BY coalesce(reason = 'imported' AND decided_at <= decided_here, false), decision_id DESC) = 1;
+-- As before; the newest adjudication is final, however many voted otherwise.
+CREATE OR REPLACE VIEW current_decisions AS
+    WITH outcomes AS (
+        SELECT *, coalesce(role = 'adjudicated', false) AS final,
+               CASE WHEN verdict IN ('accept', 'override') THEN chosen || '>' || rejected ELSE 'out' END AS outcome
+        FROM standing_decisions),
+    counted AS (
+        SELECT *, count(*) OVER (PARTITION BY instruction_id, outcome, final) AS same,
+               count(*) OVER (PARTITION BY instruction_id, final) AS voters
+        FROM outcomes)
+    SELECT * EXCLUDE (same, voters, outcome, final), final OR same * 2 > voters AS agreed FROM counted
+    QUALIFY row_number() OVER (
+        PARTITION BY instruction_id
+        ORDER BY final DESC, CASE WHEN final THEN 0 ELSE same END DESC, decision_id DESC) = 1;
+"""
+
+
 def _m001_first(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_FIRST)
 
@@ -252,6 +307,10 @@ def _m008_auto_accept(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_AUTO_ACCEPT)
 
 
+def _m009_people(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_PEOPLE)
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
@@ -261,6 +320,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m006_pools,
     _m007_decision_keys,
     _m008_auto_accept,
+    _m009_people,
 ]
 
 

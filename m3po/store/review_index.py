@@ -18,6 +18,7 @@ from m3po.errors import BadInputError
 from m3po.store.areas import Points
 from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
+from m3po.store.personal import People, Personal
 from m3po.store.searching import Searches
 from m3po.types import (
     PAIR_MEASURES,
@@ -134,9 +135,10 @@ class ReviewIndex:
     """The train split, one place an instruction in every array, by rising id."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.searches = Searches()
         self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
+        self.people = People()
         self._loaded: tuple = ()  # what the arrays were made from: number of instructions, selection
         self._decisions = self._last_decision = 0  # how many rows were read, and the newest of them
         self._orders: dict[str, np.ndarray] = {}
@@ -170,10 +172,21 @@ class ReviewIndex:
         found = None
         if view.search.strip():  # not under the lock: others walk on meanwhile
             found = self.searches.find(con, view.search.strip(), view.search_in, client)
-        with self._lock:
+        with self.lock:
             self.refresh(con)
+            if view.filter == "mine":
+                return self._queue(con, view, found)
             places, rank = self._ordered(view, found)
-            return Walk(self.ids, places, rank, self._shown(view)[places])
+            shown = self._shown(view)
+            if view.filter == "disagreements":
+                shown = shown & self.people.disputed(con, self.ids)
+            return Walk(self.ids, places, rank, shown[places])
+
+    def person(self, con: Connection, annotator: str) -> Personal:
+        """What one person was assigned and decided, as the database has it now."""
+        with self.lock:
+            self.refresh(con)
+            return self.people.of(con, annotator, self.ids)
 
     def conditions(self, con: Connection, view: ReviewView, client: str = "") -> Conditions:
         """The view, condition by condition. Raises as `walk` does."""
@@ -181,7 +194,7 @@ class ReviewIndex:
         found = None
         if view.search.strip():
             found = self.searches.find(con, view.search.strip(), view.search_in, client)[1]
-        with self._lock:
+        with self.lock:
             self.refresh(con)
             masks = {"rest": self._shown(view)}
             lasting = self._let_in(dataclasses.replace(view, ranges=(), area=None), found)
@@ -196,7 +209,7 @@ class ReviewIndex:
 
     def counts(self, con: Connection) -> tuple[int, int]:
         """(reviewed, reviewable) of the train split."""
-        with self._lock:
+        with self.lock:
             self.refresh(con)
             return int(np.count_nonzero(self.verdict)), len(self.ids)
 
@@ -204,7 +217,7 @@ class ReviewIndex:
 
     def refresh(self, con: Connection) -> None:
         """Read what was stored since the last call; a few milliseconds when it is nothing or a few decisions."""
-        with self._lock:
+        with self.lock:
             [(instructions, selection, decisions, newest, audits)] = con.execute(
                 "SELECT (SELECT count(*) FROM instructions), (SELECT max(selection_id) FROM selections),"
                 " (SELECT count(*) FROM decisions), (SELECT coalesce(max(decision_id), 0) FROM decisions),"
@@ -270,11 +283,13 @@ class ReviewIndex:
 
     def _take_standing(self, con: Connection, where: str) -> None:
         """Numbers in `where`, not a subquery: only those are looked for before the votes are counted."""
-        columns = "instruction_id, verdict, coalesce(reason, '') AS reason, annotator"
+        columns = "instruction_id, verdict, coalesce(reason, '') AS reason, annotator, role"
         for view in ("current_decisions", "standing_decisions"):
             found = con.sql(f"SELECT {columns} FROM {view} {where}").to_arrow_table()
             places = np.searchsorted(self.ids, found["instruction_id"].to_numpy())
             there = np.append(self.ids, -1)[places] == found["instruction_id"].to_numpy()  # the others are held out
+            if view == "standing_decisions":  # a curator's last word is no vote of hers
+                there &= found["role"].is_null().to_numpy()
             places, found = places[there], found.filter(pa.array(there))
             verdicts = pc.index_in(found["verdict"], pa.array(VERDICTS)).to_numpy().astype(np.uint8) + 1
             reasons = self._reason_codes(found["reason"])
@@ -300,7 +315,7 @@ class ReviewIndex:
         """What the conditions on decisions let in now."""
         nobody = np.zeros(len(self.ids), np.uint8)
         verdict = self.own.get(view.annotator, nobody) if view.annotator else self.verdict
-        if view.filter == "all":
+        if view.filter in ("all", "disagreements"):
             shown = np.ones(len(self.ids), bool)
         elif view.filter == "no_pair":
             shown = ~self.has_pair & ~np.isin(verdict, _TRAINED)
@@ -314,6 +329,15 @@ class ReviewIndex:
             reason = self.own_reason.get(view.annotator, nobody) if view.annotator else self.reason
             shown &= reason == self.reason_names.index(view.reason) if view.reason in self.reason_names else False
         return shown
+
+    def _queue(self, con: Connection, view: ReviewView, found: tuple[int, np.ndarray] | None) -> Walk:
+        """What was assigned to the view's annotator, in the queue's order; shown is what waits for a decision."""
+        person = self.people.of(con, view.annotator, self.ids)
+        shown = (person.verdict[person.queue] == _UNDECIDED) & (not view.reason)  # what is undecided has none
+        let_in = self._let_in(view, found[1] if found else None)
+        if let_in is not None:
+            shown &= let_in[person.queue]
+        return Walk(self.ids, person.queue, person.rank, shown)
 
     def _ordered(self, view: ReviewView, found: tuple[int, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
         """`places` and `rank` of a Walk, kept for the views that were used last. `found`: what the search found."""

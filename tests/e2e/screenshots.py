@@ -24,7 +24,7 @@ from m3po.studio import Studio  # noqa: E402
 
 OUT = ROOT / "build" / "screenshots"
 PICTURE = ROOT / "data" / "screenshots" / "review.png"
-TABS = ("data", "browse", "review", "train", "results")
+TABS = ("data", "browse", "review", "calibrate", "people", "train", "results")
 MAX_BYTES = 300_000
 
 

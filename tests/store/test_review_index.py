@@ -14,7 +14,7 @@ from workspaces import Answer, add_answers, add_instruction, open_database
 from m3po.errors import BadInputError, SearchCancelled
 from m3po.selection import RULES
 from m3po.settings import SelectConfig
-from m3po.store import decisions, selections
+from m3po.store import assignments, decisions, selections
 from m3po.store.areas import Points
 from m3po.store.connection import Database, rows
 from m3po.store.review_index import ReviewIndex
@@ -52,6 +52,13 @@ def database(tmp_path_factory):
             for annotator in ANNOTATORS:
                 if draw.random() < 0.4:
                     decide(con, number + 1, annotator, draw)
+        for number in range(0, N, 9):
+            decide(con, number + 1, "cora", draw, role="adjudicated")
+        queue = draw.permutation(N)[:20].tolist()
+        first = assignments.add_assignment(con, "cora", {"blind": False})
+        assignments.add_places(
+            con, first, [("ada", number + 1, place, False) for place, number in enumerate(queue)], False
+        )
         for row in rows(con, "SELECT * FROM decisions WHERE decision_id % 7 = 0"):
             decisions.revoke(con, row)
 
@@ -60,11 +67,11 @@ def database(tmp_path_factory):
     database.close()
 
 
-def decide(con, instruction, annotator, draw, verdict=None):
+def decide(con, instruction, annotator, draw, verdict=None, role=""):
     pair = selections.pair_of(con, 1, instruction)
     new = decisions.NewDecision(
         instruction, verdict or VERDICTS[draw.integers(len(VERDICTS))], pair["chosen"], pair["rejected"], annotator,
-        None, "", REASONS[draw.integers(3)], 1, {},
+        None, "", REASONS[draw.integers(3)], 1, {}, role,
     )  # fmt: skip
     return decisions.add_decision(con, new)
 
@@ -75,7 +82,13 @@ def expected(con, view):
     pairs = {row["instruction_id"]: row for row in rows(con, "SELECT * FROM selection_pairs WHERE chosen IS NOT NULL")}
     table = "standing_decisions" if view.annotator else "current_decisions"
     who = {row["instruction_id"]: row for row in rows(con, f"SELECT * FROM {table}")
-           if not view.annotator or row["annotator"] == view.annotator}  # fmt: skip
+           if not (view.annotator or view.filter == "mine")
+           or (row["annotator"] == view.annotator and not row["role"])}  # fmt: skip
+    queue = {row["instruction_id"]: row["place"] for row in rows(con, "SELECT * FROM queues")
+             if row["annotator"] == view.annotator}  # fmt: skip
+    voters = {}
+    for row in rows(con, "SELECT * FROM standing_decisions"):
+        voters.setdefault(row["instruction_id"], []).append(row)
     texts = {}
     for row in rows(con, "SELECT instruction_id, text FROM candidates"):
         texts.setdefault(row["instruction_id"], []).append(row["text"])
@@ -89,6 +102,9 @@ def expected(con, view):
             "reviewed": verdict is not None,
             "flagged": verdict == "flag",
             "no_pair": pair is None and verdict not in ("accept", "override"),
+            "audit": False,  # none was drawn
+            "mine": number in queue and verdict is None,
+            "disagreements": is_disputed(voters.get(number, [])),
         }[view.filter]
         if view.reason:
             lets_in &= decision is not None and (decision["reason"] or "") == view.reason
@@ -109,11 +125,20 @@ def expected(con, view):
         if lets_in:
             found.append((number, pair))
     sign = {"logp_margin": 1, "m3p_score": -1, "mas_gap": -1}
-    if view.order != "id":
+    if view.filter == "mine":
+        found.sort(key=lambda each: queue[each[0]])
+    elif view.order != "id":
         found.sort(key=lambda each: (each[1] is None, each[1] and sign[view.order] * each[1][view.order], each[0]))
     else:
         found.sort(key=lambda each: each[0])
     return [number for number, _ in found]
+
+
+def is_disputed(votes):
+    """Several voted, none of them has the last word, and no more than half say the same."""
+    said = [(v["chosen"], v["rejected"]) if v["verdict"] in ("accept", "override") else "out" for v in votes]
+    final = any(v["role"] == "adjudicated" for v in votes)
+    return len(votes) > 1 and not final and max(map(said.count, said)) * 2 <= len(votes)
 
 
 def measure(pair, name):
@@ -149,7 +174,7 @@ views = st.builds(
     ranges=st.lists(ranges, max_size=2).map(tuple),
     area=st.none() | st.builds(Area, st.sampled_from(["chosen", "rejected"]), corners),
     reason=st.sampled_from(["", "", "object", "text"]),
-    annotator=st.sampled_from(["", "ada", "bob", "nobody"]),
+    annotator=st.sampled_from(["", "ada", "bob", "cora", "nobody"]),
 )
 index = ReviewIndex()
 
@@ -158,6 +183,9 @@ index = ReviewIndex()
 @given(view=views)
 @example(view=ReviewView(area=Area("rejected", ((-1, -1), (-1, 2), (2, 2), (2, -1)))))
 @example(view=ReviewView(ranges=(Range("length_ratio", 1.0, None),)))
+@example(view=ReviewView("mine", annotator="ada"))
+@example(view=ReviewView("disagreements"))
+@example(view=ReviewView("reviewed", annotator="cora"))
 def test_a_view_is_what_reading_every_row_gives(database, view):
     def compare(con):
         walk, wanted = index.walk(con, view), expected(con, view)

@@ -63,7 +63,16 @@ def test_filters(studio):
     for item, verdict in zip(walk(studio, ReviewView("all", "id")), verdicts, strict=False):
         studio.decide(item.instruction.id, verdict)
     sizes = {name: len(walk(studio, ReviewView(name, "id"))) for name in REVIEW_FILTERS}
-    assert sizes == {"all": 7, "unreviewed": 4, "reviewed": 3, "flagged": 1, "no_pair": 1, "audit": 0}
+    assert sizes == {
+        "all": 7,
+        "unreviewed": 4,
+        "reviewed": 3,
+        "flagged": 1,
+        "no_pair": 1,
+        "audit": 0,
+        "mine": 0,
+        "disagreements": 0,
+    }
 
 
 def test_an_item_that_left_the_view_still_knows_the_next_one(studio):

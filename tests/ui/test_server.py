@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from m3po.errors import BadInputError, WorkspaceError
+from m3po.errors import WorkspaceError
+from m3po.users import Users, add_user
 from ui.build import build
 from ui.server import address_of, bind, build_server
-from ui.users import check_password, read_users
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,43 +69,34 @@ def test_the_browser_may_ask_nobody_else(client):
     assert client.get("/manifest.json").json()["name"] == "M3PO Studio"  # installable
 
 
-def test_images_want_a_login_where_there_are_users(studio):
-    with TestClient(build_server(studio, build(studio), users={"ann": "secret"})) as client:
+@pytest.fixture
+def users(tmp_path):
+    add_user(tmp_path / "users", "ann", "secret of ann", "annotator")
+    return Users(tmp_path / "users")
+
+
+def test_images_want_a_login_where_there_are_users(studio, users):
+    with TestClient(build_server(studio, build(studio), users=users)) as client:
         url = f"/m3po/image/{image_of(studio)}"
         assert client.get(url).status_code == 401
         assert client.post("/login", data={"username": "ann", "password": "wrong"}).status_code == 400
         assert client.get(url).status_code == 401
-        assert client.post("/login", data={"username": "ann", "password": "secret"}).status_code == 200
+        assert client.post("/login", data={"username": "ann", "password": "secret of ann"}).status_code == 200
         assert client.get(url).status_code == 200
 
 
-def test_a_decision_carries_the_name_of_who_is_logged_in(studio):
+def test_a_decision_carries_the_name_of_who_is_logged_in(studio, users):
     page = build(studio)
     review = next(block for block in page.blocks.values() if getattr(block, "elem_id", None) == "review")
     body = {"component_id": review._id, "fn_name": "review", "session_hash": "s"}
-    with TestClient(build_server(studio, page, users={"ann": "secret"})) as client:
+    with TestClient(build_server(studio, page, users=users)) as client:
         show = {"op": "show", "view": {"filter": "all", "order": "id"}}
         assert client.post("/gradio_api/component_server", json={**body, "data": show}).status_code == 401
-        client.post("/login", data={"username": "ann", "password": "secret"})
+        client.post("/login", data={"username": "ann", "password": "secret of ann"})
         item = client.post("/gradio_api/component_server", json={**body, "data": show}).json()["item"]
         skip = {"op": "skip", "instruction_id": item["instruction_id"], "chosen": None, "rejected": None}
         assert "error" not in client.post("/gradio_api/component_server", json={**body, "data": skip}).json()
     assert [(d.verdict, d.annotator) for d in studio.history(item["instruction_id"])] == [("skip", "ann")]
-
-
-def test_users_file(tmp_path):
-    path = tmp_path / "users"
-    path.write_text("# people\nann:se:cret\n\nbob:x\n")
-    users = read_users(path)
-    assert users == {"ann": "se:cret", "bob": "x"}
-    check = check_password(users)
-    assert check("ann", "se:cret") and not check("ann", "x") and not check("eve", "")
-    for text, words in (("ann\n", "line 1"), ("ann:x\nann:y\n", "line 2"), ("\n", "names no user")):
-        path.write_text(text)
-        with pytest.raises(BadInputError, match=words):
-            read_users(path)
-    with pytest.raises(BadInputError, match="cannot be read"):
-        read_users(tmp_path / "none")
 
 
 def test_a_taken_port_is_a_sentence():

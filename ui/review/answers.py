@@ -34,7 +34,7 @@ def draw_answer(item: ReviewItem, pending: Mapping[str, int] | None = None) -> d
             "decidable": bool(item.pair or item.machine_pair),
         },
         "parts": draw_item(item, pending),
-        "stamp": stamp_of(item.selection_id, decision_id),
+        "stamp": stamp_of(item.selection_id, decision_id, blind=item.blind, shuffled=item.shuffled),
         "place": draw_place(item),
     }
 

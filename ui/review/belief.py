@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from m3po.errors import M3poError
 from m3po.studio import Studio
 from m3po.types import TokenBeliefs
 from ui.formatting import MAX_SHOWN, number
@@ -133,7 +134,11 @@ def read_belief(studio: Studio, data: object) -> dict:
     wanted = [i for i in ids[:MAX_ASKED] if isinstance(i, int) and not isinstance(i, bool) and 0 <= i < 2**63]
     answers: dict[str, dict[str, str]] = {str(i): {} for i in wanted}
     blanked = dict.fromkeys(answers, False)
-    for beliefs in studio.token_beliefs(wanted):
+    try:
+        told = studio.token_beliefs(wanted)
+    except M3poError as error:
+        return {"answers": answers, "notes": dict.fromkeys(answers, str(error))}
+    for beliefs in told:
         key = str(beliefs.instruction_id)
         answers[key][str(beliefs.candidate_id)] = draw_tokens(beliefs, kind)
         blanked[key] = blanked[key] or beliefs.blank_log_probs is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from m3po.types import Candidate, Claim, ReviewItem
-from ui.formatting import SCORE_COLUMNS, clip, count, number, plural, reason
+from ui.formatting import SCORE_COLUMNS, ScoreColumn, clip, count, number, plural, reason
 from ui.markup import Markup, escape, join, tag
 from ui.review.excerpt import split_shared
 from ui.word_diff import diff_words
@@ -18,8 +18,10 @@ def number_candidates(item: ReviewItem) -> list[Candidate]:
     """The order whose places are the number keys: the machine's chosen is 1, its rejected 2, then the best first.
 
     It follows from what the machine said alone, so a human's decision never moves a candidate to another key.
-    Human edits come last, oldest first.
+    Human edits come last, oldest first. Where the item brings an order of its own, it is that.
     """
+    if item.shuffled:
+        return list(item.candidates)
     first = (item.machine_pair.chosen, item.machine_pair.rejected) if item.machine_pair else ()
 
     def key(c: Candidate) -> tuple:
@@ -66,6 +68,9 @@ def draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
             else " If the answer is wrong, press E and write the right one: they become the pair. Else skip it with S."
         )
         words = (tag("b", "No pair. "), reason(item.no_pair_reason), way)
+        if item.blind:
+            way = " 1–9 makes one chosen, Shift+1–9 rejected. Scores and others' decisions show when you voted."
+            words = (tag("b", "Which is best, which is wrong?"), way)
         cards = [tag("p", *words, class_="no-pair", role="note")]
     others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
     head = tag(
@@ -73,7 +78,7 @@ def draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         tag(
             "span", plural(len(others), "other candidate" if any(by_role.values()) else "candidate"), class_="head-text"
         ),
-        *[tag("span", column.head, class_="value", title=column.tooltip) for column in SCORE_COLUMNS],
+        *[tag("span", column.head, class_="value", title=column.tooltip) for column in _columns(item)],
         class_="row-head",
     )
     return join([*cards, head if others else None, tag("div", *others, class_="rows") if others else None])
@@ -207,10 +212,14 @@ def _share(c: Candidate, item: ReviewItem, between: str) -> str:
     return f"{count(c.group_votes or 0)}{between}{count(sum(other.votes for other in item.candidates))}"
 
 
+def _columns(item: ReviewItem) -> tuple[ScoreColumn, ...]:
+    return () if item.blind else SCORE_COLUMNS
+
+
 def _values(c: Candidate, item: ReviewItem) -> list[Markup]:
     """The scores, always in the order and width of the head; each says in its tooltip what it is."""
     cells = []
-    for column in SCORE_COLUMNS:
+    for column in _columns(item):
         value = getattr(c, column.key)
         shown = f"×{value}" if column.key == "votes" else number(value, column.digits)
         if column.key == "votes" and c.origin != "sampled":

@@ -20,6 +20,13 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
             "action": "train",
             "waiting": bool(active),
         }
+    if view.filter == "mine":
+        return {
+            "title": "Your queue is empty",
+            "text": "All that was assigned to you is decided, or nothing was.",
+            "action": "all",
+            "waiting": False,
+        }
     if (narrowed or view.filter != "all") and status["candidates"]:
         return {
             "title": "Nothing here",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import M3poError
 from m3po.studio import Studio
-from m3po.types import TRAINING_VERDICTS, ReviewItem
+from m3po.types import TRAINING_VERDICTS, ReviewItem, ReviewView
 from ui.review.answers import draw_answer, read_deck
 from ui.review.commands import Command, PageError, StaleError, read_command
 from ui.review.empty import why_empty
@@ -46,6 +46,7 @@ class ReviewHandler:
             "undo": self._undo,
             "cancel": lambda c: {"cancelled": self.studio.cancel_search(c.client)},
             "sources": lambda c: {"sources": self.studio.source_names()},
+            "gold": self._gold,
             **dict.fromkeys(VERDICT_KEYS, self._verdict),
         }
 
@@ -87,7 +88,12 @@ class ReviewHandler:
     # What is shown
 
     def _open(self, c: Command) -> dict:
-        """Where one left off: the first item that nobody decided yet; the first of the view where all are decided."""
+        """Where one left off: in the own queue, else at the first item that nobody decided; the first of the view where
+        all are decided."""
+        queue = dataclasses.replace(c, view=ReviewView("mine", c.view.order, annotator=c.annotator))
+        plain = dataclasses.replace(c.view, order=ReviewView().order) == ReviewView()
+        if plain and (first := self.studio.review_item(queue.view)) is not None:
+            return self._answer(queue, first) | {"filter": "mine"}
         unreviewed = dataclasses.replace(c.view, filter="unreviewed")
         waiting = self.studio.review_item(unreviewed, client=c.client) if c.view.filter == "all" else None
         start = waiting.instruction.id if waiting else None
@@ -141,6 +147,7 @@ class ReviewHandler:
         pair, decision = item.pair or item.machine_pair, item.decision
         mine = decision is not None and decision.annotator == (c.annotator or DEFAULT_ANNOTATOR)
         stands = mine and decision.verdict in TRAINING_VERDICTS and not decision.stale
+        stands = stands and (bool(decision.role) or c.view.filter != "disagreements")  # there it is to be the last word
         if not (stands and (decision.chosen, decision.rejected) == (pair.chosen, pair.rejected)):
             self._store(c, item, pair.chosen, pair.rejected)
         return self._after(c, item)
@@ -209,6 +216,15 @@ class ReviewHandler:
         item = self.studio.review_item(c.view, decision.instruction_id)
         return self._answer(c, item, message=f"Undone: {decision.verdict.replace('_', ' ')}.")
 
+    def _gold(self, c: Command) -> dict:
+        """Make what stands the known right decision, or take that back."""
+        item = self._shown(c)
+        if item.gold:
+            self.studio.people.unmark_gold(item.instruction.id)
+            return self._again(c) | {"message": "No gold item any more; the decision stays."}
+        self.studio.people.mark_gold(item.instruction.id)
+        return self._again(c) | {"message": "A gold item now: this decision is final, and others are measured by it."}
+
     # Helpers
 
     def _shown(self, c: Command) -> ReviewItem:
@@ -230,6 +246,7 @@ class ReviewHandler:
         self._decide(c, item, "accept" if same else "override", chosen, rejected)
 
     def _decide(self, c: Command, item: ReviewItem, verdict: str, chosen: int | None, rejected: int | None) -> None:
+        last_word = {"adjudicate": True} if c.view.filter == "disagreements" else {}
         self.studio.decide(
             item.instruction.id,
             verdict,
@@ -239,6 +256,7 @@ class ReviewHandler:
             seconds=c.seconds,
             selection_id=c.selection_id,
             client_id=c.client_id,
+            **last_word,
         )
 
     def _after(self, c: Command, item: ReviewItem) -> dict:
@@ -247,7 +265,7 @@ class ReviewHandler:
             return {"stored": True}
         if item.next_id is not None:
             return self._answer(c, self.studio.review_item(c.view, item.next_id))
-        if c.view.filter == "unreviewed":
+        if c.view.filter in ("unreviewed", "mine", "disagreements"):
             return self._answer(c, self.studio.review_item(c.view), message="That was the last one of this view.")
         return self._answer(
             c, self.studio.review_item(c.view, item.instruction.id), message="That was the last one of this view."

@@ -9,20 +9,21 @@ import hashlib
 
 import gradio as gr
 
+from m3po.door import current_user
 from m3po.studio import Studio
 from ui.review.belief import read_belief
 from ui.review.frame import build_frame
 from ui.review.handlers import ReviewHandler
 from ui.scripts import load_script
-from ui.users import user_of
 
 
 def build_review_tab(studio: Studio) -> gr.HTML:
     """Lay out the tab's one component and connect it with `studio`."""
     handler = ReviewHandler(studio)
 
-    def review(command: dict, request: gr.Request) -> dict:
-        return handler.on_command(command, user_of(request))
+    def review(command: dict) -> dict:
+        user = current_user()
+        return handler.on_command(command, user.name if user else "")
 
     def belief(asked: dict) -> dict:
         return read_belief(studio, asked)

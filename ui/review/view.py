@@ -11,6 +11,7 @@ from ui.formatting import PAIR_TOOLTIPS, VERDICT_LABELS, clip, clock, image_url,
 from ui.markup import Markup, join, tag
 from ui.review.candidates import Pending, draw_candidates, number_candidates, roles_of
 from ui.scatter import ScatterPoint, draw_scatter
+from ui.votes_view import draw_votes
 
 
 def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Markup]:
@@ -20,8 +21,8 @@ def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Mar
         "review-image": _draw_images(item),
         "review-instruction": _draw_instruction(item),
         "review-candidates": draw_candidates(item, pending),
-        "review-scatter": draw_scatter(_points(item, pending)),
-        "review-state": _draw_state(item, pending),
+        "review-scatter": Markup("") if item.blind else draw_scatter(_points(item, pending)),
+        "review-state": join([_draw_state(item, pending), draw_votes(item, number_candidates(item))]),
     }
 
 
@@ -101,6 +102,7 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
 def _draw_verdict(decision: Decision) -> Markup:
     who = f" by {decision.annotator}" if decision.annotator else ""
     words = VERDICT_LABELS.get(decision.verdict, decision.verdict)
+    words += ", the last word" if decision.role else ""
     return tag("span", f"{words}{who}", class_=f"chip verdict verdict-{decision.verdict}",
                data_verdict=decision.verdict, title=f"Decided {clock(decision.at)}")  # fmt: skip
 

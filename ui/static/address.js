@@ -2,7 +2,7 @@
 //
 // #review?filter=unreviewed&q=cat&in=answers&m3p_score=0.5..&item=123 names the tab, then what differs from the default.
 
-export const FILTERS = ["all", "unreviewed", "reviewed", "flagged", "no_pair", "audit"];
+export const FILTERS = ["all", "unreviewed", "reviewed", "flagged", "no_pair", "audit", "mine", "disagreements"];
 export const ORDERS = ["m3p_score", "logp_margin", "mas_gap", "id"];
 export const PLACES = ["instructions", "answers"];
 export const MEASURES = ["m3p_score", "logp_margin", "mas_gap", "length_ratio"];

@@ -1,0 +1,177 @@
+"""Twenty people decide at once, over HTTP, for a minute: is a decision lost, stored twice, or under another's name?
+
+    PYTHONPATH=. .venv/bin/python benchmarks/twenty_reviewers.py [SECONDS]
+
+Each logs in as a browser does, works through a queue of her own (the same items for all) and keeps a note of what the
+server acknowledged; at the end the notes are held against the database, row by row. Now and then one undoes.
+Prints decisions a second and how long a decision took to be stored and answered with the next item.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.studio import Studio
+from m3po.users import add_user
+
+PEOPLE = 20
+ITEMS = 1500
+LEAST = 2
+PASSWORD = "a password of theirs"
+
+
+class Reviewer:
+    """One person at one browser: sends the review page's commands and notes what was acknowledged."""
+
+    def __init__(self, name: str, http: httpx.Client, component: int) -> None:
+        self.name, self.http, self.component = name, http, component
+        self.stored: list[tuple[int, str, int | None, int | None]] = []  # what stands, as acknowledged
+        self.undone: list[tuple[int, str, int | None, int | None]] = []
+        self.seconds: list[float] = []
+        self.errors: list[str] = []
+        self.chance = random.Random(name)
+
+    def send(self, **command: object) -> dict:
+        body = {"component_id": self.component, "fn_name": "review", "session_hash": self.name}
+        body["data"] = {"view": {"filter": "mine", "order": "m3p_score"}, "seconds": 1.0, **command}
+        answer = self.http.post("/gradio_api/component_server", json=body)
+        answer.raise_for_status()
+        return answer.json()
+
+    def work(self, until: float) -> None:
+        """Decide item after item until the clock says so (LEAST of them however slow the machine is)."""
+        try:
+            item = self.send(op="open")["item"]
+            while item is not None and (time.monotonic() < until or len(self.stored) < LEAST):
+                item = self.decide(item)
+        except Exception as error:
+            self.errors.append(f"{self.name}: {type(error).__name__}: {error}")
+
+    def decide(self, item: dict) -> dict | None:
+        op = self.chance.choices(("accept", "tie", "skip", "undo"), (70, 20, 8, 2))[0]
+        if op == "undo" and not self.stored:
+            op = "skip"
+        if op == "accept" and item["chosen"] is None:
+            op = "tie"  # there is no pair to accept
+        known = {name: item[name] for name in ("instruction_id", "selection_id", "chosen", "rejected", "decision_id")}
+        begun = time.perf_counter()
+        answer = self.send(op=op, **known)
+        self.seconds.append(time.perf_counter() - begun)
+        if "error" in answer:
+            self.errors.append(f"{self.name}: {answer['error']}")
+            return None
+        if op == "undo":
+            self.undone.append(self.stored.pop())
+            return self.send(op="open")["item"]
+        pair = (item["chosen"], item["rejected"]) if op == "accept" else (None, None)
+        self.stored.append((item["instruction_id"], op, *pair))
+        return answer["item"]
+
+
+def work_together(reviewers: list[Reviewer], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    threads = [threading.Thread(target=reviewer.work, args=(until,)) for reviewer in reviewers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def compare(reviewers: list[Reviewer], rows: list[dict]) -> dict:
+    """What was acknowledged against what is stored: `decisions`, `lost`, `twice` (or by nobody), from the history."""
+    acknowledged = Counter((r.name, *note) for r in reviewers for note in [*r.stored, *r.undone])
+    stored = Counter(
+        (row["annotator"], row["instruction_id"], row["verdict"], row["chosen_id"], row["rejected_id"])
+        for row in rows if row["verdict"] != "undo"
+    )  # fmt: skip
+    undone = Counter(row["annotator"] for row in rows if row["revoked"])
+    wrong = sum(abs(undone[r.name] - len(r.undone)) for r in reviewers)
+    return {
+        "decisions": sum(stored.values()),
+        "lost": sum((acknowledged - stored).values()) + wrong,
+        "twice": sum((stored - acknowledged).values()),
+    }
+
+
+def review_component(client: httpx.Client) -> int:
+    """The id of the review page's component, as a browser learns it."""
+    components = client.get("/config").json()["components"]
+    return next(c["id"] for c in components if c["props"].get("elem_id") == "review")
+
+
+def write_rows(folder: Path, items: int) -> Path:
+    """Items whose pair the data set came with, so that the rule `given` picks it without a model."""
+    Image.new("RGB", (320, 240), (70, 110, 150)).save(folder / "picture.png")
+    path = folder / "items.jsonl"
+    with path.open("w") as file:
+        for i in range(items):
+            candidates = [{"id": k, "text": f"answer {k} to question {i}"} for k in range(8)]
+            row = {"id": f"item-{i}", "images": ["picture.png"], "instruction": f"question {i}", "split": "train"}
+            row |= {"candidates": candidates, "given": [{"verdict": "accept", "chosen": 0, "rejected": 1}]}
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+def main(seconds: float) -> int:
+    folder = Path(tempfile.mkdtemp(prefix="m3po-twenty-"))
+    names = [f"person{n:02}" for n in range(PEOPLE)]
+    for name in names:
+        add_user(folder / "users", name, PASSWORD)
+    path = Studio.create(folder / "workspace", WorkspaceConfig())
+    studio = Studio.open(path)
+    print(studio.import_source(write_rows(folder, ITEMS)).added, "items imported")
+    studio.select(SelectConfig(rule="given"))
+    studio.people.assign(names, items=ITEMS, overlap=1.0, stratify="none")
+    studio.close()
+    app = subprocess.Popen(
+        [sys.executable, "app.py", "--workspace", str(path), "--auth", str(folder / "users"), "--port", "0",
+         "--no-browser"], stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        url = next(word for word in app.stdout.readline().split() if word.startswith("http"))
+        reviewers = [log_in(url, name) for name in names]
+        begun = time.monotonic()
+        work_together(reviewers, seconds)
+        took = time.monotonic() - begun
+    finally:
+        app.terminate()
+        app.wait(30)
+    studio = Studio.open(path)
+    found = compare(reviewers, read_history(studio, folder))
+    studio.close()
+    errors = [error for reviewer in reviewers for error in reviewer.errors]
+    latencies = np.array([value for reviewer in reviewers for value in reviewer.seconds]) * 1000
+    print(f"{PEOPLE} people, {took:.0f} s: {found['decisions']} decisions, {found['decisions'] / took:.0f} a second")
+    print(f"lost {found['lost']}, twice {found['twice']}, errors {len(errors)}", *errors[:3], sep="\n")
+    print(f"a decision, answered with the next item: p50 {np.median(latencies):.0f} ms, "
+          f"p95 {np.quantile(latencies, 0.95):.0f} ms, max {latencies.max():.0f} ms")  # fmt: skip
+    return 1 if found["lost"] or found["twice"] or errors else 0
+
+
+def log_in(url: str, name: str) -> Reviewer:
+    client = httpx.Client(base_url=url, timeout=60, trust_env=False)
+    answer = client.post("/login", data={"username": name, "password": PASSWORD})
+    answer.raise_for_status()
+    return Reviewer(name, client, review_component(client))
+
+
+def read_history(studio: Studio, folder: Path) -> list[dict]:
+    studio.people.write_history(folder / "history.jsonl")
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0))

@@ -1,0 +1,394 @@
+"""Several people on one workspace: assignments with their queues, blind review, gold items, and what everybody said.
+
+Whose request may do what is decided in m3po.door.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from m3po import assigning, blind
+from m3po.errors import BadInputError, UsageError
+from m3po.evaluation.agreement import Agreement, collect, krippendorff_alpha, pairwise
+from m3po.evaluation.intervals import wilson_interval
+from m3po.files import replace_file
+from m3po.neighbours import Neighbours, stamp_of
+from m3po.store import assignments, decisions, votes
+from m3po.store.connection import Connection
+from m3po.store.personal import Personal
+from m3po.store.review_index import ReviewIndex
+from m3po.store.selections import latest_selection
+from m3po.store.workspace import Workspace
+from m3po.types import Decision, ReviewItem
+from m3po.users import OWNER, User, Users
+
+SHOWN_DISPUTES = 50
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """What is taken from an annotator's item: scores and the pick, what others did, the machine's order of answers."""
+
+    blind: bool
+    alone: bool
+    shuffled: bool
+
+
+class People:
+    """The use cases about people on one workspace; `users` are those of --auth, None where there is no login."""
+
+    def __init__(self, workspace: Workspace, index: ReviewIndex) -> None:
+        self._workspace = workspace
+        self._db = workspace.db
+        self._index = index
+        self.users: Users | None = None
+        self._agreement: tuple[object, dict] = (None, {})
+
+    # ---- assignments ------------------------------------------------------------------------------------------
+
+    def assign(
+        self,
+        annotators: Sequence[str],
+        *,
+        items: int,
+        overlap: float = 0.0,
+        gold: int = 0,
+        stratify: str = "m3p_score",
+        blind: bool = False,
+        seed: int = 0,
+        created_by: str = OWNER.name,
+    ) -> dict:
+        """Give `items` that nobody decided and nobody has been given to `annotators`: a share of `overlap` goes to each
+        of them, the others are dealt out in turn; `gold` items go on top to each. Returns the assignment, as
+        `assignments` tells it. Raises UsageError or BadInputError for what cannot be."""
+        annotators = list(dict.fromkeys(name.strip() for name in annotators if name.strip()))
+        self._check_names(annotators)
+        if items < 1 or gold < 0:
+            raise UsageError("Give --items a number from 1 and --gold one from 0.")
+        _check_share(overlap)
+        if stratify not in assigning.STRATA:
+            raise UsageError(f"There are no strata by {stratify!r}: give {', '.join(assigning.STRATA)}.")
+        config = {"annotators": annotators, "items": items, "overlap": overlap, "gold": gold, "stratify": stratify}
+        config |= {"blind": blind, "seed": seed}
+
+        def change(con: Connection) -> int:
+            known_gold = assignments.gold_ids(con)
+            if gold > len(known_gold):
+                raise BadInputError(
+                    f"There are {len(known_gold)} gold items, not {gold}: mark more (Review, or `m3po gold`)."
+                )
+            chosen, strata = self._pick(con, items, stratify, seed, known_gold)
+            first = assigning.seeded(known_gold, seed + 1).argsort(kind="stable")[:gold]
+            golden = [int(known_gold[i]) for i in first]
+            assignment_id = assignments.add_assignment(con, created_by, config)
+            n_shared = round(overlap * items)
+            for name, own in assigning.deal(chosen, strata, annotators, n_shared).items():
+                queue = assigning.queue_order(own + golden, name, seed)
+                places = [(name, item, place, item in set(golden)) for place, item in enumerate(queue)]
+                assignments.add_places(con, assignment_id, places, False)
+            return assignment_id
+
+        assignment_id = self._db.write(change)
+        return next(row for row in self.assignments() if row["assignment_id"] == assignment_id)
+
+    def _check_names(self, annotators: list[str]) -> None:
+        if not annotators:
+            raise UsageError("Name the annotators that the items are for.")
+        for name in annotators:
+            user = self.users.find(name) if self.users else None
+            if self.users and (user is None or user.role == "viewer"):
+                raise BadInputError(f"{name!r} is no annotator or curator of the users file: add them there first.")
+
+    def _pick(self, con: Connection, items: int, stratify: str, seed: int, gold: np.ndarray) -> tuple[list, list]:
+        """Ids of `items` in a stratified order, of those that are open, and the stratum of each."""
+        index = self._index
+        with index.lock:
+            index.refresh(con)
+            free = index.verdict == 0
+            ids, scores = index.ids[free], index.measures["m3p_score"][free]
+        wanted = np.isin(ids, assignments.answered(con)) & ~np.isin(ids, assignments.ever_assigned(con))
+        wanted &= ~np.isin(ids, gold)
+        ids, scores = ids[wanted], scores[wanted]
+        if len(ids) < items:
+            raise BadInputError(
+                f"Only {len(ids)} items have answers, no decision and no annotator yet: assign at most as many."
+            )
+        strata: Sequence[object] | np.ndarray = np.zeros(len(ids))
+        if stratify == "m3p_score":
+            strata = assigning.deciles(scores)
+        elif stratify == "source":
+            strata = assignments.sources_of(con, ids)
+        order = assigning.stratified_order(ids, strata, seed)[:items]
+        return [int(ids[i]) for i in order], [strata[i] for i in order]
+
+    def set_overlap(self, assignment_id: int, overlap: float, changed_by: str = OWNER.name) -> dict:
+        """Change the share of an assignment's items that everybody judges. More are added to the queues; of those that
+        are too many, who has not decided one loses it, unless nobody else has it."""
+        _check_share(overlap)
+        there = {row["assignment_id"]: row for row in self.assignments()}
+        if assignment_id not in there:
+            raise BadInputError(f"There is no assignment {assignment_id}; there are {sorted(there) or 'none'}.")
+        annotators = there[assignment_id]["annotators"]
+        seed = there[assignment_id]["seed"]
+
+        def change(con: Connection) -> None:
+            queue = [row for row in assignments.queue_rows(con, assignment_id) if not row["gold"]]
+            owners: dict[int, list[dict]] = {}
+            for row in queue:
+                owners.setdefault(row["instruction_id"], []).append(row)
+            ids = np.array(sorted(owners), np.int64)
+            order = ids[np.argsort(assigning.seeded(ids, seed), kind="stable")].tolist()
+            order.sort(key=lambda item: -len(owners[item]))  # shared ones stay shared
+            n_shared = round(overlap * len(order))
+            last = {name: max((r["place"] for r in queue if r["annotator"] == name), default=0) for name in annotators}
+            for name in annotators:
+                missing = [i for i in order[:n_shared] if name not in {row["annotator"] for row in owners[i]}]
+                more = assigning.queue_order(missing, name, seed)
+                places = [(name, item, last[name] + 1 + n, False) for n, item in enumerate(more)]
+                assignments.add_places(con, assignment_id, places, False)
+            for place, item in enumerate(order[n_shared:]):
+                undecided = [row for row in owners[item] if not row["decided"]]
+                if len(undecided) == len(owners[item]):  # nobody decided: one keeps it, in turn
+                    undecided.pop(place % len(undecided))
+                gone = [(row["annotator"], item, row["place"], False) for row in undecided]
+                assignments.add_places(con, assignment_id, gone, True)
+            assignments.set_overlap(con, assignment_id, overlap, changed_by)
+
+        self._db.write(change)
+        return next(row for row in self.assignments() if row["assignment_id"] == assignment_id)
+
+    def assignments(self) -> list[dict]:
+        """Newest first: `assignment_id, annotators, items, overlap, gold, stratify, blind, seed, created_by`, and
+        `created_at` (UTC)."""
+        found = self._db.read(assignments.read_assignments)
+        kept = ("assignment_id", "created_by", "created_at")
+        return [
+            row["config"] | {name: row[name] for name in kept} | ({} if row["overlap"] is None else _overlap(row))
+            for row in found
+        ]
+
+    # ---- gold items -------------------------------------------------------------------------------------------
+
+    def mark_gold(self, instruction_id: int, curator: str = OWNER.name) -> dict:
+        """Make the decision that stands on an item its known right one: it becomes the curator's last word, and others
+        are measured by it. Raises BadInputError where nothing stands that says what is right."""
+
+        def change(con: Connection) -> dict:
+            current = decisions.current_decision(con, instruction_id)
+            if current is None or not current["agreed"] or current["verdict"] in ("skip", "flag"):
+                raise BadInputError("A gold item needs a decision that stands: decide it first, then mark it.")
+            decision_id = current["decision_id"]
+            if current["role"] != "adjudicated":
+                decision_id = decisions.repeat(con, current, curator, role="adjudicated")
+            assignments.mark_gold(con, instruction_id, decision_id, curator, withdrawn=False)
+            return assignments.gold_item(con, instruction_id)
+
+        return self._db.write(change, lane="decision")
+
+    def unmark_gold(self, instruction_id: int, curator: str = OWNER.name) -> None:
+        """The item measures nobody any more; the decision stays. Raises BadInputError when it is no gold item."""
+
+        def change(con: Connection) -> None:
+            found = assignments.gold_item(con, instruction_id)
+            if found is None:
+                raise BadInputError("This is no gold item.")
+            assignments.mark_gold(con, instruction_id, found["decision_id"], curator, withdrawn=True)
+
+        self._db.write(change, lane="decision")
+
+    # ---- what an annotator sees -------------------------------------------------------------------------------
+
+    def is_blind(self, user: User) -> bool:
+        """Whether this annotator must not see scores, the machine's pick or others' decisions before the vote: always
+        where config.toml says so, else as long as something of a blind assignment waits for them."""
+        if user.role != "annotator":
+            return False
+        if self._workspace.config.blind:
+            return True
+        return self._person(user.name).has_blind_work
+
+    def _person(self, name: str) -> Personal:
+        return self._db.read(lambda con: self._index.person(con, name))
+
+    def shown_to(self, user: User, item: ReviewItem | None) -> ReviewItem | None:
+        """The item as this user may see it, with everybody's votes where they may see those."""
+        if item is None or user.role == "annotator":
+            return item and self._shown_to_annotator(user, item)
+        several, gold = self._db.read(lambda con: _votes_and_gold(con, item))
+        return blind.with_votes(item, several, gold=gold and user.role == "curator")
+
+    def _shown_to_annotator(self, user: User, item: ReviewItem) -> ReviewItem:
+        person, instruction_id = self._person(user.name), item.instruction.id
+        sight = self._sight(person, instruction_id)
+        done, assigned = person.progress
+        if assigned:
+            item = blind.with_progress(item, done, assigned)
+        if sight.shuffled:
+            item = blind.shuffled(item, user.name)
+        if _voted(person, instruction_id):
+            return blind.with_votes(item, self._db.read(lambda con: _votes_and_gold(con, item)[0]))
+        if sight.alone:
+            own, edits = self._db.read(
+                lambda con: (votes.own_vote(con, instruction_id, user.name), votes.human_edits(con, instruction_id))
+            )
+            item = blind.without_others(item, user.name, own and decisions.as_decision(own), edits)
+        return blind.without_scores(item) if sight.blind else item
+
+    def neighbours_shown_to(self, user: User, around: Neighbours) -> Neighbours:
+        """What lies around an item, with the stamps and the progress of the items as this user is shown them: a stamp
+        tells nothing of a decision that is hidden, and changes with the vote that ends the hiding."""
+        if user.role != "annotator":
+            return around
+        person = self._person(user.name)
+        stamps = {}
+        for instruction_id in around.stamps:
+            sight, decision_id = self._sight(person, instruction_id), around.decided.get(instruction_id)
+            if sight.alone:
+                decision_id = self._own_decision(person, instruction_id)
+            stamps[instruction_id] = stamp_of(
+                around.selection_id, decision_id, blind=sight.blind, shuffled=sight.shuffled
+            )
+        done, assigned = person.progress
+        own = {"reviewed": done, "reviewable": assigned} if assigned else {}
+        return dataclasses.replace(around, stamps=stamps, decided={}, **own)
+
+    def _own_decision(self, person: Personal, instruction_id: int) -> int | None:
+        if not person.said(instruction_id):
+            return None
+        own = self._db.read(lambda con: votes.own_vote(con, instruction_id, person.annotator))
+        return own and own["decision_id"]
+
+    def _sight(self, person: Personal, instruction_id: int) -> _Sight:
+        hidden = self._workspace.config.blind or person.has_blind_work
+        voted = _voted(person, instruction_id)
+        return _Sight(
+            blind=hidden and not voted,
+            alone=not voted and (hidden or person.is_assigned(instruction_id)),
+            shuffled=hidden or person.is_blind(instruction_id),  # the vote that ends the blindness moves no answer
+        )
+
+    def was_hidden(self, user: User, instruction_id: int) -> bool:
+        """Whether a vote of this user now is a blind one: all was hidden, and always had been."""
+        if not self.is_blind(user):
+            return False
+        return not self._db.read(lambda con: votes.ever_voted(con, instruction_id, user.name))
+
+    def history(self, user: User, instruction_id: int) -> list[Decision]:
+        """Every decision on an item, newest first; to an annotator from whom others' are hidden, her own."""
+        found = self._db.read(lambda con: decisions.history(con, instruction_id))
+        if user.role != "annotator":
+            return found
+        person = self._person(user.name)
+        others = _voted(person, instruction_id) or not (self.is_blind(user) or person.is_assigned(instruction_id))
+        return found if others else [decision for decision in found if decision.annotator == user.name]
+
+    def is_adjudicated(self, instruction_id: int) -> bool:
+        return self._db.read(lambda con: votes.is_adjudicated(con, instruction_id))
+
+    # ---- figures ----------------------------------------------------------------------------------------------
+
+    def overview(self) -> dict:
+        """`people`: a row an annotator (store.votes.figures and pace, gold accuracy, agreement); `alpha`, `kappas`
+        [(one, other, Agreement)], `disputed`: how many items; `disputes`: the first of them; `assignments`, `gold`."""
+
+        def read(con: Connection) -> tuple:
+            state = _state(con)
+            if self._agreement[0] != state:
+                ratings = collect(votes.ratings(con, latest_selection(con)))
+                kappas = [(one, other, found) for (one, other), found in pairwise(ratings).items()]
+                self._agreement = (state, {"alpha": krippendorff_alpha(ratings), "kappas": kappas})
+            total, found = votes.disputed(con, SHOWN_DISPUTES)
+            return votes.figures(con), self._agreement[1], total, found, len(assignments.gold_ids(con))
+
+        people, agreement, total, found, gold = self._db.read(read)
+        people = [_with_pace(row) | {"agreement": _mean_kappa(row["annotator"], agreement["kappas"])} for row in people]
+        return agreement | {
+            "people": people, "disputed": total, "disputes": found, "assignments": self.assignments(), "gold": gold,
+        }  # fmt: skip
+
+    def own_overview(self, name: str) -> dict:
+        """The same for one annotator about herself: nobody else's figures, and no item that others disagree about."""
+        own = [_with_pace(row) for row in self._db.read(votes.figures) if row["annotator"] == name]
+        nobody = {"alpha": Agreement(None, None, 0), "kappas": [], "disputed": 0, "disputes": [], "gold": 0}
+        own_work = [row | {"annotators": [name]} for row in self.assignments() if name in row["annotators"]]
+        for row in own_work:
+            del row["gold"]  # how many of them test her is not hers to know
+        return nobody | {"people": [row | {"agreement": None} for row in own], "assignments": own_work}
+
+    def write_history(self, out: Path | str) -> dict:
+        """Write every decision ever made to a .csv or .jsonl file: `{"rows", "path"}`. Raises UsageError for another
+        suffix."""
+        out = Path(out).expanduser()
+        if out.suffix not in (".csv", ".jsonl"):
+            raise UsageError(f"{out} must end in .csv or .jsonl.")
+
+        def write(con: Connection) -> int:
+            count = 0
+            with replace_file(out) as part, part.open("w", encoding="utf-8", newline="") as file:
+                table = csv.DictWriter(file, votes.HISTORY_COLUMNS) if out.suffix == ".csv" else None
+                if table:
+                    table.writeheader()
+                for row in votes.history_rows(con):
+                    count += 1
+                    times = {name: row[name] and row[name].isoformat() + "Z" for name in ("at", "revoked_at")}
+                    row = row | times
+                    if table:
+                        table.writerow(row | {"shown": json.dumps(row["shown"])})
+                    else:
+                        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            return count
+
+        return {"rows": self._db.read(write), "path": str(out)}
+
+
+def _voted(person: Personal, instruction_id: int) -> bool:
+    return person.said(instruction_id) not in ("", "skip", "flag")
+
+
+def _state(con: Connection) -> tuple:
+    """Changes whenever a rating may have."""
+    return decisions.state(con), latest_selection(con)
+
+
+def _check_share(overlap: float) -> None:
+    if not 0 <= overlap <= 1:
+        raise UsageError(f"An overlap of {overlap} is no share: give a number from 0 to 1.")
+
+
+def _overlap(row: dict) -> dict:
+    return {"overlap": row["overlap"]}
+
+
+def _votes_and_gold(con: Connection, item: ReviewItem) -> tuple[tuple, bool]:
+    if item.decision is None:
+        return (), False
+    instruction_id, final = item.instruction.id, bool(item.decision.role)
+    several = votes.votes_of(con, instruction_id) if final or votes.count_voters(con, instruction_id) > 1 else ()
+    return several, final and assignments.gold_item(con, instruction_id) is not None
+
+
+def _with_pace(row: dict) -> dict:
+    """Items an hour from the seconds spent (breaks cut), seconds left at that pace, gold accuracy and its interval."""
+    pace = 3600 * row["timed"] / row["seconds"] if row["seconds"] else None
+    left = row["assigned"] - row["done"]
+    return row | {
+        "per_hour": pace,
+        "left": left,
+        "seconds_left": 3600 * left / pace if pace and left else None,
+        "gold_accuracy": row["gold_right"] / row["gold_seen"] if row["gold_seen"] else None,
+        "gold_interval": wilson_interval(row["gold_right"], row["gold_seen"]),
+    }
+
+
+def _mean_kappa(name: str, kappas: list[tuple[str, str, Agreement]]) -> float | None:
+    """One annotator's kappa with all others, weighed by the items that they share."""
+    own = [found for one, other, found in kappas if name in (one, other) and found.value is not None]
+    items = sum(found.items for found in own)
+    return sum(found.value * found.items for found in own) / items if items else None

@@ -1,0 +1,134 @@
+"""What one person was assigned and decided, as arrays over the places of the review index, and the items in dispute.
+
+Read again only when something was stored, like the index itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3po.store.connection import Connection, scalar
+from m3po.types import VERDICTS
+
+NO_VOTE = (0, VERDICTS.index("skip") + 1, VERDICTS.index("flag") + 1)  # in `verdict`: nothing said of the item yet
+KEPT = 64  # persons whose arrays are kept; a million items take 1 MB each
+
+
+class Personal:
+    """One person's own verdicts (0: none, else a place in VERDICTS + 1) and queue, over the rising `ids`."""
+
+    def __init__(self, annotator: str, ids: np.ndarray) -> None:
+        self.annotator = annotator
+        self.ids = ids
+        self.verdict = np.zeros(len(ids), np.uint8)
+        self.queue = np.empty(0, np.int32)  # places, in the queue's order
+        self.blind = np.empty(0, np.int32)  # those of them that a blind assignment gave
+        self.rank = np.full(len(ids), -1, np.int32)
+        self._decisions = self._newest = 0
+        self._assigned = -1
+
+    def refresh(self, con: Connection) -> None:
+        self._read_decisions(con)
+        assigned = scalar(con, "SELECT count(*) FROM assigned")
+        if assigned != self._assigned:
+            found = con.execute(
+                "SELECT instruction_id, bool_or(blind) AS blind FROM queues JOIN assignments USING (assignment_id)"
+                " WHERE annotator = ? GROUP BY 1 ORDER BY min(assignment_id), min(place), 1",
+                [self.annotator],
+            ).fetchnumpy()
+            self.queue = places_of(self.ids, found["instruction_id"])
+            self.blind = places_of(self.ids, found["instruction_id"][np.asarray(found["blind"], bool)])
+            self.rank[:] = -1
+            self.rank[self.queue] = np.arange(len(self.queue), dtype=np.int32)
+            self._assigned = assigned
+
+    def said(self, instruction_id: int) -> str:
+        """The own verdict that stands on an item, adjudications aside; "" where there is none."""
+        at = position(self.ids, instruction_id)
+        return VERDICTS[self.verdict[at] - 1] if at >= 0 and self.verdict[at] else ""
+
+    def is_assigned(self, instruction_id: int) -> bool:
+        at = position(self.ids, instruction_id)
+        return at >= 0 and self.rank[at] >= 0
+
+    def is_blind(self, instruction_id: int) -> bool:
+        """Whether a blind assignment gave it, decided or not."""
+        return bool((self.blind == position(self.ids, instruction_id)).any())
+
+    @property
+    def has_blind_work(self) -> bool:
+        """Whether something of a blind assignment still waits for this person's vote."""
+        return bool(np.isin(self.verdict[self.blind], NO_VOTE).any())
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """(decided, assigned) of the own queue."""
+        return int(np.count_nonzero(self.verdict[self.queue])), len(self.queue)
+
+    def _read_decisions(self, con: Connection) -> None:
+        sql = "SELECT count(*), coalesce(max(decision_id), 0) FROM decisions WHERE annotator = ?"
+        stored, newest = con.execute(sql, [self.annotator]).fetchall()[0]
+        if stored == self._decisions:
+            return
+        since = "FROM decisions WHERE annotator = ? AND decision_id > ?"
+        if self._decisions + scalar(con, f"SELECT count(*) {since}", [self.annotator, self._newest]) != stored:
+            self._newest = 0  # an import's votes took their ids before others that were stored sooner
+            self.verdict[:] = 0
+        touched = con.execute(f"SELECT DISTINCT instruction_id {since}", [self.annotator, self._newest]).fetchnumpy()
+        self.verdict[places_of(self.ids, touched["instruction_id"])] = 0
+        standing = con.execute(
+            "SELECT instruction_id, verdict FROM standing_decisions WHERE annotator = ? AND role IS NULL"
+            " AND instruction_id IN (SELECT unnest(?::BIGINT[]))",
+            [self.annotator, touched["instruction_id"].tolist()],
+        ).fetchall()
+        now = {instruction_id: VERDICTS.index(verdict) + 1 for instruction_id, verdict in standing}
+        known = np.array([key for key in now if position(self.ids, key) >= 0], np.int64)
+        self.verdict[places_of(self.ids, known)] = [now[int(key)] for key in known]
+        self._decisions, self._newest = stored, newest
+
+
+class People:
+    """The arrays of whoever asked lately, for the index whose `ids` they lie along."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Personal] = {}
+        self._disputed: tuple[tuple, np.ndarray, np.ndarray] = ((), np.empty(0), np.empty(0, bool))
+
+    def of(self, con: Connection, annotator: str, ids: np.ndarray) -> Personal:
+        """One person's arrays, as the database has it now. Call it under the index's lock."""
+        person = self._known.pop(annotator, None)
+        if person is None or person.ids is not ids:
+            person = Personal(annotator, ids)
+        self._known[annotator] = person
+        while len(self._known) > KEPT:
+            self._known.pop(next(iter(self._known)))
+        person.refresh(con)
+        return person
+
+    def disputed(self, con: Connection, ids: np.ndarray) -> np.ndarray:
+        """Where several decided and no majority of them says the same, nor a curator's last word: bool, along `ids`."""
+        stored = con.execute("SELECT count(*), max(decision_id) FROM decisions").fetchall()[0]
+        if self._disputed[0] != stored or self._disputed[1] is not ids:
+            found = con.execute(
+                "SELECT instruction_id FROM current_decisions WHERE NOT agreed AND instruction_id IN"
+                " (SELECT instruction_id FROM decisions GROUP BY 1 HAVING count(DISTINCT annotator) > 1)"
+            ).fetchnumpy()["instruction_id"]
+            mask = np.zeros(len(ids), bool)
+            mask[places_of(ids, found)] = True
+            self._disputed = (stored, ids, mask)
+        return self._disputed[2]
+
+
+def places_of(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where those of `wanted` that are there stand in the rising `ids`, in the order of `wanted`."""
+    wanted = np.asarray(wanted, np.int64)
+    if not len(ids) or not len(wanted):
+        return np.empty(0, np.int32)
+    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return at[ids[at] == wanted].astype(np.int32)
+
+
+def position(ids: np.ndarray, instruction_id: int) -> int:
+    """Where it stands in the rising `ids`; -1 when it is not there."""
+    found = places_of(ids, np.array([instruction_id]))
+    return int(found[0]) if len(found) else -1

@@ -1,0 +1,162 @@
+"""Everybody's votes: side by side on an item, as ratings to compare, as figures a person, and as the whole history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from m3po.store.connection import Connection, one, rows, scalar
+from m3po.store.decisions import as_decision
+from m3po.types import Decision
+
+BREAK_SECONDS = 300.0  # who looked longer at one item than this was not at work on it
+
+
+def own_vote(con: Connection, instruction_id: int, annotator: str) -> dict | None:
+    """The annotator's own decision that stands, adjudications aside."""
+    return one(
+        con,
+        "SELECT * FROM standing_decisions WHERE instruction_id = ? AND annotator = ? AND role IS NULL",
+        [instruction_id, annotator],
+    )
+
+
+def count_voters(con: Connection, instruction_id: int) -> int:
+    """How many ever decided on an item."""
+    return scalar(con, "SELECT count(DISTINCT annotator) FROM decisions WHERE instruction_id = ?", [instruction_id])
+
+
+def is_adjudicated(con: Connection, instruction_id: int) -> bool:
+    """Whether a curator's last word stands on an item."""
+    sql = (
+        "SELECT count(*) FROM decisions d WHERE instruction_id = ? AND role = 'adjudicated'"
+        " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
+    )
+    return bool(scalar(con, sql, [instruction_id]))
+
+
+def votes_of(con: Connection, instruction_id: int) -> tuple[Decision, ...]:
+    """Everybody's decision that stands, oldest first, a curator's last word at the end."""
+    sql = (
+        "SELECT * FROM standing_decisions WHERE instruction_id = ?"
+        " ORDER BY coalesce(role = 'adjudicated', false), decision_id"
+    )
+    return tuple(as_decision(row) for row in rows(con, sql, [instruction_id]))
+
+
+def ever_voted(con: Connection, instruction_id: int, annotator: str) -> bool:
+    """Whether they ever said something on it, undone or not: then they have seen what is hidden until the vote."""
+    sql = (
+        "SELECT count(*) FROM decisions WHERE instruction_id = ? AND annotator = ?"
+        " AND verdict NOT IN ('skip', 'flag', 'undo')"
+    )
+    return bool(scalar(con, sql, [instruction_id, annotator]))
+
+
+def human_edits(con: Connection, instruction_id: int) -> dict[int, str]:
+    """Who wrote which candidate of an item."""
+    sql = "SELECT candidate_id, annotator FROM candidates WHERE instruction_id = ? AND origin = 'human'"
+    return dict(con.execute(sql, [instruction_id]).fetchall())
+
+
+def ratings(con: Connection, selection: int | None) -> list[tuple[int, str, str]]:
+    """(instruction, annotator, what they said), one row a vote that stands on the train split; skipped and flagged ones
+    are none. A pair is called `machine` where it is the selection's, else `chosen>rejected`; other verdicts are
+    themselves, so that two say the same exactly when their labels are equal."""
+    return con.execute(
+        """
+        SELECT d.instruction_id, d.annotator,
+               CASE WHEN d.verdict NOT IN ('accept', 'override') THEN d.verdict
+                    WHEN d.chosen = p.chosen AND d.rejected = p.rejected THEN 'machine'
+                    ELSE d.chosen || '>' || d.rejected END
+        FROM standing_decisions d JOIN instructions i USING (instruction_id)
+        LEFT JOIN selection_pairs p ON p.instruction_id = d.instruction_id AND p.selection_id = $selection
+        WHERE d.role IS NULL AND i.split = 'train' AND d.verdict NOT IN ('skip', 'flag')
+        ORDER BY 1, 2
+        """,
+        {"selection": selection},
+    ).fetchall()
+
+
+def figures(con: Connection) -> list[dict]:
+    """One row an annotator who decided or was assigned something, by name: `annotator, assigned, done` (of those),
+    `decisions` (that stand), `median_seconds`, `seconds` (in all, breaks cut), `timed`, `gold_seen`, `gold_right`,
+    `last_at` (UTC)."""
+    return rows(
+        con,
+        f"""
+        WITH own AS (SELECT * FROM standing_decisions WHERE role IS NULL),
+        queued AS (SELECT DISTINCT annotator, instruction_id FROM queues),
+        work AS (
+            SELECT q.annotator, count(*) AS assigned, count(o.decision_id) AS done
+            FROM queued q LEFT JOIN own o USING (annotator, instruction_id) GROUP BY 1),
+        pace AS (
+            SELECT annotator, count(*) AS decisions, median(seconds) AS median_seconds, count(seconds) AS timed,
+                   sum(least(seconds, {BREAK_SECONDS})) AS seconds, max(decided_at) AS last_at
+            FROM own GROUP BY 1),
+        measured AS (
+            SELECT o.annotator, count(*) AS gold_seen, count(*) FILTER (
+                CASE WHEN g.verdict IN ('accept', 'override')
+                     THEN o.verdict IN ('accept', 'override') AND o.chosen = g.chosen AND o.rejected = g.rejected
+                     ELSE o.verdict = g.verdict END) AS gold_right
+            FROM own o JOIN gold g USING (instruction_id)
+            JOIN decisions d ON d.decision_id = g.decision_id AND d.annotator <> o.annotator
+            WHERE o.verdict NOT IN ('skip', 'flag') GROUP BY 1)
+        SELECT annotator, coalesce(assigned, 0) AS assigned, coalesce(done, 0) AS done,
+               coalesce(decisions, 0) AS decisions, median_seconds, seconds, coalesce(timed, 0) AS timed, last_at,
+               coalesce(gold_seen, 0) AS gold_seen, coalesce(gold_right, 0) AS gold_right
+        FROM pace FULL JOIN work USING (annotator) LEFT JOIN measured USING (annotator) ORDER BY annotator
+        """,
+    )
+
+
+def disputed(con: Connection, limit: int) -> tuple[int, list[dict]]:
+    """How many items of the train split voters disagree about, and the first of them with who said what."""
+    found = rows(
+        con,
+        """
+        SELECT c.instruction_id, i.source, i.external_id, i.instruction, count(*) OVER () AS total
+        FROM current_decisions c JOIN instructions i USING (instruction_id)
+        WHERE NOT c.agreed AND i.split = 'train' AND c.instruction_id IN
+              (SELECT instruction_id FROM decisions GROUP BY 1 HAVING count(DISTINCT annotator) > 1)
+        ORDER BY c.instruction_id LIMIT ?
+        """,
+        [limit],
+    )
+    for row in found:
+        row["votes"] = votes_of(con, row["instruction_id"])
+    return (found[0]["total"] if found else 0), found
+
+
+HISTORY_COLUMNS = (
+    "decision_id", "at", "annotator", "role", "source", "id", "instruction_id", "instruction", "verdict", "chosen_id",
+    "chosen", "rejected_id", "rejected", "seconds", "reason", "note", "blind", "selection_id", "shown", "revokes",
+    "revoked", "revoked_at",
+)  # fmt: skip
+
+
+def history_rows(con: Connection, batch: int = 1000) -> Iterator[dict]:
+    """Every decision ever made, oldest first, undone ones and the undoing included: HISTORY_COLUMNS. `shown` is the
+    machine's pick and every answer's MAS and log-prob as they were then, times are UTC."""
+    newest = 0
+    while found := rows(
+        con,
+        """
+        SELECT d.decision_id, d.decided_at AS "at", d.annotator, coalesce(d.role, '') AS role, i.source,
+               i.external_id AS id, d.instruction_id, i.instruction, d.verdict, d.chosen AS chosen_id, c.text AS chosen,
+               d.rejected AS rejected_id, j.text AS rejected, d.seconds, coalesce(d.reason, '') AS reason,
+               coalesce(d.note, '') AS note, coalesce(d.blind, false) AS blind, d.selection_id, d.shown, d.revokes,
+               r.decision_id IS NOT NULL AS revoked, r.decided_at AS revoked_at
+        FROM (SELECT * FROM decisions WHERE decision_id > ? ORDER BY decision_id LIMIT ?) d
+        JOIN instructions i USING (instruction_id)
+        LEFT JOIN candidates c ON c.candidate_id = d.chosen
+        LEFT JOIN candidates j ON j.candidate_id = d.rejected
+        LEFT JOIN (SELECT revokes, min(decision_id) AS decision_id, min(decided_at) AS decided_at
+                   FROM decisions WHERE revokes IS NOT NULL GROUP BY 1) r ON r.revokes = d.decision_id
+        ORDER BY d.decision_id
+        """,
+        [newest, batch],
+    ):
+        newest = found[-1]["decision_id"]
+        for row in found:
+            yield row | {"shown": json.loads(row["shown"] or "null")}

@@ -1,0 +1,189 @@
+"""Several people in real browsers: login, blind review by keys, two who disagree, and a curator's last word."""
+
+import json
+from pathlib import Path
+
+import pytest
+from browser import App, draw_image
+
+from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.store import candidates
+from m3po.studio import Studio
+from m3po.users import add_user
+
+pytestmark = pytest.mark.browser
+PASSWORD = "a password of theirs"
+MAS = (0.91, 0.12, 0.55, 0.33)
+
+
+def make_workspace(folder: Path) -> Path:
+    """Three items whose pairs the data set came with, with MAS values that are easy to look for; one is gold."""
+    rows = []
+    for i in range(3):
+        draw_image(folder / "pictures" / f"{i}.png", i)
+        answers = [{"id": k, "text": f"Answer {k} of item {i}: a yellow ball number {k} on blue."} for k in range(4)]
+        given = [{"verdict": "accept", "chosen": 0, "rejected": 1}]
+        rows.append({"id": f"item-{i}", "images": [f"pictures/{i}.png"], "instruction": f"What is in picture {i}?",
+                     "split": "train", "candidates": answers, "given": given})  # fmt: skip
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = Studio.create(folder / "workspace", WorkspaceConfig())
+    studio = Studio.open(path)
+
+    def score(con) -> None:
+        scorer = candidates.scorer_id(con, "mas", "oracle", "oracle-1")
+        candidates.activate(con, "mas", scorer)
+        for place, mas in enumerate(MAS):
+            con.execute(
+                "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas) SELECT candidate_id, ?, 1, ?"
+                " FROM candidates WHERE text LIKE ?",
+                [scorer, mas, f"Answer {place} of%"],
+            )
+
+    try:
+        assert studio.import_source(folder / "rows.jsonl").added == 3
+        studio.db.write(score)
+        studio.select(SelectConfig(rule="given"))
+        pair = studio.review_item(instruction_id=3).machine_pair
+        studio.decide(3, "accept", chosen=pair.chosen, rejected=pair.rejected, annotator="cora")
+        studio.people.mark_gold(3, "cora")
+        studio.people.assign(["ann", "bob"], items=1, overlap=1.0, gold=1, blind=True)
+    finally:
+        studio.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people")
+    for name, role in (("ann", "annotator"), ("bob", "annotator"), ("cora", "curator"), ("vic", "viewer")):
+        add_user(folder / "users", name, PASSWORD, role)
+    running = App(make_workspace(folder), "--auth", str(folder / "users"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def enter(browser, app):
+    """Logs somebody in through the form; returns the page."""
+    contexts = []
+
+    def enter_(name: str, tab: str = "", **options):
+        context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(app.url)
+        page.get_by_label("username").fill(name)
+        page.get_by_label("password").fill(PASSWORD)
+        page.get_by_role("button", name="Login").click()
+        page.wait_for_selector("#tabs")
+        page.wait_for_selector(f"html[data-user={name}]", state="attached")
+        if tab:
+            page.get_by_role("tab", name=tab).click()
+        return page
+
+    yield enter_
+    for context in contexts:
+        context.close()
+
+
+def draws(page) -> int:
+    return int(page.get_attribute("#review-root", "data-draws") or 0)
+
+
+def press(page, key: str) -> None:
+    before = draws(page)
+    page.keyboard.press(key)
+    page.wait_for_function(f"Number(document.getElementById('review-root').dataset.draws || 0) > {before}")
+
+
+def vote_blind(page, chosen: str, rejected: str) -> str:
+    """Judge the item that is drawn by keys; returns what it was."""
+    item = page.get_attribute("#review-root", "data-item")
+    press(page, chosen)
+    press(page, rejected)
+    page.wait_for_selector("[data-role=chosen]")
+    return item
+
+
+def texts(page) -> list[str]:
+    """The answers by their number keys."""
+    cards = page.locator("[data-number]")
+    found = {int(card.get_attribute("data-number")): card.inner_text() for card in cards.all()}
+    return [next(k for k in range(4) if f"Answer {k} of" in found[n]) for n in sorted(found)]
+
+
+def number_of(page, answer: int) -> int:
+    return texts(page).index(answer) + 1
+
+
+def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
+    ann = enter("ann")
+    ann.wait_for_selector("[data-candidate-id]")
+    ann.get_by_role("tab", name="Data").wait_for(state="hidden")
+    assert ann.input_value("#review-filter") == "mine" and "0 of 2 reviewed" in ann.inner_text("#review-progress")
+    whole = ann.inner_html("#tabs")
+    assert not [mas for mas in MAS if str(mas) in whole] and "given chosen" not in whole and "cora" not in whole
+    ann.keyboard.press("Enter")
+    ann.wait_for_selector("text=There is no pair to accept")  # the machine's pick is not there to be accepted
+    items = []
+    for _ in range(2):
+        before = texts(ann)
+        items.append(vote_blind(ann, str(number_of(ann, 0)), f"Shift+{number_of(ann, 1)}"))
+        assert texts(ann) == before and "0.91" in ann.inner_text("#review-candidates")  # now all is shown, at its place
+        press(ann, "Enter")
+    ann.wait_for_selector("text=Your queue is empty")
+    assert "3" in items  # the gold item came among them
+
+    bob = enter("bob")
+    bob.wait_for_selector("[data-candidate-id]")
+    seen = []
+    for _ in range(2):
+        assert "0.91" not in bob.inner_html("#tabs") and "ann" not in bob.inner_text("#review-state")
+        item = bob.get_attribute("#review-root", "data-item")
+        right = item == "3"
+        a, b = (0, 1) if right else (1, 0)
+        seen.append(vote_blind(bob, str(number_of(bob, a)), f"Shift+{number_of(bob, b)}"))
+        press(bob, "Enter")
+    assert sorted(seen) == sorted(items)
+
+    cora = enter("cora", "People")
+    cora.wait_for_selector("#people-disputes [data-dispute]")
+    rows = {row.get_attribute("data-annotator"): row.inner_text() for row in cora.locator("[data-annotator]").all()}
+    assert "100 %" in rows["ann"] and "done" in rows["bob"]
+    assert cora.locator("#people-disputes li").count() == 1
+    cora.locator("#people-disputes [data-dispute]").first.click()
+    cora.wait_for_selector("[data-voter=ann]")
+    assert "overridden" in cora.inner_text("[data-voter=bob]") and cora.locator("[data-voter]").count() == 2
+    first = cora.get_attribute("#review-root", "data-item")
+    press(cora, "t")
+    cora.wait_for_selector("text=Nothing here")
+    press(cora, "u")
+    assert cora.get_attribute("#review-root", "data-item") == first
+    press(cora, "t")
+    cora.get_by_role("tab", name="People").click()
+    cora.wait_for_selector("#people-disputes >> text=Nobody disagrees")
+
+
+def test_a_curator_assigns_from_the_page_and_a_viewer_only_looks(enter):
+    cora = enter("cora", "People")
+    cora.fill("#people-names textarea, #people-names input", "ann, vic")
+    cora.fill("#people-items input", "1")
+    cora.click("#people-assign")
+    cora.wait_for_selector("#people-message .notice-bad >> text='vic' is no annotator")
+    cora.fill("#people-names textarea, #people-names input", "ann")
+    cora.click("#people-assign")
+    cora.wait_for_selector("#people-message .notice-good >> text=1 item for ann")
+    cora.wait_for_selector("#people-assignments >> text=2 · ann")
+
+    vic = enter("vic", "Review")
+    vic.wait_for_selector("[data-candidate-id]")
+    assert not vic.locator("#review-accept").is_visible()
+    vic.keyboard.press("t")
+    vic.wait_for_selector("text=vic is a viewer here")
+    vic.get_by_role("tab", name="People").click()
+    vic.wait_for_selector("#people-figures [data-annotator=ann]")
+    assert not vic.locator("#people-assign").is_visible()
+    vic.get_by_role("tab", name="Data").click()
+    vic.wait_for_selector("#data-workspace >> text=Instructions")
+    assert not [button for button in vic.locator("#data-page button").all() if button.is_visible()]

@@ -1,0 +1,267 @@
+"""Who may do what, and what is taken out of an item before an annotator gets it."""
+
+import dataclasses
+import inspect
+import json
+import shutil
+
+import pytest
+from workspaces import make_workspace
+
+from m3po import door
+from m3po.browsing import Browsing
+from m3po.calibration import Calibration
+from m3po.door import Door, acting_as
+from m3po.errors import NotAllowedError
+from m3po.jobs.dependence import Dependence
+from m3po.people import People
+from m3po.settings import WorkspaceConfig, read_workspace_config
+from m3po.studio import Studio
+from m3po.types import Area, Range, ReviewView
+from m3po.users import OWNER, User
+from ui.review.answers import draw_answer
+
+ANN, BOB, CORA, VIC = (
+    User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator"), User("vic", "viewer"),
+)  # fmt: skip
+BY_ID = ReviewView("all", "id")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    studio = Studio.open(make_workspace(tmp_path_factory.mktemp("made"), 8))
+    studio.select()
+    studio.close()
+    return studio.path
+
+
+@pytest.fixture
+def studio(made, tmp_path):
+    studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
+    yield studio
+    studio.close()
+
+
+@pytest.fixture
+def blind(studio):
+    studio.workspace.config = dataclasses.replace(studio.config, blind=True)
+    return studio
+
+
+def test_every_use_case_says_who_may_call_it():
+    """One that is in no set is the curators' alone: this test makes whoever adds it decide."""
+    own = {name for name in dir(Studio) if not name.startswith("_")} - {"open", "create", "close", "as_user"}
+    parts = {"people": People, "browsing": Browsing, "calibration": Calibration, "dependence": Dependence}
+    told = {
+        f"{part}.{name}"
+        for part, kind in parts.items()
+        for name, _ in inspect.getmembers(kind, inspect.isfunction)
+        if name[0] != "_"
+    }
+    inside = {"is_blind", "shown_to", "was_hidden", "history", "is_adjudicated", "own_overview"}
+    inside |= {"neighbours_shown_to"}  # the door calls them
+    wanted = own | told - {f"people.{name}" for name in inside}
+    kinds = (door.LOOK, door.DECIDE, door.CURATE)
+    assert wanted | {"path", "config"} == set().union(*kinds)
+    assert sum(map(len, kinds)) == len(set().union(*kinds))
+
+
+@pytest.mark.parametrize("user", [VIC, ANN])
+def test_what_is_the_curators_is_refused_in_one_sentence_before_anything_happens(studio, user):
+    own = studio.as_user(user)
+    for name in sorted(door.CURATE):
+        part, _, method = name.rpartition(".")
+        with pytest.raises(
+            NotAllowedError, match=rf"^{user.name} is an? {user.role} here, and only a curator may .*\.$"
+        ):
+            getattr(getattr(own, part) if part else own, method)()
+    for name in ("db", "workspace", "runner", "server_runs", "review_index", "as_user", "close", "something_new"):
+        with pytest.raises(NotAllowedError):
+            getattr(own, name)
+    assert studio.runs() == [] and studio.people.assignments() == []
+
+
+def test_a_viewer_looks_and_changes_nothing(studio):
+    own = studio.as_user(VIC)
+    item = own.review_item(BY_ID)
+    assert item.machine_pair and item.candidates[0].mas is not None and own.status()["pairs"] == 8
+    for change in (lambda: own.decide(1, "accept"), own.undo, lambda: own.add_edit(1, "text")):
+        with pytest.raises(NotAllowedError, match="vic is a viewer here, and only an annotator or a curator"):
+            change()
+    assert studio.history(1) == []
+
+
+def test_nobody_known_may_nothing_and_a_decision_is_under_the_callers_name(studio):
+    own = Door(studio)
+    for ask in (lambda: own.status(), lambda: own.review_item(BY_ID), lambda: own.path, lambda: own.people.overview()):
+        with pytest.raises(NotAllowedError, match="Log in first"):
+            ask()
+    with acting_as(ANN):
+        own.decide(1, "tie", annotator="bob", role="adjudicated", blind=True)
+        own.add_edit(1, "written by ann", annotator="bob")
+        assert own.undo(annotator="cora").annotator == "ann"
+        own.decide(1, "tie")
+    with acting_as(BOB), pytest.raises(NotAllowedError):
+        own.start_export("x")
+    with acting_as(BOB):
+        assert own.undo(annotator="ann") is None  # nobody undoes another's
+    with acting_as(OWNER):
+        assert [(d.annotator, d.role, d.blind) for d in own.history(1)][-1] == ("ann", "", False)
+
+
+def as_sent(item) -> str:
+    return json.dumps(dataclasses.asdict(item), default=str)
+
+
+def test_blind_nothing_but_texts_is_there_until_the_vote(blind):
+    full = blind.review_item(BY_ID)
+    blind.as_user(BOB).decide(1, "override", chosen=full.pair.rejected, rejected=full.pair.chosen, note="bobs note")
+    blind.as_user(BOB).add_edit(1, "what bob wrote")
+    own = blind.as_user(ANN)
+    item = own.review_item(BY_ID)
+    assert item.blind and {c.text for c in item.candidates} == {c.text for c in full.candidates}
+    assert (item.pair, item.machine_pair, item.decision, item.given, item.votes) == (None, None, None, None, ())
+    sent = as_sent(item)
+    for secret in ("bob", "0.9", "-2.0", str(full.pair.m3p_score), str(full.candidates[0].confidence)):
+        assert secret not in sent, secret
+    for candidate in item.candidates:
+        kept = {name: value for name, value in dataclasses.asdict(candidate).items() if value}
+        assert kept.keys() == {"id", "text", "origin"}, kept
+    assert own.history(1) == []
+    with pytest.raises(NotAllowedError, match="judge without"):
+        own.train_preview(None)
+
+    chosen, rejected = full.pair.chosen, full.pair.rejected
+    assert own.decide(1, "skip").verdict == "skip"
+    assert (
+        own.review_item(BY_ID).blind and own.review_item(BY_ID).decision.verdict == "skip"
+    )  # no vote: it stays hidden
+    made = own.decide(1, "override", chosen=chosen, rejected=rejected)
+    assert made.verdict == "accept" and made.blind  # it is the machine's pair, though she could not know
+    shown = own.review_item(BY_ID)
+    assert not shown.blind and shown.machine_pair == full.machine_pair and shown.candidates[0].mas is not None
+    assert {vote.annotator for vote in shown.votes} == {"ann", "bob"} and len(own.history(1)) == 3
+    assert [c.id for c in shown.candidates][:4] == [c.id for c in item.candidates]  # nothing moved to another key
+
+    own.undo()
+    assert own.review_item(BY_ID).blind
+    assert not own.decide(1, "override", chosen=rejected, rejected=chosen).blind  # she has seen it
+
+
+def test_blind_views_tell_nothing_and_every_annotator_has_an_order_of_her_own(blind):
+    blind.as_user(BOB).decide(2, "flag")
+    own = blind.as_user(ANN)
+    for view in (ReviewView("all", "m3p_score"), ReviewView("no_pair", "mas_gap"), ReviewView("disagreements")):
+        item, seen = own.review_item(view), []
+        while item.instruction.id not in seen:
+            seen.append(item.instruction.id)
+            item = own.review_item(view, item.instruction.id, +1)
+        assert seen == sorted(seen) and len(seen) == 8
+    assert own.review_item(ReviewView("flagged")) is None and own.review_item(ReviewView("reviewed")) is None
+    assert own.review_item(ReviewView("unreviewed")).total == 8  # by what she decided, not bob
+    orders = {}
+    for user in (ANN, BOB):
+        items = [blind.as_user(user).review_item(BY_ID, i) for i in range(1, 9)]
+        orders[user.name] = [[c.id for c in item.candidates] for item in items]
+        again = [[c.id for c in blind.as_user(user).review_item(BY_ID, i).candidates] for i in range(1, 9)]
+        assert orders[user.name] == again
+        relative = {tuple(c - min(ids) for c in ids) for ids in orders[user.name]}
+        assert len(relative) > 3  # shuffled by item
+    assert orders["ann"] != orders["bob"]
+    for user in (CORA, VIC):
+        assert not blind.as_user(user).review_item(BY_ID).blind
+
+
+@pytest.mark.parametrize(
+    "narrowed",
+    [
+        {"ranges": (Range("m3p_score", 0.5, None),)},
+        {"area": Area("rejected", ((0, 0), (1, 0), (1, 1)))},
+        {"reason": "object"},
+        {"tag": "odd"},
+        {"search": "answer", "search_in": "answers"},
+    ],
+)
+@pytest.mark.parametrize("name", ["all", "mine"])
+def test_blind_nobody_finds_out_by_narrowing_a_view(blind, narrowed, name):
+    own, view = blind.as_user(ANN), ReviewView(name, **narrowed)
+    for ask in (lambda: own.review_item(view), lambda: own.review_neighbours(view, 1, ahead=2, behind=1)):
+        with pytest.raises(NotAllowedError, match=r"^You judge blind: take out .*\.$"):
+            ask()
+
+
+def test_a_stamp_tells_nothing_that_is_hidden_and_changes_with_the_vote(blind):
+    """What was fetched ahead is what would be drawn now: the stamps of both agree, before the vote and after."""
+    own, bob = blind.as_user(ANN), blind.as_user(BOB)
+
+    def look() -> dict[int, str]:
+        around = own.review_neighbours(ReviewView(), 3, ahead=5, behind=2)
+        assert (around.ahead, around.behind, around.decided) == ((4, 5, 6, 7, 8), (2, 1), {})  # by id, not by score
+        for i, stamp in around.stamps.items():
+            assert draw_answer(own.review_item(ReviewView(), i))["stamp"] == stamp
+        return around.stamps
+
+    before = look()
+    bob.decide(3, "tie")
+    bob.decide(4, "flag")
+    assert look() == before
+    own.decide(4, "skip")
+    skipped = look()
+    assert {i for i in before if skipped[i] != before[i]} == {4}
+    own.decide(3, "all_wrong")
+    voted = look()
+    assert {i for i in before if voted[i] != skipped[i]} == {3}
+    assert "b" in before[3] and "b" not in voted[3]
+
+
+def test_a_stamp_changes_when_the_blindness_ends(studio):
+    studio.people.assign(["ann"], items=1, blind=True)
+    own = studio.as_user(ANN)
+    item = own.review_item(ReviewView("mine"))
+    before = own.review_neighbours(BY_ID, 1, ahead=7, behind=0)
+    assert (before.reviewed, before.reviewable) == (0, 1)
+    own.decide(item.instruction.id, "tie")
+    after = own.review_neighbours(BY_ID, 1, ahead=7, behind=0)
+    assert all(after.stamps[i] != before.stamps[i] for i in range(1, 9)) and after.reviewed == 1
+
+
+def test_a_decision_sent_again_is_found_by_who_made_it_alone(studio):
+    key = "a-key-of-the-page"
+    made = studio.as_user(ANN).decide(1, "tie", client_id=key)
+    assert studio.as_user(ANN).decide(1, "tie", client_id=key).id == made.id and len(studio.history(1)) == 1
+    assert studio.as_user(ANN).stored_decision(1, "bob", key).id == made.id
+    assert studio.as_user(BOB).stored_decision(1, "ann", key) is None
+
+
+def test_a_blind_assignment_hides_until_it_is_done_and_assigned_items_always_hide_others(studio):
+    studio.as_user(CORA).decide(1, "accept")
+    studio.as_user(CORA).people.mark_gold(1)
+    studio.people.assign(["ann"], items=2, gold=1, blind=True)
+    studio.people.assign(["bob"], items=2, gold=1)
+    ann, bob = studio.as_user(ANN), studio.as_user(BOB)
+    gold = bob.review_item(BY_ID, 1)
+    assert not gold.blind and gold.machine_pair and (gold.decision, gold.votes, gold.gold) == (None, (), False)
+    assert bob.history(1) == []  # nothing tells that it is a gold item
+    assert bob.review_item(BY_ID, 8).machine_pair
+    for _ in range(3):
+        item = ann.review_item(ReviewView("mine"))
+        assert item.blind and all(ann.review_item(BY_ID, i).blind for i in (7, 8))
+        ann.decide(item.instruction.id, "tie")
+        seen = ann.review_item(BY_ID, item.instruction.id)  # also the last one, with which the blindness ends
+        assert [c.id for c in seen.candidates] == [c.id for c in item.candidates] and not seen.blind
+    assert ann.review_item(ReviewView("mine")) is None and not ann.review_item(BY_ID, 8).blind
+
+
+def test_an_annotator_sees_her_own_figures_alone(studio):
+    for user in (ANN, BOB):
+        studio.as_user(user).decide(1, "accept" if user is ANN else "tie")
+    found = studio.as_user(ANN).people.overview()
+    assert [row["annotator"] for row in found["people"]] == ["ann"]
+    assert not found["kappas"] and not found["disputes"] and "bob" not in str(found)
+    assert len(studio.as_user(VIC).people.overview()["people"]) == 2
+
+
+def test_config_toml_switches_blindness_on(tmp_path):
+    path = Studio.create(tmp_path / "workspace", WorkspaceConfig(blind=True))
+    assert read_workspace_config(path / "config.toml").blind
+    assert not read_workspace_config(Studio.create(tmp_path / "other") / "config.toml").blind

@@ -1,0 +1,260 @@
+"""Assignments, queues, gold items, adjudication and figures, on a real database."""
+
+import contextlib
+import csv
+import json
+import shutil
+from collections import Counter
+
+import pytest
+from workspaces import Answer, add_answers, add_instruction, make_workspace
+
+from m3po.cli import main
+from m3po.errors import BadInputError, UsageError
+from m3po.studio import Studio
+from m3po.types import ReviewView
+from m3po.users import User
+
+N = 40
+ANN, BOB, CORA = User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator")
+MINE = ReviewView("mine")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    path = make_workspace(tmp_path_factory.mktemp("made"), N)
+    studio = Studio.open(path)
+
+    def more(con):
+        add_answers(con, add_instruction(con, "lonely"), [Answer("only one", 0.5, -1.0)])
+        add_instruction(con, "unseen", split="heldout")
+
+    studio.db.write(more)
+    studio.select()
+    studio.close()
+    return path
+
+
+@pytest.fixture
+def studio(made, tmp_path):
+    studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
+    yield studio
+    studio.close()
+
+
+def queue_of(studio, user):
+    """Instruction ids in the order in which they come."""
+    index = studio.review_index
+    walk = studio.db.read(lambda con: index.walk(con, ReviewView("mine", annotator=user.name)))
+    return [int(walk.ids[place]) for place in walk.places[walk.shown]]
+
+
+def vote(studio, user, instruction_id, verdict="accept", **options):
+    if verdict in ("accept", "override") and "chosen" not in options:
+        pair = studio.review_item(ReviewView(), instruction_id).machine_pair
+        swap = verdict == "override"
+        options |= {
+            "chosen": pair.rejected if swap else pair.chosen,
+            "rejected": pair.chosen if swap else pair.rejected,
+        }
+    return studio.as_user(user).decide(instruction_id, verdict, **options)
+
+
+def standing(studio, instruction_id):
+    return studio.review_item(ReviewView(), instruction_id).decision
+
+
+def gold(studio, n):
+    ids = list(range(1, n + 1))
+    for item in ids:
+        vote(studio, CORA, item)
+        studio.as_user(CORA).people.mark_gold(item)
+    return ids
+
+
+def test_queues_hold_the_shared_the_own_and_the_gold_and_nothing_twice(studio):
+    golden = gold(studio, 4)
+    made = studio.as_user(CORA).people.assign(["ann", "bob"], items=20, overlap=0.1, gold=3)
+    assert made["created_by"] == "cora" and made["overlap"] == 0.1
+    ann, bob = queue_of(studio, ANN), queue_of(studio, BOB)
+    assert len(ann) == len(set(ann)) == len(bob) == 2 + 9 + 3
+    assert len(set(ann) & set(bob) & set(golden)) == 3 and len(set(ann) & set(bob) - set(golden)) == 2
+    assert len(set(ann) | set(bob) - set(golden)) == 20 + 3
+    assert ann != sorted(ann) and set(ann[:3]) != set(golden[:3])  # gold stands anywhere
+    # what has an annotator, a decision, a single answer, or is held out, is never given again
+    with pytest.raises(BadInputError, match=f"Only {N - 4 - 20} items"):
+        studio.people.assign(["dan"], items=N - 4 - 20 + 1)
+    studio.people.assign(["dan"], items=N - 4 - 20, stratify="source")
+    assert not set(queue_of(studio, User("dan", "annotator"))) & (set(ann) | set(bob) | set(golden))
+
+
+def test_strata_are_in_proportion(studio):
+    studio.people.assign(["ann", "bob"], items=20, stratify="m3p_score")
+    scores = [studio.review_item(ReviewView(), i).machine_pair.m3p_score for i in range(1, N + 1)]
+    tenth = [sorted(scores).index(score) * 10 // N for score in scores]
+    for user in (ANN, BOB):
+        assert set(Counter(tenth[item - 1] for item in queue_of(studio, user)).values()) == {1}
+
+
+def test_a_queue_goes_on_where_it_stopped_also_after_reopening(studio):
+    studio.people.assign(["ann"], items=6)
+    whole = queue_of(studio, ANN)
+    vote(studio, ANN, whole[0])
+    vote(studio, ANN, whole[1], "skip")
+    vote(studio, BOB, whole[2])  # another's vote takes nothing out of ann's queue
+    door = studio.as_user(ANN)
+    item = door.review_item(MINE)
+    assert item.instruction.id == whole[2] and (item.reviewed, item.reviewable, item.total) == (2, 6, 4)
+    assert door.undo().verdict == "skip" and door.review_item(MINE).instruction.id == whole[1]
+    studio.close()
+    studio.__init__(type(studio.workspace)(studio.path))  # the app is started again
+    assert studio.as_user(ANN).review_item(MINE).instruction.id == whole[1]
+    assert queue_of(studio, ANN) == whole[1:]
+
+
+def test_overlap_grows_and_shrinks_and_no_decision_is_lost(studio):
+    made = studio.people.assign(["ann", "bob"], items=20, overlap=0.1)
+    before = {user.name: queue_of(studio, user) for user in (ANN, BOB)}
+    studio.as_user(CORA).people.set_overlap(made["assignment_id"], 0.5)
+    ann, bob = queue_of(studio, ANN), queue_of(studio, BOB)
+    assert len(set(ann) & set(bob)) == 10 and len(set(ann) | set(bob)) == 20
+    assert ann[: len(before["ann"])] == before["ann"]  # what is new comes at the end
+    shared = sorted(set(ann) & set(bob))
+    for item in shared[:4]:
+        vote(studio, ANN, item)
+    assert studio.people.set_overlap(made["assignment_id"], 0.0)["overlap"] == 0.0
+    left = Counter(queue_of(studio, ANN) + queue_of(studio, BOB))
+    assert set(left.values()) == {1} and set(left) == (set(ann) | set(bob)) - set(shared[:4])
+    assert sum(row["assigned"] for row in studio.people.overview()["people"]) == 20
+    with pytest.raises(BadInputError, match="no assignment 99"):
+        studio.people.set_overlap(99, 0.5)
+
+
+def test_what_cannot_be_assigned_is_one_sentence(studio):
+    for options, words in (
+        ({"annotators": [" "], "items": 1}, "Name the annotators"),
+        ({"annotators": ["ann"], "items": 0}, "from 1"),
+        ({"annotators": ["ann"], "items": 1, "overlap": 10}, "no share"),
+        ({"annotators": ["ann"], "items": 1, "stratify": "mood"}, "no strata"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            studio.people.assign(**options)
+    with pytest.raises(BadInputError, match="There are 0 gold items, not 2"):
+        studio.people.assign(["ann"], items=1, gold=2)
+    assert studio.people.assignments() == []
+
+
+def test_gold_needs_a_decision_becomes_final_and_measures_others(studio):
+    with pytest.raises(BadInputError, match="decide it first"):
+        studio.people.mark_gold(1)
+    golden = gold(studio, 5)
+    for item in golden:
+        vote(studio, ANN, item)
+        vote(studio, BOB, item, "override")
+    vote(studio, ANN, 1, "tie")
+    assert standing(studio, 2).verdict == "accept" and standing(studio, 2).role == "adjudicated"
+    found = {row["annotator"]: row for row in studio.people.overview()["people"]}
+    assert (found["ann"]["gold_right"], found["ann"]["gold_seen"], found["bob"]["gold_right"]) == (4, 5, 0)
+    low, high = found["ann"]["gold_interval"]
+    assert low == pytest.approx(0.3755, abs=1e-3) and high == pytest.approx(0.9638, abs=1e-3)  # Wilson's table, 4 of 5
+    assert found["cora"]["gold_seen"] == 0  # nobody is measured by herself
+    studio.people.unmark_gold(2, "cora")
+    assert {row["annotator"]: row for row in studio.people.overview()["people"]}["ann"]["gold_seen"] == 4
+    assert standing(studio, 2).role == "adjudicated"  # the decision stays
+
+
+def test_a_curators_last_word_wins_until_it_is_undone(studio):
+    vote(studio, ANN, 1)
+    vote(studio, BOB, 1, "override")
+    assert standing(studio, 1).disagreeing == ("ann", "bob")
+    door = studio.as_user(CORA)
+    item = door.review_item(ReviewView("disagreements"))
+    assert item.instruction.id == 1 and item.total == 1 and [v.annotator for v in item.votes] == ["ann", "bob"]
+    assert studio.people.overview()["disputed"] == 1
+    decided = vote(studio, CORA, 1, "tie", adjudicate=True)
+    assert decided.role == "adjudicated" and standing(studio, 1).verdict == "tie"
+    assert door.review_item(ReviewView("disagreements")) is None
+    for user in (ANN, BOB, User("dan", "annotator"), User("eve", "annotator")):
+        vote(studio, user, 1)  # four against one: it stays the last word
+    assert standing(studio, 1).verdict == "tie" and not standing(studio, 1).disagreeing
+    assert vote(studio, CORA, 1, "override").role == "adjudicated"  # her next one is the last word, too
+    assert studio.status()["curated_pairs"] == studio.status()["pairs"]
+    assert door.undo().verdict == "override" and standing(studio, 1).verdict == "tie"
+    assert door.undo().verdict == "tie" and standing(studio, 1).verdict == "accept"
+    assert vote(studio, ANN, 1, adjudicate=True).role == ""  # an annotator has no last word
+
+
+def test_figures_of_each_annotator(studio):
+    studio.people.assign(["ann"], items=10)
+    for item, seconds in zip(queue_of(studio, ANN)[:4], (10.0, 20.0, 30.0, 5000.0), strict=True):
+        vote(studio, ANN, item, seconds=seconds)
+    row = next(row for row in studio.people.overview()["people"] if row["annotator"] == "ann")
+    assert (row["assigned"], row["done"], row["left"], row["median_seconds"]) == (10, 4, 6, 25.0)
+    assert row["per_hour"] == pytest.approx(3600 * 4 / (10 + 20 + 30 + 300))  # a break of an hour is no work
+    assert row["seconds_left"] == pytest.approx(6 * 90)
+    assert [r["annotator"] for r in studio.people.own_overview("ann")["people"]] == ["ann"]
+
+
+def test_agreement_counts_pairs_and_verdicts_and_leaves_skips_out(studio):
+    for item in range(1, 9):
+        vote(studio, ANN, item, "override" if item in (2, 3) else "tie" if item == 4 else "accept")
+        vote(studio, BOB, item, "override" if item == 2 else "tie" if item in (4, 5) else "accept")
+    vote(studio, ANN, 9, "skip")
+    vote(studio, BOB, 9)
+    found = studio.people.overview()
+    [(one, other, kappa)] = found["kappas"]
+    assert (one, other, kappa.items) == ("ann", "bob", 8)
+    # by hand: 6 of 8 alike; by chance 5/8 * 5/8 (machine) + 1/8 * 2/8 (tie) + 1/64 (the pair that both made of item 2)
+    expected = (5 * 5 + 1 * 2 + 1) / 64
+    assert kappa.value == pytest.approx((6 / 8 - expected) / (1 - expected))
+    assert found["alpha"].items == 8 and 0 < found["alpha"].value < 1
+    assert next(r for r in found["people"] if r["annotator"] == "ann")["agreement"] == pytest.approx(kappa.value)
+
+
+def test_the_history_has_every_row_and_says_what_was_undone(studio, tmp_path):
+    vote(studio, ANN, 1, seconds=2.5, note="=1+1")
+    vote(studio, ANN, 1, "tie")
+    studio.as_user(ANN).undo()
+    vote(studio, CORA, 1, "override", adjudicate=True)
+    assert studio.people.write_history(tmp_path / "h.jsonl")["rows"] == 4
+    rows = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text().splitlines()]
+    assert [(r["annotator"], r["verdict"], r["revoked"]) for r in rows] == [
+        ("ann", "accept", False), ("ann", "tie", True), ("ann", "undo", False), ("cora", "override", False),
+    ]  # fmt: skip
+    assert rows[2]["revokes"] == rows[1]["decision_id"] and rows[1]["revoked_at"] == rows[2]["at"]
+    assert rows[0]["shown"]["machine"] == [rows[0]["chosen_id"], rows[0]["rejected_id"]]
+    assert rows[0]["chosen"] == "a red boat on the water" and rows[3]["role"] == "adjudicated"
+    studio.people.write_history(tmp_path / "h.csv")
+    with (tmp_path / "h.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(r["verdict"], r["seconds"]) for r in table[:2]] == [("accept", "2.5"), ("tie", "")]
+    assert len(table) == 4
+    with pytest.raises(UsageError, match=r"\.csv or \.jsonl"):
+        studio.people.write_history(tmp_path / "h.xlsx")
+
+
+def test_the_commands_do_the_same(made, tmp_path, monkeypatch, capsys):
+    studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
+    vote(studio, ANN, 1)
+    vote(studio, BOB, 1, "override")
+    vote(studio, ANN, 2)
+    path = str(studio.path)
+    studio.close()
+
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["m3po", *words])
+        with contextlib.suppress(SystemExit):
+            main()
+        told = capsys.readouterr()
+        return told.out + told.err
+
+    assert "1 items are gold now" in call("gold", path, "item-1")
+    assert "decide it first" in call("gold", path, "item-30") and "No instruction" in call("gold", path, "nothing")
+    assert "10 items for ann, bob, 20%" in call(
+        "assign", path, "ann", "bob", "--items", "10", "--overlap", "0.2", "--gold", "1"
+    )
+    assert "50% of the items of assignment 1" in call("overlap", path, "1", "0.5")
+    told = call("people", path)
+    assert "alpha" in told and "Cohen's kappa of ann and bob" in told and "assignment 1 to ann, bob" in told
+    assert json.loads(call("people", path, "--json"))["disputed"] == 1
+    assert "4 decisions are in" in call("history", path, str(tmp_path / "h.csv"))

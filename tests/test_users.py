@@ -1,0 +1,141 @@
+"""The users file: hashes, roles, refusals; and the login check, whose time tells nothing and which slows guessing."""
+
+import io
+import statistics
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from m3po import users
+from m3po.cli import app
+from m3po.errors import BadInputError, UsageError
+from m3po.users import OWNER, User, Users, add_user, check_hash, hash_password, read_users, remove_user
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "users"
+    add_user(path, "ann", "s:ecret pass", "annotator")
+    add_user(path, "Zoë K", "correct horse", "curator")
+    return path
+
+
+def test_no_password_is_in_the_file_and_every_salt_is_another(path):
+    text = path.read_text()
+    assert "s:ecret" not in text and "correct horse" not in text
+    assert path.stat().st_mode & 0o077 == 0
+    assert hash_password("same pass") != hash_password("same pass")
+    known = read_users(path)
+    assert [user for user, _ in known.values()] == [User("ann", "annotator"), User("Zoë K", "curator")]
+    assert check_hash("s:ecret pass", known["ann"][1]) and not check_hash("s:ecret pas", known["ann"][1])
+
+
+def test_the_hash_is_scrypt_of_the_standard():
+    """RFC 7914, section 12, second vector: password "password", salt "NaCl", N 1024, r 8, p 16."""
+    expected = "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b3731622eaf30d92e22a3886ff109279d9830da"
+    assert users._scrypt("password", b"NaCl", 1024, 8, 16).hex() == expected[:64]
+
+
+def test_adding_again_changes_password_and_role_and_removing_takes_out(path):
+    add_user(path, "ann", "another password", "viewer")
+    known = read_users(path)
+    assert known["ann"][0].role == "viewer" and check_hash("another password", known["ann"][1])
+    remove_user(path, "ann")
+    assert list(read_users(path)) == ["Zoë K"]
+    with pytest.raises(BadInputError, match="has no user 'ann'"):
+        remove_user(path, "ann")
+
+
+@pytest.mark.parametrize("line", ["ann:secret", "ann:curator:secret", "ann", "ann:curator:scrypt$3$8$1$aa$bb"])
+def test_a_plain_password_is_refused_with_the_command_that_mends_it(tmp_path, line):
+    path = tmp_path / "old"
+    path.write_text(f"# people\n{line}\n")
+    with pytest.raises(BadInputError, match=r"line 2 .*python -m m3po users .* add ann --role") as refused:
+        Users(path)
+    assert "secret" not in str(refused.value)
+    with pytest.raises(BadInputError, match="line 2"):
+        add_user(path, "bob", "long enough")
+    assert path.read_text() == f"# people\n{line}\n"
+
+
+def test_what_cannot_be_is_one_sentence(path, tmp_path):
+    for name in ("", " ann", "a:b", "#x", "a\nb", "x" * 81):
+        with pytest.raises(BadInputError, match="no name for a user"):
+            add_user(path, name, "long enough")
+    with pytest.raises(BadInputError, match="at least 8"):
+        add_user(path, "bob", "short")
+    with pytest.raises(UsageError, match="no role 'boss'"):
+        add_user(path, "bob", "long enough", "boss")
+    with pytest.raises(BadInputError, match="cannot be read"):
+        Users(tmp_path / "none")
+    (tmp_path / "empty").write_text("\n")
+    with pytest.raises(BadInputError, match="names no user"):
+        Users(tmp_path / "empty")
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(BadInputError, match="second time"):
+        Users(path)
+
+
+def test_the_file_is_read_again_when_it_changes(path):
+    known = Users(path)
+    assert known.find("ann") == User("ann", "annotator") and known.find("bob") is None
+    add_user(path, "bob", "long enough", "viewer")
+    remove_user(path, "ann")
+    assert known.find("bob") == User("bob", "viewer") and known.find("ann") is None
+    assert not known.check("ann", "s:ecret pass")
+    path.write_text("bob:plain")  # half edited: nobody is locked out
+    assert known.find("bob") == User("bob", "viewer")
+
+
+def test_guessing_is_slowed_and_the_right_password_is_not_looked_at_meanwhile(path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(users, "check_hash", lambda password, hashed: password == "s:ecret pass")
+    known = Users(path, clock=lambda: now[0])
+    for _ in range(users.FREE_TRIES):
+        assert known.wait_of("ann") == 0 and not known.check("ann", "guess")
+    waits = []
+    for _ in range(9):
+        waits.append(known.wait_of("ann"))
+        assert not known.check("ann", "s:ecret pass")  # too early: refused unlooked-at
+        now[0] += waits[-1]
+        assert not known.check("ann", "guess")
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert known.wait_of("Zoë K") == 0
+    now[0] += 61
+    assert known.check("ann", "s:ecret pass") and known.wait_of("ann") == 0
+
+
+def test_a_wrong_name_takes_as_long_as_a_wrong_password(path):
+    known = Users(path)
+
+    def time_of(name: str) -> float:
+        taken = []
+        for _ in range(4):
+            begun = time.process_time()
+            assert not known.check(name, "wrong password")
+            taken.append(time.process_time() - begun)
+        return statistics.median(taken)
+
+    there, nowhere = time_of("ann"), time_of("nobody")
+    assert nowhere > 0.01 and 0.5 < there / nowhere < 2
+
+
+def test_without_a_file_there_is_one_curator():
+    assert User("me", "curator") == OWNER
+
+
+def test_the_command_adds_lists_and_removes(tmp_path, monkeypatch):
+    path, runner = tmp_path / "users", CliRunner()
+
+    def call(*words: str, typed: str = ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        return runner.invoke(app, ["users", str(path), *words], input=typed)
+
+    assert call("add", "ann", typed="a long password\n").exit_code == 0
+    assert call("add", "cora", "--role", "curator", typed="another one\n").exit_code == 0
+    assert Users(path).check("ann", "a long password")
+    assert [line.split() for line in call("list").stdout.splitlines()] == [["ann", "annotator"], ["cora", "curator"]]
+    assert call("remove", "ann").exit_code == 0 and "ann" not in call("list").stdout
+    for words in (("add",), ("remove",), ("change", "ann")):
+        assert isinstance(call(*words).exception, UsageError)

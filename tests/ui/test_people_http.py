@@ -1,0 +1,189 @@
+"""Roles, blind review and many people at once, over HTTP as browsers ask: the page's own buttons are not in the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+
+import httpx
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+
+from benchmarks.twenty_reviewers import Reviewer, compare, read_history, review_component, work_together, write_rows
+from m3po.settings import SelectConfig
+from m3po.store.changes import state_of_store
+from m3po.users import Users, add_user
+from ui.build import build
+from ui.server import address_of, bind, build_server
+
+ROLES = {"ann": "annotator", "bob": "annotator", "cora": "curator", "vic": "viewer"}
+
+
+@pytest.fixture
+def users(tmp_path, monkeypatch):
+    monkeypatch.setattr("m3po.users._N", 2)  # the hash's own cost is tested elsewhere
+    for name, role in ROLES.items():
+        add_user(tmp_path / "users", name, f"secret of {name}", role)
+    return Users(tmp_path / "users")
+
+
+@pytest.fixture
+def page(studio):
+    return build(studio)
+
+
+@pytest.fixture
+def server(studio, page, users):
+    return build_server(studio, page, users=users)
+
+
+def log_in(server, name):
+    client = TestClient(server)
+    assert client.post("/login", data={"username": name, "password": f"secret of {name}"}).status_code == 200
+    return client
+
+
+def reviewer(server, name) -> Reviewer:
+    client = log_in(server, name)
+    return Reviewer(name, client, review_component(client))
+
+
+def state_of(studio) -> tuple:
+    def read(con):
+        more = [
+            con.execute(f"SELECT count(*) FROM {name}").fetchall()[0] for name in ("assigned", "gold_items", "runs")
+        ]
+        return (state_of_store(con), *more)
+
+    return studio.db.read(read)
+
+
+@pytest.mark.parametrize("name", ["vic", "ann"])
+def test_every_event_of_the_page_is_an_endpoint_and_none_changes_anything_for_who_may_not(
+    studio, page, server, name, tmp_path
+):
+    """Every handler there is, called by hand with the form's own values, as the button that is not shown would."""
+    studio.decide(1, "tie", annotator="cora")
+    before, client = state_of(studio), log_in(server, name)
+    values = {"people-names": "ann", "people-history-path": str(tmp_path / "h.csv"), "people-items": 1,
+              "export-path": str(tmp_path / "out.jsonl"), "import-path": str(tmp_path / "rows.jsonl")}  # fmt: skip
+    said = ""
+    for number, event in page.fns.items():
+        data = [values.get(getattr(c, "elem_id", None), getattr(c, "value", None)) for c in event.inputs]
+        data = [None if callable(value) else value for value in data]
+        body = {"fn_index": number, "data": data, "session_hash": name}
+        answer = client.post("/gradio_api/run/predict", json=body)
+        assert answer.status_code == 200 or "may do this" in answer.text, (event.name, answer.text[:300])
+        said += answer.text
+    for block in page.blocks.values():
+        for function in getattr(block, "server_functions", None) or []:
+            commands = [{"run_id": 1, "op": op} for op in ("stop", "resume")]
+            if name == "vic":
+                commands += [{"op": op, "instruction_id": 1, "view": {"filter": "all", "order": "id"}, "text": "x"}
+                             for op in ("tie", "skip", "flag", "undo", "edit", "gold", "accept")]  # fmt: skip
+            commands.append({"op": "gold", "instruction_id": 1, "chosen": None, "rejected": None})
+            for command in commands:
+                body = {"component_id": block._id, "fn_name": function.__name__, "session_hash": name, "data": command}
+                answer = client.post("/gradio_api/component_server", json=body)
+                assert answer.status_code == 200 and ("item" not in answer.json() or "error" in answer.json()), command
+                said += answer.text
+    assert state_of(studio) == before and not list(tmp_path.glob("*.csv")) and not (tmp_path / "out.jsonl").exists()
+    assert said.count("only a curator may do this") > 12
+
+
+def test_what_was_not_sent_cannot_be_seen(studio, server):
+    """Blind, the whole conversation until the vote is searched for scores, picks and others' decisions."""
+
+    def score(con):
+        con.execute("INSERT INTO active_scorers VALUES ('mas', 77, now()::TIMESTAMP)")
+        con.execute(
+            "INSERT INTO scorers (scorer_id, kind, name, range_low, range_high) VALUES (77, 'mas', 'oracle', 0, 1)"
+        )
+        con.execute(
+            "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas) SELECT candidate_id, 77, 1,"
+            " 0.7654 - candidate_id / 1000 FROM candidates"
+        )
+
+    studio.db.write(score)
+    studio.workspace.config = dataclasses.replace(studio.config, blind=True)
+    bob, ann = reviewer(server, "bob"), reviewer(server, "ann")
+    view = {"view": {"filter": "all", "order": "id"}}
+    shown = bob.send(op="show", **view)
+    ids = [int(key) for key in shown["item"]["texts"]]
+    for role, candidate in (("chosen", ids[1]), ("rejected", ids[2])):
+        half = {"chosen": ids[1]} if role == "rejected" else {}
+        answer = bob.send(op="mark", instruction_id=shown["item"]["instruction_id"], role=role,
+                          candidate_id=candidate, pending=half, **view)  # fmt: skip
+    assert answer["item"]["chosen"] == ids[1] and "0.76" in answer["parts"]["review-candidates"]  # bob voted: he sees
+    heard = []
+    for command in ("open", "show", "next", "previous", "deck", "jump", "skip", "undo"):
+        for name, order in (
+            ("all", "m3p_score"),
+            ("unreviewed", "mas_gap"),
+            ("disagreements", "id"),
+            ("no_pair", "id"),
+        ):
+            heard.append(ann.send(op=command, instruction_id=1, text="1", view={"filter": name, "order": order}))
+    sent = json.dumps(heard)
+    assert "answer 1 to 0" in sent and "Which is best" in sent
+    for secret in ("0.76", "oracle", "bob", "overridden", 'data-verdict=\\"override'):
+        assert secret not in sent, secret
+    order = [list(ann.send(op="show", instruction_id=i, **view)["item"]["texts"]) for i in (1, 2, 3)]
+    assert all(len(texts) == 4 for texts in order)
+
+
+def test_the_page_is_told_the_role_and_nobody_without_login_is_told_anything(server, studio, page):
+    with TestClient(server) as stranger:
+        assert '"role": ""' in stranger.get("/m3po/me.js").text
+        assert stranger.post("/gradio_api/run/predict", json={"fn_index": 0, "data": [None]}).status_code == 401
+    told = log_in(server, "vic").get("/m3po/me.js")
+    assert '"role": "viewer"' in told.text and told.headers["cache-control"] == "no-store"
+    with TestClient(build_server(studio, page)) as alone:
+        assert '"role": "curator", "user": "me"' in alone.get("/m3po/me.js").text
+
+
+def test_who_is_removed_from_the_file_is_out_at_once(studio, server, users):
+    client = log_in(server, "bob")
+    image = f"/m3po/image/{studio.review_item().instruction.images[0].sha256}"
+    assert client.get(image).status_code == 200
+    from m3po.users import remove_user
+
+    remove_user(users.path, "bob")
+    assert client.get(image).status_code == 401
+    component = review_component(log_in(server, "ann"))
+    answer = Reviewer("bob", client, component).send(op="tie", instruction_id=1)
+    assert "Log in first" in answer["error"] and studio.history(1) == []
+
+
+def test_twenty_people_at_once_lose_nothing_and_store_nothing_twice(studio, page, tmp_path, users):
+    assert studio.import_source(write_rows(tmp_path, 60)).added == 60
+    studio.select(SelectConfig(rule="given"))
+    names = [f"person{n:02}" for n in range(20)]
+    for name in names:
+        add_user(users.path, name, "a password of theirs")
+    studio.people.assign(names, items=60, overlap=1.0, stratify="none")
+    app = build_server(studio, page, users=users)
+    with bind("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        url = address_of(listener)
+        reviewers = []
+        try:
+            for name in names:
+                client = httpx.Client(base_url=url, timeout=60, trust_env=False)
+                client.post("/login", data={"username": name, "password": "a password of theirs"}).raise_for_status()
+                component = reviewers[0].component if reviewers else review_component(client)
+                reviewers.append(Reviewer(name, client, component))
+            work_together(reviewers, 3.0)
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            for one in reviewers:
+                one.http.close()
+    assert [error for one in reviewers for error in one.errors] == []
+    found = compare(reviewers, read_history(studio, tmp_path))
+    assert found["decisions"] >= 40 and found["lost"] == found["twice"] == 0, found
+    assert all(one.stored for one in reviewers)
