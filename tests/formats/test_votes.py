@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from m3po.errors import BadInputError
 from m3po.formats import argilla, label_studio
+from m3po.formats.mapping import parse_mapped
+from m3po.formats.registry import open_source
 from m3po.formats.votes import find_answers, place_of, read_time
 from m3po.types import VERDICTS
 
@@ -190,3 +194,23 @@ def test_a_time_of_a_table_is_a_time() -> None:
     there = dt.datetime(2025, 3, 1, 12, 30, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     assert read_time(there) == read_time(there.isoformat()) == dt.datetime(2025, 3, 1, 10, 30)
     assert read_time(dt.datetime(2025, 3, 1)) == dt.datetime(2025, 3, 1)
+
+
+@pytest.mark.parametrize("tool", [label_studio, argilla])
+def test_tasks_of_two_sources_may_share_their_ids(tool, tmp_path: Path) -> None:
+    """In an empty workspace, too: an id is unique in its own source alone."""
+    rows = [
+        {"source": source, "external_id": "2", "instruction": text, "candidates": [{"id": 7, "text": "A cat."}]}
+        for source, text in (("birds", "Who?"), ("cats", "What?"), ("birds", "Who?"))
+    ]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps([tool.to_task(r, []) if tool is label_studio else tool.to_record(r, []) for r in rows]))
+    found = list(open_source(path).rows(lambda data, info: path))
+    assert [row.id for row in found] == ["2", "cats/2", "2"]
+    assert [row.known_as[:2] for row in found] == [("birds", "2"), ("cats", "2"), ("birds", "2")]
+
+
+def test_numbers_of_a_mapped_column_keep_their_digits() -> None:
+    values = [1234567.0, 1234568.0, 0.1234567891, 3, 2.0]
+    ids = [parse_mapped({"n": value}, {"id": "n"})["id"] for value in values]
+    assert ids == ["1234567", "1234568", "0.1234567891", "3", "2"]

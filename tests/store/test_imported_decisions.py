@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from m3po.jobs.reading import BATCH
+from m3po.jobs.reading import BATCH, Ready
 from m3po.settings import SelectConfig
 from m3po.store import imports, instructions
 from m3po.store.imports import add_batch, make_batch
@@ -139,3 +139,9 @@ def test_a_vote_dated_in_the_future_does_not_silence_who_decides_here(studio):
     assert studio.review_item(instruction_id=id).decision.chosen == second
     studio.decide(id, "override", chosen=first, rejected=second, annotator="me")
     assert studio.review_item(instruction_id=id).decision.chosen == first
+
+
+def test_what_the_store_refuses_ends_with_a_full_stop(studio):
+    ready = Ready(make_batch([], []), ["entry 1"], 1, False)
+    [refused] = ready.all_refused(imports.BatchResult(refused=[(0, "its image would be in two splits")]))
+    assert (refused.row, refused.reason) == ("entry 1", "its image would be in two splits.")
