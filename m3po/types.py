@@ -90,6 +90,8 @@ class ImportReport:
     splits: dict[str, int] = field(default_factory=dict)
     n_refused: int = 0
     refused_file: str = ""
+    decisions: int = 0  # votes that are new, by `annotators` people
+    annotators: int = 0
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from m3po.formats.conversations import read_role_turns
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
-from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, name_origin, place_of, read_time
+from m3po.formats.votes import IMAGE, INSTRUCTION, Ballot, find_answers, known_as, may_vote, name_origin, read_time
 from m3po.types import ImportedDecision
 
 _MORE_IMAGES = re.compile(r"image_\d+")
@@ -47,17 +47,17 @@ def parse(record: dict, source: str) -> Fields:
     if instruction is None:
         raise BadInputError("its fields have no instruction; add the question or task under that name")
     ratings: list[dict[str, float]] = [{} for _ in answers]
-    decisions = []
+    decisions, warnings = [], []
     responses = _by_user(record.get("responses"))
     told = _told(metadata)
     for user, response in responses.items():
-        vote = _read_vote(user, response, answers, told.get(user, {}))
+        vote = _read_vote(user, response, answers, told.get(user, {}), warnings)
         decisions += [vote] if vote else []
         _read_ratings(user if len(responses) > 1 else "", response["values"], answers, ratings)
     voted = {vote.annotator for vote in decisions}
     for user in [name for name in told if name not in voted]:
         values = {name: told[user].get(name) for name in ("verdict", "chosen", "rejected", "note")}
-        vote = _read_vote(user, {"values": values, "status": "submitted"}, answers, told[user])
+        vote = _read_vote(user, {"values": values, "status": "submitted"}, answers, told[user], warnings)
         decisions += [vote] if vote else []
     return {
         "id": metadata.get("m3po_id", record.get("id") or record.get("external_id")),
@@ -69,6 +69,7 @@ def parse(record: dict, source: str) -> Fields:
         "ratings": ratings if any(ratings) else (),
         "decisions": decisions,
         "known_as": known_as(metadata),
+        "warnings": warnings,
     }
 
 
@@ -121,45 +122,50 @@ def _by_user(value: object) -> dict[str, dict]:
     return users
 
 
-def _read_vote(user: str, response: dict, answers: Mapping[str, str], told: Mapping) -> ImportedDecision | None:
+def _read_vote(
+    user: str, response: dict, answers: Mapping[str, str], told: Mapping, warnings: list[str]
+) -> ImportedDecision | None:
     if response["status"] == "draft":
         return None
-    chosen = rejected = verdict = None
-    notes = []
+    ballot, notes = Ballot(answers, warnings), []
+    discarded = response["status"] == "discarded"
+    rankings = [question for question, value in response["values"].items() if _is_ranking(value)]
     for question, value in response["values"].items():
-        if question == "verdict":
-            verdict = value
-        elif question in ("rejected", "worst"):
-            rejected = place_of(value, answers)
-        elif question == "note":
+        if question == "note":
             notes += [value] if isinstance(value, str) else []
-        elif isinstance(value, list) and value and all(isinstance(v, dict) and "rank" in v for v in value):
-            ranked = [(v["rank"], place_of(v.get("value"), answers)) for v in value if isinstance(v["rank"], int)]
-            ranked = sorted((rank, place) for rank, place in ranked if place is not None)
-            if len(ranked) > 1:
-                chosen, rejected = ranked[0][1], ranked[-1][1]
-                if ranked[0][0] == ranked[-1][0]:
-                    verdict, chosen, rejected = "tie", None, None
-        elif isinstance(value, str) and (place := _named(value, answers)) is not None:
-            chosen = place
-        elif isinstance(value, str) and value.lower() in ("tie", "equal", "same"):
-            verdict = "tie"
-        elif isinstance(value, str):
+        elif value is None or discarded:
+            continue
+        elif question in rankings:
+            if len(rankings) == 1 or may_vote(question):
+                _read_ranking(value, ballot)
+            else:
+                warnings.append(f"{question!r:.60} is not taken as a vote, for there are several rankings.")
+        elif isinstance(value, str) and not ballot.ask(question, value):
             notes.append(value)
-    if response["status"] == "discarded":
-        verdict, chosen, rejected = "skip", None, None
+    if discarded:
+        ballot.set("verdict", "skip")
     who = {
         "annotator": user,
         "at": read_time(told.get("at") or response.get("at")),
         "seconds": finite_number(told.get("seconds")),
         "note": "\n".join(notes),
     }
-    return make_vote(verdict, chosen, rejected, len(answers), who)
+    return ballot.decide(who)
 
 
-def _named(value: str, answers: Mapping[str, str]) -> int | None:
-    """A note may hold a number: only a name, or the very text, of an answer chooses it."""
-    return place_of(value, answers) if value in answers or value in answers.values() else None
+def _is_ranking(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "rank" in v for v in value)
+
+
+def _read_ranking(value: list[dict], ballot: Ballot) -> None:
+    ranked = sorted((v["rank"], str(v.get("value"))) for v in value if isinstance(v["rank"], int))
+    if len(ranked) < 2:
+        return
+    if ranked[0][0] == ranked[-1][0]:
+        ballot.set("verdict", "tie")
+    else:
+        ballot.add("chosen", ranked[0][1])
+        ballot.add("rejected", ranked[-1][1])
 
 
 def _read_ratings(by: str, values: Mapping, answers: Mapping[str, str], ratings: list[dict[str, float]]) -> None:

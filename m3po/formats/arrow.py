@@ -68,9 +68,15 @@ def _read_parquet(files: Sequence[Opener], first: pq.ParquetFile) -> Records:
 def _open_parquet(name: str, opener: Callable[[], Any]) -> pq.ParquetFile:
     handle = opener()
     try:
-        return pq.ParquetFile(handle, buffer_size=BUFFER, pre_buffer=False)
+        file = pq.ParquetFile(handle, buffer_size=BUFFER, pre_buffer=False)
+        names = file.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BadInputError(f"{name} cannot be read as Parquet ({words_of(error)}): write it again.") from error
+    twice = next((column for column in names if names.count(column) > 1), None)
+    if twice is not None:
+        file.close(force=True)
+        raise BadInputError(f"{name} has the column {twice!r:.80} twice: give each column a name of its own.")
+    return file
 
 
 def saved_files(folder: Path) -> list[Path] | None:

@@ -6,6 +6,7 @@ JSON Lines, a JSON list, CSV or TSV, Parquet, an image folder with its metadata 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from m3po.formats import arrow, hub, lines, tables
 from m3po.formats.lines import check_file
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # as Hugging Face ImageFolder names it
+
+EXPORTED = ("data.jsonl", "data.json", "data.csv")  # in a folder that an export wrote, with its selection.json
 
 PARQUET = ("*.parquet", "*/*.parquet", "*/*/*.parquet")  # as deep as the hub lays out a data set
 
@@ -54,6 +57,9 @@ def _open_folder(folder: Path) -> Container:
     for name in METADATA:
         if (folder / name).exists():
             return open_container(folder / name)
+    for name in EXPORTED if (folder / "selection.json").is_file() else ():
+        if (folder / name).is_file():
+            return dataclasses.replace(open_container(folder / name), name=_name(folder))
     saved = arrow.saved_files(folder)
     if saved is not None:
         return Container("data set saved on disk", _name(folder), folder, lambda: arrow.read_saved(saved))

@@ -13,6 +13,7 @@ numbers), for the labelling config in CONFIG.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from m3po.errors import BadInputError
@@ -21,13 +22,17 @@ from m3po.formats.conversations import read_role_turns
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
-from m3po.formats.votes import IMAGE, INSTRUCTION, find_answers, known_as, make_vote, name_origin, place_of, read_time
+from m3po.formats.votes import IMAGE, INSTRUCTION, Ballot, find_answers, known_as, name_origin, place_of, read_time
 from m3po.types import VERDICTS, ImportedDecision
 
 COLUMNS = {
     "image": ("data.images", "data.image"), "instruction": ("data.instruction", "data.prompt", "data.question"),
     "candidates": ("data.answers",), "decisions": ("annotations",),
 }  # fmt: skip
+_NUMBER = re.compile(r"(\d{1,4})$")
+_OF_A_LIST = re.compile(r"(answer_)?\d+")  # names that we gave
+_GOOD = ("good", "better", "best", "chosen", "preferred")
+_BAD = ("bad", "worse", "worst", "rejected", "dispreferred")
 _CONFIG = """<View>
   <Image name="image" value="$image"/>
   <Text name="instruction" value="$instruction"/>
@@ -68,9 +73,9 @@ def parse(record: dict, source: str) -> Fields:
     numbered = isinstance(data.get("numbers"), list)
     named_answers = {name.removeprefix("answer_"): text for name, text in answers.items()} if numbered else answers
     ratings: list[dict[str, float]] = [{} for _ in answers]
-    decisions = []
+    decisions, warnings = [], []
     for annotation, found in zip(annotations, results, strict=True):
-        vote = _read_vote(annotation, found, named_answers)
+        vote = _read_vote(annotation, found, named_answers, warnings)
         decisions += [vote] if vote else []
         _read_ratings(_annotator(annotation) if len(annotations) > 1 else "", found, answers, ratings)
     id = data.get("m3po_id", data.get("id", record.get("id")))
@@ -84,6 +89,7 @@ def parse(record: dict, source: str) -> Fields:
         "ratings": ratings if any(ratings) else (),
         "decisions": decisions,
         "known_as": known_as(data),
+        "warnings": warnings,
     }
 
 
@@ -128,41 +134,78 @@ def _results(annotation: Mapping) -> list[dict]:
     return [item for item in found if isinstance(item, dict) and isinstance(item.get("value"), dict)]
 
 
-def _read_vote(annotation: Mapping, results: list[dict], answers: Mapping[str, str]) -> ImportedDecision | None:
-    chosen = rejected = verdict = None
-    notes = []
+def _read_vote(
+    annotation: Mapping, results: list[dict], answers: Mapping[str, str], warnings: list[str]
+) -> ImportedDecision | None:
+    ballot, notes = Ballot(answers, warnings), []
+    cancelled = bool(annotation.get("was_cancelled"))
     for item in results:
         value, name, kind = item["value"], str(item.get("from_name", "")), item.get("type")
-        if kind == "pairwise":
-            pair = [place_of(tag.strip(), answers) for tag in str(item.get("to_name", "")).split(",")]
-            pair = pair if len(pair) == 2 and None not in pair else [0, 1]
-            if value.get("selected") in ("left", "right"):
-                chosen, rejected = pair if value["selected"] == "left" else pair[::-1]
-        elif kind == "ranker" and isinstance(value.get("ranker"), dict):
-            order = next((v for v in value["ranker"].values() if isinstance(v, list) and len(v) > 1), None)
-            if order:
-                chosen, rejected = place_of(order[0], answers), place_of(order[-1], answers)
-        elif kind == "choices" and isinstance(value.get("choices"), list) and value["choices"]:
-            choice = value["choices"][0]
-            if name == "verdict":
-                verdict = choice
-            elif name in ("rejected", "worst"):
-                rejected = place_of(choice, answers)
-            elif (place := place_of(choice, answers)) is not None:
-                chosen = place
-            elif isinstance(choice, str) and choice.lower() in ("tie", "equal", "same"):
-                verdict = "tie"
-        elif kind == "textarea":
+        if kind == "textarea":
             notes += list_texts(value.get("text"), "a note")
-    if annotation.get("was_cancelled"):
-        verdict, chosen, rejected = "skip", None, None
+        elif cancelled:
+            continue
+        elif kind == "pairwise":
+            _read_pairwise(value.get("selected"), str(item.get("to_name", "")), answers, ballot)
+        elif kind == "ranker" and isinstance(value.get("ranker"), dict):
+            _read_ranker(value["ranker"], ballot)
+        elif kind == "choices" and isinstance(value.get("choices"), list) and value["choices"]:
+            ballot.ask(name, value["choices"][0])
+    if cancelled:
+        ballot.set("verdict", "skip")
     who = {
         "annotator": _annotator(annotation),
         "at": read_time(annotation.get("created_at")),
         "seconds": finite_number(annotation.get("lead_time")),
         "note": "\n".join(notes),
     }
-    return make_vote(verdict, chosen, rejected, len(answers), who)
+    return ballot.decide(who)
+
+
+def _read_pairwise(selected: object, to_name: str, answers: Mapping[str, str], ballot: Ballot) -> None:
+    """The tags that were compared are in the labelling config, which the export lacks: only their names tell."""
+    if selected not in ("left", "right"):
+        return
+    tags = [tag.strip() for tag in to_name.split(",")]
+    places = [_place_of_tag(tag, answers) for tag in tags]
+    if len(places) != 2 or None in places or places[0] == places[1]:
+        there = ", ".join(answers)[:160] or "none"
+        raise BadInputError(
+            f"its pairwise compares {to_name!r:.80}, and which two of its answers ({there}) these are cannot be told; "
+            "give the tags the names of the answers' fields"
+        )
+    left, right = places
+    ballot.set("chosen", left if selected == "left" else right)
+    ballot.set("rejected", right if selected == "left" else left)
+
+
+def _place_of_tag(tag: str, answers: Mapping[str, str]) -> int | None:
+    """By the field's name, or by the number in both names; left and right only of a list, which has an order."""
+    names = list(answers)
+    if tag in names:
+        return names.index(tag)
+    if tag in ("left", "right") and all(_OF_A_LIST.fullmatch(name) for name in names):
+        place = ("left", "right").index(tag)
+        return place if place < len(names) else None
+    number = _NUMBER.search(tag)
+    same = [n for n, name in enumerate(names) if number and (m := _NUMBER.search(name)) and m[1] == number[1]]
+    return same[0] if len(same) == 1 else None
+
+
+def _read_ranker(ranker: Mapping, ballot: Ballot) -> None:
+    """One list is a ranking, best first; buckets say something where their names do."""
+    filled = {str(name): items for name, items in ranker.items() if isinstance(items, list) and items}
+    buckets = {name.lower(): items for name, items in filled.items() if name != "_"}
+    good, bad = (next((buckets[name] for name in names if name in buckets), None) for names in (_GOOD, _BAD))
+    if good and bad:
+        ballot.add("chosen", good[0])
+        ballot.add("rejected", bad[-1])
+    elif len(filled) > 1 or (good or bad):
+        shown = ", ".join(filled)[:80]
+        raise BadInputError(f"its ranker has the buckets {shown}: which is better is not said; call them good and bad")
+    elif filled and len(order := next(iter(filled.values()))) > 1:
+        ballot.add("chosen", order[0])
+        ballot.add("rejected", order[-1])
 
 
 def _read_ratings(by: str, results: list[dict], answers: Mapping[str, str], ratings: list[dict[str, float]]) -> None:

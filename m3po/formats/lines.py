@@ -102,6 +102,10 @@ class _ListReader:
             yield f"entry {number}", self._entry(decoder)
         if not self._lost and not following:
             yield f"entry {number + 1}", BadInputError("the list breaks off before it; copy the file again")
+        elif not self._lost and self._skip("]"):
+            line = self._line + self._text.count("\n", 0, self._at)
+            problem = f"the list has ended and something else follows in line {line}, which is not read"
+            yield f"entry {number + 1}", BadInputError(f"{problem}; write one list")
 
     def _entry(self, decoder: json.JSONDecoder) -> object:
         """The next value, or why there is none; `_lost` when the one after it cannot be found."""
@@ -117,7 +121,9 @@ class _ListReader:
                     size *= 2
                     continue
                 line = self._line + self._text.count("\n", 0, self._at + place)
-                return self._lose(f"it is not valid JSON ({error.msg} in line {line})", "correct it")
+                return self._lose(
+                    f"it is not valid JSON ({error.msg.removesuffix(' starting at')} in line {line})", "correct it"
+                )
             except RecursionError:
                 return self._lose("it is nested too deeply", "write a flat object")
             except ValueError:
@@ -180,7 +186,7 @@ def parse_json(data: bytes) -> object:
         raise BadInputError(f"it is not valid UTF-8 (at byte {error.start + 1}); save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise BadInputError(f"it is not valid JSON ({error.msg} at {where}); correct it") from error
+        raise BadInputError(f"it is not valid JSON ({error.msg.removesuffix(' at')} at {where}); correct it") from error
     except ValueError as error:  # a number of more digits than Python converts
         raise BadInputError("it holds a number with too many digits; correct it") from error
     except RecursionError as error:

@@ -62,7 +62,7 @@ def parse_mapped(record: dict, mapping: Mapping[str, str]) -> Fields:
     fields: Fields = {name: values[name] for name in ("id", "system", "answer", "category", "split") if name in values}
     for name in ("id", "answer"):  # a table has texts alone, a data set may have numbers
         if isinstance(values.get(name), float | int) and not isinstance(values[name], bool):
-            fields[name] = f"{values[name]:g}" if isinstance(values[name], float) else str(values[name])
+            fields[name] = _number_as_text(values[name])
     if "instruction" in mapping:
         if values["instruction"] is None:
             raise BadInputError(f"it has no instruction: its column {mapping['instruction']!r:.80} is empty; fill it")
@@ -136,6 +136,11 @@ def guess_mapping(columns: Iterable[str]) -> dict[str, str]:
     if not {"chosen", "rejected"} <= mapping.keys():
         mapping = {field: column for field, column in mapping.items() if field not in ("chosen", "rejected")}
     return mapping
+
+
+def _number_as_text(value: float) -> str:
+    """All its digits, for two ids may differ in the last; a whole number as one writes it."""
+    return str(int(value)) if isinstance(value, int) or (value.is_integer() and abs(value) < 2**53) else repr(value)
 
 
 def _as_list(value: object) -> list:

@@ -78,7 +78,10 @@ class Pictures:
         path = self._resolve(value, shown)
         if path.is_relative_to(self._real_root):
             return path, inspect_image(path, name=shown)
-        refusal = BadImageError(f"image {shown} lies outside {self.root.name or self.root}; copy it into that folder")
+        refusal = BadImageError(
+            f"image {shown} lies outside {self.root.name or self.root}; copy it into that folder, or name the folder "
+            "that the images lie in by --images"
+        )
         try:
             info = inspect_image(path, name=shown)
         except BadImageError:

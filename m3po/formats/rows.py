@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import operator
 import re
@@ -118,7 +119,11 @@ class RowChecker:
         content = asked_content(
             [info.sha256 for _, info in found], imported.system, imported.turns, imported.instruction, imported.split
         )
-        if not self.note_id(name, content):
+        fits = self.note_id(name, content)
+        if not fits and known_as:  # a workspace's own tasks of two sources, whose ids are unique in each alone
+            imported = dataclasses.replace(imported, id=check_id(f"{known_as[0]}/{name}"))
+            fits = self.note_id(imported.id, content)
+        if not fits:
             raise BadInputError(f"id {name[:100]!r} was already used with other content; give the row a new id")
         return imported
 

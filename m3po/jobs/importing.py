@@ -213,6 +213,7 @@ class Intake:
         self.source, self.known, self.near = "", True, None
         self.added = self.there = self.seen = 0
         self.splits: Counter[str] = Counter()
+        self.votes: Counter[str] = Counter()
         self.warnings: Warnings = {}
 
     def begin(self, con: Connection) -> None:
@@ -230,6 +231,7 @@ class Intake:
         self.there += result.already_there
         self.refused.add(ready.all_refused(result))
         self.splits.update(result.splits)
+        self.votes.update(result.votes)
         self.seen += ready.seen
         for text, (row, count) in ready.warnings.items():
             if text in self.warnings or len(self.warnings) < REFUSED_SHOWN:
@@ -242,6 +244,7 @@ class Intake:
         return ImportReport(
             self.source, self.added, self.there, tuple(refused.first), (*self.opened.notes, *warnings),
             dict(self.splits), refused.count, str(refused.path) if refused.path and refused.count else "",
+            self.votes.total(), len(self.votes),
         )  # fmt: skip
 
 
@@ -271,6 +274,7 @@ def describe(report: ImportReport) -> dict:
         "refused_file": report.refused_file,
         "warnings": list(report.warnings),
         "splits": report.splits,
+        "decisions": report.decisions,
         "seen": report.added + report.already_there + report.n_refused,
         "message": summary(report),
     }
@@ -287,6 +291,8 @@ def summary(report: ImportReport) -> str:
         parts[0] += " (" + ", ".join(f"{n} {split}" for split, n in sorted(report.splits.items())) + ")"
     if report.already_there:
         parts.append(f"{report.already_there} {_were(report.already_there)} there already")
+    if report.decisions:
+        parts.append(f"{counted(report.decisions, 'decision')} by {counted(report.annotators, 'annotator')} came in")
     if report.n_refused:
         parts.append(f"{report.n_refused} {_were(report.n_refused)} refused")
     every = f" All of them are in {report.refused_file}." if report.n_refused > len(report.refused) else ""

@@ -71,7 +71,7 @@ class Ready:
 
     def all_refused(self, result: BatchResult) -> list[RefusedRow]:
         """In the order of the file."""
-        stored = [(n, RefusedRow(self.row_name(n), reason)) for n, reason in result.refused]
+        stored = [(n, RefusedRow(self.row_name(n), f"{reason.rstrip('.')}.")) for n, reason in result.refused]
         return [row for _, row in sorted([*self.refused, *stored], key=lambda entry: entry[0])]
 
 

@@ -5,6 +5,8 @@ The statements read the table `placed` (`n`, `instruction_id`) that m3po.store.i
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pyarrow as pa
 
 from m3po.store.connection import Connection, registered, scalar
@@ -67,6 +69,7 @@ _INSERT_VOTES = f"""
     QUALIFY row_number() OVER (PARTITION BY {_ALIKE}, decided_at ORDER BY n) = 1
             AND (decided_at IS NOT NULL OR row_number() OVER (PARTITION BY {_ALIKE} ORDER BY n, decided_at) = 1)
     ORDER BY coalesce(decided_at, $now), n
+    RETURNING annotator
 """
 
 
@@ -75,8 +78,8 @@ def add_answers(
     answers: pa.Table,
     ratings: pa.Table,
     decisions: pa.Table,
-) -> None:
-    """Candidates that are new, then what the file says of them."""
+) -> Counter[str]:
+    """Candidates that are new, then what the file says of them. How many votes of each annotator are new."""
     with registered(con, "new_answers", answers):
         fresh = con.sql(_NEW_ANSWERS).to_arrow_table()
         if len(fresh):
@@ -89,7 +92,7 @@ def add_answers(
                     [now()],
                 )
         if not len(ratings) and not len(decisions):
-            return
+            return Counter()
         answer_ids = con.sql(_ANSWER_IDS).to_arrow_table()
     with registered(con, "answer_ids", answer_ids):
         if len(ratings):
@@ -100,7 +103,9 @@ def add_answers(
                 placed = con.sql(_PLACED_DECISIONS).to_arrow_table()
             with registered(con, "placed_decisions", placed):
                 con.execute(_INSERT_GIVEN, {"now": now()})
-                con.execute(_INSERT_VOTES, {"now": now()})
+                voted = con.execute(_INSERT_VOTES, {"now": now()}).fetchall()
+                return Counter(annotator for (annotator,) in voted)
+    return Counter()
 
 
 def allocate(con: Connection, sequence: str, count: int) -> int:

@@ -70,6 +70,7 @@ class BatchResult:
     already_there: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
     splits: Counter[str] = field(default_factory=Counter)
+    votes: Counter[str] = field(default_factory=Counter)  # decisions that are new, by annotator
     near: int | None = None  # the last instruction of the batch that was there: the next batch's are likely behind it
 
 
@@ -259,7 +260,7 @@ def _add_round(
             if more:
                 _add_truth(con, more)
             if says:
-                add_answers(con, batch.answers, batch.ratings, batch.decisions)
+                result.votes += add_answers(con, batch.answers, batch.ratings, batch.decisions)
 
 
 def _say_other(row: dict) -> str:

@@ -447,3 +447,23 @@ def test_which_files_are_of_a_split(path: str, split: str, expected: bool) -> No
 
 def test_reading_arrow_brings_no_torch() -> None:
     assert not {"datasets", "torch"} & set(vars(arrow)) and not {"datasets", "torch"} & set(vars(hub))
+
+
+@pytest.mark.parametrize("rest", ['[{"instruction": "Lost?"}]', "rubbish", "\n\n]"])
+def test_what_follows_a_list_is_not_lost_in_silence(folder: Path, rest: str) -> None:
+    good, refused = read(_text(folder / "x.json", json.dumps([{"instruction": "What?"}]) + "\n" + rest))
+    assert len(good) == 1 and refused[0].row == "entry 2" and "something else follows" in refused[0].reason
+
+
+def test_an_exported_folder_is_read_by_its_name(folder: Path) -> None:
+    _text(folder / "selection.json", "{}")
+    _text(folder / "data.jsonl", '{"instruction": "What?"}\n')
+    good, refused = read(folder)
+    assert [row.instruction for row in good] == ["What?"] and not refused
+
+
+def test_a_parquet_file_with_a_column_twice(folder: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["What?"]), pa.array(["Who?"])], names=["instruction", "instruction"])
+    pq.write_table(table, folder / "x.parquet")
+    with pytest.raises(BadInputError, match="'instruction' twice"):
+        read(folder / "x.parquet")

@@ -357,3 +357,9 @@ def test_detection_goes_by_content_past_broken_lines(folder: Path) -> None:
 )
 def test_placeholders_go_and_the_rest_stays(text: str, expected: str) -> None:
     assert row_checks.strip_placeholders(text) == expected
+
+
+def test_a_text_that_is_not_closed_reads_as_a_sentence(folder: Path) -> None:
+    (folder / "x.jsonl").write_text('{"instruction": "What?"}\n{"instruction": "Wh\n')
+    _, [refused] = read(folder / "x.jsonl")
+    assert "(Unterminated string starting at column 17)" in refused.reason

@@ -4,12 +4,13 @@ import datetime as dt
 
 import pytest
 
-from m3po.jobs.reading import BATCH
+from m3po.jobs.importing import summary
+from m3po.jobs.reading import BATCH, Ready
 from m3po.settings import SelectConfig
 from m3po.store import imports, instructions
 from m3po.store.imports import add_batch, make_batch
 from m3po.studio import Studio
-from m3po.types import ImportedDecision, ImportedRow
+from m3po.types import ImportedDecision, ImportedRow, ImportReport
 
 AT = dt.datetime(2025, 3, 1, 12, 30)
 GIVEN = ImportedDecision("override", 0, 1, annotator="rlaif_v", given=True)
@@ -139,3 +140,16 @@ def test_a_vote_dated_in_the_future_does_not_silence_who_decides_here(studio):
     assert studio.review_item(instruction_id=id).decision.chosen == second
     studio.decide(id, "override", chosen=first, rejected=second, annotator="me")
     assert studio.review_item(instruction_id=id).decision.chosen == first
+
+
+def test_what_the_store_refuses_ends_with_a_full_stop(studio):
+    ready = Ready(make_batch([], []), ["entry 1"], 1, False)
+    [refused] = ready.all_refused(imports.BatchResult(refused=[(0, "its image would be in two splits")]))
+    assert (refused.row, refused.reason) == ("entry 1", "its image would be in two splits.")
+
+
+def test_the_votes_that_are_new_are_counted_by_annotator(studio):
+    assert store(studio, row("a", ADA, BOB, GIVEN), row("b", ADA)).votes == {"ada": 2, "bob": 1}
+    assert store(studio, row("a", ADA, BOB, GIVEN)).votes == {}
+    said = summary(ImportReport("x", 2, 0, decisions=3, annotators=2))
+    assert said == "2 rows went in, 3 decisions by 2 annotators came in."
