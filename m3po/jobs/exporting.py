@@ -249,9 +249,21 @@ def _public_name(scorer: dict | None) -> str | None:
 
 
 def _sentence(result: dict) -> str:
+    if not result["total"]:
+        return f"0 rows written to {result['path']}: {_why_none(result)}."
     rows = counted(result["rows"], "row")
     left_out = "".join(f" {n} left out: {reason}." for reason, n in result["left_out"].items())
     return f"{rows} written to {result['path']}.{left_out}"
+
+
+def _why_none(result: dict) -> str:
+    if result["only"] != "all":
+        return f"nothing is {result['only']} yet; review pairs, or export all"
+    return {
+        "pairs": "no pair trains yet; select, or decide on pairs in Review",
+        "truth": "no question of the splits tune and heldout has a known answer; import some",
+        "all": "the workspace has no instruction; import some",
+    }[WRITERS[result["format"]].rows]
 
 
 def command_line(workspace: Path, config: dict) -> str:

@@ -433,6 +433,21 @@ def test_an_export_removes_only_the_pictures_that_exports_wrote_there(studio, tm
         assert (out / row.split(",")[2].strip('"')).is_file()
 
 
+def test_an_export_of_nothing_says_why(tmp_path):
+    empty = Studio.open(Studio.create(tmp_path / "empty"))
+    try:
+        for options, words in (
+            ({}, "no instruction; import some"),
+            ({"format": "csv"}, "no pair trains yet"),
+            ({"only": "reviewed"}, "nothing is reviewed yet"),
+            ({"format": "pope"}, "known answer"),
+        ):
+            result = empty.export(tmp_path / "out", **options)
+            assert result["rows"] == 0 and words in result["message"], result["message"]
+    finally:
+        empty.close()
+
+
 def test_an_export_reaches_through_no_link(studio, tmp_path):
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     studio.export(out, format="mmpr")
