@@ -102,7 +102,9 @@ def _check_replaced(workspace: Workspace, out: Path, format: str) -> None:
         ours = workspace.written.get(str(out), set()) | workspace.db.read(
             lambda con: runs.written_hashes(con, str(out))
         )
-        theirs = [out] if out.exists() and not (ours and out.is_file() and hash_file(out) in ours) else []
+        if out.exists() and not out.is_file():
+            raise BadInputError(f"{out} is not a regular file: name a file to write.")
+        theirs = [out] if out.exists() and not (ours and hash_file(out) in ours) else []
     if theirs:
         raise BadInputError(
             f"{theirs[0]} is there already and no export of ours wrote what it holds: move it away, or name another "
