@@ -305,6 +305,8 @@ def export(
         options = {"format": format, "only": only, "images": images, "push": push}
         result = follow(client, client.call("export", out=str(out.expanduser().resolve()), **options))["result"]
     say(result, result["message"], as_json)
+    if not result["rows"]:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -121,7 +121,7 @@ def add_edit(database: Database, instruction_id: int, text: str, annotator: str 
     text = text.strip()
     if not text:
         raise BadInputError("The edited answer is empty: write one, or press Esc to keep the old one.")
-    if len(text) > MAX_ANSWER_CHARACTERS or "\x00" in text:
+    if len(text) > MAX_ANSWER_CHARACTERS or "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise BadInputError(f"The edited answer must be plain text of at most {MAX_ANSWER_CHARACTERS} characters.")
 
     def change(con: Connection) -> Candidate:

@@ -37,10 +37,17 @@ def _check_numbers(config: object) -> None:
         value = getattr(config, field.name)
         if field.type in ("int", "float"):
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            _check(number and math.isfinite(value), field.name, value, "give a finite number")
+            _check(number and _is_finite(value), field.name, value, "give a finite number")
             if field.type == "int":
                 _check(value == int(value), field.name, value, "give a whole number")
             object.__setattr__(config, field.name, int(value) if field.type == "int" else float(value))
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 class Stored:

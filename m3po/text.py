@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from m3po.types import Turn
 
+_SLICES = re.compile(r"(sha256:[0-9a-f]{16})\.[0-9a-f]{16}")
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
@@ -97,6 +98,16 @@ def override_prompt(messages: list[dict], *, system: str | None = None, template
         own = {"role": "system", "content": [{"type": "text", "text": system}]}
         out = [own, *[message for message in out if message["role"] != "system"]]
     return out
+
+
+def earlier_fingerprint(fingerprint: str) -> str:
+    """As versions wrote it that read the ends of weights alone (m3po.models.fingerprint)."""
+    return _SLICES.sub(r"\1", fingerprint)
+
+
+def same_model(stored: str, fingerprint: str) -> bool:
+    """Whether a stored fingerprint names this model, as far as the version that stored it looked."""
+    return stored in (fingerprint, earlier_fingerprint(fingerprint))
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

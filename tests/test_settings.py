@@ -61,3 +61,8 @@ def test_a_run_of_a_later_version_is_read():
     values = {"policy": "p", "k": 4, "sampler": 3, "of_a_later_version": True}
     assert SampleConfig.of_run(values) == SampleConfig(policy="p", k=4)
     assert SelectConfig.of_run({"delta": 0.2, "new": 1}) == SelectConfig(delta=0.2)
+
+
+def test_a_whole_number_of_hundreds_of_digits_is_refused():
+    with pytest.raises(UsageError, match="finite number"):
+        SelectConfig(delta=10**400)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import hashlib
 import json
 import mimetypes
 from collections import Counter, OrderedDict
@@ -18,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m3po.errors import CannotHoldError
+from m3po.errors import BadInputError, CannotHoldError
 from m3po.files import replace_file
 from m3po.formats import argilla, label_studio, records, trl
 from m3po.formats.values import plain
@@ -85,16 +86,23 @@ WRITERS = {
 
 
 def write(
-    format: str, rows: Iterable[dict], out: Path, images: str, named: set[str] | None = None
+    format: str,
+    rows: Iterable[dict],
+    out: Path,
+    images: str,
+    named: set[str] | None = None,
+    wrote: Callable[[str, bytes], None] | None = None,
 ) -> tuple[int, Counter[str]]:
     """Write the file `out` (its place is taken when it is whole), with `images` as in `Writer.ways`; images that are
-    files go to `images/` beside it, and `named` is told their names. Returns how many records it has, and how many rows
-    were left out, by reason.
+    files go to `images/` beside it, `named` is told their names, and `wrote` which were not there. Returns how many
+    records it has, and how many rows were left out, by reason.
 
-    Raises StorageError, and BadImageError for an image that has gone bad.
+    Raises StorageError, BadImageError for an image that has gone bad, and BadInputError where another file has the
+    name of an image.
     """
     writer = WRITERS[format]
-    name_image = _namer(writer, images, out.parent, named if named is not None else set())
+    files = _Files(out.parent, writer.originals, named if named is not None else set(), wrote)
+    name_image = _namer(writer, images, files)
     left_out: Counter[str] = Counter()
 
     def make() -> Iterator[dict]:
@@ -177,12 +185,12 @@ def _dump(record: dict) -> str:
     return json.dumps(plain(record), ensure_ascii=False, allow_nan=False)
 
 
-def _namer(writer: Writer, images: str, folder: Path, named: set[str]) -> Callable[[str], str | dict]:
+def _namer(writer: Writer, images: str, files: _Files) -> Callable[[str], str | dict]:
     """What a record says of an image of the workspace, and whatever must be written for it."""
     if images == "paths":
         return str
     if images == "files":
-        return _Files(folder, writer.originals, named)
+        return files
     encode = _Encoded()
     if writer.schema is not None:
         return encode
@@ -192,16 +200,24 @@ def _namer(writer: Writer, images: str, folder: Path, named: set[str]) -> Callab
 class _Files:
     """Copies each image once into `images/`. A link would let who edits the export change the workspace."""
 
-    def __init__(self, folder: Path, originals: bool, named: set[str]) -> None:
-        self._folder, self._originals, self._names, self._named = folder, originals, {}, named
+    def __init__(
+        self, folder: Path, originals: bool, named: set[str], wrote: Callable[[str, bytes], None] | None
+    ) -> None:
+        self._folder, self._originals, self._named, self._wrote = folder, originals, named, wrote
+        self._names: dict[str, str] = {}
 
     def __call__(self, path: str) -> str:
         if path not in self._names:
             data, name = (Path(path).read_bytes(), Path(path).name) if self._originals else encode_rgb(path)
+            name = hashlib.sha256(data).hexdigest() + Path(name).suffix  # another encoding must not replace the first
             target = self._folder / "images" / name
             if not (target.is_file() and target.read_bytes() == data):
+                if target.exists() or target.is_symlink():
+                    raise BadInputError(f"{target} is another image: move it away, or name another place.")
                 with replace_file(target) as part:
                     part.write_bytes(data)
+                if self._wrote:
+                    self._wrote(name, data)
             self._names[path] = f"images/{name}"
             self._named.add(name)
         return self._names[path]

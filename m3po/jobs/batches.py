@@ -1,8 +1,8 @@
 """Walking through a job's instructions in batches, so that one bad item or a full memory never ends the job.
 
 An image that cannot be read, or a prompt that the model cannot take, costs that instruction and a warning
-that names it; out of memory costs half of the batch size. What is done is written to a shard every few
-seconds.
+that names it; out of memory costs half of the batch size, and alone that instruction. What is done is written to a
+shard every few seconds.
 """
 
 from __future__ import annotations
@@ -25,12 +25,20 @@ from m3po.errors import BadInputError
 from m3po.images import load_rgb
 from m3po.jobs.worker import Worker
 from m3po.models.memory import is_out_of_memory, release_memory
+from m3po.text import counted
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
 SHARD_SECONDS = 2.5
 SHARD_INSTRUCTIONS = 64
+HOPELESS = 20  # instructions that did not fit into memory, before any that did: the others will not, either
 STOP_SECONDS = 5.0  # for answers that are under way when the user stops the run
+
+
+_TOO_LARGE = BadInputError(
+    "it does not fit into memory, even alone. Make its image smaller or its text shorter, or take a smaller model or a "
+    "larger device."
+)
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,13 @@ def run_batches(
     instructions.
 
     `done` of `total` were finished by an earlier attempt; `message` is told until the first batch is done. Raises
-    RunStopped when asked to stop, after writing what was done; a batch of one that does not fit into memory raises
-    what the device raised.
+    RunStopped when asked to stop, after writing what was done. Where no instruction at all fits into memory,
+    raises what the device raised.
     """
     shards = _Shards(job, schema)
     skipped = 0
+    whole, too_large = batch_size, 0
+    lost: Exception | None = None
     queue: deque[list[dict]] = deque([rows])
     job.progress(done, total, "instructions", message=message)
     with ThreadPoolExecutor(2) as pool, _warnings_told(job), shards:
@@ -104,16 +114,28 @@ def run_batches(
                 queue.extendleft(reversed(_halves([item.row for item in items])))
                 continue
             except Exception as error:
-                if not is_out_of_memory(error) or len(items) == 1:
+                if not is_out_of_memory(error):
                     raise
-                batch_size = max(1, len(items) // 2)
-                queue.extendleft(reversed(_halves([item.row for item in items])))
+                lost = error.with_traceback(None)  # which holds the tensors
+                if len(items) > 1:
+                    batch_size = max(1, len(items) // 2)
+                    queue.extendleft(reversed(_halves([item.row for item in items])))
             else:
                 shards.add(results)
                 job.progress(done + shards.finished + skipped, total, "instructions")
                 continue
             release_memory()  # after the except clause: its traceback holds the tensors
-            job.emit("warning", message=f"Out of memory: going on with {batch_size} instructions at a time.")
+            if len(items) > 1:
+                going_on = counted(batch_size, "instruction")
+                job.emit("warning", message=f"Out of memory: going on with {going_on} at a time.")
+                continue
+            too_large += 1
+            skipped += _skip(job, items[0].row, _TOO_LARGE)
+            if not shards.finished and too_large >= HOPELESS:
+                raise lost
+            batch_size = whole  # it was this one's fault
+        if lost is not None and too_large and not shards.finished:
+            raise lost
     return shards.finished, skipped
 
 

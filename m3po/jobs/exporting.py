@@ -6,23 +6,32 @@ OUT is a file (it has a suffix) or a folder; a folder gets a dataset card, selec
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
-import json
-import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from m3po.errors import BadInputError, RunStopped, UsageError
-from m3po.files import replace_file, storage_error
 from m3po.formats.card import build_card
 from m3po.formats.values import plain
 from m3po.formats.writers import IMAGE_WAYS, WRITERS, write
 from m3po.jobs.pushing import check_push, push_folder
 from m3po.jobs.server_runs import Teller
+from m3po.jobs.written import (
+    CARD,
+    MARK,
+    Ledger,
+    alone_in,
+    check_images_folder,
+    files_of,
+    hash_file,
+    is_as_written,
+    read_written,
+    share_images,
+)
 from m3po.scorer_spec import short_name
 from m3po.settings import EXPORT_ONLY
 from m3po.store import candidates, decisions, exports, runs, selections
@@ -31,12 +40,7 @@ from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, is_workspace
 from m3po.text import counted
 
-FACTS = "selection.json"
-CARD = "README.md"
-MARK = ".m3po-export"  # there while an export is at work, and after one that broke off
-BESIDE = {name: tuple(writer.beside) for name, writer in WRITERS.items()}
 TELL_EVERY = 100  # rows
-_OWN_IMAGE = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,5}")
 _ADDRESS = re.compile(r"@https?://\S+")
 
 Progress = Callable[[int, int], None]  # rows done, of how many; may raise to stop
@@ -63,7 +67,7 @@ def check_export(
     if images and images not in ways:
         known = "is not known" if images not in IMAGE_WAYS else f"does not go with {format}"
         raise UsageError(f"images = {images!r} {known}: choose one of {', '.join(ways)}.")
-    out = Path(out).expanduser().resolve()
+    out = _place(out)
     inside = next(filter(is_workspace, [out, *out.parents]), None)
     if inside:
         raise BadInputError(
@@ -72,8 +76,10 @@ def check_export(
     if out.suffix and not is_folder(out) and out.suffix.lower() != WRITERS[format].suffix:
         suffix = WRITERS[format].suffix
         raise UsageError(f"{format} is written as {suffix}: name {out.with_suffix(suffix).name}, or a folder.")
-    if is_folder(out) and out.is_dir() and any(out.iterdir()) and not _files_of_earlier(out):
+    if is_folder(out) and out.is_dir() and any(out.iterdir()) and not (read_written(out) or (out / MARK).is_file()):
         raise BadInputError(f"{out} is not empty and no export: name a new or empty folder.")
+    if (images or _usual_images(format, is_folder(out))) == "files":
+        check_images_folder(out if is_folder(out) else out.parent)
     _check_replaced(workspace, out, format)
     if push:
         check_push(workspace.read_config(), push)
@@ -82,61 +88,30 @@ def check_export(
     return out
 
 
-def _files_of_earlier(folder: Path) -> set[str]:
-    """What exports into this folder wrote there, besides images, and those that broke off may have; else nothing."""
-    formats = {*_formats_in(folder / FACTS, "export", "format"), *_formats_in(folder / MARK, "formats")}
-    return {name for format in formats for name in _files_of(format)}
-
-
-def _formats_in(path: Path, *keys: str) -> list[str]:
+def _place(out: Path | str) -> Path:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for key in keys:
-            found = found[key]
-        return [name for name in WRITERS if name in ([found] if isinstance(found, str) else found)]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return []
-
-
-@contextmanager
-def _alone_in(out: Path, format: str) -> Iterator[None]:
-    """One export at a time writes into a folder; one that breaks off leaves its mark there, so that it can be done
-    again. Raises BadInputError where another is at work, StorageError where nothing can be written."""
-    path = out / MARK
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with path.open("a+", encoding="utf-8") as mark:
-            try:
-                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                current = path.exists() and os.path.samestat(os.fstat(mark.fileno()), path.stat())
-            except BlockingIOError:
-                current = False
-            if not current:  # held, or taken away by an export that ended at this moment
-                raise BadInputError(f"Another export is writing into {out}: let it end, or name another folder.")
-            formats = sorted({format, *_formats_in(path, "formats")})
-            mark.truncate(0)
-            mark.write(json.dumps({"formats": formats}) + "\n")
-            mark.flush()
-            yield
-            path.unlink()
-    except OSError as error:
-        raise storage_error(out, error) from error
-
-
-def _files_of(format: str) -> tuple[str, ...]:
-    return (f"data{WRITERS[format].suffix}", FACTS, CARD, *BESIDE.get(format, ()))
+        return Path(out).expanduser().resolve()
+    except (ValueError, RuntimeError, OSError) as error:  # NUL, an unknown ~user, a loop of links
+        raise UsageError(f"{str(out)!r:.200} names no place to write to ({error}): name a file or a folder.") from None
 
 
 def _check_replaced(workspace: Workspace, out: Path, format: str) -> None:
+    """What would be replaced must be as an export of ours left it: what a person wrote over it is that person's."""
     if is_folder(out):
-        earlier = _files_of_earlier(out)
-        theirs = [out / name for name in _files_of(format) if name not in earlier and (out / name).exists()]
+        written = read_written(out)
+        there = (name for name in files_of(format) if (out / name).exists() or (out / name).is_symlink())
+        theirs = [out / name for name in there if not is_as_written(out, name, written)]
     else:
-        ours = str(out) in workspace.written or workspace.db.read(lambda con: runs.has_written(con, str(out)))
-        theirs = [out] if out.exists() and not ours else []
+        ours = workspace.written.get(str(out), set()) | workspace.db.read(
+            lambda con: runs.written_hashes(con, str(out))
+        )
+        if out.exists() and not out.is_file():
+            raise BadInputError(f"{out} is not a regular file: name a file to write.")
+        theirs = [out] if out.exists() and not (ours and hash_file(out) in ours) else []
     if theirs:
         raise BadInputError(
-            f"{theirs[0]} is there already and no export of ours wrote it: move it away, or name another place."
+            f"{theirs[0]} is there already and no export of ours wrote what it holds: move it away, or name another "
+            "place."
         )
 
 
@@ -165,29 +140,33 @@ def export(
     images = images or _usual_images(format, folder)
     target = out / f"data{WRITERS[format].suffix}" if folder else out
     asked = {"format": format, "only": only, "images": images}
-    with _alone_in(out, format) if folder else nullcontext():
-        result, named = _write(workspace, out, target, asked, progress)
+    with alone_in(out) if folder else nullcontext() as ledger:
+        result, named = _write(workspace, out, target, asked, progress, ledger)
         if push:
-            result["pushed"] = push_folder(workspace.read_config(), out, push, list(_files_of(format)), named)
+            result["pushed"] = push_folder(workspace.read_config(), out, push, list(files_of(format)), named)
             result["message"] += f" Uploaded to {result['pushed']}."
     return result
 
 
 def _write(
-    workspace: Workspace, out: Path, target: Path, asked: dict, progress: Progress | None
+    workspace: Workspace, out: Path, target: Path, asked: dict, progress: Progress | None, ledger: Ledger | None
 ) -> tuple[dict, set[str]]:
     selection = workspace.db.read(selections.latest_selection)
     format, only = asked["format"], asked["only"]
     total, rows, counts = _rows(workspace, format, only, selection)
-    earlier = _files_of_earlier(out)
     named: set[str] = set()
-    count, left_out = write(format, _told(rows, total, progress), target, asked["images"], named)
+    check = partial(_check_replaced, workspace, out, format)  # once more at the end: a person may write meanwhile
+    told = _told(rows, total, progress, check)
+    count, left_out = write(format, told, target, asked["images"], named, ledger.note_image if ledger else None)
     result = {"rows": count, "path": str(out), **asked, "left_out": dict(left_out.most_common()), "total": total}
-    if target != out:
-        _write_beside(workspace, out, target.name, result, selection, counts)
-        _clear_earlier(out, earlier - set(_files_of(format)), named)
+    if ledger:
+        ledger.note(target.name, hash_file(target))
+        _write_beside(workspace, ledger, target.name, result, selection, counts, named)
+        ledger.clear(named)
     else:
-        workspace.written.add(str(out))
+        result["sha256"] = hash_file(out)
+        workspace.written.setdefault(str(out), set()).add(result["sha256"])
+        share_images(out.parent, named)
     return result | {"message": _sentence(result)}, named
 
 
@@ -226,37 +205,31 @@ def _rows(
     return len(ids), exports.iter_rows(read, ids, selection, images), counts
 
 
-def _told(rows: Iterator[dict], total: int, progress: Progress | None) -> Iterator[dict]:
+def _told(rows: Iterator[dict], total: int, progress: Progress | None, check: Callable[[], None]) -> Iterator[dict]:
     for number, row in enumerate(rows):
         if progress and number % TELL_EVERY == 0:
             progress(number, total)
         yield row
     if progress:
         progress(total, total)
+    check()
 
 
 def _write_beside(
-    workspace: Workspace, out: Path, data_file: str, result: dict, selection: int | None, counts: dict[str, int]
+    workspace: Workspace,
+    ledger: Ledger,
+    data_file: str,
+    result: dict,
+    selection: int | None,
+    counts: dict[str, int],
+    named: set[str],
 ) -> None:
     facts = workspace.db.read(lambda con: _facts(con, workspace, result, selection)) | {"counts": counts}
-    _write_text(out / FACTS, json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n")
     truth = WRITERS[result["format"]].rows == "truth"
-    _write_text(out / CARD, build_card(facts, data_file, truth=truth))
+    ledger.write(CARD, build_card(facts, data_file, truth=truth))
     for name, text in WRITERS[result["format"]].beside.items():
-        _write_text(out / name, text(data_file))
-
-
-def _clear_earlier(out: Path, left: set[str], named: set[str]) -> None:
-    """Remove what an earlier export into this folder wrote and this one did not (`left`): it would be taken for a part
-    of it.
-
-    Images are known by the names that exports give them, their own hashes; other files are left alone.
-    """
-    for name in left:
-        (out / name).unlink(missing_ok=True)
-    for path in (out / "images").glob("*"):
-        if path.name not in named and _OWN_IMAGE.fullmatch(path.name):
-            path.unlink()
+        ledger.write(name, text(data_file))
+    ledger.write_facts(plain(facts), named)
 
 
 def _facts(con: Connection, workspace: Workspace, result: dict, selection: int | None) -> dict:
@@ -284,15 +257,22 @@ def _public_name(scorer: dict | None) -> str | None:
     return _ADDRESS.sub("", short_name(scorer["name"])) if scorer else None
 
 
-def _write_text(path: Path, text: str) -> None:
-    with replace_file(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
 def _sentence(result: dict) -> str:
+    if not result["total"]:
+        return f"0 rows written to {result['path']}: {_why_none(result)}."
     rows = counted(result["rows"], "row")
     left_out = "".join(f" {n} left out: {reason}." for reason, n in result["left_out"].items())
     return f"{rows} written to {result['path']}.{left_out}"
+
+
+def _why_none(result: dict) -> str:
+    if result["only"] != "all":
+        return f"nothing is {result['only']} yet; review pairs, or export all"
+    return {
+        "pairs": "no pair trains yet; select, or decide on pairs in Review",
+        "truth": "no question of the splits tune and heldout has a known answer; import some",
+        "all": "the workspace has no instruction; import some",
+    }[WRITERS[result["format"]].rows]
 
 
 def command_line(workspace: Path, config: dict) -> str:

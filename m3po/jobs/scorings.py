@@ -13,6 +13,7 @@ from m3po.settings import ModelOptions, SampleConfig, ScoreConfig, WorkspaceConf
 from m3po.store import candidates, runs, scorers
 from m3po.store.connection import Database
 from m3po.store.workspace import Workspace
+from m3po.text import same_model
 
 
 def score_steps(config: ScoreConfig) -> list[ScoreConfig]:
@@ -79,7 +80,7 @@ def active_policy(db: Database) -> dict:
         return {}
     for run in past:
         config = ScoreConfig.of_run(run.config)
-        if config.policy == info["name"] and logp_fingerprint(config) == info["fingerprint"]:
+        if config.policy == info["name"] and same_model(info["fingerprint"], logp_fingerprint(config)):
             return weights_of(config)
     return {"policy": info["name"]}
 

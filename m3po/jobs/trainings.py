@@ -13,6 +13,7 @@ from m3po.settings import TrainConfig
 from m3po.store import candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
+from m3po.text import same_model
 from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
 
 FEW_STEPS = 10
@@ -83,7 +84,7 @@ def advise_weights(con: Connection, config: TrainConfig, trained: str) -> str:
     if scorer is None:
         return ""
     (scored, told), (begins, asked) = (_split_options(text) for text in (scorer["fingerprint"], trained))
-    if scored == begins:
+    if same_model(scored, begins):
         if told == asked:
             return ""
         options = ", ".join(f"{name} = {value}" for name, value in told.items()) or "the defaults"

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -169,7 +170,11 @@ def sentence_for(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{str(error.filename)[:300]} cannot be used ({error.strerror}): check the path and its permissions."
     name, text = type(error).__name__, str(error).strip().split("\n")[0][:300]
-    if "OutOfMemory" in name or "out of memory" in text.lower() or isinstance(error, MemoryError):
+    if (
+        "OutOfMemory" in name
+        or re.search("out of memory|allocate memory", text.lower())
+        or isinstance(error, MemoryError)
+    ):
         return "The device ran out of memory: start a new run with a smaller batch size."
     if isinstance(error, KeyboardInterrupt):
         return "The worker was interrupted; resume this run to go on."

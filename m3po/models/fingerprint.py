@@ -2,15 +2,16 @@
 run.
 
 A folder's path says nothing after it was trained anew in place, and hashing gigabytes would delay every
-start. So the small files count whole and the weights by size, first and last MiB: the first holds the
-safetensors header (names, shapes), and training moves practically every byte of the rest. Imports no torch:
-the server calls it too.
+start. So the small files count whole and the weights by size, first and last MiB (the first holds the safetensors
+header: names, shapes) and by slices of every tensor: an adapter that is merged moves some matrices and no others.
+Imports no torch: the server calls it too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from m3po.remote_spec import parse_remote
@@ -19,6 +20,8 @@ from m3po.settings import ModelOptions
 
 DEFAULTS = ModelOptions()
 _MIB = 1024 * 1024
+_SLICE = 16 * 1024
+_LONGEST_HEADER = 100_000_000  # bytes, as the format has it
 _WHOLE = (".json", ".jinja", ".txt", ".model")  # config, tokenizer, processor, chat template
 _WEIGHTS = (".safetensors",)
 
@@ -28,10 +31,11 @@ def model_fingerprint(
 ) -> str:
     """A name for what a model (and its adapter) computes: equal content gives equal text, wherever it lies.
 
-    A local folder gives `sha256:` and 16 hex digits; a hub id gives `hub:<id>@<revision>`, as its content is
-    not here to be read, and a remote spec `remote:` and the hash of its name and address. With an adapter both
-    are joined by `+`. `code`: the folder's Python files are run, so they count too. A folder that is not there is
-    named like a hub id: loading it is what fails, with a sentence.
+    A local folder gives `sha256:` and 16 hex digits, and where the ends of its weights are not all of them a point and
+    16 more for the slices of tensors (versions before had none: see m3po.text.same_model); a hub id gives
+    `hub:<id>@<revision>`, as its content is not here to be read, and a remote spec `remote:` and the hash of its name
+    and address. With an adapter both are joined by `+`. `code`: the folder's Python files are run, so they count too. A
+    folder that is not there is named like a hub id: loading it is what fails, with a sentence.
     """
     base = _fingerprint(name, revision, (*_WHOLE, ".py") if code else _WHOLE)
     return base if adapter is None else f"{base}+{_fingerprint(adapter, None, _WHOLE)}"
@@ -74,7 +78,8 @@ def _fingerprint(name: str | Path, revision: str | None, whole: tuple[str, ...])
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return f"hub:{name}@{revision or 'main'}"
-    digest = hashlib.sha256()
+    digest, within = hashlib.sha256(), hashlib.sha256()
+    whole_is_read = True
     for path in sorted(folder.iterdir()):
         if not path.is_file():
             continue
@@ -82,12 +87,17 @@ def _fingerprint(name: str | Path, revision: str | None, whole: tuple[str, ...])
             content = path.read_bytes()
         elif path.suffix in _WEIGHTS:
             content = _ends(path)
+            if path.stat().st_size > 2 * _MIB:
+                whole_is_read = False
+                for slice_ in _tensor_slices(path):
+                    within.update(slice_)
         else:
             continue  # a README or an optimiser state changes nothing that is computed
         for part in (path.name.encode(), str(path.stat().st_size).encode(), content):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
-    return f"sha256:{digest.hexdigest()[:16]}"
+    ends = f"sha256:{digest.hexdigest()[:16]}"
+    return ends if whole_is_read else f"{ends}.{within.hexdigest()[:16]}"
 
 
 def _ends(path: Path) -> bytes:
@@ -98,3 +108,26 @@ def _ends(path: Path) -> bytes:
             return first
         file.seek(max(_MIB, size - _MIB))
         return first + file.read(_MIB)
+
+
+def _tensor_slices(path: Path) -> Iterator[bytes]:
+    """The beginning, middle and end of every tensor; nothing of a file that is no safetensors: it cannot be loaded.
+
+    The file begins with the length of its header (8 bytes, little-endian) and the header, JSON with `data_offsets`
+    (https://github.com/huggingface/safetensors#format).
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(_LONGEST_HEADER, path.stat().st_size):
+            return
+        try:
+            header = json.loads(file.read(length))
+            places = sorted(
+                tuple(map(int, tensor["data_offsets"])) for name, tensor in header.items() if name != "__metadata__"
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return
+        for start, end in places:
+            for at in (start, max(start, (start + end - _SLICE) // 2), max(start, end - _SLICE)):
+                file.seek(8 + length + at)
+                yield file.read(min(_SLICE, end - at))

@@ -199,11 +199,14 @@ def free_memory() -> float | None:
     return float(found[1]) * 1024 if found else None
 
 
+_NO_MEMORY = ("out of memory", "can't allocate memory")  # of a device, of torch's CPU allocator
+
+
 def is_out_of_memory(error: Exception) -> bool:
     return (
         isinstance(error, MemoryError)
         or "OutOfMemory" in type(error).__name__
-        or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())
+        or (isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY))
     )
 
 

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from m3po.store.connection import Connection, among, one, registered, rows, scalar
 from m3po.store.instructions import Images, beside_prompts, now, prompts
-from m3po.text import same_answer_key
+from m3po.text import earlier_fingerprint, same_answer_key
 
 
 def sampler_id(con: Connection, fingerprint: str, config: dict, policy: str | None = None) -> int:
     """The sampler with this model and these settings; made when there is none yet. `policy` is what people call it."""
     text = json.dumps(config, sort_keys=True)
-    found = scalar(con, "SELECT sampler_id FROM samplers WHERE fingerprint = ? AND config = ?", [fingerprint, text])
+    found = _known(con, "sampler", fingerprint, "config", text)
     if found is not None:
         return found
     return scalar(
@@ -26,6 +26,17 @@ def sampler_id(con: Connection, fingerprint: str, config: dict, policy: str | No
         "INSERT INTO samplers (fingerprint, config, policy, created_at) VALUES (?, ?, ?, ?) RETURNING sampler_id",
         [fingerprint, text, policy, now()],
     )
+
+
+def _known(con: Connection, table: str, fingerprint: str, column: str, value: str) -> int | None:
+    """The sampler or scorer with this fingerprint; one of an earlier version is known by the longer one from now on."""
+    sql = f"SELECT {table}_id FROM {table}s WHERE fingerprint = ? AND {column} = ?"
+    found = scalar(con, sql, [fingerprint, value])
+    if found is None and earlier_fingerprint(fingerprint) != fingerprint:
+        found = scalar(con, sql, [earlier_fingerprint(fingerprint), value])
+        if found is not None:
+            con.execute(f"UPDATE {table}s SET fingerprint = ? WHERE {table}_id = ?", [fingerprint, found])
+    return found
 
 
 def unsampled(con: Connection, sampler: int, limit: int, images: Images) -> pa.Table:
@@ -116,7 +127,7 @@ def add_human(con: Connection, instruction_id: int, text: str, annotator: str) -
 
 def scorer_id(con: Connection, kind: str, name: str, fingerprint: str) -> int:
     """The scorer of `kind` (logp, mas) with this content; made when there is none yet."""
-    found = scalar(con, "SELECT scorer_id FROM scorers WHERE kind = ? AND fingerprint = ?", [kind, fingerprint])
+    found = _known(con, "scorer", fingerprint, "kind", kind)
     if found is not None:
         return found
     return scalar(

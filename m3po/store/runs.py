@@ -152,10 +152,11 @@ def read_metrics(con: Connection, run_id: int) -> dict[str, list[tuple[int, floa
     return {name: sorted(points.items()) for name, points in curves.items()}
 
 
-def has_written(con: Connection, out: str) -> bool:
-    """Whether an export of this workspace wrote the file."""
+def written_hashes(con: Connection, out: str) -> set[str]:
+    """The SHA-256 of what exports of this workspace wrote to the file `out`."""
     found = rows(con, "SELECT result FROM runs WHERE kind = 'export' AND result IS NOT NULL")
-    return any(json.loads(row["result"]).get("path") == out for row in found)
+    results = [json.loads(row["result"]) for row in found]
+    return {result["sha256"] for result in results if result.get("path") == out and "sha256" in result}
 
 
 def shard_is_new(con: Connection, run_id: int, name: str) -> bool:

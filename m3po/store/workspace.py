@@ -63,7 +63,8 @@ class Workspace:
             raise WorkspaceError(f"{self.path} is not a workspace: make one with `python -m m3po init {path}`.")
         self.config = read_workspace_config(self.path / CONFIG)
         self.importing = threading.Lock()  # held by an import: what it knows to be new must stay new until it ends
-        self.written: set[str] = set()  # lone files that exports of this process wrote; those of runs are in the runs
+        # Lone files that exports of this process wrote, with their hashes; those of runs are in the runs.
+        self.written: dict[str, set[str]] = {}
         self._lock = self._take_lock()
         try:
             self.db = Database(self.path / DATABASE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import torch
 
 from m3po.jobs import evaluate
 from m3po.jobs.batch_plans import REMOTE_ANSWERS, plan_batch, plan_judge
+from m3po.jobs.batches import run_batches
 from m3po.jobs.folder import RunFolder
 from m3po.jobs.schemas import EVALUATE_INPUT
 from m3po.jobs.score import _Scoring
@@ -88,6 +90,33 @@ def test_out_of_memory_halves_an_evaluations_batch_and_goes_on(tiny_policy, rows
     assert any("Out of memory: going on with" in text for text in warnings)
     told = [event["message"] for event in events if event["event"] == "progress" and event["message"]]
     assert any(text.startswith("Memory: ") for text in told)  # before the first batch
+
+
+@pytest.mark.parametrize("hogs", [{3}, set(range(7))])
+def test_what_does_not_fit_even_alone_costs_that_instruction(rows, tmp_path, hogs) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.write_config({})
+    sizes, answered = [], []
+    ids = [row["instruction_id"] for row in rows]
+
+    def work(items):
+        sizes.append(len(items))
+        if any(ids.index(item.id) in hogs for item in items):
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            )
+        answered.extend(item.id for item in items)
+        return [[] for _ in items]
+
+    walk = partial(run_batches, Worker(folder), rows, work, EVALUATE_INPUT, batch_size=4, done=0, total=7)
+    if len(hogs) == 7:
+        with pytest.raises(RuntimeError, match="allocate memory"):
+            walk()
+    else:
+        assert walk() == (6, 1) and answered == [each for each in ids if each != ids[3]]
+        assert sizes == [4, 2, 2, 1, 1, 3]  # what follows is not made to pay for it
+    warnings = [event["message"] for event in folder.read_events()[0] if event["event"] == "warning"]
+    assert sum("does not fit into memory, even alone" in text for text in warnings) == len(hogs)
 
 
 def test_a_judge_is_estimated_too_and_a_stop_waits_for_one_instruction(policy: Policy, rows, monkeypatch) -> None:
