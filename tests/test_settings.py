@@ -61,3 +61,16 @@ def test_a_run_of_a_later_version_is_read():
     values = {"policy": "p", "k": 4, "sampler": 3, "of_a_later_version": True}
     assert SampleConfig.of_run(values) == SampleConfig(policy="p", k=4)
     assert SelectConfig.of_run({"delta": 0.2, "new": 1}) == SelectConfig(delta=0.2)
+
+
+@pytest.mark.parametrize("name", ["system", "prompt"])
+@pytest.mark.parametrize("bad", ["a NUL \0 {instruction}", "half \ud83d of a pair {instruction}"])
+def test_a_text_that_cannot_be_stored_is_refused(name, bad):
+    with pytest.raises(UsageError, match=f"{name} = .* cannot be used: take out the NUL character"):
+        SampleConfig("p", **{name: bad})
+
+
+def test_zero_is_off_and_said_so():
+    assert SelectConfig(length_ratio=0, delta=0).length_ratio == 0
+    with pytest.raises(UsageError, match=r"give 0 \(off\) or 1 and more"):
+        SelectConfig(length_ratio=0.5)
