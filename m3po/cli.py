@@ -37,7 +37,7 @@ from m3po.settings import RULES, ModelOptions, SampleConfig, SelectConfig, Works
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.text import counted
-from m3po.training.presets import parse_overrides
+from m3po.training.presets import describe_settings, parse_overrides
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
 
@@ -284,14 +284,20 @@ def export(
     say(result, result["message"], as_json)
 
 
-@app.command()
+@app.command(
+    epilog="\n\n".join(
+        ["Keys of --set (presets' values):", *describe_settings(MODEL_OPTIONS | {"dtype": "auto, float32 or bfloat16"})]
+    )
+)
 def train(
     workspace: Workspace,
     policy: Policy = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter to go on from; it is the reference, too")] = "",
     method: Annotated[str, typer.Option(help="dpo or sft")] = "dpo",
     preset: Annotated[str, typer.Option(help="demo, gpu24 or gpu80")] = "demo",
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="any setting; repeatable")] = [],  # noqa: B006
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="a setting of those below; repeatable")
+    ] = [],  # noqa: B006
     evaluate: Annotated[bool, typer.Option(help="held-out answers before and after")] = True,
     as_json: Json = False,
 ) -> None:
@@ -370,7 +376,8 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     if found["given"]["preferences"]:
         print(draw_given(found["given"]))
     for run in found["runs"]:
-        print(f"  run {run['id']} {run['kind']}: {run['state']} {run['done']}/{run['total']} {run['message']}")
+        models = f" ({run['models']})" * bool(run["models"])
+        print(f"  run {run['id']} {run['kind']}{models}: {run['state']} {run['done']}/{run['total']} {run['message']}")
 
 
 def _source(name: str) -> str:
