@@ -188,7 +188,7 @@ def test_a_scorer_that_does_not_load_leaves_the_scores_that_are_there(tmp_path):
     studio = Studio.open(make_workspace(tmp_path))
     studio.select()
     studio.decide(studio.review_item().instruction.id, "accept")
-    gone = ScoreConfig(policy=None, mas=str(tmp_path / "no-such-model"))  # as where it went while the run waited
+    gone = ScoreConfig(policy=None, mas=f"vqa:{tmp_path}/none")  # as where it went while the run waited
     run = wait(studio, studio.run(launches.launch_steps(studio.workspace, studio.runner, [("score", gone)])[-1]))
     assert run.state == "failed"
     assert studio.status()["scored_candidates"] == 24
