@@ -39,7 +39,7 @@ from m3po.settings import RULES, ModelOptions, SampleConfig, SelectConfig, Works
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.text import counted
-from m3po.training.presets import parse_overrides
+from m3po.training.presets import describe_settings, parse_overrides
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
 
@@ -270,8 +270,8 @@ def select(
     rule: Annotated[str, typer.Option(help=", ".join(RULES))] = "m3po",
     weight_chosen: float = SelectConfig.weight_chosen,
     weight_rejected: float = SelectConfig.weight_rejected,
-    delta: Annotated[float, typer.Option(help="least gap of normalised MAS")] = SelectConfig.delta,
-    length_ratio: Annotated[float, typer.Option(help="longest token-length ratio; 0 = any")] = 3.0,
+    delta: Annotated[float, typer.Option(help="least gap of normalised MAS; 0 = off")] = SelectConfig.delta,
+    length_ratio: Annotated[float, typer.Option(help="longest token-length ratio; 0 = off")] = 3.0,
     normalise: Annotated[str, typer.Option(help="percentile, raw or minmax")] = "percentile",
     allow_truncated: Annotated[bool, typer.Option("--allow-truncated")] = False,
     seed: int = 0,
@@ -309,14 +309,20 @@ def export(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    epilog="\n\n".join(
+        ["Keys of --set (presets' values):", *describe_settings(MODEL_OPTIONS | {"dtype": "auto, float32 or bfloat16"})]
+    )
+)
 def train(
     workspace: Workspace,
     policy: Policy = "",
     adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter to go on from; it is the reference, too")] = "",
     method: Annotated[str, typer.Option(help="dpo or sft")] = "dpo",
     preset: Annotated[str, typer.Option(help="demo, gpu24 or gpu80")] = "demo",
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="any setting; repeatable")] = [],  # noqa: B006
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="a setting of those below; repeatable")
+    ] = [],  # noqa: B006
     evaluate: Annotated[bool, typer.Option(help="held-out answers before and after")] = True,
     as_json: Json = False,
 ) -> None:
@@ -395,7 +401,8 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     if found["given"]["preferences"]:
         print(draw_given(found["given"]))
     for run in found["runs"]:
-        print(f"  run {run['id']} {run['kind']}: {run['state']} {run['done']}/{run['total']} {run['message']}")
+        models = f" ({run['models']})" * bool(run["models"])
+        print(f"  run {run['id']} {run['kind']}{models}: {run['state']} {run['done']}/{run['total']} {run['message']}")
 
 
 def _source(name: str) -> str:

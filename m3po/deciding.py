@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from m3po.errors import BadInputError
+from m3po.formats.checks import check_characters
 from m3po.store import candidates, decisions, instructions, review, selections
 from m3po.store.connection import Connection, Database
 from m3po.types import TRAINING_VERDICTS, VERDICTS, Candidate, Decision
 
 DEFAULT_ANNOTATOR = "me"
 MAX_ANSWER_CHARACTERS = 100_000
+_NAME = "The annotator's name"
 
 
 def decide(
@@ -34,9 +36,11 @@ def decide(
     `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item; `selection_id`
     is the selection that was shown (None: whichever stands). `role` "adjudicated" makes it the last word on the item.
     `blind`: the machine's pair was hidden, so whether a pair is accept or override is found here.
-    Raises BadInputError for a verdict without the pair it
-    needs, for ids that are no candidates of this instruction, and when another selection was made meanwhile.
+    Raises BadInputError for a verdict without the pair it needs, for ids that are no candidates of this instruction, for
+    text that cannot be stored, and when another selection was made meanwhile.
     """
+    for text, what in ((annotator, _NAME), (note, "The note"), (reason, "The reason")):
+        _check_text(text, what)
     if verdict not in VERDICTS:
         raise BadInputError(f"There is no verdict {verdict!r}: choose one of {', '.join(VERDICTS)}.")
 
@@ -89,6 +93,13 @@ def find_stored(database: Database, instruction_id: int, annotator: str, client_
     return decisions.as_decision(found) if found else None
 
 
+def _check_text(text: str, what: str) -> None:
+    try:
+        check_characters(text or "", what)
+    except BadInputError as error:
+        raise BadInputError(f"{error}.") from None
+
+
 def _check_pair(verdict: str, chosen: int | None, rejected: int | None, known: set[int]) -> None:
     for candidate in (chosen, rejected):
         if candidate is not None and candidate not in known:
@@ -102,6 +113,7 @@ def _check_pair(verdict: str, chosen: int | None, rejected: int | None, known: s
 
 def undo(database: Database, annotator: str = DEFAULT_ANNOTATOR) -> Decision | None:
     """Revoke the annotator's newest decision that stands; returns it, or None when there is none."""
+    _check_text(annotator, _NAME)
 
     def change(con: Connection) -> Decision | None:
         latest = decisions.latest_unrevoked(con, annotator or DEFAULT_ANNOTATOR)
@@ -118,6 +130,7 @@ def add_edit(database: Database, instruction_id: int, text: str, annotator: str 
 
     Raises BadInputError for an empty or over-long text.
     """
+    _check_text(annotator, _NAME)
     text = text.strip()
     if not text:
         raise BadInputError("The edited answer is empty: write one, or press Esc to keep the old one.")

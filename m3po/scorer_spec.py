@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -156,12 +156,31 @@ def map_folders(text: str, change: Callable[[str], str]) -> str:
     return replace(spec, parts=tuple(mapped(part) for part in spec.parts)).text
 
 
+def _last_part(model: str) -> str:
+    return Path(model).name if Path(model).is_absolute() else model
+
+
 def short_name(text: str) -> str:
     """The name for a narrow place: folders by their last part."""
     try:
-        return map_folders(text, lambda model: Path(model).name if Path(model).is_absolute() else model)
+        return map_folders(text, _last_part)
     except UsageError:  # what an older version stored
         return text
+
+
+def name_models(kind: str, config: Mapping[str, object]) -> str:
+    """Who gives what in a scoring run, in short: `MAS by vqa:judge, log-probs by policy`; empty for other runs."""
+    if kind != "score":
+        return ""
+    policy, adapter = (_last_part(str(config.get(name) or "")) for name in ("policy", "adapter"))
+    given = {
+        "MAS": short_name(str(config["mas"])) if config.get("mas") else "",
+        "log-probs": f"{policy} with {adapter}" if policy and adapter else policy,
+    }
+    named = [f"{what} by {who}" for what, who in given.items() if who]
+    if group := str(config.get("group") or ""):
+        named.append("no groups" if group == NO_GROUPS else f"groups by {map_grouper(group, _last_part)}")
+    return ", ".join(named)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,13 @@ def _check(ok: bool, name: str, value: object, remedy: str) -> None:
         raise UsageError(f"{name} = {value!r} cannot be used: {remedy}.")
 
 
+def _check_text(name: str, value: object) -> None:
+    """Refuse what no text of a workspace may hold: a NUL, or half of a surrogate pair."""
+    _check(value is None or isinstance(value, str), name, value, "give text")
+    whole = "\0" not in (value or "") and not any("\ud800" <= c <= "\udfff" for c in value or "")
+    _check(whole, name, value, "take out the NUL character or the half of a surrogate pair")
+
+
 def _check_numbers(config: object) -> None:
     """Refuse text where a number belongs, and nan or inf anywhere; then 1 and 1.0 are made one.
 
@@ -120,6 +127,7 @@ class SampleConfig(ModelOptions):
         super().__post_init__()
         for name in ("system", "prompt"):
             object.__setattr__(self, name, getattr(self, name) or None)
+            _check_text(name, getattr(self, name))
         ask = "write {instruction} once, where the instruction goes"
         _check(self.prompt is None or self.prompt.count("{instruction}") == 1, "prompt", self.prompt, ask)
         if parse_remote(self.policy) and self.adapter:
@@ -206,7 +214,7 @@ class SelectConfig(Stored):
             self.length_ratio == 0 or self.length_ratio >= 1,
             "length_ratio",
             self.length_ratio,
-            "give 0 or >= 1",
+            "give 0 (off) or 1 and more",
         )
 
 

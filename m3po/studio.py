@@ -259,8 +259,8 @@ class Studio:
     ) -> list[Run]:
         """Sample some instructions 16 times, score, report yield and cost: the runs; the last has the report."""
         select, sample = select or self.current_select(), checked(sample)
-        score = score or self._scoring_for(sample)
-        queued = launches.launch_pilot(self.workspace, self.runner, sample, checked(score) if score else None, select)
+        scores = [score] if score else scorings.scorings_of_pilot(self.db, self.config, sample)
+        queued = launches.launch_pilot(self.workspace, self.runner, sample, [checked(each) for each in scores], select)
         return [self.run(run_id) for run_id in queued]
 
     def start_demo(self) -> Run | None:

@@ -36,6 +36,8 @@ class FakeServer:
     refuse    called with the body; a sentence it returns comes back as 400 (`refuse_param` names the parameter)
     takes     parameters that the server knows; others are refused as unknown
     flood     bytes that it sends instead of its answer; `sent` are those that went out
+    packed    a Content-Encoding that its replies claim to have
+    drip      seconds between two bytes of its reply
     key       the key it asks for; `echo_key`: its errors repeat the Authorization header
     """
 
@@ -64,6 +66,8 @@ class FakeServer:
         usage: bool = True,
         flood: int = 0,
         flood_status: int = 200,
+        packed: str | None = None,
+        drip: float = 0.0,
     ) -> None:
         self.answers, self.reply, self.model = list(answers), reply, model
         self.fail, self.always, self.retry_after = list(fail), always, retry_after
@@ -72,13 +76,14 @@ class FakeServer:
         self.ignore_n, self.log_probs, self.hang, self.hang_first = ignore_n, log_probs, hang, hang_first
         self.close_first, self.seconds, self.raw, self.finish, self.usage = close, seconds, raw, finish, usage
         self.flood, self.flood_status, self.sent = flood, flood_status, 0
+        self.packed, self.drip = packed, drip
         self.requests: list[dict] = []
         self.headers: list[dict] = []
         self.times: list[float] = []
         self.most_at_once = 0
         self._now = 0
         self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self.ended = threading.Event()
 
     def __enter__(self) -> FakeServer:
         server = self
@@ -97,7 +102,7 @@ class FakeServer:
         return f"remote:{self.model}@{self.url}"
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self.ended.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -114,7 +119,7 @@ class FakeServer:
             if number < self.close_first:
                 return None
             if self.hang and number < self.hang_first:
-                self._ended.wait(self.hang)
+                self.ended.wait(self.hang)
             if self.seconds:
                 time.sleep(self.seconds)
             return self._answer(body, header, status)
@@ -194,7 +199,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            if self.fake.packed:
+                self.send_header("Content-Encoding", self.fake.packed)
             self.end_headers()
+            while self.fake.drip and self.command == "POST" and data and not self.fake.ended.wait(self.fake.drip):
+                self.wfile.write(data[:1])
+                data = data[1:]
             self.wfile.write(data)
         except (BrokenPipeError, ConnectionResetError):  # who asked is gone
             self.close_connection = True

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3po.errors import UsageError, WorkspaceError
-from m3po.scorer_spec import KINDS, REMOTE_KINDS, ScorerPart, ScorerSpec, map_folders, parse_scorer, short_name
+from m3po.scorer_spec import (
+    KINDS,
+    REMOTE_KINDS,
+    ScorerPart,
+    ScorerSpec,
+    map_folders,
+    name_models,
+    parse_scorer,
+    short_name,
+)
 from m3po.settings import ScoreConfig, read_workspace_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,3 +146,19 @@ def test_a_grouper_is_on_this_machine_and_no_password_is_kept(text: str) -> None
     with pytest.raises(UsageError, match="a model on this machine") as caught:
         ScoreConfig(policy="x", mas=None, group=text)
     assert not any(part in str(caught.value) for part in ("user", "pw", "host"))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"mas": "vqa:/models/judge", "policy": None}, "MAS by vqa:judge"),
+        ({"mas": None, "policy": "/models/llava", "adapter": "/a/run-1"}, "log-probs by llava with run-1"),
+        ({"mas": "0.7*clip:/m/a + 0.3*vqa:b", "policy": "o/n"}, "MAS by 0.7*clip:a + 0.3*vqa:b, log-probs by o/n"),
+        ({"group": "embed:/models/e5,threshold=0.8"}, "groups by embed:e5,threshold=0.8"),
+        ({"group": "off"}, "no groups"),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_a_scoring_run_says_whose_values_it_stores(config, said):
+    assert name_models("score", config) == said
+    assert name_models("sample", config) == ""

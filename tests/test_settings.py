@@ -66,3 +66,16 @@ def test_a_run_of_a_later_version_is_read():
 def test_a_whole_number_of_hundreds_of_digits_is_refused():
     with pytest.raises(UsageError, match="finite number"):
         SelectConfig(delta=10**400)
+
+
+@pytest.mark.parametrize("name", ["system", "prompt"])
+@pytest.mark.parametrize("bad", ["a NUL \0 {instruction}", "half \ud83d of a pair {instruction}"])
+def test_a_text_that_cannot_be_stored_is_refused(name, bad):
+    with pytest.raises(UsageError, match=f"{name} = .* cannot be used: take out the NUL character"):
+        SampleConfig("p", **{name: bad})
+
+
+def test_zero_is_off_and_said_so():
+    assert SelectConfig(length_ratio=0, delta=0).length_ratio == 0
+    with pytest.raises(UsageError, match=r"give 0 \(off\) or 1 and more"):
+        SelectConfig(length_ratio=0.5)

@@ -10,6 +10,7 @@ import pytest
 from workspaces import make_images, make_workspace
 
 from m3po.errors import BadInputError, JobError, ModelError, WorkspaceError
+from m3po.jobs import launches
 from m3po.jobs.worker import Worker
 from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
 from m3po.studio import Studio
@@ -185,11 +186,12 @@ def test_a_model_folder_that_is_none_fails_with_its_name(workspace, tmp_path, ti
     studio.close()
 
 
-def test_a_scorer_that_does_not_load_leaves_the_scores_that_are_there(tmp_path, tiny_policy):
+def test_a_scorer_that_does_not_load_leaves_the_scores_that_are_there(tmp_path):
     studio = Studio.open(make_workspace(tmp_path))
     studio.select()
     studio.decide(studio.review_item().instruction.id, "accept")
-    run = wait(studio, studio.start_score(ScoreConfig(policy=None, mas=str(tmp_path / "no-such-model"))))
+    gone = ScoreConfig(policy=None, mas=f"vqa:{tmp_path}/none")  # as where it went while the run waited
+    run = wait(studio, studio.run(launches.launch_steps(studio.workspace, studio.runner, [("score", gone)])[-1]))
     assert run.state == "failed"
     assert studio.status()["scored_candidates"] == 24
     assert not studio.review_item(instruction_id=run_item(studio)).decision.stale

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
+from m3po.scorer_spec import name_models
 from m3po.types import Run
 from ui.formatting import KIND_LABELS, STATE_LABELS, clock, count, duration, percent, plural, rate
 from ui.markup import Markup, join, tag
@@ -37,6 +38,7 @@ def draw_run(run: Run, log_tail: str = "", *, title: bool = True) -> Markup:
         tag("b", KIND_LABELS.get(run.kind, run.kind)) if title else None,
         state,
         tag("span", _figures(run), class_="run-figures"),
+        tag("span", models, class_="quiet") if (models := name_models(run.kind, run.config)) else None,
     ]
     buttons = []
     if run.active:

@@ -101,18 +101,18 @@ def _queue_steps(
 
 
 def launch_pilot(
-    workspace: Workspace, runner: JobRunner, sample: SampleConfig, score: ScoreConfig | None, select: SelectConfig
+    workspace: Workspace, runner: JobRunner, sample: SampleConfig, scores: Sequence[ScoreConfig], select: SelectConfig
 ) -> list[int]:
-    """Queue a pilot (m3po.jobs.pilot): sampling, scoring by `score`, and the report; their ids.
+    """Queue a pilot (m3po.jobs.pilot): sampling, scoring by `scores`, and the report; their ids.
 
     Its scorers are shown only where none of their kind is. Raises as launch_steps does.
     """
     sample = dataclasses.replace(sample, pilot=sample.pilot or DEFAULT_PILOT, k=PILOT_K, limit=0)
-    unseen = workspace.db.read(lambda con: _score_unseen(con, score)) if score else []
+    unseen = workspace.db.read(lambda con: [each for score in scores for each in _score_unseen(con, score)])
     steps = [("sample", sample), *(("score", scoring) for scoring in unseen)]
     _check_steps(workspace, steps)
     report = {"sample": dataclasses.asdict(sample), "select": dataclasses.asdict(select)}
-    report["score"] = dataclasses.asdict(score) if score else None
+    report["scores"] = [dataclasses.asdict(score) for score in scores]
     command = plans.command_line("sample", workspace, sample)
 
     def change(con: Connection) -> list[int]:

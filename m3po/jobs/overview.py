@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from m3po.jobs import plans
+from m3po.scorer_spec import name_models
 from m3po.store import candidates, decisions, instructions, runs, samplers, scorers, selections
 from m3po.store.changes import state_of_store
 from m3po.store.connection import Connection
@@ -85,4 +86,4 @@ class Overview:
 
 def _run_summary(run: Run) -> dict:
     names = ("id", "kind", "state", "done", "total", "unit", "rate", "eta", "message", "command")
-    return {name: getattr(run, name) for name in names}
+    return {name: getattr(run, name) for name in names} | {"models": name_models(run.kind, run.config)}

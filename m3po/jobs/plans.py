@@ -215,15 +215,17 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     config = SampleConfig.of_run(run.config["sample"])
     select_config = SelectConfig.of_run(run.config["select"])
     fingerprint, identity = identify(config)
-    score = ScoreConfig.of_run(stored) if (stored := run.config.get("score")) else None
-    known = _fingerprints(score) if score else {}
+    stored = run.config.get("scores") or [run.config.get("score")]  # one alone, in an older run
+    scores = [ScoreConfig.of_run(values) for values in stored if values]
+    known = [_fingerprints(score) for score in scores]
 
     def name(con: Connection) -> tuple[int, int | None, int | None]:
         logp, mas = (candidates.active_scorer(con, kind) for kind in ("logp", "mas"))
-        if score and score.policy:
-            logp = candidates.scorer_id(con, "logp", score.policy, known["logp"])
-        if score and score.mas:
-            mas = _scorer_id(con, parse_scorer(score.mas), known)
+        for score, own in zip(scores, known, strict=True):
+            if score.policy:
+                logp = candidates.scorer_id(con, "logp", score.policy, own["logp"])
+            if score.mas:
+                mas = _scorer_id(con, parse_scorer(score.mas), own)
         selections.check_raw(con, mas, for_sampled(select_config))
         return candidates.sampler_id(con, fingerprint, identity, config.policy), logp, mas
 

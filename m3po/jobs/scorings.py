@@ -105,8 +105,27 @@ def scoring_for(db: Database, own: WorkspaceConfig, sample: SampleConfig | None 
 
 
 def scorings_of_edit(db: Database, own: WorkspaceConfig) -> list[ScoreConfig]:
-    """What scores a human's answer as those beside it are; a judge has its own model options, not the policy's."""
-    score = scoring_for(db, own)
+    """What scores a human's answer as those beside it are."""
+    return _as_shown(db, scoring_for(db, own))
+
+
+def scorings_of_pilot(db: Database, own: WorkspaceConfig, sample: SampleConfig) -> list[ScoreConfig]:
+    """What scores a pilot's answers: log-probs as scoring_for says, MAS by the scorer that the next selection uses.
+
+    One that rates only what was imported says nothing of sampled answers: then by the workspace's own, where it has
+    one.
+    """
+    score = scoring_for(db, own, sample)
+    shown = db.read(lambda con: candidates.scorer_info(con, candidates.active_scorer(con, "mas")))
+    if score is None or shown is None:
+        return [score] if score else []
+    if own.mas and any(part.kind == "column" for part in parse_scorer(shown["name"]).parts):
+        return [score]
+    return _as_shown(db, dataclasses.replace(score, mas=shown["name"]))
+
+
+def _as_shown(db: Database, score: ScoreConfig | None) -> list[ScoreConfig]:
+    """`score`, by the scorer that is shown; a judge has the model options it had, not the policy's."""
     if not score or not score.mas or not judges_of(score):
         return [score] if score else []
     run_id = db.read(lambda con: scorers.last_run(con, candidates.active_scorer(con, "mas")))

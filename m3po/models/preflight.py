@@ -39,11 +39,14 @@ NOT_FOR_IMAGES = "answers no image instructions: give an image-text-to-text mode
 
 
 def checked(config: Config) -> Config:
-    """A job's config as it is, after `check_policy` where it names a policy or a judge."""
+    """A job's config as it is, after `check_policy` where it names a policy or a judge, and `check_encoder` where it
+    names a model that embeds: in a mean, every part is looked at before the first is begun."""
     if config.policy:
         check_policy(config.policy, getattr(config, "adapter", None), config)
     for name, adapter in judges_of(config):
         check_policy(name, adapter, config)
+    for name in _encoders_of(config):
+        check_encoder(name)
     return config
 
 
@@ -53,6 +56,22 @@ def judges_of(config: ModelOptions) -> list[tuple[str, str | None]]:
     judges = [(part.model, part.adapter) for part in parse_scorer(mas).judges] if mas else []
     grouper = parse_grouper(group) if group else None
     return judges + ([(grouper.model, None)] if grouper and grouper.kind == "judge" else [])
+
+
+def _encoders_of(config: ModelOptions) -> list[str]:
+    """The CLIP and SigLIP models of a scoring, and the one that groups by embeddings."""
+    mas, group = getattr(config, "mas", None), getattr(config, "group", None)
+    named = [part.model for part in parse_scorer(mas).parts if part.kind in ("", "clip", "siglip")] if mas else []
+    grouper = parse_grouper(group) if group else None
+    return named + ([grouper.model] if grouper and grouper.kind == "embed" else [])
+
+
+def check_encoder(name: str) -> None:
+    """Raise ModelError for a model that scores or groups by embeddings and cannot be loaded, as its files show."""
+    folder = local_folder(name)
+    if folder is not None:
+        check_config(name, folder)
+        check_weight_files(name, folder)
 
 
 def check_policy(name: str, adapter: str | None = None, options: ModelOptions | None = None) -> None:

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from m3po.errors import BadInputError, ModelError
+from m3po.models.proxy import find_proxy, is_near, proxy_name
 from m3po.remote_spec import RemoteModel
 
 T = TypeVar("T")
@@ -36,12 +37,14 @@ TIMEOUT_ATTEMPTS = 3
 MIN_PATIENCE = 16  # instructions or answers in a row that a server may fail to do before the run is given up
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
 LONGEST_RETRY_AFTER = 120.0
-CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
+CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0  # until it is there, and until the next piece comes
+WHOLE_SECONDS = 600.0  # until all of a reply is there: a server may send a byte a minute
 REPLY_BYTES = 4 * 2**20  # a reply's frame, its errors, whatever else a server adds
 TOKEN_BYTES = 512  # and for each token that was asked for, with each of its rivals: in JSON mostly about 100
 _AGAIN = {408, 425, 429, 500, 502, 503, 504, 529}
 _SECRET_LENGTH = 8  # shorter keys ("EMPTY", "none") are no secrets, and words that an answer may well hold
 _HIDDEN = "[key]"
+_NO_REASON = "no reason given"
 # What a refusal calls a parameter, where that is not its name alone.
 _CALLED = {"n": {"n", "best_of"}, "logprobs": {"logprobs", "top_logprobs"}}
 
@@ -76,17 +79,28 @@ class RemoteClient:
         self.lacks: set[str] = set()
         self._heard = False
         self._renamed: dict[str, str] = {}
+        self._by = ""
         self._key = read_key()
 
     async def __aenter__(self) -> RemoteClient:
-        address = urlsplit(self.remote.url)
-        if self._key and address.scheme == "http" and not _is_near(address.hostname or ""):
-            warnings.warn(f"The API key goes to {self.remote.url} unencrypted: use https there.", stacklevel=1)
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        address, proxy = urlsplit(self.remote.url), find_proxy(self.remote.url)
+        self._by = f", asked through the proxy {proxy_name(proxy)}" if proxy else ""
+        if self._key and address.scheme == "http" and not is_near(address.hostname or ""):
+            by = f"{self._by}, which can read it" if proxy else ""
+            warnings.warn(f"The API key goes to {self.remote.url} unencrypted{by}: use https there.", stacklevel=1)
+        # Packed replies are not asked for: two kilobytes may unpack to gigabytes.
+        headers = {"Accept-Encoding": "identity"}
+        headers |= {"Authorization": f"Bearer {self._key}"} if self._key else {}
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=None)
         limits = httpx.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
         self._http = httpx.AsyncClient(
-            headers=headers, timeout=timeout, limits=limits, follow_redirects=False, verify=_certificates()
+            headers=headers,
+            timeout=timeout,
+            limits=limits,
+            follow_redirects=False,
+            verify=_certificates(),
+            proxy=proxy,
+            trust_env=False,
         )
         self._slots = asyncio.Semaphore(self.concurrency)
         return self
@@ -135,9 +149,11 @@ class RemoteClient:
             wait = None
             try:
                 reply = await self._send(address, body)
-            except httpx.TimeoutException:
+            except (httpx.TimeoutException, TimeoutError) as error:
                 timeouts += 1
                 problem = f"did not answer within {READ_SECONDS:.0f} s, {timeouts} times"
+                if isinstance(error, TimeoutError):
+                    problem = f"did not end its answer within {WHOLE_SECONDS:.0f} s, {timeouts} times"
                 if timeouts == TIMEOUT_ATTEMPTS:
                     raise await self._after_timeouts(problem) from None
             except httpx.TransportError as error:
@@ -159,11 +175,20 @@ class RemoteClient:
         raise AssertionError("the last attempt returns or raises")
 
     async def _send(self, address: str, body: dict) -> _Reply:
-        """Read piece by piece: a server that never ends would fill the memory. Raises FailedRequest for one."""
+        """Read piece by piece: a server that never ends would fill the memory. Raises FailedRequest for one,
+        TimeoutError where the reply is not whole in time, and ModelError for one that is packed."""
         most, data = most_bytes(body), bytearray()
-        async with self._http.stream("POST", address, json=body) as reply:
+        async with asyncio.timeout(WHOLE_SECONDS), self._http.stream("POST", address, json=body) as reply:
             self._heard = True
-            async for piece in reply.aiter_bytes():
+            packed = reply.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+            if packed and reply.status_code == 200:
+                raise ModelError(
+                    f"{self.remote.url} compresses its replies, though it was asked not to, and such are not unpacked "
+                    "here: turn compression off there or in the proxy before it."
+                )
+            if packed:  # its status says what there is to know
+                return _Reply(reply.status_code, reply.headers, "")
+            async for piece in reply.aiter_raw():
                 data += piece
                 if len(data) <= most:
                     continue
@@ -178,17 +203,18 @@ class RemoteClient:
 
     async def _after_timeouts(self, problem: str) -> Exception:
         """One slow answer costs one instruction; a server that says nothing at all ends the run."""
+        look = self._http.stream("GET", f"{self.remote.url}/models", timeout=CONNECT_SECONDS)
         try:
-            async with self._http.stream("GET", f"{self.remote.url}/models", timeout=CONNECT_SECONDS):
+            async with asyncio.timeout(3 * CONNECT_SECONDS), look:
                 pass  # it answers: what it says is not read
-        except httpx.HTTPError:
+        except (httpx.HTTPError, TimeoutError):
             return self._gone(problem)
         return FailedRequest(f"{self.remote.url} {problem}.")
 
     def _gone(self, problem: str) -> ModelError:
         return ModelError(
-            f"The server {self.remote.url} {problem}: see that it runs and is reachable from here, then resume this "
-            "run; what was finished is kept."
+            f"The server {self.remote.url}{self._by} {problem}: see that it runs and is reachable from here, then "
+            "resume this run; what was finished is kept."
         )
 
     def _read(self, reply: _Reply) -> dict:
@@ -240,17 +266,22 @@ class RemoteClient:
             found = json.loads(text)
         except ValueError:
             found = None
+        except RecursionError:  # brackets in brackets: nothing that one could read, or find a key in
+            return _NO_REASON, None
         if isinstance(found, dict):
             inner = found.get("error") if isinstance(found.get("error"), dict) else found
             words = inner.get("message") or inner.get("detail") or found.get("error")
-            text = words if isinstance(words, str) else json.dumps(self._cut_key(found), ensure_ascii=False)
+            try:
+                text = words if isinstance(words, str) else json.dumps(self._cut_key(found), ensure_ascii=False)
+            except RecursionError:
+                text = ""
             parameter = inner.get("param") if isinstance(inner.get("param"), str) else None
         return self._clean(text), parameter
 
     def _clean(self, text: str) -> str:
         """One line of printable text without the key."""
         line = " ".join(self._without_key(text).split())
-        return "".join(c for c in line if c.isprintable())[:300].rstrip(". ") or "no reason given"
+        return "".join(c for c in line if c.isprintable())[:300].rstrip(". ") or _NO_REASON
 
     def _without_key(self, text: str, *, secrets_only: bool = False) -> str:
         if not self._key or (secrets_only and len(self._key) < _SECRET_LENGTH):
@@ -292,10 +323,6 @@ def _certificates() -> ssl.SSLContext:
 def _backoff(attempt: int) -> float:
     """Seconds: doubled each time, between half and the whole of it, so that many do not come back at once."""
     return min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
-
-
-def _is_near(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from m3po.errors import ModelError, UsageError
 from m3po.models.remote import MIN_PATIENCE, FailedRequest, RefusedRequest, RemoteClient, wait_for
-from m3po.models.remote_policy import image_url
+from m3po.models.remote_policy import image_url, is_log_prob
 from m3po.remote_spec import REMOTE, REMOTE_RATING, RemoteModel, parse_remote
 from m3po.types import Judgement
 
@@ -192,7 +192,7 @@ def p_yes(entry: dict) -> float | None:
     seen = set()
     for rival in [*(entry.get("top_logprobs") or ()), entry]:
         token, logp = rival.get("token"), rival.get("logprob")
-        if token in seen or not isinstance(logp, int | float) or math.isnan(logp):
+        if token in seen or not is_log_prob(logp):
             continue  # the token that was drawn is mostly among its own rivals
         seen.add(token)
         if (word := _word(token)) in masses:

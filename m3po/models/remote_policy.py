@@ -18,6 +18,8 @@ from m3po.models.remote import FailedRequest, RemoteClient
 
 _ENDED = {"stop": "stop", "eos_token": "stop", "stop_sequence": "stop", "length": "length"}
 _MOST_TOKENS = 2**40
+_LEAST = -1e6  # vLLM writes -9999 for a token that could not be drawn
+_ROUNDING = 1e-3  # nats: half precision may put a sure token's log-prob that far above 0
 _MOST_BYTES = 400_000  # as an import takes 100,000 characters
 _SEEDS = 2**31  # what every server takes: some hold a seed in 32 bits
 
@@ -144,7 +146,7 @@ async def _gather(requests: list) -> list[dict]:
 
 
 def _read_choice(choice: dict, limit: int) -> RemoteAnswer | None:
-    """None for an answer that was withheld or broken off for another reason than its length."""
+    """None for an answer that was withheld, broken off for another reason than its length, or cannot be stored."""
     message = choice.get("message")
     text = message.get("content") if isinstance(message, dict) else None
     logp_sum, n_tokens = _read_log_probs(choice.get("logprobs"))
@@ -157,9 +159,9 @@ def _read_choice(choice: dict, limit: int) -> RemoteAnswer | None:
 
 
 def _is_storable(text: str) -> bool:
-    """Not half of a surrogate pair, which UTF-8 cannot hold, and not longer than a text may be."""
+    """As an import takes a text: no half of a surrogate pair, which UTF-8 cannot hold, no NUL, and not too long."""
     try:
-        return len(text.encode("utf-8")) <= _MOST_BYTES
+        return "\0" not in text and len(text.encode("utf-8")) <= _MOST_BYTES
     except UnicodeEncodeError:
         return False
 
@@ -169,17 +171,18 @@ def _read_log_probs(value: object) -> tuple[float | None, int | None]:
     if not isinstance(content, list) or not content:
         return None, None
     logps = [entry.get("logprob") if isinstance(entry, dict) else None for entry in content]
-    try:
-        told = [float(logp) for logp in logps if isinstance(logp, int | float)]
-    except OverflowError:  # an integer of hundreds of digits
+    if not all(map(is_log_prob, logps)):
         return None, None
-    if len(told) < len(logps) or not all(map(math.isfinite, told)):
-        return None, None
-    return math.fsum(told), len(told)
+    return min(math.fsum(logps), 0.0), len(logps)
+
+
+def is_log_prob(value: object) -> bool:
+    """A finite number that the log of a probability can be, but for the last bits of what a server computed."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and _LEAST <= value <= _ROUNDING
 
 
 def _add_usage(found: RemoteAnswers, usage: object) -> None:
     for name in ("prompt_tokens", "completion_tokens"):
         value = usage.get(name) if isinstance(usage, dict) else None
-        if isinstance(value, int) and 0 <= value < _MOST_TOKENS:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS:
             setattr(found, name, (getattr(found, name) or 0) + value)

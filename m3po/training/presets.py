@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m3po.errors import JobError, UsageError
-from m3po.settings import TrainConfig
+from m3po.settings import EXPORT_ONLY, TrainConfig
 from m3po.text import counted
 
 MIN_PAIRS = 2
@@ -18,6 +18,26 @@ LOSS_TYPES = (
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
     "apo_zero", "apo_down", "discopop", "sft",
 )  # fmt: skip
+
+
+# What `--set` takes besides the model options: the key and what it means.
+SETTINGS: dict[str, str] = {
+    "method": "dpo, or sft on the chosen answers alone",
+    "learning_rate": "the highest; it rises by warmup_ratio, then falls to 0",
+    "epochs": "passes over the pairs; may be a fraction",
+    "batch_size": "pairs at a time on the device",
+    "gradient_accumulation": "batches a step: batch_size times this many pairs move the weights at once",
+    "beta": "how dearly moving away from the reference is paid for, in DPO's losses",
+    "loss_type": f"one of {', '.join(LOSS_TYPES)}; several joined by +, as in sigmoid+sft",
+    "loss_weights": "a number a loss, joined by +; empty = all 1",
+    "lora_r": "the adapter's rank",
+    "lora_alpha": "its scale: alpha / r multiplies what it adds",
+    "lora_dropout": "share of the adapter's inputs left out while training",
+    "warmup_ratio": "share of the steps in which the learning rate rises",
+    "max_steps": "ends the run after so many steps; 0 = by epochs",
+    "seed": "of the pairs' order and the adapter's first weights",
+    "only": f"which pairs: {', '.join(EXPORT_ONLY)}",
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +101,22 @@ def check_pairs(usable: int, given: int) -> None:
             f"Only {usable} of {counted(given, 'pair')} can be trained on, and a run needs at least {MIN_PAIRS}: "
             "see the warnings of this run for what is wrong with others, and make or accept more pairs."
         )
+
+
+def describe_settings(model_options: Mapping[str, str]) -> list[str]:
+    """A line a key of `--set`: its meaning, and its value in each preset where they differ, else in all."""
+    lines = []
+    for key, meaning in (SETTINGS | dict(model_options)).items():
+        values = {name: getattr(build_train_config("model", name), key) for name in PRESETS}
+        one = set(values.values())
+        told = {"": one.copy().pop()} if len(one) == 1 else values
+        shown = ", ".join(f"{name} {_shown(value)}".strip() for name, value in told.items())
+        lines.append(f"{key}: {meaning} ({shown})" if shown else f"{key}: {meaning}")
+    return lines
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def find_preset(name: str) -> Preset:

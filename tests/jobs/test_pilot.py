@@ -15,13 +15,14 @@ from openai_server import FakeServer
 from runs_here import open_quietly, run_here
 from workspaces import FOUR, add_answers, add_instruction, open_database
 
-from m3po.errors import BadInputError, UsageError
+from m3po.errors import BadInputError, ModelError, UsageError
 from m3po.jobs import pilot
 from m3po.jobs.pilot import expect_pairs, write_table, write_time
+from m3po.jobs.scorings import scorings_of_pilot
 from m3po.models import remote
 from m3po.selection import RULES, Scored, normalise, pick
 from m3po.settings import NORMALISATIONS, SampleConfig, ScoreConfig, SelectConfig
-from m3po.store import candidates, samplers
+from m3po.store import candidates, runs, samplers
 from m3po.studio import Studio
 from m3po.types import Pair
 
@@ -232,3 +233,65 @@ def test_other_samplers_answers_do_not_count(tmp_path: Path) -> None:
     i, own, others = database.write(change)
     database.close()
     assert [row["votes"] for row in own[i]] == [1, 4, 1, 1] and others == {}
+
+
+@pytest.mark.parametrize(
+    ("shown", "used"),
+    [
+        (None, "clip:org/own"),
+        ("clip:org/shown", "clip:org/shown"),
+        ("0.7*clip:org/shown + 0.3*siglip:org/b", "0.7*clip:org/shown + 0.3*siglip:org/b"),
+        ("column:rating", "clip:org/own"),  # it rates no sampled answer
+    ],
+)
+def test_a_pilot_is_scored_as_the_next_selection_is(shown: str | None, used: str, tmp_path: Path) -> None:
+    studio = open_bare(tmp_path, 4)
+    studio.config = dataclasses.replace(studio.config, mas="clip:org/own")
+
+    def show(con) -> int:
+        scorer = candidates.scorer_id(con, "mas", shown, "fingerprint")
+        candidates.activate(con, "mas", scorer)
+        return scorer
+
+    before = studio.db.write(show) if shown else None
+    chain = studio.start_pilot(SampleConfig("org/policy", pilot=2))
+    scored = [run.config["mas"] for run in chain if run.kind == "score"]
+    assert scored[-1] == used and [each["mas"] for each in chain[-1].config["scores"]] == [used]
+    assert studio.db.read(lambda con: candidates.active_scorer(con, "mas")) == before
+    studio.close()
+
+
+def test_a_pilots_judge_has_the_options_it_had(tmp_path: Path) -> None:
+    """With others it would be another scorer than the one that the next selection uses."""
+    studio = open_bare(tmp_path, 1)
+    judge = ScoreConfig(policy=None, mas="vqa:org/judge", dtype="bfloat16")
+
+    def score(con) -> None:
+        add_answers(con, con.sql("SELECT min(instruction_id) FROM instructions").fetchall()[0][0], FOUR)
+        scorer = candidates.scorer_id(con, "mas", judge.mas, "fingerprint")
+        run = runs.add_run(con, "score", dataclasses.asdict(judge), command="")
+        con.execute(
+            "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas, created_at)"
+            " SELECT min(candidate_id), ?, ?, 0.5, now() FROM candidates",
+            [scorer, run],
+        ).fetchall()
+        candidates.activate(con, "mas", scorer)
+
+    studio.db.write(score)
+    logp, mas = scorings_of_pilot(studio.db, studio.config, SampleConfig("org/policy", pilot=2, dtype="float32"))
+    assert (logp.policy, logp.mas, logp.dtype) == ("org/policy", None, "float32") and mas == judge
+    studio.close()
+
+
+def test_every_part_of_a_mean_is_looked_at_before_anything_is_queued(tmp_path: Path, tiny_mas: Path) -> None:
+    studio = open_bare(tmp_path, 1)
+    (tmp_path / "empty").mkdir()
+    for bad, sentence in ((tmp_path / "nope", "does not exist"), (tmp_path / "empty", "config.json")):
+        for spec in (f"0.5*clip:{tiny_mas} + 0.5*clip:{bad}", f"clip:{bad}", f"siglip:{bad}"):
+            with pytest.raises(ModelError, match=sentence):
+                studio.start_score(ScoreConfig(policy=None, mas=spec))
+        with pytest.raises(ModelError, match=sentence):
+            studio.start_score(ScoreConfig(policy=None, mas=None, group=f"embed:{bad}"))
+    assert studio.runs() == []
+    studio.start_score(ScoreConfig(policy=None, mas=f"clip:{tiny_mas}"))
+    studio.close()

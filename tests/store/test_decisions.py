@@ -177,3 +177,16 @@ def test_a_decision_on_a_selection_that_is_no_more_is_refused(studio):
     with pytest.raises(BadInputError, match="picked anew"):
         studio.decide(item.instruction.id, "accept", selection_id=item.selection_id)
     assert studio.history(item.instruction.id) == []
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "half \ud83d"])
+def test_a_name_or_note_that_cannot_be_stored_is_refused(studio, bad):
+    item = first(studio)
+    for words in ({"annotator": bad}, {"note": bad}, {"reason": bad}):
+        with pytest.raises(BadInputError, match=r"^The .* holds .*\.$"):
+            studio.decide(item.instruction.id, "tie", **words)
+    with pytest.raises(BadInputError, match="annotator's name"):
+        studio.add_edit(item.instruction.id, "A boat.", bad)
+    with pytest.raises(BadInputError, match="annotator's name"):
+        studio.undo(bad)
+    assert studio.history(item.instruction.id) == []
