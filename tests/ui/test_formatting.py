@@ -49,7 +49,7 @@ def test_rates():
 
 
 def test_every_reason_is_a_sentence():
-    for code in [*NO_PAIR_REASONS, None, "not_selected", "something_new"]:
+    for code in [*NO_PAIR_REASONS, None, "not_selected", "not_scored_then", "something_new"]:
         words = formatting.reason(code)
         assert words.endswith(".") and words[0].isupper() and "_" not in words
 
