@@ -21,6 +21,7 @@ export function start(element, server) {
     if (!same) images.onShow();
     places.onShow(item);
   };
+  addEventListener("m3po:tab", (event) => event.detail === "review" && frame.root.isConnected && deck.reopen());
   wireDialogs(frame);
   wireClicks(frame, deck, candidates);
   wireKeys(frame, deck, candidates, images);
