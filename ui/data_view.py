@@ -133,8 +133,10 @@ def draw_import(run: Run) -> Markup | None:
     if left_out > 0:
         rows.append(tag("tr", tag("td", f"and {count(left_out)} more", colspan="2")))
     warnings = [tag("li", text) for text in result["warnings"][:MAX_ROWS]]
+    source = str(run.config.get("source", ""))  # the path in the form may be another by now
     return tag(
         "div",
+        tag("p", "Import of ", source.rstrip("/").rpartition("/")[2] or source, class_="quiet", title=source),
         draw_notice(
             result["message"], good=bool(result["added"] or (result["already_there"] and not result["n_refused"]))
         ),
