@@ -13,6 +13,7 @@ from ui.markup import Markup, tag
 
 WIDTH, HEIGHT = 540, 150
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 10, 30
+INSIDE = 13  # a mark reaches so far from its point: it stays within the frame
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ def draw_scatter(points: Sequence[ScatterPoint]) -> Markup:
     plot_w, plot_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def x_of(value: float) -> float:
-        return LEFT + plot_w * (value - x_low) / (x_high - x_low)
+        return LEFT + INSIDE + (plot_w - 2 * INSIDE) * (value - x_low) / (x_high - x_low)
 
     def y_of(value: float) -> float:
-        return TOP + plot_h * (1 - (value - y_low) / (y_high - y_low))
+        return TOP + INSIDE + (plot_h - 2 * INSIDE) * (1 - (value - y_low) / (y_high - y_low))
 
     frame = [
         tag("rect", x=LEFT, y=TOP, width=plot_w, height=plot_h, class_="scatter-frame"),

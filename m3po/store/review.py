@@ -127,7 +127,18 @@ def as_candidate(row: dict) -> Candidate:
         **{name: row[name] for name in ("text", "origin", "votes", "finish_reason", "mas", "mas_minimum")},
         **{
             name: row[name]
-            for name in ("logp_sum", "n_tokens", "logp_mean", "confidence", "a", "b", "good", "hard", "group_votes")
+            for name in (
+                "logp_sum",
+                "n_tokens",
+                "logp_mean",
+                "confidence",
+                "a",
+                "b",
+                "good",
+                "hard",
+                "group_votes",
+                "same_as",
+            )
         },
         claims=tuple(Claim(**claim) for claim in row["claims"]),
     )
