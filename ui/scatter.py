@@ -43,10 +43,13 @@ def draw_scatter(points: Sequence[ScatterPoint]) -> Markup:
 
     frame = [
         tag("rect", x=LEFT, y=TOP, width=plot_w, height=plot_h, class_="scatter-frame"),
-        tag("text", number(x_low), x=LEFT, y=HEIGHT - 16, class_="scatter-tick"),
-        tag("text", number(x_high), x=WIDTH - RIGHT, y=HEIGHT - 16, text_anchor="end", class_="scatter-tick"),
-        tag("text", number(y_low), x=LEFT - 6, y=TOP + plot_h, text_anchor="end", class_="scatter-tick"),
-        tag("text", number(y_high), x=LEFT - 6, y=TOP + 9, text_anchor="end", class_="scatter-tick"),
+        tag("text", number(x_low), x=LEFT + INSIDE, y=HEIGHT - 16, text_anchor="middle", class_="scatter-tick"),
+        tag(
+            "text", number(x_high), x=WIDTH - RIGHT - INSIDE, y=HEIGHT - 16, text_anchor="middle",
+            class_="scatter-tick",
+        ),
+        tag("text", number(y_low), x=LEFT - 6, y=TOP + plot_h - INSIDE + 4, text_anchor="end", class_="scatter-tick"),
+        tag("text", number(y_high), x=LEFT - 6, y=TOP + INSIDE + 4, text_anchor="end", class_="scatter-tick"),
         tag(
             "text", "MAS → better aligned", x=LEFT + plot_w / 2, y=HEIGHT - 6, text_anchor="middle",
             class_="scatter-axis",
