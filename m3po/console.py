@@ -118,11 +118,16 @@ def draw_dependence(report: dict) -> str:
 def draw_preview(shown: dict) -> str:
     """The preview as plain text for a terminal."""
     lines = [f"{shown['source']}: {shown['container']}, {shown['label']} ({shown['format']})"]
+    if shown["problem"]:
+        lines.append(shown["problem"])
+    if shown["problem"] and shown["mapping"]:
+        lines.append("Guessed by the columns' names:")
     lines += [f"  {field:<12} <- {column}" for field, column in shown["mapping"].items()]
     if shown["ignored"]:
         lines.append(f"  not read     : {', '.join(shown['ignored'])}")
-    if shown["problem"]:
-        lines.append(shown["problem"])
+    if shown.get("values"):
+        lines += ["", "A value of each column:"]
+        lines += [f"  {_shorten(name):<12} {_shorten(text)}" for name, text in shown["values"].items()]
     for row in shown["rows"]:
         lines += ["", f"{row['row']}:" + (f" refused: {row['refused']}" if "refused" in row else "")]
         lines += [f"  {name:<12} {_shorten(text)}" for name, text in describe_fields(row)]

@@ -36,8 +36,9 @@ def decide(
     `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item; `selection_id`
     is the selection that was shown (None: whichever stands). `role` "adjudicated" makes it the last word on the item.
     `blind`: the machine's pair was hidden, so whether a pair is accept or override is found here.
-    Raises BadInputError for a verdict without the pair it needs, for ids that are no candidates of this instruction, for
-    text that cannot be stored, and when another selection was made meanwhile.
+
+    Raises BadInputError for a verdict without the pair it needs, for ids that are no candidates of this instruction,
+    for text that cannot be stored, and when another selection was made meanwhile.
     """
     for text, what in ((annotator, _NAME), (note, "The note"), (reason, "The reason")):
         _check_text(text, what)

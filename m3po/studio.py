@@ -440,9 +440,9 @@ class Studio:
         """Every training run, newest first, with the held-out figures before and after: m3po.jobs.outcomes."""
         return self._outcomes.results()
 
-    def result_samples(self, run_id: int, limit: int = 12, changed_only: bool = True) -> list[dict]:
+    def result_samples(self, run_id: int, limit: int = 12, show: str = "changed", offset: int = 0) -> dict:
         """Held-out answers before and after the training run `run_id`, with images and truth: m3po.jobs.outcomes."""
-        return self._outcomes.samples(run_id, limit, changed_only)
+        return self._outcomes.samples(run_id, limit, show, offset)
 
     # ---- export -----------------------------------------------------------------------------------------------
 

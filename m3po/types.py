@@ -118,7 +118,8 @@ class Candidate:
     """An answer with its scores under the active policy and scorer; `None` means not scored yet.
 
     `mas_minimum`: the MAS of its worst part (sentence), `claims`: its statements, where it was judged in parts.
-    `group_votes`: the votes of all answers that mean the same, where a model grouped them.
+    `group_votes`: the votes of all answers that mean the same, where a model grouped them; `same_as`: the first of
+    them.
     `a`, `b`, `good`, `hard` are the normalised values frozen in the selection (see m3po.scoring).
     """
 
@@ -140,6 +141,7 @@ class Candidate:
     claims: tuple[Claim, ...] = ()
     samplers: tuple[tuple[str, int], ...] = ()  # who gave it: sampler in a few words, votes
     group_votes: int | None = None
+    same_as: int | None = None
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def test_sample_score_select_train_and_measure(workspace, tiny_policy, tmp_path)
     [result] = studio.results()
     assert set(result["before"]) == set(result["after"]) and "chair_s" in result["after"]
     assert len(studio.run_metrics(run.id)["loss"]) == 2
-    assert {s["instruction_id"] for s in studio.result_samples(run.id, changed_only=False)} == {13, 14, 15}
+    assert {s["instruction_id"] for s in studio.result_samples(run.id, show="all")["rows"]} == {13, 14, 15}
 
     # A second run measures the same model only once.
     second = studio.start_train(TrainConfig(policy=str(tiny_policy), max_steps=1))

@@ -114,6 +114,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
     selecting.button.click(act(select, selecting.message), selecting.form, outputs, **QUIET)
     all_btn.click(act(run_all, all_message), whole_form, outputs, **QUIET)
     importing.button.click(act(import_, importing.message), importing.form, outputs, **QUIET)
+    importing.button.click(lambda: "", None, importing.preview, **QUIET)  # it says that nothing is imported yet
     for trigger in (exporting.button.click, *exporting.submits):
         trigger(act(export, exporting.message), exporting.form, outputs, **QUIET)
 

@@ -72,6 +72,8 @@ def draw_workspace(status: dict) -> Markup:
 
 def _next_step(status: dict) -> list[object]:
     if any(run["state"] in ("queued", "running") for run in status["runs"]):
+        if not status["candidates"]:  # nothing could be looked at
+            return ["The models are at work; the first answers come soon."]
         return ["The models are at work; what is ready can be reviewed already. ", open_tab("review", "Review")]
     last = next((run for run in status["runs"] if run["kind"] in STEPS and run["state"] != "stopped"), None)
     if last and last["state"] == "failed":
@@ -84,6 +86,13 @@ def _next_step(status: dict) -> list[object]:
         return ["Next: score the candidates."]
     if not status["selection"]:
         return ["Next: select pairs."]
+    if late := status["scored_since"]:
+        was = "was" if late == 1 else "were"
+        return [f"Next: select again; {plural(late, 'instruction')} {was} not scored when the pairs were picked."]
+    unscored = status["candidates"] - status["scored_candidates"]
+    if unscored and status["selection"].get("rule") != "given":  # which asks no scorer
+        words = f"{plural(unscored, 'answer')} {'lacks' if unscored == 1 else 'lack'} a MAS or a log-prob"
+        return [f"Next: score and select, for {words}; or look at the pairs there are. ", open_tab("review", "Review")]
     waiting = status["reviewable"] - status["answered_train"]
     if waiting > 0:
         return [f"{plural(waiting, 'instruction')} {'has' if waiting == 1 else 'have'} no answers yet: press Run all."]
@@ -124,8 +133,10 @@ def draw_import(run: Run) -> Markup | None:
     if left_out > 0:
         rows.append(tag("tr", tag("td", f"and {count(left_out)} more", colspan="2")))
     warnings = [tag("li", text) for text in result["warnings"][:MAX_ROWS]]
+    source = str(run.config.get("source", ""))  # the path in the form may be another by now
     return tag(
         "div",
+        tag("p", "Import of ", source.rstrip("/").rpartition("/")[2] or source, class_="quiet", title=source),
         draw_notice(
             result["message"], good=bool(result["added"] or (result["already_there"] and not result["n_refused"]))
         ),

@@ -154,6 +154,8 @@ def reason(code: str | None) -> str:
     """Why an instruction has no pair, as a sentence; an unknown reason is shown as it is."""
     if not code or code == "not_selected":
         return "Nothing was selected yet: press Select on the Data tab."
+    if code == "not_scored_then":
+        return "This was not scored when the pairs were picked: press Select on the Data tab again."
     text = NO_PAIR_REASONS.get(code, code.replace("_", " "))
     return text[:1].upper() + text[1:].rstrip(".") + "."
 

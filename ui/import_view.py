@@ -32,6 +32,7 @@ def draw_preview(shown: dict) -> Markup:
         tag("dl", *mapped, class_="preview-columns") if mapped else None,
         tag("p", "Not read: ", ", ".join(shown["ignored"]), class_="quiet") if shown["ignored"] else None,
         _draw_rows(shown["rows"]) if shown["rows"] else None,
+        _draw_values(shown["values"]) if shown.get("values") else None,
         class_="panel preview",
         id="import-rows",
     )
@@ -42,6 +43,14 @@ def _problem(shown: dict) -> str:
     what = "check" if shown["rows"] else "choose"
     which = "what is read from which column" if shown["rows"] else "which of them is the instruction"
     return f"This is in no known format (its columns: {columns}): {what} under Columns by hand {which}."
+
+
+def _draw_values(values: dict[str, str]) -> Markup:
+    """Of a file in no known format: what stands in each of its columns."""
+    lines = [tag("tr", tag("th", name, scope="row"), tag("td", text)) for name, text in values.items()]
+    head = tag("tr", tag("th", "Column", scope="col"), tag("th", "For example", scope="col"))
+    table = tag("table", tag("thead", head), tag("tbody", *lines), class_="figures-table preview-rows")
+    return tag("div", table, class_="scroll")
 
 
 def _draw_rows(rows: list[dict]) -> Markup:

@@ -56,8 +56,10 @@
     for (let at = event.target; at instanceof Element; at = at.parentElement) {
       const text = at.id && window.m3poHints[at.id];
       if (!text) continue;
-      at.title = text;
-      at.querySelector("input, textarea")?.setAttribute("aria-description", text);
+      const field = at.querySelector("input, textarea");
+      const isCut = field && field.scrollWidth > field.clientWidth; // the end of a path tells models apart
+      at.title = isCut ? `${field.value}\n\n${text}` : text;
+      field?.setAttribute("aria-description", text);
       return;
     }
   }

@@ -103,6 +103,7 @@ def _look(revision: object) -> dict:
         "margin": {"l": 44, "r": 12, "t": 48, "b": 36},
         "font": {"family": SANS, "size": 12, "color": GREY},
         "uirevision": str(revision),
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
         "xaxis": _axis(),
         "yaxis": _axis(),
         **{f"{a}axis{n}": _axis() for a in "xy" for n in (2, 3, 4)},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from m3po.errors import M3poError
@@ -10,7 +12,8 @@ from ui.data_view import draw_notice
 from ui.form import QUIET
 from ui.markup import join, tag
 from ui.plots import plot_before_after
-from ui.results_view import common_metrics, draw_metrics, draw_no_results, draw_overview, draw_samples, judge
+from ui.results_view import common_metrics, draw_metrics, draw_no_results, draw_overview, judge
+from ui.samples_view import draw_pager, draw_samples, label_kinds
 
 TICK = 3.0
 SAMPLES = 12
@@ -19,6 +22,12 @@ PICK_JS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-show-run]');
   if (button) trigger('pick', {run_id: Number(button.dataset.showRun)});
+});
+"""
+PAGE_JS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-offset]');
+  if (button) trigger('turn', {offset: Number(button.dataset.offset)});
 });
 """
 
@@ -33,26 +42,38 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             with gr.Column(scale=5, min_width=420, visible=False) as beside:
                 plot = gr.Plot(elem_id="results-plot", show_label=False, container=False)
         with gr.Column(visible=False) as below:
-            changed = gr.Checkbox(label="Only answers that changed", value=True, elem_id="results-changed")
-            samples = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="results-samples")
-    wanted, seen = gr.State(None), gr.State("")
-    outputs = [overview, table, beside, plot, below, samples, seen]
+            show = gr.Radio(
+                label_kinds({}), value="changed", label="Held-out answers", elem_id="results-show", container=False
+            )
+            samples = gr.HTML("", js_on_load=PAGE_JS, apply_default_css=False, elem_id="results-samples")
+    wanted, seen, offset = gr.State(None), gr.State(""), gr.State(0)
+    outputs = [overview, table, beside, plot, below, show, samples, seen]
 
-    def draw(wanted: int | None, changed: bool, seen: str) -> list:
+    def draw(wanted: int | None, show: str, offset: int, seen: str) -> list:
         results = studio.results()
         if not results:
-            return [draw_no_results(), "", gr.Column(visible=False), gr.skip(), gr.Column(visible=False), "", ""]
+            return [
+                draw_no_results(),
+                "",
+                gr.Column(visible=False),
+                gr.skip(),
+                gr.Column(visible=False),
+                gr.skip(),
+                "",
+                "",
+            ]
         finished = next((r for r in results if r["after"]), results[0])
         result = next((r for r in results if r["run"].id == wanted), finished)
         run = result["run"]
-        mark = (
-            f"{[(r['run'].id, r['run'].state, bool(r['before']), bool(r['after'])) for r in results]}{run.id}{changed}"
-        )
+        states = [(r["run"].id, r["run"].state, bool(r["before"]), bool(r["after"])) for r in results]
+        mark = repr((states, run.id, show, offset))
         if mark == seen:
             return [gr.skip()] * len(outputs)
+        kinds = gr.skip()
         try:
-            found = studio.result_samples(run.id, limit=SAMPLES, changed_only=changed) if result["after"] else []
-            drawn = draw_samples(found)
+            found = studio.result_samples(run.id, limit=SAMPLES, show=show, offset=offset)
+            drawn = join([draw_samples(found["rows"]), draw_pager(offset, SAMPLES, found["counts"][show])])
+            kinds = gr.Radio(choices=label_kinds(found["counts"]))
         except M3poError as error:
             drawn = draw_notice(str(error))
         rows = [
@@ -68,20 +89,31 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             gr.Column(visible=bool(rows)),
             plot_before_after(rows, run.id) if rows else gr.skip(),
             gr.Column(visible=bool(result["after"])),
+            kinds,
             drawn,
             mark,
         ]
 
-    def on_pick(event: gr.EventData, changed: bool) -> list:
+    def on_pick(event: gr.EventData, show: str) -> list:
         run_id = event._data.get("run_id") if isinstance(event._data, dict) else None
-        return [run_id, *draw(run_id, changed, "")]
+        return [run_id, 0, *draw(run_id, show, 0, "")]
 
-    def on_tick(visible: bool, wanted: int | None, changed: bool, seen: str) -> list:
-        return draw(wanted, changed, seen) if visible else [gr.skip()] * len(outputs)
+    def on_page(event: gr.EventData, wanted: int | None, show: str) -> list:
+        asked = event._data.get("offset") if isinstance(event._data, dict) else None
+        offset = max(asked, 0) if isinstance(asked, int) else 0
+        return [offset, *draw(wanted, show, offset, "")]
 
-    overview.pick(on_pick, changed, [wanted, *outputs], **QUIET)
-    changed.input(lambda wanted, changed: draw(wanted, changed, ""), [wanted, changed], outputs, **QUIET)
-    tab.select(draw, [wanted, changed, seen], outputs, **QUIET)
-    page.load(draw, [wanted, changed, seen], outputs, **QUIET)
+    def on_show(wanted: int | None, show: str) -> list:
+        return [0, *draw(wanted, show, 0, "")]
+
+    def on_tick(visible: bool, *values: Any) -> list:
+        return draw(*values) if visible else [gr.skip()] * len(outputs)
+
+    state = [wanted, show, offset, seen]
+    overview.pick(on_pick, show, [wanted, offset, *outputs], **QUIET)
+    show.input(on_show, [wanted, show], [offset, *outputs], **QUIET)
+    samples.turn(on_page, [wanted, show], [offset, *outputs], **QUIET)
+    tab.select(draw, state, outputs, **QUIET)
+    page.load(draw, state, outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
-    gr.Timer(TICK).tick(on_tick, [visible, wanted, changed, seen], outputs, js=IF_VISIBLE, **QUIET)
+    gr.Timer(TICK).tick(on_tick, [visible, *state], outputs, js=IF_VISIBLE, **QUIET)

@@ -1,18 +1,15 @@
-"""The Results tab's own HTML: every run's figures before and after, and answers side by side."""
+"""The Results tab's own HTML: every run's figures before and after."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from m3po.evaluation.chair import word_forms
 from m3po.evaluation.metrics import METRICS, Metric
 from m3po.evaluation.paired import LEVEL
-from m3po.types import ImageRef
 from ui.data_view import open_tab
-from ui.formatting import STATE_LABELS, clip, clock, count, image_url, number, plural
+from ui.formatting import STATE_LABELS, clock, count, number, plural
 from ui.markup import Markup, join, tag
 from ui.train_view import state_of
-from ui.word_diff import diff_words
 
 # What the overview shows of each run; the rest is in the run's own table.
 HEADLINES = ("chair_s", "chair_i", "object_recall", "partner_absent_accuracy", "answer_accuracy")
@@ -207,64 +204,6 @@ def _why_no_figures(result: Mapping) -> str:
     if state == "finished":
         return "The held-out split is empty, or has no truth: nothing measures this run."
     return "This run did not finish; resume it on the Fine-tune tab."
-
-
-def draw_samples(samples: Sequence[Mapping]) -> Markup:
-    """Held-out images with the answer before and after: the changed words marked, right and wrong by the truth."""
-    if not samples:
-        return tag("p", "Nothing to compare: no answers yet, or none that changed.", class_="nothing")
-    return tag("div", *[_draw_sample(sample) for sample in samples], class_="samples")
-
-
-def _draw_sample(sample: Mapping) -> Markup:
-    before, after = clip(sample["before"] or ""), clip(sample["after"] or "")
-    sides = zip(("before", "after"), diff_words(before, after), strict=True)
-    images: Sequence[ImageRef] = sample["images"]
-    pictures = [tag("img", src=image_url(i), alt="", loading="lazy", width=i.width, height=i.height) for i in images]
-    truth = tag("p", tag("b", "truth "), clip(sample["truth"]), class_="sample-truth", dir="auto")
-    words = tag(
-        "div",
-        tag("p", clip(sample["instruction"]), class_="instruction-text"),
-        tag("div", *[_draw_side(name, sample[f"{name}_judged"], segments) for name, segments in sides], class_="sides"),
-        truth if sample["truth"] else None,
-        class_="sample-words",
-    )
-    return tag(
-        "article",
-        tag("div", *pictures, class_="sample-images"),
-        words,
-        class_="sample",
-        data_instruction_id=sample["instruction_id"],
-    )
-
-
-def _draw_side(name: str, judged: Mapping, segments: Sequence[tuple[str, bool]]) -> Markup:
-    verdict = None
-    if judged["right"] is not None:
-        verdict = tag("span", _verdict(judged), class_="judged-better" if judged["right"] else "judged-worse")
-    marked = [tag("mark", text, class_=_side_of(text, judged)) if differs else text for text, differs in segments]
-    return tag("p", tag("b", name, " ", verdict), *marked, class_=f"sample-{name}", dir="auto")
-
-
-def _verdict(judged: Mapping) -> str:
-    if judged["not_there"]:
-        return f"✗ not there: {', '.join(judged['not_there'])}"
-    if judged["there"] is not None:
-        return "✓ all there" if judged["there"] else "names no object"
-    return "✓ right" if judged["right"] else "✗ wrong"
-
-
-def _side_of(text: str, judged: Mapping) -> str | None:
-    """What the truth says of changed words: of a description those that name an object, of other answers all."""
-    if judged["right"] is None:
-        return None
-    if judged["there"] is None:
-        return "mark-right" if judged["right"] else "mark-wrong"
-    named = f" {' '.join(''.join(c if c.isalnum() else ' ' for c in text.casefold()).split())} "
-    for side, names in (("mark-wrong", judged["not_there"]), ("mark-right", judged["there"])):
-        if any(f" {form} " in named for name in names for form in word_forms(name)):
-            return side
-    return None
 
 
 def draw_no_results() -> Markup:

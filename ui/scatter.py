@@ -13,6 +13,7 @@ from ui.markup import Markup, tag
 
 WIDTH, HEIGHT = 540, 150
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 10, 30
+INSIDE = 13  # a mark reaches so far from its point: it stays within the frame
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,20 @@ def draw_scatter(points: Sequence[ScatterPoint]) -> Markup:
     plot_w, plot_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def x_of(value: float) -> float:
-        return LEFT + plot_w * (value - x_low) / (x_high - x_low)
+        return LEFT + INSIDE + (plot_w - 2 * INSIDE) * (value - x_low) / (x_high - x_low)
 
     def y_of(value: float) -> float:
-        return TOP + plot_h * (1 - (value - y_low) / (y_high - y_low))
+        return TOP + INSIDE + (plot_h - 2 * INSIDE) * (1 - (value - y_low) / (y_high - y_low))
 
     frame = [
         tag("rect", x=LEFT, y=TOP, width=plot_w, height=plot_h, class_="scatter-frame"),
-        tag("text", number(x_low), x=LEFT, y=HEIGHT - 16, class_="scatter-tick"),
-        tag("text", number(x_high), x=WIDTH - RIGHT, y=HEIGHT - 16, text_anchor="end", class_="scatter-tick"),
-        tag("text", number(y_low), x=LEFT - 6, y=TOP + plot_h, text_anchor="end", class_="scatter-tick"),
-        tag("text", number(y_high), x=LEFT - 6, y=TOP + 9, text_anchor="end", class_="scatter-tick"),
+        tag("text", number(x_low), x=LEFT + INSIDE, y=HEIGHT - 16, text_anchor="middle", class_="scatter-tick"),
+        tag(
+            "text", number(x_high), x=WIDTH - RIGHT - INSIDE, y=HEIGHT - 16, text_anchor="middle",
+            class_="scatter-tick",
+        ),
+        tag("text", number(y_low), x=LEFT - 6, y=TOP + plot_h - INSIDE + 4, text_anchor="end", class_="scatter-tick"),
+        tag("text", number(y_high), x=LEFT - 6, y=TOP + INSIDE + 4, text_anchor="end", class_="scatter-tick"),
         tag(
             "text", "MAS → better aligned", x=LEFT + plot_w / 2, y=HEIGHT - 6, text_anchor="middle",
             class_="scatter-axis",

@@ -19,11 +19,6 @@ from ui.markup import Markup
 from ui.model_options import build_model_options, read_model_options
 
 IF_VISIBLE = "(visible, drawn) => [Boolean(document.querySelector('#data-page')?.offsetParent), drawn]"
-MAS_HELP = (
-    "A CLIP or SigLIP folder or hub id; vqa:MODEL or claims:MODEL, a judge; column:NAME, an imported rating; "
-    "remote:MODEL@URL; or a mean, 0.7*clip:A + 0.3*vqa:B."
-)
-
 GROUP_HELP = "embed:MODEL, judge:MODEL or off"
 
 Connect = Callable[[gr.Timer, gr.Checkbox, gr.Blocks], None]
@@ -43,7 +38,8 @@ def build_score_card(studio: Studio, defaults: dict[str, Any]) -> tuple[Card, Co
             mas = gr.Textbox(
                 defaults.get("mas", ""),
                 label="MAS scorer (folder, hub id or KIND:MODEL)",
-                placeholder=MAS_HELP,
+                placeholder="clip:, vqa:, claims:, column:, remote:",
+                max_lines=1,
                 scale=4,
                 elem_id="data-mas",
             )

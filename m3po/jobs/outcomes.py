@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow.parquet as pq
 
+from m3po.errors import UsageError
 from m3po.evaluation.chair import Vocabulary
 from m3po.evaluation.metrics import DESCRIBE, group_of
 from m3po.evaluation.paired import compare_rows, judge_answer
@@ -15,6 +16,8 @@ from m3po.types import Run
 
 SIDES = ("before", "after")
 TRUTH = ("answer", "objects", "category")
+# What answers can be looked at: those that changed, those whose verdict by the truth did, or every one.
+SHOWN = ("changed", "right_now", "wrong_now", "all")
 
 
 class Outcomes:
@@ -55,28 +58,32 @@ class Outcomes:
     def _answers(self, before: Run, after: Run) -> list[dict]:
         return self.workspace.db.read(lambda con: runs.read_answers(con, before.id, after.id))
 
-    def samples(self, run_id: int, limit: int, changed_only: bool) -> list[dict]:
-        """Held-out answers before and after, with the images; an empty list until both evaluations are there.
+    def samples(self, run_id: int, limit: int, show: str, offset: int) -> dict:
+        """Held-out answers before and after: `rows` from `offset` of those that `show` names, and `counts` of each of
+        SHOWN; no row until both evaluations are there.
 
-        First those that became right or wrong, then others that changed, each in instruction order. A row has `truth`
-        in words ("": there is none), and `before_judged` and `after_judged` by m3po.evaluation.paired.judge_answer.
+        First those that became right or wrong, then others that changed, each in instruction order. A row has its
+        images, `truth` in words ("": there is none), and `before_judged` and `after_judged` by
+        m3po.evaluation.paired.judge_answer. Raises UsageError where `show` is none of SHOWN.
         """
+        if show not in SHOWN:
+            raise UsageError(f"{show!r:.60} is no kind of answers: give one of {', '.join(SHOWN)}.")
         found = self.workspace.db.read(read_results)
         result = next((r for r in found if r["run"].id == run_id), None)
         if not result or result["before"] is None or result["after"] is None:
-            return []
+            return {"counts": dict.fromkeys(SHOWN, 0), "rows": []}
         truth = self._truth(result["after_run"])
         vocabulary = Vocabulary(_objects(truth))
         judged = []
         for row in self._answers(result["before_run"], result["after_run"]):
-            if changed_only and row["before"] == row["after"]:
-                continue
             known = truth.get(row["instruction_id"]) or dict.fromkeys(TRUTH)
             for side in SIDES:
                 row[f"{side}_judged"] = judge_answer(known, row[side], vocabulary)
             judged.append(row | {"category": known["category"], "truth": _write_truth(known)})
         judged.sort(key=lambda row: (not _flipped(row), row["before"] == row["after"], row["instruction_id"]))
-        return [row | self._prompt(row["instruction_id"]) for row in judged[:limit]]
+        kinds = {kind: [row for row in judged if _is_of(row, kind)] for kind in SHOWN}
+        rows = [row | self._prompt(row["instruction_id"]) for row in kinds[show][offset : offset + limit]]
+        return {"counts": {kind: len(found) for kind, found in kinds.items()}, "rows": rows}
 
     def _prompt(self, instruction_id: int) -> dict:
         images = self.workspace.images
@@ -92,6 +99,14 @@ def _objects(truth: dict[int, dict]) -> list[str]:
 def _flipped(row: dict) -> bool:
     """A wrong answer became right, or a right one wrong."""
     return row["before_judged"]["right"] != row["after_judged"]["right"]
+
+
+def _is_of(row: dict, kind: str) -> bool:
+    """Whether a row is one of those that `kind` of SHOWN names."""
+    verdicts = row["before_judged"]["right"], row["after_judged"]["right"]
+    if kind in ("right_now", "wrong_now"):
+        return verdicts == ((False, True) if kind == "right_now" else (True, False))
+    return kind == "all" or row["before"] != row["after"]
 
 
 def _write_truth(row: dict) -> str:

@@ -59,6 +59,7 @@ class Overview:
             "pairs": info["pairs"] if info else 0,
             "no_pair": look("no_pair", _PICKED, lambda: selections.no_pair_counts(con, selection)),
             "selection": info,
+            "scored_since": look("since", ("instructions", *_PICKED, *_SCORED), lambda: _count_since(con, selection)),
             "reviewed": sum(verdicts.values()) - verdicts.get("disagree", 0),
             "disagreeing": verdicts.get("disagree", 0),
             "reviewable": splits["train"],
@@ -82,6 +83,11 @@ class Overview:
         if known is None or known[0] != relevant:
             known = self._known[name] = (relevant, count())
         return known[1]
+
+
+def _count_since(con: Connection, selection: int | None) -> int:
+    logp, mas = (candidates.active_scorer(con, kind) for kind in ("logp", "mas"))
+    return selections.count_scored_since(con, selection, logp, mas)
 
 
 def _run_summary(run: Run) -> dict:

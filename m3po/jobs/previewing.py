@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from m3po.errors import M3poError, UsageError
-from m3po.formats.mapping import columns_of, guess_mapping
+from m3po.formats.mapping import columns_of, guess_mapping, pick
 from m3po.formats.registry import FORMATS, Source, UnknownFormatError, first_records, open_source
 from m3po.formats.rows import read_rows
 from m3po.images import ImageInfo, load_rgb
@@ -20,6 +20,7 @@ from m3po.types import ImportedRow, RefusedRow
 
 SIDE = 160  # pixels of a thumbnail
 MAX_ROWS = 100
+MAX_VALUE = 200  # characters
 
 
 def preview_source(
@@ -36,8 +37,9 @@ def preview_source(
 
     Returns plain values: `source`, `container`, `format` ("mapping" where it is in no known one, with `mapping` guessed
     by the columns' names and `problem` saying what is missing), `label`, `columns` of the file, `mapping` of our fields
-    to them, `ignored` columns, and `rows`: each `{"row", "refused"}` or the fields of the row; an image has `width`,
-    `height` and, with `thumbnails`, a small data URI. Raises as an import does.
+    to them, `ignored` columns, `values` (where no row can be read: a value of each column), and `rows`: each
+    `{"row", "refused"}` or the fields of the row; an image has `width`, `height` and, with `thumbnails`, a small data
+    URI. Raises as an import does.
     """
     if not 1 <= rows <= MAX_ROWS:
         raise UsageError(f"rows = {rows} cannot be used: give 1 to {MAX_ROWS}.")
@@ -50,7 +52,8 @@ def preview_source(
         if "instruction" not in mapped:
             shown = {"source": str(place), "container": error.container.kind, "format": "mapping"}
             shown |= {"label": FORMATS["mapping"].label, "columns": columns, "problem": str(error)}
-            return shown | {"mapping": mapped, "ignored": [], "rows": []}
+            values = _show_values(error.records, columns)
+            return shown | {"mapping": mapped, "ignored": [], "rows": [], "values": values}
         opened, problem = open_source(place, "mapping", mapping), str(error)
     columns = columns_of(first_records(opened.container))
     shown = {"source": str(place), "container": opened.container.kind, "format": opened.format}
@@ -59,6 +62,17 @@ def preview_source(
     used = {column.split(".")[0] for column in mapped.values()}
     shown |= {"mapping": mapped, "ignored": [name for name in columns if name.split(".")[0] not in used]}
     return shown | {"rows": _first_rows(opened, folder, rows, thumbnails)}
+
+
+def _show_values(records: list[dict], columns: list[str]) -> dict[str, str]:
+    """By column its first value that is not empty, as text: they tell which column is the instruction."""
+    shown = {}
+    for column in columns:
+        values = (pick(record, column) for record in records)
+        value = next((value for value in values if value not in (None, "", [], {})), "")
+        text = value if isinstance(value, str) else repr(value)
+        shown[column] = text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."
+    return shown
 
 
 def _first_rows(source: Source, images: Path | None, count: int, thumbnails: bool) -> list[dict]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from m3po.errors import BadInputError
 from m3po.store.connection import Connection, among, one, registered, rows, scalar
 from m3po.text import build_messages
 from m3po.types import SPLITS, ImageRef, Instruction, Turn
@@ -110,10 +111,28 @@ def read_turns(text: str | None) -> tuple[Turn, ...]:
     return tuple(Turn(role, content) for role, content in json.loads(text or "[]"))
 
 
+def find_sources(con: Connection, external_id: str) -> list[tuple[int, str]]:
+    """Ids and sources of the instructions that have this id of their own, oldest first."""
+    found = rows(con, "SELECT instruction_id, source FROM instructions WHERE external_id = ? ORDER BY 1", [external_id])
+    return [(row["instruction_id"], row["source"]) for row in found]
+
+
 def find_instruction(con: Connection, text: str) -> int | None:
-    """By external id first, else by internal id."""
+    """By external id first, by `source/id` where several sources have it, else by internal id.
+
+    Raises BadInputError where the id alone names several.
+    """
     text = text.strip()
-    found = scalar(con, "SELECT min(instruction_id) FROM instructions WHERE external_id = ?", [text])
+    found = find_sources(con, text)
+    if len(found) > 1:
+        names = [f"{source}/{text}" for _, source in found]
+        listed = ", ".join(names[:4]) + (" and others" if len(names) > 4 else "")
+        raise BadInputError(f"{text!r:.80} is an id in {len(names)} sources: give one of {listed}.")
+    if found:
+        return found[0][0]
+    found = scalar(
+        con, "SELECT min(instruction_id) FROM instructions WHERE concat(source, '/', external_id) = ?", [text]
+    )
     if found is None and text.isdecimal() and len(text) < 18:
         found = scalar(con, "SELECT instruction_id FROM instructions WHERE instruction_id = ?", [int(text)])
     return found

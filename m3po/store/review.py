@@ -60,7 +60,9 @@ def read_item(
         candidates=_with_samplers(con, bare.candidates),
         pair=bare.pair,
         machine_pair=bare.machine_pair,
-        no_pair_reason=_reason(bare.machine_row, bare.candidates, instruction.split) if not bare.machine_pair else None,
+        no_pair_reason=None
+        if bare.machine_pair
+        else _reason(bare.machine_row, bare.candidates, instruction.split, bare.selection_id),
         decision=bare.decision,
         selection_id=bare.selection_id,
         position=walk.position(instruction_id),
@@ -125,7 +127,18 @@ def as_candidate(row: dict) -> Candidate:
         **{name: row[name] for name in ("text", "origin", "votes", "finish_reason", "mas", "mas_minimum")},
         **{
             name: row[name]
-            for name in ("logp_sum", "n_tokens", "logp_mean", "confidence", "a", "b", "good", "hard", "group_votes")
+            for name in (
+                "logp_sum",
+                "n_tokens",
+                "logp_mean",
+                "confidence",
+                "a",
+                "b",
+                "good",
+                "hard",
+                "group_votes",
+                "same_as",
+            )
         },
         claims=tuple(Claim(**claim) for claim in row["claims"]),
     )
@@ -151,7 +164,7 @@ def pair_between(by_id: dict[int, Candidate], chosen: int, rejected: int) -> Pai
     return Pair(chosen, rejected, score, margin, gap)
 
 
-def _reason(row: dict | None, candidates: tuple[Candidate, ...], split: str) -> str:
+def _reason(row: dict | None, candidates: tuple[Candidate, ...], split: str, selection: int | None) -> str:
     if row is not None and row["no_pair_reason"] not in ("no_candidates", "no_mas", "no_logprob"):
         return row["no_pair_reason"]
     # Sampled or scored since the last selection, or never selected: say what is missing now.
@@ -161,7 +174,9 @@ def _reason(row: dict | None, candidates: tuple[Candidate, ...], split: str) -> 
         return "no_candidates"
     if all(c.mas is None for c in candidates):
         return "no_mas"
-    return "no_logprob" if all(c.logp_sum is None for c in candidates) else "not_selected"
+    if all(c.logp_sum is None for c in candidates):
+        return "no_logprob"
+    return "not_selected" if selection is None else "not_scored_then"
 
 
 def shown_state(machine: Pair | None, candidates: tuple[Candidate, ...]) -> dict:

@@ -67,6 +67,14 @@ _GIVEN_CONTENT = """
 """
 
 
+_WITHOUT_SCORES = """
+    SELECT i.instruction_id FROM instructions i
+    LEFT JOIN (SELECT * FROM selection_pairs WHERE selection_id = $selection) p USING (instruction_id)
+    WHERE i.split = 'train'
+      AND (p.selection_id IS NULL OR p.no_pair_reason IN ('no_candidates', 'no_mas', 'no_logprob'))
+"""
+
+
 def count_not_selected(con: Connection, selection: int | None) -> int:
     """Train instructions that the selection does not know: imported since. 0 without a selection."""
     if selection is None:
@@ -77,6 +85,23 @@ def count_not_selected(con: Connection, selection: int | None) -> int:
         " (SELECT instruction_id FROM selection_pairs WHERE selection_id = ?) p USING (instruction_id)"
         " WHERE i.split = 'train'",
         [selection],
+    )
+
+
+def count_scored_since(con: Connection, selection: int | None, logp: int | None, mas: int | None) -> int:
+    """Train instructions that had nothing to pick from at the selection, and have now an answer with both scores, by
+    the scorers `logp` and `mas`. 0 without a selection."""
+    if selection is None or logp is None or mas is None:
+        return 0
+    without = scalar(con, f"SELECT count(*) FROM ({_WITHOUT_SCORES})", {"selection": selection})
+    if not without:  # as a rule: the scores need not be looked at
+        return 0
+    return scalar(
+        con,
+        f"SELECT count(DISTINCT instruction_id) FROM ({_WITHOUT_SCORES}) JOIN candidates USING (instruction_id)"
+        " SEMI JOIN (SELECT candidate_id FROM logprobs WHERE scorer_id = $logp) USING (candidate_id)"
+        " SEMI JOIN (SELECT candidate_id FROM mas_scores WHERE scorer_id = $mas) USING (candidate_id)",
+        {"selection": selection, "logp": logp, "mas": mas},
     )
 
 

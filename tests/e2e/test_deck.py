@@ -216,3 +216,43 @@ def test_nothing_is_lost_when_the_app_is_killed_under_the_page(app, open_page):
         assert [d.verdict for d in studio.history(int(here))][:1] == ["all_wrong"]
     finally:
         studio.close()
+
+
+def test_an_open_review_shows_what_was_picked_and_scored_anew(scored_workspace, tmp_path, open_page):
+    """Without a key: while it is looked at, and when its tab is opened again."""
+    workspace = tmp_path / "workspace"
+    shutil.copytree(scored_workspace, workspace)
+    running = App(workspace)
+    try:
+        page = opened(open_page, f"{running.url}/#review?order=id")
+        other = open_page(f"{running.url}/#data")
+
+        def pair_of(page) -> list[str]:
+            return [page.locator(f".card[data-role={role}]").get_attribute("data-candidate-id")
+                    for role in ("chosen", "rejected")]  # fmt: skip
+
+        def select_by(rule: str) -> None:
+            other.locator("#select-rule input").click()
+            other.get_by_role("option", name=rule, exact=True).click()
+            other.click("#data-select")
+            other.wait_for_selector("#select-message .notice-good")
+
+        item, before = shown(page), pair_of(page)
+        select_by("vanilla_dpo")
+        rejected = f".card[data-role=rejected]:not([data-candidate-id='{before[1]}'])"
+        chosen = f".card[data-role=chosen]:not([data-candidate-id='{before[0]}'])"
+        page.wait_for_selector(f"{rejected}, {chosen}")
+        assert shown(page) == item and pair_of(page) != before
+        assert "has changed" in page.inner_text("#review-message")
+        # In one page: from Review to Data, Select, and back.
+        other.get_by_role("tab", name="Review").click()
+        other.wait_for_selector(".card[data-role=chosen]")
+        there = pair_of(page)
+        other.get_by_role("tab", name="Data").click()
+        select_by("m3po")
+        other.get_by_role("tab", name="Review").click()
+        other.wait_for_timeout(1500)  # less than the page's own look at what stands
+        idle(other)
+        assert shown(other) == item and pair_of(other) == before != there
+    finally:
+        running.stop()

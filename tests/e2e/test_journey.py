@@ -106,7 +106,7 @@ def test_from_a_fresh_workspace_to_before_and_after(tmp_path: Path, open_page):
         before_after = page.locator("#results-table [data-metric=chair_s] td.num")
         assert all("%" in text for text in before_after.all_inner_texts()[:2])
         page.wait_for_selector("#results-plot .plot-container")
-        page.uncheck("#results-changed input")
+        page.check("#results-show input[value=all]")
         page.wait_for_selector(".sample")
         assert page.locator(".sample-before").count() == page.locator(".sample-after").count() > 0
         page.wait_for_function("document.querySelector('.sample img').naturalWidth > 0")

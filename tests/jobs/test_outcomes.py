@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from m3po.errors import UsageError
 from m3po.jobs.schemas import EVALUATE_INPUT
 from m3po.store import runs
 from m3po.studio import Studio
@@ -57,15 +58,36 @@ def test_answers_are_compared_row_by_row_and_judged_by_the_truth_that_was_measur
     [result] = studio.results()
     assert result["p_values"] == {"color_accuracy": pytest.approx(2 / 2**N)}
     assert studio.results()[0]["p_values"] is result["p_values"]  # compared once
-    samples = studio.result_samples(train, limit=3, changed_only=False)
+    samples = studio.result_samples(train, limit=3, show="all")["rows"]
     assert [s["instruction_id"] for s in samples] == [1, 2, 3] and samples[0]["truth"] == "red"
     assert (samples[0]["before_judged"]["right"], samples[0]["after_judged"]["right"]) == (False, True)
-    assert len(studio.result_samples(train, limit=99)) == N
-    assert studio.result_samples(train, limit=99, changed_only=False)[-1]["after"] == "green"
+    changed = studio.result_samples(train, limit=99)
+    assert len(changed["rows"]) == N
+    assert changed["counts"] == {"changed": N, "right_now": N, "wrong_now": 0, "all": N + 1}
+    assert studio.result_samples(train, limit=99, show="all")["rows"][-1]["after"] == "green"
+
+
+def test_answers_that_became_wrong_can_be_looked_at_page_by_page(studio):
+    train, after = store_runs(studio)
+    write_truth(studio, after)
+
+    def spoil(con):  # the last question was right, and is wrong now
+        before = studio.run(train).config["before_run"]
+        con.execute("UPDATE answers SET text = 'red' WHERE run_id = ? AND instruction_id = ?", [before, N + 1])
+
+    studio.db.write(spoil)
+    spoilt = studio.result_samples(train, show="wrong_now")
+    assert [row["instruction_id"] for row in spoilt["rows"]] == [N + 1]
+    assert spoilt["counts"] == {"changed": N + 1, "right_now": N, "wrong_now": 1, "all": N + 1}
+    pages = [studio.result_samples(train, limit=4, offset=at)["rows"] for at in (0, 4, 8, 12)]
+    assert [len(page) for page in pages] == [4, 4, 1, 0]
+    assert len({row["instruction_id"] for page in pages for row in page}) == N + 1
+    with pytest.raises(UsageError, match="'best' is no kind of answers"):
+        studio.result_samples(train, show="best")
 
 
 def test_where_the_truth_is_gone_answers_are_shown_without_judgement(studio):
     train, _ = store_runs(studio)
     assert studio.results()[0]["p_values"] is None
-    [sample, *_] = studio.result_samples(train)
+    [sample, *_] = studio.result_samples(train)["rows"]
     assert sample["truth"] == "" and sample["after_judged"]["right"] is None and sample["instruction"].startswith("W")

@@ -89,6 +89,8 @@ def test_a_file_in_no_known_format(workspace: Workspace, folder: Path) -> None:
     strange = write(folder / "y.jsonl", [{"frage": "Was?", "x": {"y": [{"z": 1}]}}])
     shown = preview_source(workspace, strange)
     assert shown["rows"] == [] and shown["columns"] == ["frage", "x", "x.y", "x.y.z"]
+    assert shown["values"] == {"frage": "Was?", "x": "{'y': [{'z': 1}]}", "x.y": "[{'z': 1}]", "x.y.z": "[1]"}
+    assert "frage        Was?" in draw_preview(shown) and "<-" not in draw_preview(shown)
     assert preview_source(workspace, strange, mapping={"instruction": "frage"})["rows"][0]["instruction"] == "Was?"
 
 

@@ -93,6 +93,7 @@ def test_an_empty_view_has_no_item_and_a_wrong_one_is_refused(studio):
 def test_jump_by_external_and_internal_id(studio):
     item = studio.review_item(ReviewView("all", "id"))
     assert studio.find_instruction("item-0") == item.instruction.id == studio.find_instruction(str(item.instruction.id))
+    assert studio.find_instruction("test/item-0") == item.instruction.id
     assert studio.find_instruction("nobody") is None
     assert studio.find_instruction("9" * 40) is None
 
@@ -107,3 +108,12 @@ def test_candidates_come_with_their_scores(studio):
         (next(c.good for c in item.candidates if c.id == item.pair.chosen)
          + next(c.hard for c in item.candidates if c.id == item.pair.rejected)) / 2
     )  # fmt: skip
+
+
+def test_an_id_that_two_sources_have_is_found_by_source_and_id(studio):
+    first = studio.find_instruction("item-0")
+    add = "INSERT INTO instructions (source, external_id, split, image_ids, system, turns, instruction, content_hash)"
+    studio.db.write(lambda con: con.execute(f"{add} VALUES ('other', 'item-0', 'train', [], '', '[]', 'What?', '')"))
+    with pytest.raises(BadInputError, match="2 sources: give one of test/item-0, other/item-0"):
+        studio.find_instruction("item-0")
+    assert studio.find_instruction("test/item-0") == first != studio.find_instruction("other/item-0")

@@ -15,7 +15,7 @@ def fill(components, **values):
 
 def test_the_score_card_scores_with_an_adapter(studio):
     with gr.Blocks():
-        card, _ = build_score_card(studio, {"policy": "p"}, gr.HTML())
+        card, _ = build_score_card(studio, {"policy": "p"})
     config = card.read(*fill(card.form, adapter=" my/adapter ", mas="clip:m", group="off"))
     assert (config.policy, config.adapter, config.mas, config.group) == ("p", "my/adapter", "clip:m", "off")
     assert card.read(*fill(card.form)).adapter is None

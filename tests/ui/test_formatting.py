@@ -1,6 +1,7 @@
 """How numbers and times read."""
 
 import datetime as dt
+import re
 
 import pytest
 
@@ -8,7 +9,7 @@ from m3po.selection import NO_PAIR_REASONS
 from m3po.types import Run
 from ui import formatting
 from ui.run_view import draw_run, latest
-from ui.scatter import ScatterPoint, draw_scatter
+from ui.scatter import BOTTOM, HEIGHT, TOP, ScatterPoint, draw_scatter
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_rates():
 
 
 def test_every_reason_is_a_sentence():
-    for code in [*NO_PAIR_REASONS, None, "not_selected", "something_new"]:
+    for code in [*NO_PAIR_REASONS, None, "not_selected", "not_scored_then", "something_new"]:
         words = formatting.reason(code)
         assert words.endswith(".") and words[0].isupper() and "_" not in words
 
@@ -78,6 +79,12 @@ def test_the_running_run_comes_before_a_newer_one_that_waits():
     chain = [make_run(id=3, state="stopped"), make_run(id=1, state="failed", started_at=ended)]
     assert latest(chain, "sample").id == 1  # what never began does not hide what failed
     assert latest(runs[:1], "sample").id == 9 and latest([], "sample") is None
+
+
+def test_marks_stay_within_the_frame_of_a_scatter():
+    drawn = draw_scatter([ScatterPoint(i, str(i), i, i, role) for i, role in enumerate(("rejected", "chosen"))])
+    heights = [float(y) for y in re.findall(r"[\d.]+,([\d.]+)", drawn)]
+    assert len(heights) == 6 and min(heights) >= TOP and max(heights) <= HEIGHT - BOTTOM
 
 
 def test_a_scatter_of_equal_points_has_finite_places():

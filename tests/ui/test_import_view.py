@@ -34,6 +34,12 @@ def test_everything_of_a_file_is_text():
     assert "characters)" in html and html.count(">chosen<") == 1 and html.count(">rejected<") == 1
 
 
+def test_a_file_whose_columns_are_unknown_shows_what_stands_in_them():
+    shown = {"label": "x", "container": "CSV", "problem": "x", "columns": ["frage"], "ignored": [], "mapping": {}}
+    html = draw_preview(shown | {"format": "mapping", "rows": [], "values": {"frage": "<Was?>"}})
+    assert '<th scope="row">frage</th><td>&lt;Was?&gt;</td>' in html
+
+
 def test_columns_by_hand_go_from_the_page_to_the_import():
     untouched = dict.fromkeys(FIELDS)
     assert _source(" x.csv ", "auto", "", untouched.values()) == {

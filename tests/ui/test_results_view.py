@@ -1,7 +1,9 @@
 """What Results says of a change and of an answer, as HTML."""
 
 from m3po.evaluation.metrics import METRICS
-from ui.results_view import draw_metrics, draw_samples, judge
+from m3po.jobs.outcomes import SHOWN
+from ui.results_view import draw_metrics, judge
+from ui.samples_view import KINDS, draw_pager, draw_samples, label_kinds
 
 CHAIR = METRICS["chair_s"]
 
@@ -44,3 +46,13 @@ def test_answers_are_coloured_by_their_truth():
     assert "✓ all there" in html and "✗ not there: bird" in html
     assert 'mark-right">Two big stars</mark>' in html and 'mark-wrong">Three small birds</mark>' in html
     assert "names no object" in draw_samples([sample("a", "b", "star", (before | {"there": []}, after))])
+
+
+def test_the_pager_counts_what_there_is_and_leads_everywhere():
+    assert set(KINDS) == set(SHOWN)
+    assert label_kinds({"wrong_now": 3})[2] == ("Right before, wrong now (3)", "wrong_now")
+    assert draw_pager(0, 12, 12) is None
+    first, middle, last = (draw_pager(at, 12, 30) for at in (0, 12, 24))
+    assert "1–12 of 30" in first and 'data-offset="12"' in first and first.count("disabled") == 1
+    assert "13–24 of 30" in middle and 'data-offset="0"' in middle and 'data-offset="24"' in middle
+    assert "disabled" not in middle and "25–30 of 30" in last and last.count("disabled") == 1

@@ -62,6 +62,20 @@ def test_votes_by_meaning_stand_beside_the_votes(studio) -> None:
     assert "6 of 2 samples say this." in drawn(studio, votes=0, group_votes=6).replace("6 of 0", "6 of 2")
 
 
+def test_a_group_that_joins_chosen_and_rejected_is_told(studio) -> None:
+    first, second = studio.review_item().candidates[:2]
+    studio.decide(studio.review_item().instruction.id, "override", chosen=first.id, rejected=second.id)
+    item = studio.review_item()
+
+    def with_groups(*groups) -> str:
+        joined = [dataclasses.replace(c, same_as=g) for c, g in zip(item.candidates, groups, strict=True)]
+        return draw_item(dataclasses.replace(item, candidates=tuple(joined)))["review-candidates"]
+
+    assert "takes chosen and rejected for one answer" in with_groups(1, 1, 3, 4)
+    for groups in ((1, 2, 1, 2), (None,) * 4):
+        assert "takes chosen and rejected" not in with_groups(*groups)
+
+
 def test_values_frozen_under_another_scorer_are_said_to_be(tmp_path) -> None:
     studio = Studio.open(make_workspace(tmp_path, n=1))
 

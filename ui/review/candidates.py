@@ -72,6 +72,8 @@ def draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
             way = " 1–9 makes one chosen, Shift+1–9 rejected. Scores and others' decisions show when you voted."
             words = (tag("b", "Which is best, which is wrong?"), way)
         cards = [tag("p", *words, class_="no-pair", role="note")]
+    elif by_role["chosen"] and by_role["rejected"]:
+        cards.append(_draw_joined(by_role["chosen"][1], by_role["rejected"][1]))
     others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
     head = tag(
         "div",
@@ -202,6 +204,15 @@ def _draw_said(c: Candidate, item: ReviewItem) -> Markup | None:
     own = f", {count(c.votes)} in these very words" if c.votes else ""
     title = "Answers that mean the same, as a model grouped them."
     return tag("p", f"{_share(c, item, ' of ')} samples say this{own}.", class_="said quiet", title=title)
+
+
+def _draw_joined(chosen: Candidate, rejected: Candidate) -> Markup | None:
+    """A grouping by meaning that contradicts the pair: its counts of both are then worth nothing."""
+    if chosen.same_as is None or chosen.same_as != rejected.same_as:
+        return None
+    words = "The grouping by meaning takes chosen and rejected for one answer, so its counts do not tell them apart. "
+    way = "Group anew on Data: embed: with a higher threshold (embed:MODEL,threshold=0.98), or judge:MODEL."
+    return tag("p", words, way, class_="joined-pair", role="note")
 
 
 def _is_grouped(c: Candidate) -> bool:

@@ -34,7 +34,7 @@ def build_toolbar() -> Markup:
         ),
         _build_panel(),
         tag("input", id="review-jump", type="text", placeholder="go to id", autocomplete="off", spellcheck="false",
-            aria_label="Jump to", title="Enter goes to the instruction with this id"),
+            aria_label="Jump to", title="Enter goes to the instruction with this id, or source/id"),
         tag("span", id="review-unstored", hidden=True, role="status"),
         _build_progress(),
         tag("span", _step("review-previous", "previous", "‹", "Previous (←)"),

@@ -13,6 +13,8 @@ from ui.review.candidates import Pending, draw_candidates, number_candidates, ro
 from ui.scatter import ScatterPoint, draw_scatter
 from ui.votes_view import draw_votes
 
+_NO_M3P = " None here: one of the two was not there, or not scored, when the pairs were picked; Select again gives it."
+
 
 def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Markup]:
     """Element id -> its new inner HTML."""
@@ -84,9 +86,10 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
     if item.pair is not None:
         for key, label in (("m3p_score", "M3P"), ("logp_margin", "margin"), ("mas_gap", "gap")):
             value = getattr(item.pair, key)
+            why = _NO_M3P if key == "m3p_score" and value is None else ""
             warn = key == "logp_margin" and value is not None and value < 0
             parts.append(
-                tag("span", tag("i", label), number(value, sign=key != "m3p_score"), title=PAIR_TOOLTIPS[key],
+                tag("span", tag("i", label), number(value, sign=key != "m3p_score"), title=PAIR_TOOLTIPS[key] + why,
                     class_="value" + (" value-warn" if warn else ""))
             )  # fmt: skip
     if item.selected_by:

@@ -199,9 +199,11 @@ export class Deck {
     if (answer.filter && answer.filter !== this.view.filter) this.begin(answer.filter);
     if (!answer.item) return this.drawNothing(answer, command);
     const entry = new Entry(answer);
-    const before = this.shownId;
+    const [before, was] = [this.shownId, this.item];
     this.shelf.drop(entry.item.instruction_id);
-    this.show(entry, command, answer.place, answer.message);
+    const isOther = before === entry.item.instruction_id && (was.chosen !== entry.item.chosen || was.rejected !== entry.item.rejected);
+    const changed = command.quiet && isOther ? "The pair of this item has changed: look at it again." : "";
+    this.show(entry, command, answer.place, answer.message || changed);
     if (before !== this.shownId || command.op === "undo") this.shelf.around = null;
     this.around.fetch();
   }
@@ -312,7 +314,7 @@ export class Deck {
   // The server has told how the shown item stands now.
   onPlace(deck) {
     this.tellAhead();
-    if (this.outbox.size || this.busy) return;
+    if (this.outbox.size || this.busy || this.editor.isOpen) return;
     this.place = deck.place;
     this.frame.drawPlace(deck.place);
     // Somebody else decided it, or the pairs were picked anew: draw it as it is now, once.
@@ -322,20 +324,30 @@ export class Deck {
     }
   }
 
+  // The tab is opened: scores, answers and pairs may have changed meanwhile, those of the items at hand too.
+  reopen() {
+    if (this.editor.isOpen) return;
+    this.shelf.clear();
+    this.refresh();
+  }
+
   refresh() {
     if (this.editor.isOpen) return;
     this.line.push(this.touched ? { op: "show", quiet: true } : { op: "open", quiet: true, instruction_id: null });
     this.run();
   }
 
-  // Ask again by itself while nothing is ready yet, or while an edit is being scored.
+  // Ask again by itself while nothing is ready yet, or while an edit is being scored; else now and then how it stands.
   schedulePoll() {
     clearTimeout(this.pollTimer);
     const { item } = this;
-    const wait = !item || item.waiting ? 2000 : item.scoring ? 1200 : 0;
-    if (!wait || !this.frame.root.isConnected) return;
+    const isReady = item && !item.waiting && !item.scoring;
+    const wait = isReady ? 5000 : item && item.scoring ? 1200 : 2000;
+    if (!this.frame.root.isConnected) return;
     this.pollTimer = setTimeout(() => {
-      if (this.frame.isShown && !this.busy && !this.outbox.size) this.refresh();
+      const isIdle = this.frame.isShown && !this.busy && !this.outbox.size;
+      if (isIdle && isReady) this.around.fetch();
+      else if (isIdle) this.refresh();
       this.schedulePoll();
     }, wait);
   }

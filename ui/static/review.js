@@ -23,6 +23,7 @@ export function start(element, server) {
     places.onShow(item);
   };
   new Belief(frame, deck, server);
+  addEventListener("m3po:tab", (event) => event.detail === "review" && frame.root.isConnected && deck.reopen());
   wireDialogs(frame);
   wireClicks(frame, deck, candidates);
   wireKeys(frame, deck, candidates, images);
