@@ -182,7 +182,6 @@ def test_a_model_folder_that_is_none_fails_with_its_name(workspace, tmp_path, ti
     (tmp_path / "emptied").mkdir()
     run = wait(studio, run)
     assert run.state == "failed" and str(tmp_path / "emptied") in run.message and "\n" not in run.message
-    assert "Traceback" in studio.run_log(run.id)  # the details are in the log, not in the sentence
     studio.close()
 
 

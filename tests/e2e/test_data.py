@@ -62,7 +62,7 @@ def test_own_images_and_models_from_import_to_the_exact_command(app, open_page, 
     page.wait_for_selector("#import-rows .notice-bad")
     for field, column in (("instruction", "frage"), ("image", "bild")):
         page.click(f"#import-{field} input")
-        page.get_by_role("option", name=column).click()
+        page.get_by_role("option", name=column).last.click()  # another list may still be closing
         page.wait_for_selector(f"#import-rows .preview-{field}")
     page.click("#data-import")
     page.wait_for_function("document.querySelector('#data-page').innerText.includes('1 row went in')")
