@@ -60,7 +60,8 @@ def test_lasso_and_brush_become_the_view_of_review(app, open_page):
 def test_a_view_of_browse_is_reopened_by_its_address(app, open_page):
     page = open_page(f"{app.url}/#browse?logp_margin=..-1000&area=rejected:0,0;1,0;1,1")
     page.wait_for_selector("#browse-chips [data-lift=ranges]")
-    assert left(page) == 0 and "No pair is left" in page.inner_text("#browse-gallery")
+    page.wait_for_function("document.querySelector('#browse-gallery').textContent.includes('No pair is left')")
+    assert left(page) == 0
     page.click("#browse-chips [data-lift=ranges]")
     page.click("#browse-chips [data-lift=area]")
     page.wait_for_selector(".negative")
@@ -77,10 +78,12 @@ def test_tokens_are_coloured_by_a_key_and_a_reload_keeps_it(app, open_page):
     assert page.locator("[data-legend=logp]").is_visible()
     page.reload()
     page.wait_for_selector(".card-text [title*=nats]")
+    first = page.get_attribute("#review-root", "data-item")
     page.keyboard.press("ArrowRight")  # the next item is coloured, too
-    page.wait_for_function("!document.querySelector('#review-root').dataset.busy")
+    page.wait_for_selector(f"#review-root:not([data-item='{first}'])")
     page.wait_for_selector(".card-text [title*=nats]")
     page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(f"#review-root[data-item='{first}']")
     page.keyboard.press("b")
     page.wait_for_function("document.querySelector('#review-belief-note').textContent.includes('not scored')")
     page.keyboard.press("b")
