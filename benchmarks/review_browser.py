@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import statistics
@@ -22,7 +23,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from browser import FLAGS, find_browser  # noqa: E402
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
 from m3po.studio import Studio  # noqa: E402
+from m3po.types import ReviewView  # noqa: E402
 
 ROUND_TRIP = 80  # ms
 NOOP_PAGE = """
@@ -100,7 +101,7 @@ def press_nothing(browser: Browser, url: str, times: int) -> list[float]:
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(command: list[str], pattern: str, log: Path) -> Iterator[re.Match]:
     """A server as a process of its own; yields what it says when it is ready."""
     with log.open("w") as out:
@@ -117,7 +118,7 @@ def serving(command: list[str], pattern: str, log: Path) -> Iterator[re.Match]:
         process.wait(30)
 
 
-@contextmanager
+@contextlib.contextmanager
 def slow_line(port: int, round_trip: float) -> Iterator[int]:
     """A TCP proxy to `port` of this machine that holds every byte for half of `round_trip` milliseconds each way."""
     loop = asyncio.new_event_loop()
@@ -137,14 +138,15 @@ def slow_line(port: int, round_trip: float) -> Iterator[int]:
         try:
             while data := await reader.read(65536):
                 queue.put_nowait((loop.time() + round_trip / 2000, data))
-        except ConnectionError:
-            pass
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # one side hung up, or all is over
         queue.put_nowait((loop.time() + round_trip / 2000, b""))
         await writing
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):  # asyncio would print the streams' end as an error
+            await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
 
     async def hang_up() -> None:
         server.close()
@@ -170,6 +172,15 @@ def count_decisions(path: Path) -> tuple[int, int]:
     try:
         rows = studio.db.read(lambda con: con.execute("SELECT count(*) FROM decisions").fetchall()[0][0])
         return studio.status()["reviewed"], rows
+    finally:
+        studio.close()
+
+
+def count_undecided(path: Path) -> int:
+    studio = Studio.open(path)
+    try:
+        first = studio.review_item(ReviewView("unreviewed"))
+        return first.total if first else 0
     finally:
         studio.close()
 
@@ -240,6 +251,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="m3po-review-") as folder:
         workspace = (given.workspace or make_demo(Path(folder))).resolve()
         before = count_decisions(workspace)
+        if (left := count_undecided(workspace)) < 2 * given.decisions:
+            sys.exit(
+                f"{workspace} has {left} undecided items and {2 * given.decisions} are needed: --decisions {left // 2}."
+            )
         figures, made = measure(workspace, given.decisions, given.pause, given.label_studio, Path(folder))
         after = count_decisions(workspace)
     items, rows = after[0] - before[0], after[1] - before[1]
