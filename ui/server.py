@@ -11,20 +11,20 @@ import json
 import re
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import unquote
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, PlainTextResponse
 
-from m3po.door import acting_as, current_user
+from m3po.door import current_user
 from m3po.errors import BadImageError, M3poError, WorkspaceError
 from m3po.studio import Studio
 from m3po.users import Users
+from ui.guard import Guard, KnowCaller
 from ui.hints import write_script
 from ui.prefix import StripPrefix, read_prefix
 from ui.scripts import send_script
@@ -37,26 +37,6 @@ FULL_SIDE = 4096
 SIDES = {"small": 320, "full": FULL_SIDE}  # by the address; small: for a gallery
 FOREVER = "private, max-age=31536000, immutable"  # an address holds the image's hash: it never changes
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
-# Routes of Gradio that read or write files of this machine or fetch other addresses for a visitor.
-CLOSED = re.compile(
-    r"^(/gradio_api)?/(file[=/]|proxy=|upload|stream/|monitoring|deep_link|call/|openapi|docs|redoc|runs|vibe|custom_component)"
-)
-# Gradio compiles templates in the browser, hence unsafe-eval; nothing may come from or go to elsewhere.
-POLICY = "; ".join(
-    [
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self' data:",
-        "connect-src 'self'",
-        "worker-src 'self' blob:",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'self'",
-    ]
-)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -108,18 +88,14 @@ def build_server(
     """
     root, prefix = read_prefix(root_path)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.middleware("http")(_guard)
+    app.add_middleware(Guard)
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts))
     if prefix:
         app.add_middleware(StripPrefix, prefix=prefix)
     auth = login_check(users) if users else None
 
-    @app.middleware("http")
-    async def know_caller(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        """The one place where a name comes in: whatever works on the request finds it by m3po.door.current_user."""
-        with acting_as(user_of(request, users, app.routes[-1].app)):  # type: ignore[attr-defined]
-            return await call_next(request)
+    app.add_middleware(KnowCaller, who=lambda request: user_of(request, users, app.routes[-1].app))
 
     @app.get("/m3po/image/{sha256}")
     def image(sha256: str, size: str = "shown") -> Response:
@@ -175,18 +151,6 @@ def _send_image(studio: Studio, sha256: str, side: int) -> Response:
     if path is None:
         return PlainTextResponse("No such image.", status_code=404)
     return FileResponse(path, media_type="image/webp", headers={"Cache-Control": FOREVER})
-
-
-async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Close the doors that the page does not use, and forbid the browser everything from elsewhere."""
-    path = re.sub(r"/{2,}", "/", unquote(request.url.path))
-    if CLOSED.match(path):
-        return PlainTextResponse("Not served here.", status_code=403)
-    response = await call_next(request)
-    response.headers["Content-Security-Policy"] = POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"
-    return response
 
 
 class _Server(uvicorn.Server):
