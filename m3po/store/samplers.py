@@ -51,13 +51,17 @@ def name_sampler(policy: str | None, settings: dict) -> str:
 
 def list_samplers(con: Connection, selection: int | None) -> list[dict]:
     """Every sampler that gave something, and what: `instructions`, `answers` (votes), `distinct` ones, and
-    `pair_share`: of its instructions those whose selected pair it gave both sides of (None without a selection).
-    Oldest first."""
+    `pair_share`: of its instructions that the selection could pick for, those whose pair it gave both sides of (None
+    where there are none: what was sampled since waits for the next selection). Oldest first."""
     sql = """
         WITH given AS (
             SELECT sampler_id, sum(votes)::BIGINT AS answers, count(*) AS distinct_answers
             FROM votes GROUP BY sampler_id),
         asked AS (SELECT sampler_id, count(*) AS instructions FROM sampled GROUP BY sampler_id),
+        picked AS (
+            SELECT sampler_id, count(*) AS instructions FROM sampled JOIN selection_pairs p USING (instruction_id)
+            WHERE p.selection_id = $selection
+              AND coalesce(p.no_pair_reason, '') NOT IN ('no_candidates', 'no_mas', 'no_logprob') GROUP BY sampler_id),
         paired AS (
             SELECT c.sampler_id, count(*) AS pairs FROM selection_pairs p
             JOIN votes c ON c.candidate_id = p.chosen
@@ -66,10 +70,9 @@ def list_samplers(con: Connection, selection: int | None) -> list[dict]:
         SELECT s.sampler_id AS sampler, s.policy, s.fingerprint, s.config AS settings, s.created_at,
                coalesce(a.instructions, 0) AS instructions, coalesce(g.answers, 0) AS answers,
                coalesce(g.distinct_answers, 0) AS distinct_answers,
-               CASE WHEN $selection IS NOT NULL AND a.instructions > 0
-                    THEN coalesce(p.pairs, 0)::DOUBLE / a.instructions END AS pair_share
+               CASE WHEN k.instructions > 0 THEN coalesce(p.pairs, 0)::DOUBLE / k.instructions END AS pair_share
         FROM samplers s LEFT JOIN asked a USING (sampler_id) LEFT JOIN given g USING (sampler_id)
-        LEFT JOIN paired p USING (sampler_id)
+        LEFT JOIN picked k USING (sampler_id) LEFT JOIN paired p USING (sampler_id)
         WHERE a.instructions > 0 OR g.answers > 0 ORDER BY s.sampler_id
     """
     found = rows(con, sql, {"selection": selection})

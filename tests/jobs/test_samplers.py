@@ -111,6 +111,25 @@ def test_the_share_of_pairs_is_that_of_its_own_answers(studio: Studio) -> None:
     assert [row["pair_share"] for row in studio.status()["samplers"]] == [0.75, 0.0]
 
 
+def test_what_was_sampled_since_the_selection_lowers_no_share(studio: Studio) -> None:
+    def score(con) -> None:
+        logp, mas = (candidates.scorer_id(con, kind, kind, kind) for kind in ("logp", "mas"))
+        candidates.activate_scorers(con, logp, mas)
+        for i, text in con.execute("SELECT candidate_id, text FROM candidates").fetchall():
+            con.execute(
+                "INSERT INTO mas_scores VALUES (?, ?, 1, ?, now()::TIMESTAMP, NULL)", [i, mas, text == "a boat"]
+            )
+            con.execute("INSERT INTO logprobs VALUES (?, ?, 1, -1.0, 5, [], [], [], now()::TIMESTAMP)", [i, logp])
+
+    with FakeServer(["a boat", "a car"]) as server:
+        sample(studio, server.spec, k=2, limit=2)
+        studio.db.write(score)
+        studio.select(SelectConfig(rule="rm_dpo", delta=0.1))
+        assert [row["pair_share"] for row in studio.status()["samplers"]] == [1.0]
+        sample(studio, server.spec, k=2)
+    assert [(row["instructions"], row["pair_share"]) for row in studio.status()["samplers"]] == [(4, 1.0)]
+
+
 def test_the_prompt_is_changed_for_the_sampler_alone(studio: Studio) -> None:
     with FakeServer(["a"]) as server:
         sample(studio, server.spec, limit=1, system="Be brief.", prompt="Think, {then} answer: {instruction}")
