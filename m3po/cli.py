@@ -222,7 +222,7 @@ def scorers(
             return
         found = client.call("scorers")
     lines = [
-        f"{'*' if row['active'] else ' '} {row['id']}  {row['name']}  {counted(row['candidates'], 'candidate')}"
+        f"{'*' if row['active'] else ' '} {row['number']}  {row['name']}  {counted(row['candidates'], 'candidate')}"
         for row in found
     ]
     say({"scorers": found}, "\n".join(lines) or "No candidate has a MAS yet: score first.", as_json)
