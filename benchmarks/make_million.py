@@ -238,6 +238,11 @@ def add_scores(
     offsets = np.concatenate([np.zeros((count, 1), np.int64), starts], axis=1)
     offsets[:, -1] = starts[:, -1]
 
+    def scored(signal: str) -> dict:
+        """What every score has: whose it is, by whom and when."""
+        same = {"scorer_id": np.full(count, ids[signal]), "run_id": np.full(count, ids["score"])}
+        return {"candidate_id": candidate_ids, **same, "created_at": pa.repeat(when, count)}
+
     def flat(values: np.ndarray) -> pa.ListArray:
         return pa.ListArray.from_arrays(ends, pa.array(values[there]))
 
@@ -245,16 +250,13 @@ def add_scores(
         con,
         "logprobs",
         pa.table(
-            {
-                "candidate_id": candidate_ids,
-                "scorer_id": np.full(count, ids["logp"]),
-                "run_id": np.full(count, ids["score"]),
+            scored("logp")
+            | {
                 "logp_sum": np.add.reduceat(logps[there].astype(np.float64), ends[:-1]),
                 "n_tokens": n_tokens.astype(np.int32),
                 "token_ids": flat(tokens.astype(np.int32)),
                 "token_logps": flat(logps),
                 "token_offsets": flat(offsets.astype(np.int32)),
-                "created_at": pa.repeat(when, count),
             }
         ),
     )
@@ -262,12 +264,9 @@ def add_scores(
         con,
         "mas_scores",
         pa.table(
-            {
-                "candidate_id": candidate_ids,
-                "scorer_id": np.full(count, ids["mas"]),
-                "run_id": np.full(count, ids["score"]),
+            scored("mas")
+            | {
                 "mas": np.clip(0.25 + 0.05 * truth + 0.03 * draw.standard_normal(count), -1, 1),
-                "created_at": pa.repeat(when, count),
             }
         ),
     )

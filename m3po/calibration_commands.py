@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from m3po.bridge import connect
 from m3po.calibration import AUDIT, FLIPS, KNOBS, TARGET
+from m3po.command_options import Json, Workspace
 from m3po.console import say
 from m3po.errors import UsageError
 from m3po.settings import RULES
 from m3po.text import counted
 
-Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 _SAID = {"against": "against the human", "to": "to the human's pair", "neither": "a third pair", "": "nobody decided"}
 
 

@@ -5,16 +5,12 @@ Exit code 0 done, 1 failed with one sentence on stderr, 2 wrong usage.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import inspect
 import json
 import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,19 +19,30 @@ import typer
 from m3po import people_commands
 from m3po.bridge import connect
 from m3po.calibration_commands import calibrate, whatif
+from m3po.command_options import (
+    MODEL_OPTIONS,
+    BatchSize,
+    Json,
+    Policy,
+    Workspace,
+    resolve_model,
+    resolve_scorer,
+    resolve_scorer_name,
+    resolve_source,
+    takes_model_options,
+)
 from m3po.console import draw_before_after, draw_dependence, draw_given, draw_preview, fail, follow, say, watch
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
-from m3po.errors import BadInputError, M3poError, UsageError
-from m3po.formats.hub import parse_hub
+from m3po.errors import M3poError, UsageError
 from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
 from m3po.formats.writers import IMAGE_WAYS, WRITERS
 from m3po.jobs.pilot import PILOT_K, write_table
 from m3po.jobs.worker import sentence_for
 from m3po.models.preflight import check_folders
-from m3po.scorer_spec import map_folders, map_grouper
-from m3po.settings import RULES, ModelOptions, SampleConfig, SelectConfig, WorkspaceConfig
+from m3po.scorer_spec import map_grouper
+from m3po.settings import RULES, SampleConfig, SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.text import counted
@@ -45,40 +52,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split
 
 people_commands.register(app)
 
-Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Policy = Annotated[str, typer.Option(help="hub id or folder (sample: remote:MODEL@URL too); default: the workspace's")]
 MAP_HELP = f"a column by hand, repeatable; fields: {', '.join(FIELDS)}"
-BatchSize = Annotated[int, typer.Option(help="instructions at a time; 0 = as many as fit into memory")]
-MODEL_OPTIONS = {
-    "dtype": "auto, float32, bfloat16 or float16",
-    "device_map": "auto (spread over all devices) or a device, as in cuda:1",
-    "attention": "eager, sdpa or flash_attention_2",
-    "quantise": "4bit or 8bit, by bitsandbytes, on a GPU",
-    "max_pixels": "of an image as the model sees it; 0 = its processor's own",
-    "min_pixels": "likewise",
-    "trust_remote_code": "run the Python code that comes with the model: it may do whatever you can",
-}
-
-
-def takes_model_options(command: Callable) -> Callable:
-    """Give `command` an option for each field of ModelOptions; it gets them all as the dict `model`."""
-    fields = dataclasses.fields(ModelOptions)
-
-    @functools.wraps(command)
-    def run(**given: object) -> None:
-        command(model={field.name: given.pop(field.name) for field in fields}, **given)
-
-    own = inspect.signature(command, eval_str=True)
-    parameters = [parameter for parameter in own.parameters.values() if parameter.name != "model"]
-    for field in fields:
-        name = f"--{field.name.replace('_', '-')}"  # without it typer adds a --no-... to a switch
-        option = Annotated[type(field.default), typer.Option(name, help=MODEL_OPTIONS[field.name])]
-        parameters.append(
-            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=option)
-        )
-    run.__signature__ = inspect.Signature(parameters)
-    return run
 
 
 def main() -> None:
@@ -116,7 +90,7 @@ def init(
         target = workspace.expanduser().resolve()
         policy = policy or os.path.relpath(own_policy, target)  # the checkout may be moved as a whole
         mas = mas or os.path.relpath(own_mas, target)
-    policy, mas = _model(policy) or policy, _scorer(mas) or mas  # config.toml is read from any folder
+    policy, mas = resolve_model(policy) or policy, resolve_scorer(mas) or mas  # config.toml is read from any folder
     kept = is_workspace(workspace.expanduser().resolve()) and bool(policy or mas) and not demo
     path = Studio.create(workspace, WorkspaceConfig(policy or None, mas or None, demo))
     if demo:
@@ -142,7 +116,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Import images and instructions; says how many rows went in and why each other was refused."""
-    options = {"source": _source(source), "format": format, "mapping": parse_mapping(map_)}
+    options = {"source": resolve_source(source), "format": format, "mapping": parse_mapping(map_)}
     options["images"] = str(Path(images).expanduser().resolve()) if images else None
     with connect(workspace) as client:
         if preview:
@@ -195,7 +169,12 @@ def sample(
             f"A pilot samples {PILOT_K} answers an instruction and tells the yield at each K: leave out --k."
         )
     with connect(workspace) as client:
-        options = {"policy": _model(policy), "adapter": _model(adapter), "k": k, "temperature": temperature}
+        options = {
+            "policy": resolve_model(policy),
+            "adapter": resolve_model(adapter),
+            "k": k,
+            "temperature": temperature,
+        }
         options |= {"top_p": top_p, "max_new_tokens": max_new_tokens, "limit": limit, "seed": seed}
         options |= {"batch_size": batch_size, "concurrency": concurrency, "pilot": pilot}
         options |= {"system": system or None, "prompt": prompt or None} | model
@@ -222,8 +201,8 @@ def score(
 ) -> None:
     """Compute log-probs by the policy and MAS by the scorer for every candidate that lacks them."""
     with connect(workspace) as client:
-        options = {"policy": _model(policy), "mas": _scorer(mas), "adapter": _model(adapter)}
-        options["group"] = map_grouper(group, lambda model: _model(model) or model) if group else None
+        options = {"policy": resolve_model(policy), "mas": resolve_scorer(mas), "adapter": resolve_model(adapter)}
+        options["group"] = map_grouper(group, lambda model: resolve_model(model) or model) if group else None
         for started in client.call("score", **options, **model, batch_size=batch_size):
             run = follow(client, started)
         say(run, run["message"] or f"The candidates of {counted(run['done'], 'instruction')} are scored.", as_json)
@@ -238,12 +217,12 @@ def scorers(
     """List the MAS scorers whose values are stored, or switch to another one."""
     with connect(workspace) as client:
         if use:
-            used = client.call("use_scorer", scorer=_scorer_name(use))
+            used = client.call("use_scorer", scorer=resolve_scorer_name(use))
             say(used, f"{used['name']} is active now: select again for other pairs.", as_json)
             return
         found = client.call("scorers")
     lines = [
-        f"{'*' if row['active'] else ' '} {row['id']}  {row['name']}  {counted(row['candidates'], 'candidate')}"
+        f"{'*' if row['active'] else ' '} {row['number']}  {row['name']}  {counted(row['candidates'], 'candidate')}"
         for row in found
     ]
     say({"scorers": found}, "\n".join(lines) or "No candidate has a MAS yet: score first.", as_json)
@@ -329,7 +308,7 @@ def train(
     """Fine-tune a LoRA adapter on the curated pairs and measure it on the held-out split."""
     with connect(workspace) as client:
         overrides = {"method": method} | parse_overrides(set_)
-        models = {"policy": _model(policy), "adapter": _model(adapter)}
+        models = {"policy": resolve_model(policy), "adapter": resolve_model(adapter)}
         started = client.call("train", **models, preset=preset, overrides=overrides, evaluate=evaluate)
         run = follow(client, started)
         result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
@@ -354,7 +333,7 @@ def evaluate(
 ) -> None:
     """Answer the held-out split greedily and print its figures."""
     with connect(workspace) as client:
-        options = {"policy": _model(policy), "adapter": _model(adapter), "split": split, **model}
+        options = {"policy": resolve_model(policy), "adapter": resolve_model(adapter), "split": split, **model}
         options |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "limit": limit}
         run = follow(client, client.call("evaluate", **options))
         figures = {"before": run["result"]["metrics"], "after": None}
@@ -403,26 +382,3 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     for run in found["runs"]:
         models = f" ({run['models']})" * bool(run["models"])
         print(f"  run {run['id']} {run['kind']}{models}: {run['state']} {run['done']}/{run['total']} {run['message']}")
-
-
-def _source(name: str) -> str:
-    """A path as an absolute one (the app may run elsewhere), a data set of the hub as it is. Raises UsageError."""
-    try:
-        return name if parse_hub(name) else str(Path(name).expanduser().resolve())
-    except BadInputError as error:
-        raise UsageError(str(error)) from error
-
-
-def _model(name: str) -> str | None:
-    """A folder as an absolute path (the app may run elsewhere), a hub id or remote:MODEL@URL as it is."""
-    folder = Path(name).expanduser()
-    return (str(folder.resolve()) if folder.is_dir() else name) if name else None
-
-
-def _scorer(name: str) -> str | None:
-    """The same for each model that a scorer's name holds."""
-    return map_folders(name, lambda model: _model(model) or model) if name else None
-
-
-def _scorer_name(name: str) -> str:
-    return name if name.isdecimal() else _scorer(name) or name

@@ -24,7 +24,7 @@ from m3po.users import OWNER, ROLES, User
 LOOK = frozenset({
     "status", "scorers", "runs", "run", "run_metrics", "run_log", "run_warnings", "results", "result_samples", "image",
     "thumbnail_path", "review_item", "find_instruction", "history", "current_select", "default_sample", "default_score",
-    "default_train", "own_models", "local_policy", "train_preview", "path", "config", "people.overview",
+    "default_train", "own_models", "train_preview", "path", "config", "people.overview",
     "review_neighbours", "cancel_search", "source_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report",

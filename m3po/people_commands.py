@@ -11,12 +11,10 @@ import typer
 
 from m3po.assigning import STRATA
 from m3po.bridge import connect
+from m3po.command_options import Json, Workspace
 from m3po.console import draw_people, say
 from m3po.errors import BadInputError, UsageError
 from m3po.users import ROLES, add_user, read_users, remove_user
-
-Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 def register(app: typer.Typer) -> None:

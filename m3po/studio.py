@@ -6,7 +6,6 @@ No page, no torch: models live in worker processes. Every method may be called f
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import threading
 from functools import partial
@@ -16,8 +15,8 @@ from m3po import deciding, neighbours
 from m3po.browsing import Browsing
 from m3po.calibration import Calibration
 from m3po.door import Door
-from m3po.errors import BadInputError, JobError, M3poError, StorageError, UsageError
-from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
+from m3po.errors import JobError, M3poError, StorageError
+from m3po.jobs import defaults, exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
@@ -25,7 +24,6 @@ from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.models.preflight import checked
 from m3po.people import People
-from m3po.remote_spec import names_remote, parse_remote
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
@@ -36,25 +34,12 @@ from m3po.settings import (
     check_specs,
 )
 from m3po.store import beliefs, candidates, decisions, exports, instructions, review, runs, selections
-from m3po.store.connection import Connection
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace, create_workspace
-from m3po.training.presets import build_train_config
-from m3po.types import (
-    Candidate,
-    Decision,
-    ImageRef,
-    ImportReport,
-    ReviewItem,
-    ReviewView,
-    Run,
-    TokenBeliefs,
-)
+from m3po.types import Candidate, Decision, ImageRef, ImportReport, ReviewItem, ReviewView, Run, TokenBeliefs
 from m3po.users import User
 
 log = logging.getLogger("m3po.studio")
-
-PILOT = 24  # instructions that a pipeline answers first, so that there is something to review within seconds
 
 
 class Studio:
@@ -129,65 +114,33 @@ class Studio:
         given = {"format": format, "mapping": mapping, "rows": rows, **options}
         return previewing.preview_source(self.workspace, source, **given)
 
-    def start_import(
-        self,
-        source: Path | str,
-        *,
-        format: str = "auto",
-        split: str | None = None,
-        strict: bool = False,
-        mapping: dict[str, str] | None = None,
-        images: str | None = None,
-    ) -> Run:
-        """Import in the background; refused rows and their reasons are in the run's result."""
-        importing.check_options(format, split)
-        place = importing.locate(self.workspace, source, strict=strict)
-        if isinstance(place, Path) and not place.exists():
-            raise BadInputError(f"{source} does not exist: correct the path.")
-        folder = importing.image_folder(images)
-        config = {"source": str(place), "format": format, "split": split, "strict": strict}
-        config |= {"mapping": mapping or None, "images": str(folder) if folder else None}
-        command = importing.command_line(self.path, config)
-        return self.run(self.server_runs.start("import", config, command))
-
-    def default_sample(self) -> SampleConfig:
-        """The workspace's own policy with the default settings; raises UsageError when there is none."""
-        return SampleConfig(policy=self._policy())
-
-    def default_score(self, sample: SampleConfig | None = None) -> ScoreConfig:
-        """The workspace's own models: both signals where both are named. With `sample` those that go with its answers:
-        see m3po.jobs.scorings.scoring_for. Raises UsageError where no model is known."""
-        if sample is None:
-            return ScoreConfig(**self.own_models)
-        return self._scoring_for(sample) or ScoreConfig(policy=None, mas=None)
-
-    def _scoring_for(self, sample: SampleConfig) -> ScoreConfig | None:
-        return scorings.scoring_for(self.db, self.config, sample)
+    def start_import(self, source: Path | str, **options) -> Run:
+        """Import in the background, options as in m3po.jobs.importing.freeze_options; refused rows and their reasons
+        are in the run's result."""
+        config = importing.freeze_options(self.workspace, source, **options)
+        return self.run(self.server_runs.start("import", config, importing.command_line(self.path, config)))
 
     @property
     def own_models(self) -> dict[str, str | None]:
-        """`policy` and `mas` of config.toml that can score: a server gives no log-probs."""
-        return {"policy": self.local_policy, "mas": self.config.mas}
+        """`policy` and `mas` of config.toml that can score: see m3po.jobs.defaults.own_models."""
+        return defaults.own_models(self.config)
 
-    @property
-    def local_policy(self) -> str | None:
-        """The workspace's own policy where its weights can be had: None for a remote one."""
-        return None if parse_remote(self.config.policy) else self.config.policy
+    def default_sample(self) -> SampleConfig:
+        """The workspace's own policy with the default settings; raises UsageError when there is none."""
+        return SampleConfig(policy=defaults.own_policy(self.workspace, self.config))
+
+    def default_score(self, sample: SampleConfig | None = None) -> ScoreConfig:
+        """`own_models`, or with `sample` those that go with its answers: see m3po.jobs.scorings.scoring_for.
+
+        Raises UsageError where no model is known.
+        """
+        if sample is None:
+            return ScoreConfig(**self.own_models)
+        return scorings.scoring_for(self.db, self.config, sample) or ScoreConfig(policy=None, mas=None)
 
     def default_train(self, preset: str = "demo") -> TrainConfig:
-        """The preset's settings for the workspace's own policy, else for the one whose log-probs are shown.
-
-        Raises UsageError when there is neither, or no such preset.
-        """
-        scored_by = self.db.read(lambda con: _active_name(con, "logp"))
-        return build_train_config(self.local_policy or scored_by or self._policy(), preset)
-
-    def _policy(self) -> str:
-        if not self.config.policy:
-            raise UsageError(
-                f'No policy is named: give --policy, or write policy = "..." into {self.path / "config.toml"}.'
-            )
-        return self.config.policy
+        """See m3po.jobs.defaults.default_train."""
+        return defaults.default_train(self.workspace, self.config, preset)
 
     # Each of these queues a run of its kind and returns it at once; without a config the workspace's own models.
     # ModelError for a policy whose files show that it cannot do what is asked.
@@ -216,13 +169,10 @@ class Studio:
 
     def current_select(self) -> SelectConfig:
         """The settings of the newest selection, else the defaults."""
-        info = self.db.read(lambda con: selections.selection_info(con, selections.latest_selection(con)))
-        if info is None:
-            return SelectConfig()
-        return SelectConfig.of_run(info)
+        return defaults.current_select(self.db)
 
     def scorers(self) -> list[dict]:
-        """The MAS scorers that there are: `id, name, range_low, range_high, candidates` (scored), `active`."""
+        """The MAS scorers that there are, as m3po.store.scorers.list_scorers gives them."""
         return self.db.read(self._overview.scorers)
 
     def use_scorer(self, scorer: int | str) -> dict:
@@ -230,14 +180,9 @@ class Studio:
 
         The pairs stay those of the last selection until one selects again. Raises UsageError when there is none.
         """
-        there = self.scorers()
-        named = [row for row in there if str(scorer) in (str(row["id"]), row["name"])]
-        if not named:
-            there = [row for row in there if row["candidates"]]
-            names = ", ".join(f"{row['id']} ({row['name']})" for row in there) or "none yet: score first"
-            raise UsageError(f"There is no scorer {scorer}; there are: {names}.")
-        self.db.write(lambda con: candidates.activate(con, "mas", named[-1]["id"]))
-        return named[-1] | {"active": True}
+        named = scorings.find_scorer(self.scorers(), scorer)
+        self.db.write(lambda con: candidates.activate(con, "mas", named["id"]))
+        return named | {"active": True}
 
     def start_pipeline(
         self, sample: SampleConfig | None = None, score: ScoreConfig | None = None, select: SelectConfig | None = None
@@ -248,11 +193,7 @@ class Studio:
 
     def _queue_pipeline(self, sample: SampleConfig, score: ScoreConfig, select: SelectConfig | None = None) -> Run:
         select = select or self.current_select()
-        fresh = not self.db.read(lambda con: candidates.counts(con))["sampled_instructions"]
-        pilot = fresh and (not sample.limit or sample.limit > PILOT)
-        samples = (dataclasses.replace(sample, limit=PILOT), sample) if pilot else (sample,)
-        steps = [step for config in samples for step in (("sample", config), ("score", score), ("select", select))]
-        return self._queue(*steps)[-1]
+        return self.run(launches.launch_pipeline(self.workspace, self.runner, sample, score, select)[-1])
 
     def start_pilot(
         self, sample: SampleConfig, score: ScoreConfig | None = None, select: SelectConfig | None = None
@@ -325,7 +266,7 @@ class Studio:
         if run.kind == "score" and run.state == "finished":
             since = run.created_at  # not when it started: its input was frozen a moment before that
             if self.db.read(lambda con: candidates.has_unscored_edits(con, since)):
-                self._score_soon()
+                launches.launch_edit_scoring(self.workspace, self.runner, self.config)
 
     # ---- review -----------------------------------------------------------------------------------------------
 
@@ -390,22 +331,8 @@ class Studio:
         """Keep an answer that a human wrote as a candidate; it is scored in the background."""
         candidate = deciding.add_edit(self.db, instruction_id, text, annotator)
         if candidate.logp_sum is None or candidate.mas is None:
-            self._score_soon()
+            launches.launch_edit_scoring(self.workspace, self.runner, self.config)
         return candidate
-
-    def _score_soon(self) -> None:
-        """Score by the active scorers what lacks scores, unless a run that is waiting or at work will see to it."""
-        if any(run.kind == "score" for run in self.db.read(runs.read_active)):
-            return
-        try:
-            for score in scorings.scorings_of_edit(self.db, self.config):
-                if names_remote(score.mas) and not self.workspace.read_config().remote:
-                    if not score.policy:
-                        continue
-                    score = dataclasses.replace(score, mas=None)
-                self.start_score(score)
-        except M3poError as error:  # the answer is stored; a scorer that cannot be asked is no fault of its writer
-            log.warning("an edited answer stays unscored: %s", error)
 
     # ---- images -----------------------------------------------------------------------------------------------
 
@@ -433,7 +360,7 @@ class Studio:
 
     def start_evaluate(self, config: EvaluateConfig | None = None) -> Run:
         """Greedy answers on the held-out split and their figures."""
-        config = config or EvaluateConfig(policy=self._policy())
+        config = config or EvaluateConfig(policy=defaults.own_policy(self.workspace, self.config))
         return self.run(launches.launch_evaluation(self.workspace, self.runner, checked(config)))
 
     def results(self) -> list[dict]:
@@ -463,9 +390,3 @@ class Studio:
             result = self.export(place, **options)
             return Run(0, "export", "finished", config, instructions.now(), message=result["message"], result=result)
         return self.run(run_id)
-
-
-def _active_name(con: Connection, kind: str) -> str | None:
-    """The model of the scores that are shown; `kind` is logp or mas."""
-    info = candidates.scorer_info(con, candidates.active_scorer(con, kind))
-    return info["name"] if info else None

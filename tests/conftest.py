@@ -14,10 +14,43 @@ sys.path[:0] = [str(_TESTS.parent), str(_TESTS)]  # the package from a checkout,
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices only lose by being shared out, and tests run side by side
 if "M3PO_TEST_VIDEO_PARTS" in os.environ:  # the child process of tests/models/test_video_architectures.py
     import video_parts
 
     video_parts.enable(os.environ[video_parts.FOLDER_VARIABLE])
+
+# What takes longest, longest first: begun last, it would leave the other worker idle at the end.
+SLOWEST = (
+    "tests/e2e", "tests/test_readme.py", "tests/models/test_video_architectures.py", "tests/test_studio.py",
+    "tests/models/test_architectures.py", "tests/training/test_dpo.py", "tests/test_cli.py",
+    "tests/models/test_log_probs.py", "tests/jobs/test_exporting.py", "tests/ui/test_people_http.py",
+    "tests/store/test_decisions.py", "tests/jobs/test_train.py", "tests/jobs/test_sample.py",
+)  # fmt: skip
+
+
+def unit_of(nodeid: str) -> str:
+    """What one worker does as a whole: a file, or all that drives a browser, for which two at once are too much."""
+    file = nodeid.partition("::")[0]
+    return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {unit: place for place, unit in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(unit_of(item.nodeid), len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """As `--dist loadfile`, by `unit_of` and in the order of the collection."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

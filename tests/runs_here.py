@@ -8,6 +8,7 @@ import os
 import signal
 
 from m3po.errors import RunStopped
+from m3po.jobs.folder import RunFolder
 from m3po.jobs.worker import Worker, obey, sentence_for
 from m3po.studio import Studio
 from m3po.types import Run
@@ -20,6 +21,26 @@ def open_quietly(path) -> Studio:
     return studio
 
 
+def work_here(folder: RunFolder, kind: str) -> int:
+    """What `python -m m3po.jobs.<kind>` does with a run's folder; returns what its exit status would be."""
+    job = Worker(folder)
+    job.emit("started", pid=os.getpid())
+    try:
+        obey(folder)
+        result = importlib.import_module(f"m3po.jobs.{kind}").run(job)
+    except RunStopped as error:
+        job.emit("stopped", message=str(error))
+        return 3
+    except Exception as error:
+        job.emit("failed", message=sentence_for(error))
+        return 1
+    finally:
+        os.close(job._lock)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    job.emit("finished", result=result or {})
+    return 0
+
+
 def run_here(studio: Studio, run: Run) -> Run:
     """Start a queued run, do its work, ingest what it told; returns it as it ended. Where it has nothing to do for a
     worker, the next one in the queue may be what is done."""
@@ -30,20 +51,15 @@ def run_here(studio: Studio, run: Run) -> Run:
     if not spawned:
         return studio.run(run.id)
     at_work = studio.run(spawned[0].id)
-    folder = runner.folder(at_work.id)
-    job = Worker(folder)
-    job.emit("started", pid=os.getpid())
-    try:
-        obey(folder)
-        result = importlib.import_module(f"m3po.jobs.{at_work.kind}").run(job)
-    except RunStopped as error:
-        job.emit("stopped", message=str(error))
-    except Exception as error:
-        job.emit("failed", message=sentence_for(error))
-    else:
-        job.emit("finished", result=result or {})
-    finally:
-        os.close(job._lock)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    work_here(runner.folder(at_work.id), at_work.kind)
     runner._look_after(at_work)
     return studio.run(run.id)
+
+
+def finish_here(studio: Studio, run: Run) -> Run:
+    """`run_here` for a run that waits for others: all that come before it are done first."""
+    for _ in range(10):
+        run = run_here(studio, run)
+        if not run.active:
+            return run
+    raise AssertionError(f"run {run.id} is still {run.state}")

@@ -24,26 +24,34 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("init", "import", "sample", "score", "scorers", "select", "export", "train", "evaluate", "status")
 
 
-def m3po(*words, code=0):
-    """Run `python -m m3po`; returns (stdout, stderr) after checking the exit code."""
+def run_process(*words):
+    """`python -m m3po` as a process of its own; returns stdout."""
     done = subprocess.run([sys.executable, "-m", "m3po", *map(str, words)], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture
-def here(monkeypatch, capsys):
-    """The command line's own main in this process (starting Python twenty times takes a minute); returns stderr."""
+def m3po(monkeypatch, capsys):
+    """The command line's own main in this process (starting Python seventy times takes minutes); gives (stdout, stderr)
+    after checking the exit code."""
 
-    def run(*words, code):
+    def run(*words, code=0):
         monkeypatch.setattr(sys, "argv", ["m3po", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()
-        assert ended.value.code == code
-        return capsys.readouterr().err
+        out, err = capsys.readouterr()
+        assert ended.value.code == code, out + err
+        assert "Traceback" not in err
+        return out, err
 
     return run
+
+
+@pytest.fixture
+def here(m3po):
+    """The same, of which only stderr is looked at."""
+    return lambda *words, code: m3po(*words, code=code)[1]
 
 
 def write_metadata(folder, rows):
@@ -72,7 +80,7 @@ def test_the_help_of_select_names_every_rule():
     assert parameters["rule"].help.split(", ") == list(RULES)
 
 
-def test_import_with_a_preview_and_columns_by_hand(tmp_path, source):
+def test_import_with_a_preview_and_columns_by_hand(tmp_path, source, m3po):
     workspace = tmp_path / "ws"
     m3po("init", workspace)
     (source / "mine.csv").write_text("bild,frage\n0.png,Was?\ngone.png,Und?\n")
@@ -87,12 +95,12 @@ def test_import_with_a_preview_and_columns_by_hand(tmp_path, source):
     assert out.startswith("1 row went in")
 
 
-def test_every_command_is_there():
+def test_every_command_is_there(m3po):
     out, _ = m3po("--help")
     assert all(re.search(rf"^\W*{command} ", out, re.MULTILINE) for command in COMMANDS)
 
 
-def test_init_import_status_and_export(tmp_path, source):
+def test_init_import_status_and_export(tmp_path, source, m3po):
     workspace = tmp_path / "ws"
     m3po("init", workspace)
     out, err = m3po("import", workspace, source)
@@ -208,7 +216,7 @@ def test_the_estimate_and_warnings_are_told_once_while_the_run_is_at_work(capsys
     assert capsys.readouterr().err.splitlines() == ["warning: first", "Memory: 1 GiB of weights", "warning: second"]
 
 
-def test_wrong_usage_is_exit_2(tmp_path):
+def test_wrong_usage_is_exit_2(tmp_path, m3po):
     m3po("init", tmp_path / "ws")
     _, err = m3po("select", tmp_path / "ws", "--rule", "best", code=2)
     assert "choose one of m3po" in err
@@ -216,19 +224,18 @@ def test_wrong_usage_is_exit_2(tmp_path):
     m3po("fly", tmp_path, code=2)
 
 
-def test_import_where_nothing_goes_in_is_exit_1(tmp_path):
+def test_import_where_nothing_goes_in_is_exit_1(tmp_path, m3po):
     m3po("init", tmp_path / "ws")
     folder = write_metadata(tmp_path / "bad", [{"file_name": "none.png", "instruction": "?"}])
     _, err = m3po("import", tmp_path / "ws", folder, code=1)
     assert "none.png" in err
 
 
-def test_the_command_line_asks_the_app_that_has_the_workspace_open(tmp_path, source):
+def test_the_command_line_asks_the_app_that_has_the_workspace_open(tmp_path, source, m3po):
     studio = Studio.open(make_workspace(tmp_path), address="http://127.0.0.1:1")
     listener = Listener(studio, "http://127.0.0.1:1")
     try:
-        out, _ = m3po("status", studio.path, "--json")
-        assert json.loads(out)["candidates"] == 24
+        assert json.loads(run_process("status", studio.path, "--json"))["candidates"] == 24
         m3po("import", studio.path, source)
         assert studio.status()["instructions"]["train"] == 9  # the app sees it at once
         m3po("select", studio.path)
@@ -241,8 +248,7 @@ def test_the_command_line_asks_the_app_that_has_the_workspace_open(tmp_path, sou
     finally:
         listener.close()
         studio.close()
-    out, _ = m3po("status", studio.path)  # and opens it itself once the app is gone
-    assert "6 pairs" in out
+    assert "6 pairs" in run_process("status", studio.path)  # and opens it itself once the app is gone
 
 
 def test_a_hung_app_is_named(tmp_path, monkeypatch):
@@ -258,7 +264,7 @@ def test_a_hung_app_is_named(tmp_path, monkeypatch):
         studio.close()
 
 
-def test_commands_at_the_same_time_all_get_their_answer(tmp_path, source):
+def test_commands_at_the_same_time_all_get_their_answer(tmp_path, source, m3po):
     """The first opens the workspace and serves the others, until the last of them has gone."""
     path = make_workspace(tmp_path)
     commands = [["status", path]] * 4 + [["import", path, source], ["export", path, tmp_path / "out.jsonl"]]
@@ -294,25 +300,22 @@ def test_a_guest_is_not_cut_off_when_the_command_that_serves_it_is_done(tmp_path
         assert isinstance(second, bridge.Local)
 
 
-def test_init_takes_models_from_where_one_stands_and_refuses_what_is_no_name(tmp_path):
+def test_init_takes_models_from_where_one_stands_and_refuses_what_is_no_name(tmp_path, m3po, monkeypatch):
     (tmp_path / "models").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "m3po", "init", "ws", "--policy", "models"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    m3po("init", "ws", "--policy", "models")
     assert str(tmp_path / "models") in (tmp_path / "ws" / "config.toml").read_text()
     _, err = m3po("init", tmp_path / "other", "--policy", "a\nb", code=2)
     assert "control characters" in err and not (tmp_path / "other").exists()
 
 
-def test_a_run_is_resumed_by_its_number(tmp_path):
+def test_a_run_is_resumed_by_its_number(tmp_path, m3po):
     path = make_workspace(tmp_path)
     _, err = m3po("resume", path, 7, code=1)
     assert "There is no run 7" in err
 
 
-def test_an_export_never_touches_a_workspace_or_a_device(tmp_path):
+def test_an_export_never_touches_a_workspace_or_a_device(tmp_path, m3po):
     path = make_workspace(tmp_path)
     other = Studio.create(tmp_path / "other")
     for target in (other / "m3po.duckdb", other / "images" / "new.jsonl"):

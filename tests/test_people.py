@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 
 import pytest
-from workspaces import Answer, add_answers, add_instruction, make_workspace
+from workspaces import open_selected
 
 from m3po.cli import main
 from m3po.errors import BadInputError, UsageError
@@ -22,17 +22,9 @@ MINE = ReviewView("mine")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    path = make_workspace(tmp_path_factory.mktemp("made"), N)
-    studio = Studio.open(path)
-
-    def more(con):
-        add_answers(con, add_instruction(con, "lonely"), [Answer("only one", 0.5, -1.0)])
-        add_instruction(con, "unseen", split="heldout")
-
-    studio.db.write(more)
-    studio.select()
+    studio = open_selected(tmp_path_factory.mktemp("made"), N)
     studio.close()
-    return path
+    return studio.path
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The whole way in real processes: import, sample, score, select, train, evaluate; and what happens when they die."""
+"""The whole way: import, sample, score, select, train, evaluate; and what happens when workers die, in real processes.
+
+Where a test is not about processes, the workers' work is done in its own (runs_here): each costs seconds to start.
+"""
 
 import json
 import os
@@ -7,10 +10,12 @@ import signal
 import time
 
 import pytest
+from runs_here import finish_here, open_quietly
 from workspaces import make_images, make_workspace
 
 from m3po.errors import BadInputError, JobError, ModelError, WorkspaceError
 from m3po.jobs import launches
+from m3po.jobs.runner import MAX_FAILURES
 from m3po.jobs.worker import Worker
 from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
 from m3po.studio import Studio
@@ -59,8 +64,8 @@ def sampling(policy, **changes):
 
 
 def test_sample_score_select_train_and_measure(workspace, tiny_policy, tmp_path):
-    studio = Studio.open(workspace)
-    sampled = wait(studio, studio.start_sample(sampling(tiny_policy)))
+    studio = open_quietly(workspace)
+    sampled = finish_here(studio, studio.start_sample(sampling(tiny_policy)))
     assert (sampled.state, sampled.done, sampled.total) == ("finished", 12, 12), sampled.message
     votes = studio.db.read(
         lambda con: con.execute(
@@ -69,10 +74,10 @@ def test_sample_score_select_train_and_measure(workspace, tiny_policy, tmp_path)
     )
     assert len(votes) == 12 and all(count == 4 for _, count in votes)  # K samples an instruction, merged or not
 
-    again = wait(studio, studio.start_sample(sampling(tiny_policy)))
+    again = finish_here(studio, studio.start_sample(sampling(tiny_policy)))
     assert again.state == "finished" and again.result["sampled"] == 0  # the same sampler adds nothing
 
-    scored = wait(studio, studio.start_score())
+    scored = finish_here(studio, studio.start_score())
     assert scored.state == "finished", scored.message
     status = studio.status()
     assert status["scored_candidates"] == status["candidates"] > 12
@@ -87,21 +92,18 @@ def test_sample_score_select_train_and_measure(workspace, tiny_policy, tmp_path)
     edit = studio.add_edit(item.instruction.id, "A red boat.")
     assert edit.origin == "human" and edit.mas is None
     studio.decide(item.instruction.id, "override", chosen=edit.id, rejected=item.pair.chosen)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        found = {c.id: c for c in studio.review_item(instruction_id=item.instruction.id).candidates}[edit.id]
-        if found.mas is not None and found.logp_sum is not None:
-            break
-        time.sleep(0.2)
-    assert found.confidence and 0 < found.confidence <= 1  # scored in the background
+    [scoring] = [run for run in studio.runs(("score",)) if run.active]  # queued by itself
+    assert finish_here(studio, scoring).state == "finished"
+    found = {c.id: c for c in studio.review_item(instruction_id=item.instruction.id).candidates}[edit.id]
+    assert found.mas is not None and 0 < found.confidence <= 1
     assert not studio.review_item(instruction_id=item.instruction.id).decision.stale
 
     run = studio.start_train(TrainConfig(policy=str(tiny_policy), max_steps=2, batch_size=4))
     assert run.config["pairs"] == 12 and run.config["human"] == 1
-    trained = wait(studio, run)
+    trained = finish_here(studio, run)
     assert trained.state == "finished", trained.message + studio.run_log(run.id)
     [result] = studio.results()
-    after = wait(studio, result["after_run"])
+    after = finish_here(studio, result["after_run"])
     assert after.state == "finished", after.message + studio.run_log(after.id)
     [result] = studio.results()
     assert set(result["before"]) == set(result["after"]) and "chair_s" in result["after"]
@@ -113,7 +115,7 @@ def test_sample_score_select_train_and_measure(workspace, tiny_policy, tmp_path)
     assert second.config["before_run"] == result["before_run"].id
     assert second.config["content_hash"] == run.config["content_hash"]
     studio.stop_run(second.id)
-    wait(studio, second)
+    assert studio.run(second.id).state == "stopped"
     studio.close()
 
 
@@ -127,8 +129,8 @@ def test_a_killed_worker_is_interrupted_and_goes_on_where_it_was(workspace, tiny
     os.kill(pid, signal.SIGKILL)
     stopped = wait(studio, run)
     assert stopped.state == "interrupted" and "resume" in stopped.message and stopped.done < 12
-    studio.resume_run(run.id)
-    finished = wait(studio, run)
+    studio.runner.close()
+    finished = finish_here(studio, studio.resume_run(run.id))
     assert finished.state == "finished", finished.message
     counts = studio.db.read(
         lambda con: con.execute(
@@ -164,15 +166,16 @@ def test_a_run_stopped_by_the_user_keeps_what_it_has_and_its_followers_do_not_st
     stopped, follower = wait(studio, first), wait(studio, second)
     assert stopped.state == "stopped" and 0 < stopped.done < 12
     assert follower.state == "stopped" and f"run {first.id}" in follower.message
-    assert wait(studio, studio.resume_run(first.id)).state == "finished"
+    studio.runner.close()
+    assert finish_here(studio, studio.resume_run(first.id)).state == "finished"
     assert studio.status()["sampled_instructions"] == 12
-    assert wait(studio, second).state == "finished"  # the follower came back with it
+    assert finish_here(studio, second).state == "finished"  # the follower came back with it
     assert studio.status()["scored_candidates"] == studio.status()["candidates"]
     studio.close()
 
 
 def test_a_model_folder_that_is_none_fails_with_its_name(workspace, tmp_path, tiny_policy):
-    studio = Studio.open(workspace)
+    studio = open_quietly(workspace)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"empty has no config\.json"):  # at once, by its files
         studio.start_sample(sampling(tmp_path / "empty"))
@@ -180,17 +183,17 @@ def test_a_model_folder_that_is_none_fails_with_its_name(workspace, tmp_path, ti
     run = studio.start_sample(sampling(tmp_path / "emptied"))
     shutil.rmtree(tmp_path / "emptied")  # while it waited
     (tmp_path / "emptied").mkdir()
-    run = wait(studio, run)
+    run = finish_here(studio, run)
     assert run.state == "failed" and str(tmp_path / "emptied") in run.message and "\n" not in run.message
     studio.close()
 
 
 def test_a_scorer_that_does_not_load_leaves_the_scores_that_are_there(tmp_path):
-    studio = Studio.open(make_workspace(tmp_path))
+    studio = open_quietly(make_workspace(tmp_path))
     studio.select()
     studio.decide(studio.review_item().instruction.id, "accept")
     gone = ScoreConfig(policy=None, mas=f"vqa:{tmp_path}/none")  # as where it went while the run waited
-    run = wait(studio, studio.run(launches.launch_steps(studio.workspace, studio.runner, [("score", gone)])[-1]))
+    run = finish_here(studio, studio.run(launches.launch_steps(studio.workspace, studio.runner, [("score", gone)])[-1]))
     assert run.state == "failed"
     assert studio.status()["scored_candidates"] == 24
     assert not studio.review_item(instruction_id=run_item(studio)).decision.stale
@@ -203,8 +206,8 @@ def run_item(studio):
 
 def test_a_shard_that_was_written_but_never_told_is_not_lost(workspace, tiny_policy):
     """Killed between the rename and the event."""
-    studio = Studio.open(workspace)
-    run = wait(studio, studio.start_sample(sampling(tiny_policy)))
+    studio = open_quietly(workspace)
+    run = finish_here(studio, studio.start_sample(sampling(tiny_policy)))
     folder = studio.runner.folder(run.id)
     studio.close()
     lines = [line for line in folder.events_path.read_text().splitlines() if '"shard"' not in line]
@@ -215,17 +218,22 @@ def test_a_shard_that_was_written_but_never_told_is_not_lost(workspace, tiny_pol
 
 
 def test_one_run_that_cannot_be_read_does_not_hold_up_the_others(workspace, tiny_policy):
-    studio = Studio.open(workspace)
+    studio = open_quietly(workspace)
+    spawned = []
+    studio.runner._spawn = spawned.append
     first = studio.start_sample(sampling(tiny_policy))
     second = studio.start_sample(sampling(tiny_policy, seed=1, limit=2))
-    wait(studio, first, "running")
+    studio.runner.tick()
+    assert [run.id for run in spawned] == [first.id] and studio.run(first.id).state == "running"
     folder = studio.runner.folder(first.id)
     folder.shards_path.mkdir(exist_ok=True)
     (folder.shards_path / "999999.parquet").write_bytes(b"broken")
     with folder.events_path.open("ab") as file:
         file.write(b'{"t": 1, "event": "shard", "name": "999999.parquet", "rows": 1}\n{"half a l\xc3\n')
-    assert wait(studio, first).state == "failed"
-    assert wait(studio, second).state == "finished"
+    for _ in range(MAX_FAILURES):
+        studio.runner.tick()
+    assert studio.run(first.id).state == "failed"
+    assert [run.id for run in spawned] == [first.id, second.id] and studio.run(second.id).state == "running"
     studio.close()
 
 

@@ -105,3 +105,16 @@ def make_workspace(folder: Path, n: int = 6, config: WorkspaceConfig | None = No
     database.write(fill)
     database.close()
     return path
+
+
+def open_selected(folder: Path, n: int = 6) -> Studio:
+    """`make_workspace` with pairs, beside an instruction of one answer, which has none, and a held-out one."""
+    studio = Studio.open(make_workspace(folder, n))
+
+    def more(con: Connection) -> None:
+        add_answers(con, add_instruction(con, "lonely"), [Answer("only one", 0.5, -1.0)])
+        add_instruction(con, "unseen", split="heldout")
+
+    studio.db.write(more)
+    studio.select()
+    return studio

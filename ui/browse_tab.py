@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 import gradio as gr
 
-from m3po.door import current_user
-from m3po.errors import M3poError
 from m3po.studio import Studio
 from ui.addresses import view_of
 from ui.browse_view import build_browse_frame, draw_negatives, draw_tests
-from ui.scripts import load_script
-
-log = logging.getLogger(__name__)
+from ui.framed import build_framed_tab, say_error
 
 PAGE = 24  # cards of the gallery
 MAX_START = 10_000_000
@@ -33,11 +27,8 @@ class BrowseHandler:
             if data.get("op") not in self._ops:
                 return {"error": "The page asked for something that does not exist; reload it."}
             return self._ops[data["op"]](data, annotator)
-        except M3poError as error:
-            return {"error": str(error)}
-        except Exception as error:  # a bug: the log has it
-            log.exception("browse command failed: %r", data)
-            return {"error": f"Unexpected {type(error).__name__}: {error}. The log has the details."}
+        except Exception as error:
+            return {"error": say_error(error, "browse", data)}
 
     def _look(self, data: dict, annotator: str) -> dict:
         role = data.get("role") if data.get("role") in ("chosen", "rejected") else "rejected"
@@ -69,20 +60,4 @@ def _whole(value: object, most: int) -> int:
 
 def build_browse_tab(studio: Studio) -> gr.HTML:
     """Lay out the tab's one component and connect it with `studio`."""
-    handler = BrowseHandler(studio)
-
-    def browse(command: dict) -> dict:
-        return handler.on_command(command, _caller())
-
-    return gr.HTML(
-        html_template=build_browse_frame(),
-        js_on_load=load_script("browse"),
-        server_functions=[browse],
-        elem_id="browse",
-        apply_default_css=False,
-    )
-
-
-def _caller() -> str:
-    user = current_user()
-    return user.name if user else ""
+    return build_framed_tab("browse", build_browse_frame(), BrowseHandler(studio).on_command)

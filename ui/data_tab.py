@@ -158,8 +158,8 @@ def _draw_strip(studio: Studio, run: Run | None, kind: str, status: dict) -> Mar
 
 def _defaults(studio: Studio) -> tuple[dict[str, Any], str]:
     """The workspace's own settings as the form's first values, and what is missing in config.toml."""
-    remote = studio.config.policy if studio.local_policy is None else None
-    names = {"policy": studio.local_policy or "", "mas": studio.config.mas or "", "sampler": remote or ""}
+    names = {name: model or "" for name, model in studio.own_models.items()}
+    names["sampler"] = "" if names["policy"] else studio.config.policy or ""  # a remote one
     values: dict[str, Any] = dict(names)
     try:
         values.update(dataclasses.asdict(studio.default_sample()) | names)

@@ -90,9 +90,9 @@ def _draw_switch(studio: Studio, drawn: str) -> list:
     names = [short_name(row["name"]) for row in there]
     choices = []
     for name, row in zip(names, there, strict=True):
-        twin = f" (no. {row['id']})" if names.count(name) > 1 else ""
-        choices.append((f"{name}{twin}: {plural(row['candidates'], 'candidate')}", row["id"]))
-    active = next((row["id"] for row in there if row["active"]), None)
+        twin = f" (no. {row['number']})" if names.count(name) > 1 else ""
+        choices.append((f"{name}{twin}: {plural(row['candidates'], 'candidate')}", row["number"]))
+    active = next((row["number"] for row in there if row["active"]), None)
     now = repr((choices, active))
     if now == drawn:
         return [gr.skip(), gr.skip()]

@@ -180,6 +180,27 @@ def image_folder(images: Path | str | None) -> Path | None:
     return folder
 
 
+def freeze_options(
+    workspace: Workspace,
+    source: Path | str,
+    *,
+    format: str = "auto",
+    split: str | None = None,
+    strict: bool = False,
+    mapping: Mapping[str, str] | None = None,
+    images: Path | str | None = None,
+) -> dict:
+    """The config of a background import, as do_import reads it; raises as import_source does, before anything is
+    read."""
+    check_options(format, split)
+    place = locate(workspace, source, strict=strict)
+    if isinstance(place, Path) and not place.exists():
+        raise BadInputError(f"{source} does not exist: correct the path.")
+    folder = image_folder(images)
+    config = {"source": str(place), "format": format, "split": split, "strict": strict}
+    return config | {"mapping": mapping or None, "images": str(folder) if folder else None}
+
+
 def _keep_nothing(data: bytes, info: ImageInfo) -> Path:
     """While rows are only checked, what their images hold need not be written anywhere."""
     return Path(info.sha256)

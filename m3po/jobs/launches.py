@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from collections.abc import Sequence
 
+from m3po.errors import M3poError
 from m3po.jobs import plans, scorings, trainings
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
+from m3po.models.preflight import checked
+from m3po.remote_spec import names_remote
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
     ScoreConfig,
     SelectConfig,
     TrainConfig,
+    WorkspaceConfig,
     check_specs,
 )
 from m3po.store import candidates, instructions, runs
@@ -22,6 +27,9 @@ from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
 
+log = logging.getLogger("m3po.launches")
+
+FIRST = 24  # instructions that a pipeline answers first, so that there is something to review within seconds
 Step = tuple[str, SampleConfig | ScoreConfig | SelectConfig]  # a run's kind and config
 
 
@@ -98,6 +106,35 @@ def _queue_steps(
             after = {"after": chain[-1]} if chain else {}
             chain.append(runner.queue(con, kind, dataclasses.asdict(each), shown, **(links | after)))
     return chain
+
+
+def launch_pipeline(
+    workspace: Workspace, runner: JobRunner, sample: SampleConfig, score: ScoreConfig, select: SelectConfig
+) -> list[int]:
+    """Queue sampling, scoring and selection, in a fresh workspace a few instructions first; the ids of the runs."""
+    fresh = not workspace.db.read(lambda con: candidates.counts(con))["sampled_instructions"]
+    few_first = fresh and (not sample.limit or sample.limit > FIRST)
+    samples = (dataclasses.replace(sample, limit=FIRST), sample) if few_first else (sample,)
+    steps = [step for config in samples for step in (("sample", config), ("score", score), ("select", select))]
+    return launch_steps(workspace, runner, steps)
+
+
+def launch_edit_scoring(workspace: Workspace, runner: JobRunner, own: WorkspaceConfig) -> None:
+    """Score by the active scorers what lacks scores, unless a run that is waiting or at work will see to it.
+
+    Nothing is raised: the answer is stored, and a scorer that cannot be asked is no fault of its writer.
+    """
+    if any(run.kind == "score" for run in workspace.db.read(runs.read_active)):
+        return
+    try:
+        for score in scorings.scorings_of_edit(workspace.db, own):
+            if names_remote(score.mas) and not workspace.read_config().remote:
+                if not score.policy:
+                    continue
+                score = dataclasses.replace(score, mas=None)
+            launch_steps(workspace, runner, [("score", checked(score))])
+    except M3poError as error:
+        log.warning("an edited answer stays unscored: %s", error)
 
 
 def launch_pilot(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from m3po.errors import UsageError
+from m3po.jobs.defaults import own_models
 from m3po.models.fingerprint import loaded_fingerprint
 from m3po.models.preflight import judges_of
 from m3po.remote_spec import parse_remote
@@ -59,6 +60,15 @@ def check_score(workspace: Workspace, config: ScoreConfig) -> None:
             workspace.db.read(lambda con, name=part.model: scorers.check_rating(con, name))
 
 
+def find_scorer(there: list[dict], scorer: int | str) -> dict:
+    """The one of `there` (m3po.store.scorers.list_scorers) with this number or name; raises UsageError for none."""
+    named = [row for row in there if str(scorer) in (str(row["number"]), row["name"])]
+    if not named:
+        names = ", ".join(f"{row['number']} ({row['name']})" for row in there if row["candidates"])
+        raise UsageError(f"There is no scorer {scorer}; there are: {names or 'none yet: score first'}.")
+    return named[-1]
+
+
 def logp_fingerprint(config: ScoreConfig) -> str:
     """What gives the log-probs: the weights, and the options under which they say something else."""
     return loaded_fingerprint(config.policy, config.adapter, config)
@@ -85,28 +95,35 @@ def active_policy(db: Database) -> dict:
     return {"policy": info["name"]}
 
 
-def scoring_for(db: Database, own: WorkspaceConfig, sample: SampleConfig | None = None) -> ScoreConfig | None:
-    """Both signals as far as models for them are known, `own` being the workspace's; None where none is.
+def scoring_for(db: Database, own: WorkspaceConfig, sample: SampleConfig) -> ScoreConfig | None:
+    """Both signals for the answers of `sample`, as far as models for them are known; None where none is.
 
-    Answers of `sample` get their log-probs by the weights that gave them, those of a server by the workspace's own
-    policy, else by the one that is shown. An answer without a sampler, a human's, is scored as those beside it are.
+    Log-probs are by the weights that gave the answers; those of a server by the workspace's own policy, else by the
+    one that is shown. MAS is by the workspace's own scorer, else by the one that is shown.
     """
-    shown = db.read(lambda con: candidates.scorer_info(con, candidates.active_scorer(con, "mas")))
-    mas = [own.mas, shown and shown["name"]]
-    at_hand = {"policy": own.policy} if own.policy and not parse_remote(own.policy) else {}
-    if sample is None:
-        weights, mas = active_policy(db) or at_hand, mas[::-1]
-    elif parse_remote(sample.policy):
-        weights = at_hand or active_policy(db)
-    else:
+    models = own_models(own)
+    if not parse_remote(sample.policy):
         weights = weights_of(sample)
-    named = {"policy": None, **weights, "mas": mas[0] or mas[1]}
-    return ScoreConfig(**named) if named["policy"] or named["mas"] else None
+    else:
+        weights = {"policy": models["policy"]} if models["policy"] else active_policy(db)
+    return _scoring(weights, models["mas"] or _shown_mas(db))
 
 
 def scorings_of_edit(db: Database, own: WorkspaceConfig) -> list[ScoreConfig]:
-    """What scores a human's answer as those beside it are."""
-    return _as_shown(db, scoring_for(db, own))
+    """What scores a human's answer as those beside it are: by the models that are shown, else by the workspace's."""
+    models = own_models(own)
+    weights = active_policy(db) or {"policy": models["policy"]}
+    return _as_shown(db, _scoring(weights, _shown_mas(db) or models["mas"]))
+
+
+def _scoring(weights: dict, mas: str | None) -> ScoreConfig | None:
+    named = {"policy": None, **weights, "mas": mas}
+    return ScoreConfig(**named) if named["policy"] or mas else None
+
+
+def _shown_mas(db: Database) -> str | None:
+    shown = db.read(lambda con: candidates.scorer_info(con, candidates.active_scorer(con, "mas")))
+    return shown and shown["name"]
 
 
 def scorings_of_pilot(db: Database, own: WorkspaceConfig, sample: SampleConfig) -> list[ScoreConfig]:
@@ -116,12 +133,12 @@ def scorings_of_pilot(db: Database, own: WorkspaceConfig, sample: SampleConfig) 
     one.
     """
     score = scoring_for(db, own, sample)
-    shown = db.read(lambda con: candidates.scorer_info(con, candidates.active_scorer(con, "mas")))
+    shown = _shown_mas(db)
     if score is None or shown is None:
         return [score] if score else []
-    if own.mas and any(part.kind == "column" for part in parse_scorer(shown["name"]).parts):
+    if own.mas and any(part.kind == "column" for part in parse_scorer(shown).parts):
         return [score]
-    return _as_shown(db, dataclasses.replace(score, mas=shown["name"]))
+    return _as_shown(db, dataclasses.replace(score, mas=shown))
 
 
 def _as_shown(db: Database, score: ScoreConfig | None) -> list[ScoreConfig]:

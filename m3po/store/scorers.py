@@ -15,17 +15,20 @@ from m3po.store.instructions import now
 
 
 def list_scorers(con: Connection) -> list[dict]:
-    """Every MAS scorer, oldest first: `id, name, range_low, range_high, candidates` (scored by it) and `active`.
+    """Every MAS scorer: `number, id, name, range_low, range_high, candidates` (scored by it) and `active`.
 
-    One that never scored anything, as its model could not be loaded, is left out unless it is the active one.
+    People know them by number: 1, 2, 3, in the order in which they first scored something, so that a number stays.
+    One that never did, as its model could not be loaded, is left out unless it is the active one, and comes last then.
     """
     active = active_scorer(con, "mas")
     found = rows(
         con,
         """
-        SELECT s.scorer_id AS id, s.name, s.range_low, s.range_high, count(m.candidate_id) AS candidates
+        SELECT row_number() OVER (ORDER BY min(m.run_id), s.scorer_id) AS number, s.scorer_id AS id, s.name,
+               s.range_low, s.range_high, count(m.candidate_id) AS candidates
         FROM scorers s LEFT JOIN mas_scores m ON m.scorer_id = s.scorer_id
-        WHERE s.kind = 'mas' GROUP BY ALL HAVING count(m.candidate_id) > 0 OR s.scorer_id = ? ORDER BY s.scorer_id
+        WHERE s.kind = 'mas' GROUP BY s.scorer_id, s.name, s.range_low, s.range_high
+        HAVING count(m.candidate_id) > 0 OR s.scorer_id = ? ORDER BY number
         """,
         [active],
     )

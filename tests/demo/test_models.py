@@ -4,12 +4,11 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
+import transformers
 
 from m3po.demo.language import ask_everything, mentioned_kinds
 from m3po.demo.scenes import render_scene, sample_scene
-
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
 
 DATA = Path(__file__).parents[2] / "data"
 USER = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Describe the picture."}]}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+from runs_here import work_here
 
 from m3po.evaluation.metrics import summarise
 from m3po.images import load_rgb
@@ -51,13 +49,6 @@ def write_run(folder: Path, policy: Path, n_rows: int = 7, **settings) -> tuple[
     return run, rows
 
 
-def work(run: RunFolder) -> int:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    with run.log_path.open("ab") as log:
-        command = [sys.executable, "-m", "m3po.jobs.evaluate", str(run.path)]
-        return subprocess.run(command, stdout=log, stderr=log, cwd=ROOT, env=environment, timeout=120).returncode
-
-
 def answers_of(run: RunFolder) -> dict[int, str]:
     rows = [row for path in run.shards() for row in pq.read_table(path).to_pylist()]
     assert len({row["instruction_id"] for row in rows}) == len(rows), "an instruction was answered twice"
@@ -75,7 +66,7 @@ def test_a_run_goes_on_where_it_was_with_the_greedy_answers_of_the_adapted_model
     run.shards_path.mkdir()
     finished = pa.table({"instruction_id": [0, 1], "text": ["kept", "as it was"]})
     pq.write_table(finished, run.shards_path / "000001.parquet")
-    assert work(run) == 0, run.log_tail()
+    assert work_here(run, "evaluate") == 0, run.log_tail()
 
     answers = answers_of(run)
     policy = Policy.load(tiny_policy, tiny_adapter)
@@ -102,6 +93,6 @@ def test_a_run_goes_on_where_it_was_with_the_greedy_answers_of_the_adapted_model
 
 def test_an_empty_split_is_named(tiny_policy, tmp_path):
     run, _ = write_run(tmp_path / "1", tiny_policy, n_rows=0)
-    assert work(run) == 1
+    assert work_here(run, "evaluate") == 1
     message = run.read_events()[0][-1]["message"]
     assert "heldout" in message and "import" in message

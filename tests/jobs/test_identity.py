@@ -162,20 +162,28 @@ def test_an_edit_is_judged_as_the_answers_beside_it_were(studio, tiny_policy) ->
     assert scorings.scorings_of_edit(studio.db, studio.config) == [ScoreConfig(policy="policy", mas=None), config]
 
 
+def watch(monkeypatch, database, name: str) -> list:
+    """A list that is empty but while the database does what `name` (read or write) asks of it."""
+    real, inside = getattr(database, name), []
+
+    def watched(do):
+        inside.append(do)
+        try:
+            return real(do)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(database, name, watched)
+    return inside
+
+
 def test_models_files_are_read_outside_of_transactions(studio, tiny_policy, monkeypatch) -> None:
     """They may be large and far away, and while something is written nobody else can."""
     policy, judge = str(tiny_policy), f"vqa:{tiny_policy}"
-    write, read_files, now = studio.db.write, fingerprint._fingerprint, {"writing": False, "read": 0}
-
-    def watch(do):
-        now["writing"] = True
-        try:
-            return write(do)
-        finally:
-            now["writing"] = False
+    write, read_files, now = studio.db.write, fingerprint._fingerprint, {"read": 0}
 
     def look(*given):
-        assert not now["writing"], f"{given[0]} is read inside a transaction"
+        assert not writing, f"{given[0]} is read inside a transaction"
         now["read"] += 1
         return read_files(*given)
 
@@ -183,7 +191,7 @@ def test_models_files_are_read_outside_of_transactions(studio, tiny_policy, monk
     for _ in range(9):
         past = studio.start_sample(sampled)
         write(lambda con, run=past.id: runs.update_run(con, run, state="finished", result={"seconds_each": 1.0}))
-    monkeypatch.setattr(studio.db, "write", watch)
+    writing = watch(monkeypatch, studio.db, "write")
     monkeypatch.setattr(fingerprint, "_fingerprint", look)
     chain = studio.start_pilot(sampled, ScoreConfig(policy=policy, mas=judge))
     grouping = studio.start_score(ScoreConfig(policy=None, mas=None, group=f"judge:{policy}"))
@@ -196,21 +204,13 @@ def test_models_files_are_read_outside_of_transactions(studio, tiny_policy, monk
 
 
 def test_the_driver_is_not_asked_while_the_database_is_read(studio, tiny_policy, monkeypatch) -> None:
-    read, now = studio.db.read, {"reading": False, "asked": 0}
-
-    def watch(do):
-        now["reading"] = True
-        try:
-            return read(do)
-        finally:
-            now["reading"] = False
+    reading, now = watch(monkeypatch, studio.db, "read"), {"asked": 0}
 
     def ask() -> float:
-        assert not now["reading"]
+        assert not reading
         now["asked"] += 1
         return 1e12
 
-    monkeypatch.setattr(studio.db, "read", watch)
     monkeypatch.setattr("m3po.models.memory.free_memory", ask)
     shown = studio.train_preview(TrainConfig(policy=str(tiny_policy)))
     assert now["asked"] == 1 and "A step takes about" in shown["memory"] and "longest" not in shown
@@ -226,20 +226,13 @@ def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, ti
         candidates.activate(con, "logp", scorer)
 
     studio.db.write(score)
-    read, read_files, now = studio.db.read, fingerprint._fingerprint, {"reading": False, "files": 0}
-
-    def watch(do):
-        now["reading"] = True
-        try:
-            return read(do)
-        finally:
-            now["reading"] = False
+    read_files, now = fingerprint._fingerprint, {"files": 0}
+    reading = watch(monkeypatch, studio.db, "read")
 
     def look(*given):
-        assert not now["reading"]  # files may be large and far away
+        assert not reading  # files may be large and far away
         now["files"] += 1
         return read_files(*given)
 
-    monkeypatch.setattr(studio.db, "read", watch)
     monkeypatch.setattr(fingerprint, "_fingerprint", look)
     assert ScoreConfig(mas=None, **scorings.active_policy(studio.db)) == config and now["files"]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+from runs_here import work_here
 
 from m3po.errors import ModelError, RunStopped
 from m3po.jobs import batches
@@ -111,8 +112,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, tiny_policy: Pa
     assert first["message"] == "Loading the model" and first["unit"] == "instructions" and first["total"] == N
 
     before = len({row["instruction_id"] for row in read_rows(killed)})
-    resumed = start(killed, "-m", "m3po.jobs.sample")
-    assert resumed.wait(timeout=120) == 0, killed.log_tail()
+    assert work_here(killed, "sample") == 0, killed.read_events()[0][-1]
     assert events(killed, "finished")[-1]["result"]["sampled"] == N
     assert 0 < before < N
 

@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+from runs_here import work_here
 
 from m3po.jobs.folder import RunFolder
 from m3po.jobs.schemas import TRAIN_INPUT
+from m3po.jobs.worker import Worker
 from m3po.text import build_messages
 from m3po.training.presets import build_train_config
 
@@ -80,7 +82,7 @@ def test_a_killed_run_is_gone_on_with_and_ends_at_the_same_step(tiny_policy, tmp
     assert max(told) < 50, "the run was over before it could be killed"
     assert not run.worker_alive()
 
-    assert start(run).wait(timeout=200) == 0, run.log_tail()
+    assert work_here(run, "train") == 0, run.read_events()[0][-1]
     events = run.read_events()[0]
     again = steps_told(run)[len(told) :]
     assert again[0] in range(6, max(told) + 2), "it started over instead of going on from a checkpoint"
@@ -92,12 +94,18 @@ def test_a_killed_run_is_gone_on_with_and_ends_at_the_same_step(tiny_policy, tmp
     assert not (run.path / "checkpoints").exists()
 
 
-def test_a_stop_file_ends_the_run_with_an_adapter_and_a_checkpoint(tiny_policy, tmp_path):
+def test_a_stop_file_ends_the_run_with_an_adapter_and_a_checkpoint(tiny_policy, tmp_path, monkeypatch):
     run = write_run(tmp_path / "1", tiny_policy, n_pairs=10, epochs=200)
-    process = start(run)
-    wait_for_step(run, process, 3)
-    run.request_stop()
-    assert process.wait(timeout=60) == 3, run.log_tail()
+    emit = Worker.emit
+
+    def emit_and_stop(job, event, **values):
+        emit(job, event, **values)
+        if event == "metrics" and values["step"] == 3:
+            run.request_stop()
+
+    monkeypatch.setattr(Worker, "emit", emit_and_stop)
+    assert work_here(run, "train") == 3
+    assert max(steps_told(run)) <= 4
     last = run.read_events()[0][-1]
     assert last["event"] == "stopped"
     assert "of 1000" in last["message"]
@@ -107,6 +115,6 @@ def test_a_stop_file_ends_the_run_with_an_adapter_and_a_checkpoint(tiny_policy, 
 
 def test_what_cannot_work_fails_in_one_sentence(tmp_path):
     run = write_run(tmp_path / "1", tmp_path / "no such model", n_pairs=0)
-    assert start(run).wait(timeout=120) == 1
+    assert work_here(run, "train") == 1
     message = run.read_events()[0][-1]["message"]
     assert "no pair" in message and "review" in message

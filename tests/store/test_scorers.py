@@ -166,15 +166,15 @@ def test_switching_keeps_every_score(studio: Studio) -> None:
     assert studio.review_item().candidates[1].mas == 5.0
     studio.use_scorer(first["name"])
     assert studio.review_item().candidates[1].mas == 0.2
-    studio.use_scorer(str(studio.scorers()[1]["id"]))
+    studio.use_scorer("2")
     assert studio.review_item().candidates[1].mas == 5.0
     studio.select(SelectConfig(delta=0.0))
     other = "another scorer than the one that is shown"
     assert other not in " ".join(studio.train_preview(TrainConfig("x"))["problems"])
-    studio.use_scorer(first["id"])
+    studio.use_scorer(first["number"])
     assert other in " ".join(studio.train_preview(TrainConfig("x"))["problems"])
     with pytest.raises(
-        UsageError, match=r"There is no scorer nope; there are: \d+ \(scorer\), \d+ \(column:Helpfulness\)\."
+        UsageError, match=r"There is no scorer nope; there are: 1 \(scorer\), 2 \(column:Helpfulness\)\."
     ):
         studio.use_scorer("nope")
 
@@ -205,15 +205,14 @@ def test_claims_and_minimum_are_stored_shown_and_exported(studio: Studio, tmp_pa
     shard = tmp_path / "1.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=SCORE_OUTPUT), shard)
 
-    def ingest(con) -> int:
+    def ingest(con) -> None:
         scorer = candidates.scorer_id(con, "mas", "claims:x", "claims:x")
         candidates.ingest_scores(con, shard, None, scorer, 1)
         candidates.ingest_scores(con, shard, None, scorer, 2)  # a second run of the same keeps the first values
-        return scorer
 
-    scorer = studio.db.write(ingest)
+    studio.db.write(ingest)
     assert studio.review_item().candidates[0].claims == ()  # another scorer is active
-    studio.use_scorer(scorer)
+    studio.use_scorer("claims:x")
     one, two, three, _ = studio.review_item().candidates
     assert one.claims == (Claim("a <b>boat</b>", True, 0.9), Claim("it swims", False, 0.1)) and one.mas_minimum is None
     assert (two.mas, two.mas_minimum, two.claims) == (0.4, 0.1, ()) and three.mas is None
@@ -294,3 +293,17 @@ def test_a_scorer_that_never_scored_anything_is_not_listed_unless_it_is_active(s
         studio.use_scorer("clip:mistyped")
     studio.db.write(lambda con: candidates.activate(con, "mas", failed))
     assert [row["id"] for row in studio.scorers() if row["active"]] == [failed]
+
+
+def test_scorers_are_numbered_without_gaps_in_the_order_in_which_they_first_scored(studio: Studio) -> None:
+    def add(con) -> None:
+        late = candidates.scorer_id(con, "mas", "clip:late", "hub:late@main")  # known first, loaded last
+        candidates.scorer_id(con, "logp", "policy", "hub:policy@main")
+        early = candidates.scorer_id(con, "mas", "clip:early", "hub:early@main")
+        con.execute("INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas) VALUES (1, ?, 80, 0.5)", [early])
+        con.execute("INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas) VALUES (1, ?, 81, 0.5)", [late])
+        con.execute("INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas) VALUES (2, ?, 82, 0.5)", [early])
+
+    studio.db.write(add)
+    assert [(row["number"], row["name"]) for row in studio.scorers()[1:]] == [(2, "clip:early"), (3, "clip:late")]
+    assert studio.use_scorer("3")["name"] == "clip:late"

@@ -3,24 +3,15 @@
 import itertools
 
 import pytest
-from workspaces import Answer, add_answers, add_instruction, make_workspace
+from workspaces import open_selected
 
 from m3po.errors import BadInputError
-from m3po.studio import Studio
 from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, ReviewView
 
 
 @pytest.fixture
 def studio(tmp_path):
-    path = make_workspace(tmp_path)
-    studio = Studio.open(path)
-
-    def more(con):
-        add_answers(con, add_instruction(con, "lonely"), [Answer("only one", 0.5, -1.0)])
-        add_instruction(con, "unseen", split="heldout")
-
-    studio.db.write(more)
-    studio.select()
+    studio = open_selected(tmp_path)
     yield studio
     studio.close()
 

@@ -45,12 +45,12 @@ def test_the_switch_lists_who_has_scored_and_is_drawn_once(studio) -> None:
     assert not before.visible
     studio.db.write(fill)
     switch, now = _draw_switch(studio, "")
-    ids = {row["name"]: row["id"] for row in studio.scorers()}
+    numbers = {row["name"]: row["number"] for row in studio.scorers()}
     assert [label for label, _ in switch.choices] == [
-        "vqa:judge: 3 candidates", f"clip:a (no. {ids['clip:/models/a']}): 1 candidate",
-        f"clip:a (no. {ids['clip:/other/a']}): 2 candidates",
+        "vqa:judge: 3 candidates", f"clip:a (no. {numbers['clip:/models/a']}): 1 candidate",
+        f"clip:a (no. {numbers['clip:/other/a']}): 2 candidates",
     ]  # fmt: skip
-    assert switch.value == ids["clip:/models/a"] and switch.visible
+    assert switch.value == numbers["clip:/models/a"] and switch.visible
     assert "value" not in _draw_switch(studio, now)[0]  # skipped: nothing changed
 
 

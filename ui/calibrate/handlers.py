@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 from m3po.calibration import AUDIT, FLIPS, KNOBS, TARGET
 from m3po.deciding import DEFAULT_ANNOTATOR
-from m3po.errors import M3poError, UsageError
+from m3po.errors import UsageError
 from m3po.settings import RULES
 from m3po.studio import Studio
 from ui.calibrate.view import draw_auto, draw_counts, draw_empty, draw_evidence, draw_flips
+from ui.framed import say_error
 from ui.markup import Markup
-
-log = logging.getLogger(__name__)
 
 PAGE = 20  # flips at a time
 BROKEN = "The page sent something that is no command; reload it."
@@ -39,11 +37,8 @@ class CalibrateHandler:
             if not isinstance(data, dict) or data.get("op") not in self._ops:
                 raise UsageError(BROKEN)
             return self._ops[data["op"]](data, annotator or DEFAULT_ANNOTATOR)
-        except M3poError as error:
-            return {"error": str(error)}
         except Exception as error:
-            log.exception("calibrate command failed: %r", data)
-            return {"error": f"Unexpected {type(error).__name__}: {error}. The log has the details."}
+            return {"error": say_error(error, "calibrate", data)}
 
     def _open(self, data: dict, annotator: str, message: str = "") -> dict:
         report = self.studio.calibration.report(_number(data, "target", TARGET))

@@ -7,18 +7,15 @@ annotator saw. The answer comes after the commit: what the page draws next is st
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping
 
 from m3po.deciding import DEFAULT_ANNOTATOR
-from m3po.errors import M3poError
 from m3po.studio import Studio
 from m3po.types import TRAINING_VERDICTS, ReviewItem, ReviewView
+from ui.framed import say_error
 from ui.review.answers import draw_answer, read_deck
 from ui.review.commands import Command, PageError, StaleError, read_command
 from ui.review.empty import why_empty
-
-log = logging.getLogger(__name__)
 
 MAX_BATCH = 50
 VERDICT_KEYS = {"skip": "skip", "tie": "tie", "all_wrong": "all_wrong", "flag": "flag"}
@@ -76,14 +73,8 @@ class ReviewHandler:
             return {**fresh, "error": str(error), "level": "hint"}
         except PageError as error:
             return {"error": str(error), "level": "hint"}
-        except M3poError as error:
-            return {"error": str(error), "level": "error"}
-        except Exception as error:  # a bug: the log has it, the page says so and stays where it is
-            log.exception("review command failed: %r", data)
-            return {
-                "error": f"Unexpected {type(error).__name__}: {error}. Nothing moved; the log has the details.",
-                "level": "error",
-            }
+        except Exception as error:
+            return {"error": say_error(error, "review", data), "level": "error"}
 
     # What is shown
 

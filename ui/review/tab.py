@@ -9,32 +9,21 @@ import hashlib
 
 import gradio as gr
 
-from m3po.door import current_user
 from m3po.studio import Studio
+from ui.framed import build_framed_tab
 from ui.review.belief import read_belief
 from ui.review.frame import build_frame
 from ui.review.handlers import ReviewHandler
-from ui.scripts import load_script
 
 
 def build_review_tab(studio: Studio) -> gr.HTML:
     """Lay out the tab's one component and connect it with `studio`."""
-    handler = ReviewHandler(studio)
-
-    def review(command: dict) -> dict:
-        user = current_user()
-        return handler.on_command(command, user.name if user else "")
 
     def belief(asked: dict) -> dict:
         return read_belief(studio, asked)
 
-    return gr.HTML(
-        html_template=build_frame(_name_workspace(studio)),
-        js_on_load=load_script("review"),
-        server_functions=[review, belief],
-        elem_id="review",
-        apply_default_css=False,
-    )
+    frame = build_frame(_name_workspace(studio))
+    return build_framed_tab("review", frame, ReviewHandler(studio).on_command, belief)
 
 
 def _name_workspace(studio: Studio) -> str:

@@ -98,7 +98,8 @@ class Calibration {
     this.timer = setTimeout(() => this.ask(), WAIT);
   }
 
-  async ask() {
+  // `message`: what a button did, to be read still when the answer is drawn.
+  async ask(message = "") {
     const number = (this.asked += 1);
     if (this.asking) return;
     this.asking = true;
@@ -106,9 +107,9 @@ class Calibration {
     const question = { op: "what_if", knobs: this.read(), which: this.which, offset: this.offset };
     const answer = await this.send(question);
     this.asking = false;
-    if (number !== this.asked) return this.ask();
+    if (number !== this.asked) return this.ask(message);
     if (answer.error) return this.say(answer.error, true);
-    this.say("");
+    this.say(message);
     this.draw(answer.parts);
     this.selection = answer.selection_id;
     this.root.dataset.answered = number;
@@ -132,7 +133,7 @@ class Calibration {
     if (document.activeElement !== this.$("score")) {
       this.$("score").value = answer.score === null ? "" : Math.floor(answer.score * 10000) / 10000;
     }
-    this.ask();
+    this.ask(answer.message || "");
   }
 
   async send(command) {
