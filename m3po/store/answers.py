@@ -53,7 +53,8 @@ _INSERT_GIVEN = f"""
     QUALIFY row_number() OVER (PARTITION BY {_ALIKE} ORDER BY n, decided_at) = 1
     ORDER BY n
 """
-# What was shown to them: the answers that were there, without a score of this workspace.
+# What was shown to them: the answers that were there, without a score of this workspace. A vote with a time is known
+# whoever stored it, and stays undone where it was; one without a time is compared with those that came with files.
 _INSERT_VOTES = f"""
     INSERT INTO decisions
         (instruction_id, verdict, chosen, rejected, annotator, decided_at, seconds, reason, note, role, blind,
@@ -66,8 +67,9 @@ _INSERT_VOTES = f"""
         FROM candidates WHERE instruction_id IN (SELECT instruction_id FROM placed_decisions) AND origin <> 'human'
         GROUP BY 1) s USING (instruction_id)
     WHERE NOT given AND NOT EXISTS (
-        SELECT 1 FROM decisions o WHERE {_SAME} AND o.reason = 'imported' AND o.role IS NOT DISTINCT FROM d.role
-        AND (d.decided_at IS NULL OR o.decided_at = d.decided_at))
+        SELECT 1 FROM decisions o WHERE {_SAME}
+        AND CASE WHEN d.decided_at IS NULL THEN o.reason = 'imported' AND o.role IS NOT DISTINCT FROM d.role
+                 ELSE o.decided_at = d.decided_at END)
     QUALIFY row_number() OVER (PARTITION BY {_ALIKE}, decided_at ORDER BY n) = 1
             AND (decided_at IS NOT NULL OR row_number() OVER (PARTITION BY {_ALIKE} ORDER BY n, decided_at) = 1)
     ORDER BY coalesce(decided_at, $now), n

@@ -104,3 +104,15 @@ def test_a_last_word_that_is_a_skip_is_the_last_word(studio):
     decide(studio.db, 1, "skip", annotator="cur", role="adjudicated")
     decision = studio.review_item(instruction_id=1).decision
     assert (decision.annotator, decision.verdict) == ("cur", "skip")
+
+
+@pytest.mark.parametrize("format", ["argilla", "label_studio"])
+def test_a_vote_that_comes_back_is_not_stored_again_and_stays_undone(studio, tmp_path, format):
+    vote(studio, "ann", 1, 0)
+    vote(studio, "bob", 1, 0)
+    studio.export(tmp_path / "out", format=format)
+    file = tmp_path / "out" / FILES[format]
+    assert studio.import_source(file).decisions == 0 and stored(studio) == 2
+    studio.undo("ann")
+    assert studio.import_source(file).decisions == 0 and stored(studio) == 3
+    assert {name for name, *_ in standing(studio)} == {"bob"}
