@@ -20,6 +20,7 @@ from m3po.settings import SelectConfig
 from m3po.store import auto_accept
 from m3po.store import flips as store_flips
 from m3po.store.connection import Connection
+from m3po.store.pools import read_some
 from m3po.store.selections import latest_selection, selection_info
 from m3po.store.workspace import Workspace
 
@@ -111,7 +112,8 @@ class Calibration:
 
     def _find(self, con: Connection, selection: int, config: SelectConfig) -> store_flips.Flips:
         """Found once while one pages through the list."""
-        key = (selection, store_flips.pool_of(con, selection), config)
+        given = store_flips.count_given(con) if RULES[config.rule].given else 0  # more may come, whatever was picked
+        key = (selection, store_flips.pool_of(con, selection), config, given)
         with self._lock:
             if key in self._flips:
                 self._flips.move_to_end(key)
@@ -180,7 +182,7 @@ class Calibration:
         human = store_flips.human_pairs(con)
         config = self._config(con, selection, {})
         pool, _ = store_flips.pool_of(con, selection)
-        block = store_flips.decided_block(con, pool, human.instruction_ids, seed=config.seed)
+        block = read_some(con, pool, human.instruction_ids, seed=config.seed)
         # What no rule may pick (an answer that a human wrote, a truncated one) no rule can agree with.
         chosen, rejected = human.of(block.instruction_ids)
         open_to = np.isin(chosen, block.candidates.ids) & np.isin(rejected, block.candidates.ids)
@@ -195,7 +197,7 @@ class Calibration:
 
         rules = []
         for rule in RULES:
-            if RULES[rule].given and not store_flips.any_given(con):
+            if RULES[rule].given and not store_flips.count_given(con):
                 continue
             sides = agree(dataclasses.replace(config, rule=rule))
             rules.append({"rule": rule, **{side: _share(values) for side, values in sides.items()}})

@@ -28,7 +28,8 @@ class ImportedDecision:
     """A verdict that a file brings; `chosen` and `rejected` are places in the row's `candidates`.
 
     `given`: the preference that a data set comes with (its maker's or another model's), kept to compare with;
-    otherwise somebody's vote in another tool, with that annotator's name, time (UTC) and seconds where known.
+    otherwise somebody's vote in another tool, with that annotator's name, time (UTC) and seconds where known. `role`,
+    `reason` and `blind` as of Decision: what another workspace wrote.
     """
 
     verdict: str
@@ -39,6 +40,9 @@ class ImportedDecision:
     seconds: float | None = None
     note: str = ""
     given: bool = False
+    role: str = ""
+    reason: str = ""
+    blind: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 from workspaces import Answer, add_answers, add_instruction, open_database
 
 from m3po.errors import BadInputError, UsageError
+from m3po.jobs import plans
 from m3po.selection import Scored, normalise, pick
 from m3po.settings import SelectConfig, TrainConfig
 from m3po.store import auto_accept, candidates
@@ -229,6 +230,29 @@ def test_agreement_of_the_rules_is_counted_as_by_the_plain_rule(studio):
         picked = slow_pairs(studio, weight_rejected=weight)
         assert curve["rate"][curve["points"].index(weight)] == sum(picked[i] == human[i] for i in decided) / 20
     assert curve["now"] == 0.5 and curve["left_out"] is not None
+
+
+def test_what_is_made_of_pairs_without_eyes_says_by_which_score(studio):
+    config = TrainConfig(policy=str(studio.path), only="auto")
+    out = studio.path.parent / "auto"
+
+    def refuse():
+        assert auto_accept.NO_SCORE in studio.train_preview(config)["problems"]
+        with pytest.raises(UsageError, match="no score is set"):
+            studio.db.read(lambda con: plans.training_set(studio.workspace, con, config))
+
+    studio.decide(paired(studio)[0].instruction.id, "accept")
+    refuse()
+    studio.calibration.accept_above(0.5)
+    assert auto_accept.NO_SCORE not in studio.train_preview(config)["problems"]
+    lineage = studio.db.read(lambda con: plans.training_set(studio.workspace, con, config))[2]
+    assert lineage["accepted_without_eyes"]["score"] == 0.5
+    json.dumps(lineage)
+    studio.export(out, only="auto")
+    assert json.loads((out / "selection.json").read_text())["accepted_without_eyes"] == lineage["accepted_without_eyes"]
+    assert "M3P-Score of 0.5 or more were taken without eyes" in (out / "README.md").read_text()
+    studio.select(SelectConfig(delta=DELTA))  # whose score it is not
+    refuse()
 
 
 def test_accept_without_eyes_counts_only_where_it_is_asked_for(studio):

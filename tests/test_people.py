@@ -96,12 +96,28 @@ def test_a_queue_goes_on_where_it_stopped_also_after_reopening(studio):
     vote(studio, BOB, whole[2])  # another's vote takes nothing out of ann's queue
     door = studio.as_user(ANN)
     item = door.review_item(MINE)
-    assert item.instruction.id == whole[2] and (item.reviewed, item.reviewable, item.total) == (2, 6, 4)
+    assert item.instruction.id == whole[2] and (item.reviewed, item.reviewable, item.total) == (1, 6, 4)
     assert door.undo().verdict == "skip" and door.review_item(MINE).instruction.id == whole[1]
     studio.close()
     studio.__init__(type(studio.workspace)(studio.path))  # the app is started again
     assert studio.as_user(ANN).review_item(MINE).instruction.id == whole[1]
     assert queue_of(studio, ANN) == whole[1:]
+
+
+def test_what_was_skipped_comes_again_at_the_end_of_a_blind_queue(studio):
+    studio.people.assign(["ann"], items=3, blind=True)
+    door, (first, second, third) = studio.as_user(ANN), queue_of(studio, ANN)
+    for item, verdict in ((first, "skip"), (second, "flag"), (third, "tie")):
+        assert door.review_item(MINE).instruction.id == item
+        vote(studio, ANN, item, verdict)
+    left = door.review_item(MINE)
+    assert (left.instruction.id, left.reviewed, left.reviewable, left.total) == (first, 1, 3, 2)
+    [figures] = [row for row in studio.people.overview()["people"] if row["annotator"] == "ann"]
+    assert (figures["done"], figures["assigned"]) == (1, 3)
+    for item in (first, second):
+        assert door.review_item(ReviewView(), item).blind
+        vote(studio, ANN, item, "tie")
+    assert door.review_item(MINE) is None and not door.review_item(ReviewView(), first).blind
 
 
 def test_overlap_grows_and_shrinks_and_no_decision_is_lost(studio):

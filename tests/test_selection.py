@@ -1,10 +1,10 @@
-"""The pick rule: by hand, by properties, and the DuckDB statement against its plain-Python twin."""
+"""The pick rule: by hand, by properties, and that over arrays against its plain-Python twin."""
 
 import dataclasses
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from workspaces import Answer, add_answers, add_instruction, open_database
 
@@ -47,12 +47,19 @@ configs = st.builds(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(workspaces, configs)
-def test_duckdb_picks_what_the_twin_picks(workspace, config):
+def test_what_is_picked_over_arrays_is_what_the_twin_picks(workspace, config):
     database = Database(Path(":memory:"))
     try:
         database.write(lambda con: _compare(con, workspace, config))
     finally:
         database.close()
+
+
+def add_given(con, instruction, chosen, rejected):
+    con.execute(
+        "INSERT INTO given_preferences VALUES (?, 'override', ?, ?, 'trl', NULL, '', now()::TIMESTAMP)",
+        [instruction, chosen, rejected],
+    )
 
 
 def _compare(con, workspace, config):
@@ -70,10 +77,7 @@ def _compare(con, workspace, config):
         ]
         if len(scored[instruction]) > 1:  # the data set came with a preference
             given_pairs[instruction] = (scored[instruction][-1].id, scored[instruction][0].id)
-            con.execute(
-                "INSERT INTO given_preferences VALUES (?, 'override', ?, ?, 'trl', NULL, '', now()::TIMESTAMP)",
-                [instruction, *given_pairs[instruction]],
-            )
+            add_given(con, instruction, *given_pairs[instruction])
     scorer = candidates.active_scorer(con, "mas")
     if scorer is not None:
         candidates.set_scorer_range(con, scorer, 0.0, 1.0)
@@ -207,17 +211,35 @@ def test_another_weight_or_rule_picks_from_the_values_that_are_kept(tmp_path):
     database.close()
 
 
+def test_given_preferences_of_what_is_held_out_are_no_pairs_to_compare_with(tmp_path):
+    database = open_database(tmp_path)
+
+    def fill(con):
+        for number, split in enumerate(("train", "heldout", "tune")):
+            instruction = add_instruction(con, str(number), split=split)
+            ids = add_answers(con, instruction, [Answer("a", 0.9, -1.0), Answer("b", 0.1, -1.0)])
+            add_given(con, instruction, *ids)
+        return selections.create_selection(con, RULES["given"], SelectConfig(rule="given"))
+
+    selection = database.write(fill)
+    found = database.read(lambda con: find_flips(con, selection, RULES["given"], SelectConfig(rule="given")))
+    assert (found.pairs_before, found.pairs_after, found.instruction_ids.tolist()) == (1, 1, [])
+    database.close()
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.lists(answers, max_size=6), min_size=1, max_size=6), configs, configs)
+@given(workspaces, configs, configs)
 def test_flips_are_those_that_the_other_selection_makes(workspace, one, other):
     one = dataclasses.replace(one, normalise="percentile")
     other = dataclasses.replace(other, normalise="percentile", allow_truncated=one.allow_truncated)
-    assume(not RULES[one.rule].given and not RULES[other.rule].given)
     database = Database(Path(":memory:"))
 
     def fill(con):
-        for number, texts in enumerate(workspace):
-            add_answers(con, add_instruction(con, str(number)), texts)
+        for number, (split, texts) in enumerate(workspace):
+            instruction = add_instruction(con, str(number), split=split)
+            ids = add_answers(con, instruction, texts)
+            if len(ids) > 1:
+                add_given(con, instruction, ids[-1], ids[0])
         return selections.create_selection(con, RULES[one.rule], one)
 
     def pairs(con, selection):

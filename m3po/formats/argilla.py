@@ -6,13 +6,14 @@
 
 Label, ranking, rating and text questions are read; each user's vote is a decision. A discarded response is a skip, a
 draft is none. Records that a workspace wrote find their own instruction again by `m3po_source` and `m3po_id` in their
-metadata. Written: the answers as fields, and the votes that stand as `m3po_votes` in the metadata. They are no
-responses, for Argilla's server takes those of its own users alone and refuses the whole record otherwise
-(argilla_server/validators/records.py).
+metadata. Written: the answers as fields, and the votes that stand as `m3po_votes` in the metadata, a curator's last
+word as `m3po_final`. They are no responses, for Argilla's server takes those of its own users alone and refuses the
+whole record otherwise (argilla_server/validators/records.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -23,9 +24,21 @@ from m3po.formats.conversations import read_role_turns
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
-from m3po.formats.votes import IMAGE, INSTRUCTION, Ballot, find_answers, known_as, may_vote, name_origin, read_time
+from m3po.formats.votes import (
+    ADJUDICATED,
+    IMAGE,
+    INSTRUCTION,
+    Ballot,
+    find_answers,
+    known_as,
+    may_vote,
+    name_origin,
+    read_standing,
+    read_time,
+)
 from m3po.types import ImportedDecision
 
+_OF_VOTE = ("verdict", "at", "seconds", "note", "reason", "role", "blind")
 _MORE_IMAGES = re.compile(r"image_\d+")
 COLUMNS = {
     "image": ("fields.image", "fields.images"), "instruction": ("fields.instruction", "fields.prompt"),
@@ -49,16 +62,16 @@ def parse(record: dict, source: str) -> Fields:
     ratings: list[dict[str, float]] = [{} for _ in answers]
     decisions, warnings = [], []
     responses = _by_user(record.get("responses"))
-    told = _told(metadata)
+    told, final = (_told(metadata.get(name)) for name in ("m3po_votes", "m3po_final"))
     for user, response in responses.items():
         vote = _read_vote(user, response, answers, told.get(user, {}), warnings)
         decisions += [vote] if vote else []
         _read_ratings(user if len(responses) > 1 else "", response["values"], answers, ratings)
     voted = {vote.annotator for vote in decisions}
-    for user in [name for name in told if name not in voted]:
-        values = {name: told[user].get(name) for name in ("verdict", "chosen", "rejected", "note")}
-        vote = _read_vote(user, {"values": values, "status": "submitted"}, answers, told[user], warnings)
-        decisions += [vote] if vote else []
+    for user, stood in [*((name, told[name]) for name in told if name not in voted), *final.items()]:
+        values = {name: stood.get(name) for name in ("verdict", "chosen", "rejected", "note")}
+        vote = _read_vote(user, {"values": values, "status": "submitted"}, answers, stood, warnings)
+        decisions += [dataclasses.replace(vote, **read_standing(stood))] if vote else []
     return {
         "id": metadata.get("m3po_id", record.get("id") or record.get("external_id")),
         "images": [*image_list(fields, IMAGE), *(fields[name] for name in fields if _MORE_IMAGES.fullmatch(name))],
@@ -81,13 +94,14 @@ def to_record(row: Mapping, images: list[str]) -> dict:
     fields |= {"system": row["system"]} if row.get("system") else {}
     fields |= {"turns": json.dumps(row["turns"], ensure_ascii=False)} if row.get("turns") else {}
     fields |= {names[candidate["id"]]: candidate["text"] for candidate in row["candidates"]}
-    told = {
-        vote["annotator"]: {name: vote.get(name) for name in ("verdict", "at", "seconds", "note")}
-        | {side: names.get(vote[side]) for side in ("chosen", "rejected")}
-        for vote in row.get("decisions") or ()
-    }
+    told: dict[str, dict] = {"m3po_votes": {}, "m3po_final": {}}
+    for vote in row.get("decisions") or ():
+        kind = "m3po_final" if vote.get("role") == ADJUDICATED else "m3po_votes"
+        told[kind][vote["annotator"]] = {name: vote.get(name) for name in _OF_VOTE} | {
+            side: names.get(vote[side]) for side in ("chosen", "rejected")
+        }
     metadata = name_origin(row)
-    metadata |= {"m3po_votes": json.dumps(told, ensure_ascii=False)} if told else {}
+    metadata |= {name: json.dumps(votes, ensure_ascii=False) for name, votes in told.items() if votes}
     id = f"{row['source']}/{row['external_id']}"
     return {"id": id, "fields": fields, "metadata": metadata, "suggestions": {}, "responses": {},
             "vectors": {}, "status": "pending"}  # fmt: skip
@@ -178,9 +192,9 @@ def _read_ratings(by: str, values: Mapping, answers: Mapping[str, str], ratings:
             ratings[list(answers).index(name)][f"{rating} by {by}" if by else rating] = number
 
 
-def _told(metadata: Mapping) -> dict[str, dict]:
+def _told(value: object) -> dict[str, dict]:
     try:
-        found = json.loads(metadata.get("m3po_votes") or "{}")
+        found = json.loads(value or "{}")
     except (TypeError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and all(isinstance(v, dict) for v in found.values()) else {}

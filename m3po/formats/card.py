@@ -71,6 +71,7 @@ def _about_pairs(facts: Mapping) -> list[str]:
         "",
         "## Who looked at them",
         "",
+        *_without_eyes(facts.get("accepted_without_eyes")),
         f"{counts['human']:,} of {counted(counts['pairs'], 'pair')} ({_share(counts['human'], counts['pairs'])}) "
         f"were accepted or corrected by a person, {counts['overridden']:,} of them corrected; "
         f"{counts['pairs'] - counts['human']:,} are the rule's and nobody has looked at them.",
@@ -82,6 +83,15 @@ def _about_pairs(facts: Mapping) -> list[str]:
         "answers are harder for them.",
         "- Log-probs belong to one model: a pair that is hard for it may be easy for another.",
     ]
+
+
+def _without_eyes(threshold: Mapping | None) -> list[str]:
+    if not threshold:
+        return []
+    basis = ""
+    if threshold["decided"] is not None:
+        basis = f": {threshold['overridden']:,} of the {threshold['decided']:,} pairs that it rests on were overridden"
+    return [f"Pairs with an M3P-Score of {threshold['score']:.6g} or more were taken without eyes{basis}.", ""]
 
 
 def _selection(selection: Mapping) -> list[str]:

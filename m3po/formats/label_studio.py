@@ -8,7 +8,7 @@ Read: `pairwise`, `ranker`, `choices` and `rating` results (label_studio_sdk, co
 decision with its time and seconds; a cancelled annotation is a skip, and none where somebody else voted. A task that a
 workspace wrote finds its own instruction again by `m3po_source` and `m3po_id`, and `m3po_content` tells it from another
 workspace's. Written: every answer, and the votes that stand as choices named `verdict`, `chosen` and `rejected` (answer
-numbers), for the labelling config in CONFIG.
+numbers), for the labelling config in CONFIG; a curator's last word is no annotator's vote, and is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ from m3po.formats.conversations import read_role_turns
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
-from m3po.formats.votes import IMAGE, INSTRUCTION, Ballot, find_answers, known_as, name_origin, place_of, read_time
+from m3po.formats.votes import (
+    ADJUDICATED,
+    IMAGE,
+    INSTRUCTION,
+    Ballot,
+    find_answers,
+    known_as,
+    name_origin,
+    place_of,
+    read_time,
+)
 from m3po.types import VERDICTS, ImportedDecision
 
 COLUMNS = {
@@ -104,7 +114,8 @@ def to_task(row: Mapping, images: list[str]) -> dict:
     data["answers"] = [candidate["text"] for candidate in row["candidates"]]
     data["listed"] = [{"id": str(n), "title": f"{n}", "body": text} for n, text in enumerate(data["answers"], 1)]
     data["numbers"] = [{"value": str(n)} for n in numbers.values()]
-    annotations = [_annotation(vote, numbers) for vote in row.get("decisions") or ()]
+    votes = [vote for vote in row.get("decisions") or () if vote.get("role") != ADJUDICATED]
+    annotations = [_annotation(vote, numbers) for vote in votes]
     return {"data": data, "annotations": annotations}
 
 

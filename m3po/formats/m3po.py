@@ -9,13 +9,14 @@
      "decision": {"verdict", "agreed", "chosen", "rejected", "annotator", "note", "at"} or null}
 
 with, where there are any: `system`, `turns` ([{"role", "text"}]), `decisions` (the standing vote of each annotator, as
-`decision`, with `seconds`), `given` (the preference that the data came with, likewise), the truth `answer`, `objects`,
-`category`; and of a candidate `ratings` ({name: number}), `claims` ([{"text", "upheld", "p_yes"}]) of a judge,
-`same_as` and `group_votes` of a grouping by meaning. Read back, `instruction` alone is required and candidates need
-only `text`; votes, given preferences and ratings are taken over. Sample counts, scores and pairs are not: they belong
-to the models and the selection of the workspace that wrote them; `decision` only says what stood there. Image paths are
-taken from the file's folder; an absolute path may also name an image in a workspace, known by its file name being its
-SHA-256.
+`decision`, with `seconds` and `reason`; a curator's last word stands beside her vote and has the `role` "adjudicated";
+`blind` is true where scores and the machine's pick were hidden), `given` (the preference that the data came with,
+likewise), the truth `answer`, `objects`, `category`; and of a candidate `ratings` ({name: number}), `claims` ([{"text",
+"upheld", "p_yes"}]) of a judge, `same_as` and `group_votes` of a grouping by meaning. Read back, `instruction` alone is
+required and candidates need only `text`; votes, given preferences and ratings are taken over. Sample counts, scores and
+pairs are not: they belong to the models and the selection of the workspace that wrote them; `decision` only says what
+stood there. Image paths are taken from the file's folder; an absolute path may also name an image in a workspace, known
+by its file name being its SHA-256.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from m3po.formats.conversations import read_role_turns
 from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
-from m3po.formats.votes import read_time
+from m3po.formats.votes import read_standing, read_time
 from m3po.images import ImageInfo
 from m3po.types import TRAINING_VERDICTS, VERDICTS, ImportedDecision
 
@@ -100,6 +101,7 @@ def _read_votes(value: object, places: dict, *, given: bool) -> list[ImportedDec
                 seconds=finite_number(vote.get("seconds")),
                 note=check_text(vote.get("note") or "", "the note"),
                 given=given,
+                **({} if given else read_standing(vote)),
             )
         )
     return votes

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from m3po.errors import BadInputError
+from m3po.formats.checks import check_text
 from m3po.text import counted, same_answer_key
 from m3po.types import TRAINING_VERDICTS, VERDICTS, ImportedDecision
 
@@ -19,6 +20,7 @@ _PREFERS = re.compile(
     r"(the[ _-])?(chosen|chose|prefer|preferred|preference|best|better|winner)"
     r"([ _-](answer|response|candidate|completion|output|option))?"
 )
+ADJUDICATED = "adjudicated"  # the role of a curator's last word
 _TIES = ("tie", "equal", "same")
 _NOT_BOTH = ("text",)  # an instruction rather than an answer, when it stands alone
 
@@ -138,6 +140,15 @@ def read_time(value: object) -> dt.datetime | None:
         return found.astimezone(dt.UTC).replace(tzinfo=None) if found.tzinfo else found
     except (ValueError, OverflowError):  # the latter before the year 1 or after 9999 in UTC
         return None
+
+
+def read_standing(vote: Mapping) -> dict[str, object]:
+    """`role`, `reason` and `blind` of a vote that a workspace wrote. Raises BadInputError for another role."""
+    role = vote.get("role") or ""
+    if role not in ("", ADJUDICATED):
+        raise BadInputError(f"a vote has the role {role!r:.60}; write {ADJUDICATED} for a curator's last word, or none")
+    reason = check_text(vote.get("reason") or "", "the reason")
+    return {"role": role, "reason": reason, "blind": vote.get("blind") is True}
 
 
 def name_origin(row: Mapping) -> dict[str, str]:

@@ -35,7 +35,7 @@ from m3po.jobs.written import (
 from m3po.scorer_spec import short_name
 from m3po.settings import EXPORT_ONLY
 from m3po.store import candidates, decisions, exports, runs, selections
-from m3po.store.auto_accept import least_score
+from m3po.store.auto_accept import NO_SCORE, least_score, say_threshold
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace, is_workspace
 from m3po.text import counted
@@ -62,7 +62,7 @@ def check_export(
     if WRITERS[format].rows == "truth" and only != "all":
         raise UsageError(f"only = {only!r} does not go with {format}: its rows are truth, which nobody reviews.")
     if only == "auto" and not workspace.db.read(_auto_accepts):
-        raise UsageError("only = 'auto' takes pairs without eyes, and no score is set for that: see calibrate.")
+        raise UsageError(NO_SCORE)
     ways = WRITERS[format].ways
     if images and images not in ways:
         known = "is not known" if images not in IMAGE_WAYS else f"does not go with {format}"
@@ -244,8 +244,10 @@ def _facts(con: Connection, workspace: Workspace, result: dict, selection: int |
         made_by = "M3PO Studio"
     made_of = {"made by": made_by, "made on": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"}
     made_of |= {"imported from": ", ".join(exports.source_names(con)), **scorers}
+    threshold = say_threshold(con, selection) if result["only"] == "auto" else None
     return {
         "export": {name: result[name] for name in ("format", "only", "images", "rows", "left_out")},
+        **({"accepted_without_eyes": threshold} if threshold else {}),
         "made_of": made_of,
         "verdicts": decisions.verdict_counts(con),
         "selection": info,

@@ -13,7 +13,7 @@ import shlex
 
 import pyarrow as pa
 
-from m3po.errors import JobError
+from m3po.errors import JobError, UsageError
 from m3po.jobs.pilot import build_report, for_sampled
 from m3po.jobs.scorings import check_score, logp_fingerprint
 from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
@@ -27,7 +27,18 @@ from m3po.settings import (
     TrainConfig,
     check_specs,
 )
-from m3po.store import candidates, decisions, dependence, groups, instructions, runs, samplers, scorers, selections
+from m3po.store import (
+    auto_accept,
+    candidates,
+    decisions,
+    dependence,
+    groups,
+    instructions,
+    runs,
+    samplers,
+    scorers,
+    selections,
+)
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import counted, override_prompt
@@ -276,11 +287,14 @@ _PREPARE = {
 
 def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> tuple[list[dict], pa.Table, dict]:
     """The curated pairs, the same as the worker reads them, and where they come from: `content_hash`, `selection`,
-    `pairs` and `human` (how many).
+    `pairs` and `human` (how many), `accepted_without_eyes` (by which score).
 
-    Raises JobError when there is nothing to train on.
+    Raises JobError when there is nothing to train on, UsageError for pairs without eyes where no score is set for that.
     """
     selection = selections.latest_selection(con)
+    threshold = auto_accept.say_threshold(con, selection) if config.only == "auto" else None
+    if config.only == "auto" and threshold is None:
+        raise UsageError(auto_accept.NO_SCORE)
     pairs = decisions.curated_pairs(con, selection, config.only)
     if not pairs:
         remedy = "review some pairs first" if config.only != "all" else "sample, score and select first"
@@ -294,7 +308,7 @@ def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> 
         table = table.append_column(f"{name}_truncated", pa.array([pair[f"{name}_truncated"] for pair in pairs]))
     human = sum(pair["human"] for pair in pairs)
     lineage = {"content_hash": content_hash(table), "selection": selection, "pairs": len(pairs), "human": human}
-    return pairs, table, lineage
+    return pairs, table, lineage | ({"accepted_without_eyes": threshold} if threshold else {})
 
 
 def advise_log_probs(count: int) -> str:

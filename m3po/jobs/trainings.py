@@ -10,7 +10,7 @@ from m3po.models import memory
 from m3po.models.fingerprint import loaded_fingerprint
 from m3po.selection import RULES
 from m3po.settings import TrainConfig
-from m3po.store import candidates, decisions, instructions, runs, selections
+from m3po.store import auto_accept, candidates, decisions, instructions, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import same_model
@@ -31,6 +31,8 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         info = selections.selection_info(con, selection)
         problems = []
         steps = count_steps(config, counts["pairs"])
+        if config.only == "auto" and auto_accept.least_score(con, selection) is None:
+            problems.append(auto_accept.NO_SCORE)
         if counts["pairs"] < MIN_PAIRS:
             problems.append(
                 f"There are fewer than {MIN_PAIRS} pairs to train on: sample, score and select first, or review."

@@ -36,7 +36,7 @@ _INSERT_RATINGS = """
 # Two answers that are one candidate make no pair: then nobody preferred anything.
 _PLACED_DECISIONS = """
     SELECT p.instruction_id, c.candidate_id AS chosen, r.candidate_id AS rejected, d.annotator, d.decided_at, d.seconds,
-           d.note, d.given, d.n,
+           d.note, d.given, d.role, d.said_reason, d.blind, d.n,
            CASE WHEN d.verdict IN ('accept', 'override') AND c.candidate_id = r.candidate_id THEN 'tie'
                 ELSE d.verdict END AS verdict
     FROM new_decisions d JOIN placed p USING (n)
@@ -45,7 +45,7 @@ _PLACED_DECISIONS = """
 """
 _SAME = """o.instruction_id = d.instruction_id AND o.annotator = d.annotator AND o.verdict = d.verdict
            AND o.chosen IS NOT DISTINCT FROM d.chosen AND o.rejected IS NOT DISTINCT FROM d.rejected"""
-_ALIKE = "instruction_id, annotator, verdict, chosen, rejected"  # rows of one batch may say the same
+_ALIKE = "instruction_id, annotator, role, verdict, chosen, rejected"  # rows of one batch may say the same
 _INSERT_GIVEN = f"""
     INSERT INTO given_preferences (instruction_id, verdict, chosen, rejected, annotator, given_at, note, imported_at)
     SELECT instruction_id, verdict, chosen, rejected, annotator, decided_at, note, $now FROM placed_decisions d
@@ -53,23 +53,36 @@ _INSERT_GIVEN = f"""
     QUALIFY row_number() OVER (PARTITION BY {_ALIKE} ORDER BY n, decided_at) = 1
     ORDER BY n
 """
-# What was shown to them: the answers that were there, without a score of this workspace.
+# What was shown to them: the answers that were there, without a score of this workspace. A vote with a time is known
+# whoever stored it, and stays undone where it was; one without a time is compared with those that came with files.
 _INSERT_VOTES = f"""
     INSERT INTO decisions
-        (instruction_id, verdict, chosen, rejected, annotator, decided_at, seconds, reason, note, shown)
+        (instruction_id, verdict, chosen, rejected, annotator, decided_at, seconds, reason, note, role, blind,
+         shown)
     SELECT instruction_id, verdict, chosen, rejected, annotator, coalesce(decided_at, $now), seconds, 'imported', note,
+           role, blind,
            '{{"machine": null, "candidates": {{' || coalesce(s.shown, '') || '}}}}'
     FROM placed_decisions d LEFT JOIN (
         SELECT instruction_id, string_agg('"' || candidate_id || '": [null, null]', ', ' ORDER BY candidate_id) AS shown
         FROM candidates WHERE instruction_id IN (SELECT instruction_id FROM placed_decisions) AND origin <> 'human'
         GROUP BY 1) s USING (instruction_id)
     WHERE NOT given AND NOT EXISTS (
-        SELECT 1 FROM decisions o WHERE {_SAME} AND o.reason = 'imported'
-        AND (d.decided_at IS NULL OR o.decided_at = d.decided_at))
+        SELECT 1 FROM decisions o WHERE {_SAME}
+        AND CASE WHEN d.decided_at IS NULL THEN o.reason = 'imported' AND o.role IS NOT DISTINCT FROM d.role
+                 ELSE o.decided_at = d.decided_at END)
     QUALIFY row_number() OVER (PARTITION BY {_ALIKE}, decided_at ORDER BY n) = 1
             AND (decided_at IS NOT NULL OR row_number() OVER (PARTITION BY {_ALIKE} ORDER BY n, decided_at) = 1)
     ORDER BY coalesce(decided_at, $now), n
     RETURNING annotator
+"""
+# In decisions their reason says that they are imported.
+_INSERT_REASONS = f"""
+    INSERT INTO imported_reasons
+    SELECT o.decision_id, first(d.said_reason ORDER BY d.n) FROM placed_decisions d JOIN decisions o
+    ON {_SAME} AND o.role IS NOT DISTINCT FROM d.role AND o.decided_at = coalesce(d.decided_at, $now)
+    WHERE d.said_reason IS NOT NULL AND NOT d.given AND o.reason = 'imported'
+          AND NOT EXISTS (SELECT 1 FROM imported_reasons r WHERE r.decision_id = o.decision_id)
+    GROUP BY 1
 """
 
 
@@ -103,7 +116,10 @@ def add_answers(
                 placed = con.sql(_PLACED_DECISIONS).to_arrow_table()
             with registered(con, "placed_decisions", placed):
                 con.execute(_INSERT_GIVEN, {"now": now()})
-                voted = con.execute(_INSERT_VOTES, {"now": now()}).fetchall()
+                at = {"now": now()}
+                voted = con.execute(_INSERT_VOTES, at).fetchall()
+                if decisions["said_reason"].null_count < len(decisions):
+                    con.execute(_INSERT_REASONS, at)
                 return Counter(annotator for (annotator,) in voted)
     return Counter()
 

@@ -66,10 +66,11 @@ def read_assignments(con: Connection) -> list[dict]:
 
 
 def queue_rows(con: Connection, assignment_id: int) -> list[dict]:
-    """Who has what of an assignment: `annotator, instruction_id, place, gold, decided` (by that annotator)."""
+    """Who has what of an assignment: `annotator, instruction_id, place, gold, decided` (whether that annotator voted)."""
     return rows(
         con,
-        "SELECT q.annotator, q.instruction_id, q.place, q.gold, d.decision_id IS NOT NULL AS decided FROM queues q"
+        "SELECT q.annotator, q.instruction_id, q.place, q.gold,"
+        " coalesce(d.verdict NOT IN ('skip', 'flag'), false) AS decided FROM queues q"
         " LEFT JOIN standing_decisions d ON d.instruction_id = q.instruction_id AND d.annotator = q.annotator"
         " AND d.role IS NULL WHERE q.assignment_id = ? ORDER BY q.annotator, q.place",
         [assignment_id],

@@ -22,6 +22,7 @@ _JUDGED = """
     FROM selection_pairs p JOIN current_decisions d USING (instruction_id)
     WHERE p.selection_id = $selection AND p.chosen IS NOT NULL AND p.m3p_score IS NOT NULL
 """
+NO_SCORE = "only = 'auto' takes pairs without eyes, and no score is set for that: see calibrate."
 NO_VERDICTS = ("skip", "flag")
 
 
@@ -63,6 +64,14 @@ def least_score(con: Connection, selection: int | None) -> float | None:
     """The M3P-Score from which pairs are accepted without eyes; None: none are."""
     row = read_threshold(con, selection)
     return row["score"] if row else None
+
+
+def say_threshold(con: Connection, selection: int | None) -> dict | None:
+    """What accepts the selection's pairs without eyes, for a file or a run to keep: `score`, what it rests on
+    (`target`, `decided`, `overridden`), and who set it when."""
+    row = read_threshold(con, selection)
+    names = ("score", "target", "decided", "overridden", "annotator")
+    return {name: row[name] for name in names} | {"set_at": row["set_at"].isoformat() + "Z"} if row else None
 
 
 def draw_audit(con: Connection, threshold: dict, size: int, seed: int, annotator: str) -> int:

@@ -132,7 +132,8 @@ def disagreeing(con: Connection, decision: dict) -> tuple[str, ...]:
     if decision["agreed"]:
         return ()
     found = con.execute(
-        "SELECT annotator FROM standing_decisions WHERE instruction_id = ? AND role IS NULL ORDER BY annotator",
+        "SELECT annotator FROM standing_decisions WHERE instruction_id = ? AND role IS NULL"
+        " AND verdict NOT IN ('skip', 'flag') ORDER BY annotator",
         [decision["instruction_id"]],
     ).fetchall()
     return tuple(row[0] for row in found)

@@ -72,7 +72,11 @@ _FROZEN = {"frozen_current": "current_decisions", "frozen_standing": "standing_d
 
 def _freeze_decisions(con: Connection) -> None:
     for name, view in _FROZEN.items():
-        con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {view} ORDER BY instruction_id")
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS"
+            " SELECT d.* REPLACE (CASE WHEN d.reason = 'imported' THEN r.reason ELSE d.reason END AS reason)"
+            f" FROM {view} d LEFT JOIN imported_reasons r USING (decision_id) ORDER BY instruction_id"
+        )
 
 
 def _forget_decisions(con: Connection) -> None:
@@ -136,7 +140,9 @@ def _vote(row: dict) -> dict:
     return {name: row[name] for name in ("verdict", "chosen", "rejected", "annotator")} | {
         "at": at.isoformat() + "Z" if at else None,
         "seconds": row.get("seconds"),
+        "reason": row.get("reason") or "",
         "note": row["note"] or "",
+        **{name: row[name] for name in ("role", "blind") if row.get(name)},
     }
 
 

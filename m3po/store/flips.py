@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from m3po.errors import BadInputError
 from m3po.settings import SelectConfig
 from m3po.store.candidates import active_scorer
 from m3po.store.connection import Connection, rows, scalar
 from m3po.store.picking import PICKED, pick_all
-from m3po.store.pools import Block, find_pool, read_blocks, read_some
+from m3po.store.pools import Block, find_pool, read_blocks
 from m3po.store.selections import selection_info
 from m3po.types import PickRule
 
@@ -95,7 +96,10 @@ def pick_pairs(
     if rule.given:
         if not len(ids):
             return *PairList(ids, ids, ids).of(ids), np.empty(0)
-        return *_given_between(con, int(ids.min()), int(ids.max())).of(ids), np.full(len(ids), np.nan)
+        chosen, rejected = _given_between(con, int(ids.min()), int(ids.max())).of(ids)
+        held_out = pc.fill_null(pc.equal(block.reason, "not_train"), False).to_numpy(zero_copy_only=False)
+        chosen[held_out] = rejected[held_out] = NONE
+        return chosen, rejected, np.full(len(ids), np.nan)
     picks = pick_all(block.candidates, rule, config)
     paired = picks.reason == PICKED
     places = np.flatnonzero(block.open)[paired]
@@ -116,14 +120,9 @@ def human_pairs(con: Connection) -> PairList:
     )
 
 
-def decided_block(con: Connection, pool: int, instruction_ids: np.ndarray, *, seed: int) -> Block:
-    """These instructions' candidates, for any rule."""
-    return read_some(con, pool, instruction_ids, seed=seed)
-
-
-def any_given(con: Connection) -> bool:
-    """Whether the data came with preferences."""
-    return scalar(con, "SELECT count(*) FROM given_preferences") > 0
+def count_given(con: Connection) -> int:
+    """How many preferences the data came with."""
+    return scalar(con, "SELECT count(*) FROM given_preferences")
 
 
 def tell_flips(con: Connection, instruction_ids: list[int], candidate_ids: list[int]) -> tuple[dict, dict]:

@@ -36,7 +36,8 @@ RATINGS = pa.schema({"n": _INT, "place": _INT, "name": _TEXT, "value": pa.float6
 DECISIONS = pa.schema(
     {
         "n": _INT, "verdict": _TEXT, "chosen": _INT, "rejected": _INT, "annotator": _TEXT,
-        "decided_at": pa.timestamp("us"), "seconds": pa.float64(), "note": _TEXT, "given": pa.bool_(),
+        "decided_at": pa.timestamp("us"), "seconds": pa.float64(), "note": _TEXT, "given": pa.bool_(), "role": _TEXT,
+        "said_reason": _TEXT, "blind": pa.bool_(),
     }
 )  # fmt: skip
 
@@ -100,8 +101,9 @@ def make_batch(batch: Sequence[tuple[ImportedRow, Sequence[StoredImage]]], place
             ratings += [{"n": n, "place": place, "name": name, "value": value} for name, value in named.items()]
         for d in row.decisions:
             decisions.append(
-                {"n": n, "decided_at": d.at}
-                | {k: getattr(d, k) for k in ("verdict", "chosen", "rejected", "annotator", "seconds", "note", "given")}
+                {"n": n, "decided_at": d.at, "role": d.role or None, "said_reason": d.reason or None}
+                | {k: getattr(d, k) for k in ("verdict", "chosen", "rejected", "annotator", "seconds", "note")}
+                | {k: getattr(d, k) for k in ("given", "blind")}
             )
     return Batch(
         pa.Table.from_pylist(asked, ROWS),

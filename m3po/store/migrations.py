@@ -311,6 +311,31 @@ def _m009_people(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_PEOPLE)
 
 
+_VOTES = """
+-- Why somebody rejected an answer, of votes that came with a file: their `reason` in decisions says that they did.
+CREATE TABLE imported_reasons (decision_id BIGINT, reason VARCHAR);
+-- As before; but a skip or a flag is no vote: it counts as what stands only where nobody said anything else.
+CREATE OR REPLACE VIEW current_decisions AS
+    WITH outcomes AS (
+        SELECT *, coalesce(role = 'adjudicated', false) AS final, verdict NOT IN ('skip', 'flag') AS votes,
+               CASE WHEN verdict IN ('accept', 'override') THEN chosen || '>' || rejected ELSE 'out' END AS outcome
+        FROM standing_decisions),
+    counted AS (
+        SELECT *, count(*) OVER (PARTITION BY instruction_id, outcome, final, votes) AS same,
+               count(*) OVER (PARTITION BY instruction_id, final, votes) AS voters
+        FROM outcomes)
+    SELECT * EXCLUDE (same, voters, outcome, final, votes), final OR same * 2 > voters AS agreed FROM counted
+    QUALIFY row_number() OVER (
+        PARTITION BY instruction_id
+        ORDER BY final DESC, CASE WHEN final THEN true ELSE votes END DESC, CASE WHEN final THEN 0 ELSE same END DESC,
+                 decision_id DESC) = 1;
+"""
+
+
+def _m013_votes(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_VOTES)
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
@@ -321,6 +346,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m007_decision_keys,
     _m008_auto_accept,
     _m009_people,
+    _m013_votes,
 ]
 
 

@@ -62,8 +62,8 @@ class Personal:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """(decided, assigned) of the own queue."""
-        return int(np.count_nonzero(self.verdict[self.queue])), len(self.queue)
+        """(voted on, assigned) of the own queue."""
+        return int(np.count_nonzero(~np.isin(self.verdict[self.queue], NO_VOTE))), len(self.queue)
 
     def _read_decisions(self, con: Connection) -> None:
         sql = "SELECT count(*), coalesce(max(decision_id), 0) FROM decisions WHERE annotator = ?"

@@ -18,7 +18,7 @@ from m3po.errors import BadInputError
 from m3po.store.areas import Points
 from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
-from m3po.store.personal import People, Personal
+from m3po.store.personal import NO_VOTE, People, Personal
 from m3po.store.searching import Searches
 from m3po.types import (
     PAIR_MEASURES,
@@ -331,9 +331,12 @@ class ReviewIndex:
         return shown
 
     def _queue(self, con: Connection, view: ReviewView, found: tuple[int, np.ndarray] | None) -> Walk:
-        """What was assigned to the view's annotator, in the queue's order; shown is what waits for a decision."""
+        """What was assigned to the view's annotator, in the queue's order; shown is what waits for a decision, and
+        where that is nothing, what was skipped or flagged: no vote of hers stands on it yet."""
         person = self.people.of(con, view.annotator, self.ids)
-        shown = (person.verdict[person.queue] == _UNDECIDED) & (not view.reason)  # what is undecided has none
+        said = person.verdict[person.queue]
+        waits = said == _UNDECIDED
+        shown = (waits if waits.any() else np.isin(said, NO_VOTE)) & (not view.reason)  # what is undecided has none
         let_in = self._let_in(view, found[1] if found else None)
         if let_in is not None:
             shown &= let_in[person.queue]

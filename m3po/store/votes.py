@@ -79,16 +79,17 @@ def ratings(con: Connection, selection: int | None) -> list[tuple[int, str, str]
 
 
 def figures(con: Connection) -> list[dict]:
-    """One row an annotator who decided or was assigned something, by name: `annotator, assigned, done` (of those),
-    `decisions` (that stand), `median_seconds`, `seconds` (in all, breaks cut), `timed`, `gold_seen`, `gold_right`,
-    `last_at` (UTC)."""
+    """One row an annotator who decided or was assigned something, by name: `annotator, assigned, done` (those of them
+    that were voted on), `decisions` (that stand), `median_seconds`, `seconds` (in all, breaks cut), `timed`,
+    `gold_seen`, `gold_right`, `last_at` (UTC)."""
     return rows(
         con,
         f"""
         WITH own AS (SELECT * FROM standing_decisions WHERE role IS NULL),
         queued AS (SELECT DISTINCT annotator, instruction_id FROM queues),
         work AS (
-            SELECT q.annotator, count(*) AS assigned, count(o.decision_id) AS done
+            SELECT q.annotator, count(*) AS assigned,
+                   count(*) FILTER (coalesce(o.verdict NOT IN ('skip', 'flag'), false)) AS done
             FROM queued q LEFT JOIN own o USING (annotator, instruction_id) GROUP BY 1),
         pace AS (
             SELECT annotator, count(*) AS decisions, median(seconds) AS median_seconds, count(seconds) AS timed,

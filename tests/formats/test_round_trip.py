@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import operator
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,10 @@ HOLD_EMPTY = ("m3po", "vlfeedback", "label_studio", "argilla")
 WORDS = st.from_regex(r"[A-Za-z][A-Za-z ]{0,8}[A-Za-z]", fullmatch=True)
 RATINGS = st.dictionaries(WORDS, st.one_of(st.integers(-5, 5).map(float), st.floats(-9, 9)), max_size=2)
 TIMES = st.datetimes(dt.datetime(2001, 1, 1), dt.datetime(2040, 1, 1))
-VOTE = {"seconds": st.none() | st.floats(0, 900), "note": st.just("") | TEXT, "at": TIMES}
+VOTE = {
+    "seconds": st.none() | st.floats(0, 900), "note": st.just("") | TEXT, "at": TIMES, "reason": st.just("") | WORDS,
+    "blind": st.booleans(),
+}  # fmt: skip
 PAIR_FORMATS = ("trl", "rlhf_v", "rlaif_v", "mmpr", "llamafactory", "ms_swift", "csv")
 WITHOUT_ID = ("trl",)
 ONE_IMAGE = ("rlhf_v", "rlaif_v", "pope")
@@ -71,6 +75,8 @@ def rows(draw, format: str) -> dict:
         sides = ids[:2] if verdict in ("accept", "override") else [None, None]
         vote = {name: draw(values) for name, values in VOTE.items()}
         votes.append({"verdict": verdict, "chosen": sides[0], "rejected": sides[1], "annotator": annotator} | vote)
+    if votes and draw(st.booleans()):
+        votes.append(votes[-1] | {"role": "adjudicated"})
     row["decisions"] = [vote | {"at": vote["at"].isoformat() + "Z"} for vote in votes]
     row["votes"] = votes  # for the test alone
     return row
@@ -110,8 +116,11 @@ def test_what_is_written_is_read_again(folder: Path, format: str, data: st.DataO
         if format in ("m3po", "vlfeedback"):
             assert list(found.ratings) == (ratings if any(ratings) or format == "vlfeedback" else [])
         if format in ("m3po", "label_studio", "argilla"):
-            votes = sorted(map(_as_vote, row["votes"]), key=lambda vote: vote.annotator)
-            assert sorted(found.decisions, key=lambda vote: vote.annotator) == votes
+            votes = [_as_vote(vote) for vote in row["votes"]]
+            if format == "label_studio":  # it has no place for more than an annotator's verdict and note
+                votes = [dataclasses.replace(v, reason="", blind=False) for v in votes if not v.role]
+            by = operator.attrgetter("annotator", "role")
+            assert sorted(found.decisions, key=by) == sorted(votes, key=by)
         if format in ("label_studio", "argilla"):
             assert found.known_as == ("birds", row["external_id"], "")
         if format in ("pope", "m3po"):

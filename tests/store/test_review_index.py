@@ -136,9 +136,13 @@ def expected(con, view):
 
 def is_disputed(votes):
     """Several voted, none of them has the last word, and no more than half say the same."""
-    said = [(v["chosen"], v["rejected"]) if v["verdict"] in ("accept", "override") else "out" for v in votes]
+    said = [
+        (v["chosen"], v["rejected"]) if v["verdict"] in ("accept", "override") else "out"
+        for v in votes
+        if v["verdict"] not in ("skip", "flag")
+    ]
     final = any(v["role"] == "adjudicated" for v in votes)
-    return len(votes) > 1 and not final and max(map(said.count, said)) * 2 <= len(votes)
+    return len(said) > 1 and not final and max(map(said.count, said)) * 2 <= len(said)
 
 
 def measure(pair, name):
