@@ -6,6 +6,7 @@ from m3po.errors import BadInputError
 from m3po.formats.checks import check_characters
 from m3po.store import candidates, decisions, instructions, review, selections
 from m3po.store.connection import Connection, Database
+from m3po.store.items import Items, as_candidate
 from m3po.types import TRAINING_VERDICTS, VERDICTS, Candidate, Decision
 
 DEFAULT_ANNOTATOR = "me"
@@ -15,6 +16,7 @@ _NAME = "The annotator's name"
 
 def decide(
     database: Database,
+    items: Items,
     instruction_id: int,
     verdict: str,
     *,
@@ -45,21 +47,23 @@ def decide(
     if verdict not in VERDICTS:
         raise BadInputError(f"There is no verdict {verdict!r}: choose one of {', '.join(VERDICTS)}.")
 
+    # Before the transaction: what is kept of an item must be known to be no older than the newest selection.
+    item = database.read(lambda con: items.read(con, [instruction_id])).get(instruction_id)
+
     def change(con: Connection) -> Decision:
         if client_id:
             known = decisions.decision_of_key(con, instruction_id, annotator or DEFAULT_ANNOTATOR, client_id)
             if known:
                 return decisions.as_decision(known)
-        item = review.read_bare_item(con, instruction_id)
         if item is None:
             raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
-        if item.split != "train":
+        if item.instruction.split != "train":
             raise BadInputError("This item is held out to measure on: only the train split is reviewed.")
         if selection_id is not None and selection_id != item.selection_id:
             raise BadInputError("The pairs were picked anew since this was drawn: look at it again, then decide.")
         given = (chosen, rejected)
-        if verdict == "accept" and given == (None, None) and item.pair:
-            given = (item.pair.chosen, item.pair.rejected)
+        if verdict == "accept" and given == (None, None) and (pair := review.standing_pair(con, item)):
+            given = (pair.chosen, pair.rejected)
         said = verdict
         if blind and verdict in TRAINING_VERDICTS:
             machine = item.machine_pair
@@ -79,10 +83,10 @@ def decide(
             role=role,
             blind=blind,
         )
-        decision_id = decisions.add_decision(con, new)
+        stored = decisions.add_decision(con, new)
         if client_id:
-            decisions.remember_key(con, decision_id, new, client_id)
-        return decisions.as_decision(decisions.read_decision(con, decision_id))
+            decisions.remember_key(con, stored["decision_id"], new, client_id)
+        return decisions.as_decision(stored)
 
     return database.write(change, lane="decision")
 
@@ -143,7 +147,7 @@ def add_edit(database: Database, instruction_id: int, text: str, annotator: str 
             raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
         candidate_id = candidates.add_human(con, instruction_id, text, annotator or DEFAULT_ANNOTATOR)
         found = candidates.candidates_of(con, [instruction_id], selections.latest_selection(con))
-        return review.as_candidate(next(row for row in found[instruction_id] if row["candidate_id"] == candidate_id))
+        return as_candidate(next(row for row in found[instruction_id] if row["candidate_id"] == candidate_id), {})
 
     # In the lane of the sampler's answers: an equal text arriving at this moment must not become a second candidate.
     return database.write(change, lane="bulk")

@@ -7,7 +7,7 @@ says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -25,7 +25,7 @@ LOOK = frozenset({
     "status", "scorers", "runs", "run", "run_metrics", "run_log", "run_warnings", "results", "result_samples", "image",
     "thumbnail_path", "review_item", "find_instruction", "history", "current_select", "default_sample", "default_score",
     "default_train", "own_models", "train_preview", "path", "config", "people.overview",
-    "review_neighbours", "cancel_search", "source_names", "token_beliefs",
+    "review_neighbours", "review_items", "cancel_search", "source_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report",
 })  # fmt: skip
@@ -110,6 +110,11 @@ class Door:
         view = self.view_of(user, view or ReviewView())
         item = self._studio.review_item(view, instruction_id, move, client=_own_client(user, client))
         return self._studio.people.shown_to(user, item)
+
+    def review_items(self, view: ReviewView | None, instruction_ids: Sequence[int]) -> list[ReviewItem]:
+        user = self.check("review_items")
+        found = self._studio.review_items(view and self.view_of(user, view), instruction_ids)
+        return [self._studio.people.shown_to(user, item) for item in found]
 
     def review_neighbours(self, view: ReviewView, instruction_id: int, **counts: int) -> Neighbours:
         user = self.check("review_neighbours")

@@ -44,7 +44,9 @@ def read_neighbours(
                 break
             preceding.append(before)
         around = [instruction_id, *following, *preceding]
-        decided, selection = decisions.current_ids(con, around), latest_selection(con)
+        decided = decisions.current_rows(con, index.may_be_decided(con, around))
+        decided = {number: row["decision_id"] for number, row in decided.items()}
+        selection = latest_selection(con)
         reviewed, reviewable = index.counts(con)
         return Neighbours(
             ahead=tuple(following),

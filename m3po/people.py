@@ -290,7 +290,12 @@ class People:
         return found if others else [decision for decision in found if decision.annotator == user.name]
 
     def is_adjudicated(self, instruction_id: int) -> bool:
-        return self._db.read(lambda con: votes.is_adjudicated(con, instruction_id))
+        """Whether a curator's last word stands on it."""
+
+        def read(con: Connection) -> bool:
+            return bool(self._index.may_be_decided(con, [instruction_id])) and votes.is_adjudicated(con, instruction_id)
+
+        return self._db.read(read)
 
     # ---- figures ----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from m3po.settings import (
     check_specs,
 )
 from m3po.store import beliefs, candidates, decisions, exports, instructions, review, runs, selections
+from m3po.store.items import Items
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.types import Candidate, Decision, ImageRef, ImportReport, ReviewItem, ReviewView, Run, TokenBeliefs
@@ -58,7 +60,8 @@ class Studio:
         )
         work = {"import": partial(importing.do_import, workspace), "export": partial(exporting.do_export, workspace)}
         self.server_runs = ServerRuns(self.db, workspace.runs_path, work)
-        self.review_index = ReviewIndex()
+        self.review_index = ReviewIndex(lambda: workspace.db.state)
+        self._items = Items(self.db, workspace.images)
         self.calibration = Calibration(workspace)
         self.people = People(workspace, self.review_index)
         self._overview = Overview(workspace, self.server_runs.shown)
@@ -277,8 +280,13 @@ class Studio:
 
         `client`: who asks; a newer search of the same client gives up the older one, which raises SearchCancelled.
         """
-        view, images, index = view or ReviewView(), self.workspace.images, self.review_index
-        return self.db.read(lambda con: review.read_item(con, index, view, instruction_id, move, images, client))
+        view, index, items = view or ReviewView(), self.review_index, self._items
+        return self.db.read(lambda con: review.read_item(con, index, items, view, instruction_id, move, client))
+
+    def review_items(self, view: ReviewView | None, instruction_ids: Sequence[int]) -> list[ReviewItem]:
+        """Those that there are, in their order, read together; without a view, without a place in one."""
+        index, items = self.review_index, self._items
+        return self.db.read(lambda con: review.read_items(con, index, items, view, instruction_ids))
 
     def cancel_search(self, client: str) -> bool:
         """Give up the search that this client waits for; whether there was one."""
@@ -313,7 +321,7 @@ class Studio:
 
     def decide(self, instruction_id: int, verdict: str, **options) -> Decision:
         """Store a verdict (options as in m3po.deciding.decide); it is on disk when this returns."""
-        return deciding.decide(self.db, instruction_id, verdict, **options)
+        return deciding.decide(self.db, self._items, instruction_id, verdict, **options)
 
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         """What the page sent before under this id of its own, or None."""

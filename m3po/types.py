@@ -13,6 +13,7 @@ from pathlib import Path
 SPLITS = ("train", "tune", "heldout")
 VERDICTS = ("accept", "override", "tie", "all_wrong", "all_right", "bad_question", "skip", "flag")
 TRAINING_VERDICTS = ("accept", "override")  # the others keep the pair out of training
+NO_VOTES = ("skip", "flag")  # said of an item, but no vote on it
 
 
 @dataclass(frozen=True)

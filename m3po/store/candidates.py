@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -179,6 +180,11 @@ def active_scorer(con: Connection, kind: str) -> int | None:
     return scalar(con, "SELECT scorer_id FROM active_scorers WHERE kind = ? ORDER BY since DESC LIMIT 1", [kind])
 
 
+def active_scorers(con: Connection) -> dict[str, int | None]:
+    """Each kind's active scorer; a kind that never had one is not among them."""
+    return dict(con.execute("SELECT kind, scorer_id FROM active_scorers ORDER BY since").fetchall())
+
+
 def scorer_info(con: Connection, scorer: int | None) -> dict | None:
     return one(con, "SELECT * FROM scorers WHERE scorer_id = ?", [scorer]) if scorer is not None else None
 
@@ -275,41 +281,80 @@ def ingest_scores(con: Connection, shard: Path, logp: int | None, mas: int | Non
     return table.num_rows
 
 
-def candidates_of(con: Connection, instruction_ids: list[int], selection: int | None) -> dict[int, list[dict]]:
+@dataclass(frozen=True)
+class Bearings:
+    """By what items are read: the active scorers, and the selection with its pool, its weights and its MAS scorer."""
+
+    selection: int | None
+    logp: int | None
+    mas: int | None
+    group: int | None
+    pool: int | None = None
+    weight_chosen: float = 0.0
+    weight_rejected: float = 0.0
+    selected_mas: int | None = None
+    claimers: tuple[int, ...] = ()  # the scorers whose claims count: the MAS scorer and its parts; none without claims
+
+
+def read_bearings(con: Connection, selection: int | None) -> Bearings:
+    active = active_scorers(con)
+    found = Bearings(selection, *(active.get(kind) for kind in ("logp", "mas", "group")))
+    if scalar(con, "SELECT count(*) FROM claims"):
+        parts = con.execute("SELECT part FROM scorer_parts WHERE scorer_id = ?", [found.mas]).fetchall()
+        found = replace(found, claimers=tuple(sorted({row[0] for row in parts} | {found.mas} - {None})))
+    picked = one(con, "SELECT pool_id, config, mas_scorer FROM selections WHERE selection_id = ?", [selection])
+    if picked is None:
+        return found
+    weights = json.loads(picked["config"])
+    return replace(
+        found,
+        pool=picked["pool_id"],
+        weight_chosen=float(weights["weight_chosen"]),
+        weight_rejected=float(weights["weight_rejected"]),
+        selected_mas=picked["mas_scorer"],
+    )
+
+
+def candidates_of(
+    con: Connection, instruction_ids: list[int], selection: int | None, at: Bearings | None = None
+) -> dict[int, list[dict]]:
     """The candidates of each instruction under the active scorers, in id order, with the selection's values.
+    `given_by`: (sampler, votes) of those that gave it.
 
     Several small queries, each for a few rows of one table: joined in one, each table would be looked through.
+    `at`: the bearings of the selection, where they are known already.
     """
+    at = at or read_bearings(con, selection)
     found = rows(
         con,
         "SELECT candidate_id, instruction_id, text, origin, finish_reason FROM candidates"
         f" WHERE {among('instruction_id', instruction_ids)} ORDER BY instruction_id, candidate_id",
     )
-    known = {row["candidate_id"]: row | dict.fromkeys(_OF_CANDIDATE) | {"votes": 0, "claims": []} for row in found}
+    empty = dict.fromkeys(_OF_CANDIDATE)
+    known = {row["candidate_id"]: row | empty | {"votes": 0, "claims": [], "given_by": []} for row in found}
     if known:
         of_these = among("candidate_id", known)
-        logp, mas, group = (active_scorer(con, kind) for kind in ("logp", "mas", "group"))
+        sql = f"SELECT candidate_id, sampler_id, votes FROM votes WHERE {of_these}"
+        for candidate_id, sampler, votes in sorted(con.execute(sql).fetchall()):
+            known[candidate_id]["votes"] += votes
+            known[candidate_id]["given_by"].append((sampler, votes))
         for row in [
-            *rows(
-                con,
-                f"SELECT candidate_id, sum(votes)::INTEGER AS votes FROM votes WHERE {of_these} GROUP BY candidate_id",
-            ),
             *rows(
                 con,
                 "SELECT candidate_id, logp_sum, n_tokens, logp_sum / n_tokens AS logp_mean,"
                 f" exp(logp_sum / n_tokens) AS confidence FROM logprobs WHERE scorer_id = ? AND {of_these}",
-                [logp],
+                [at.logp],
             ),
             *rows(
                 con,
                 f"SELECT candidate_id, mas, minimum AS mas_minimum FROM mas_scores WHERE scorer_id = ? AND {of_these}",
-                [mas],
+                [at.mas],
             ),
-            *_claims_of(con, of_these, mas),
-            *_values_of(con, instruction_ids, selection),
+            *_values_of(con, instruction_ids, at),
         ]:
             known[row["candidate_id"]] |= row
-        _add_groups(con, known, of_these, group)
+        _add_claims(con, known, of_these, at.claimers)
+        _add_groups(con, known, of_these, at.group)
     grouped: dict[int, list[dict]] = {instruction_id: [] for instruction_id in instruction_ids}
     for row in known.values():
         grouped[row["instruction_id"]].append(row)
@@ -322,40 +367,27 @@ _OF_CANDIDATE = (
 )  # fmt: skip
 
 
-def _claims_of(con: Connection, of_these: str, mas: int | None) -> list[dict]:
-    return rows(
-        con,
-        f"""
-        SELECT candidate_id,
-               list({{'text': text, 'upheld': upheld, 'p_yes': p_yes}} ORDER BY scorer_id, number) AS claims
-        FROM claims
-        WHERE (scorer_id = $mas OR scorer_id IN (SELECT part FROM scorer_parts WHERE scorer_id = $mas)) AND {of_these}
-        GROUP BY candidate_id
-        """,
-        {"mas": mas},
-    )
+def _add_claims(con: Connection, known: dict[int, dict], of_these: str, claimers: tuple[int, ...]) -> None:
+    if not claimers:
+        return
+    sql = f"SELECT candidate_id, text, upheld, p_yes FROM claims WHERE {among('scorer_id', claimers)} AND {of_these}"
+    for row in rows(con, f"{sql} ORDER BY scorer_id, number"):
+        known[row.pop("candidate_id")]["claims"].append(row)
 
 
-def _values_of(con: Connection, instruction_ids: list[int], selection: int | None) -> list[dict]:
-    """A, B, good and hard as the selection froze them."""
-    picked = one(con, "SELECT pool_id, config FROM selections WHERE selection_id = ?", [selection])
-    if picked is None:
+def _values_of(con: Connection, instruction_ids: list[int], at: Bearings) -> list[dict]:
+    """A, B, good and hard (m3po.scoring) as the selection froze them."""
+    if at.pool is None:
         return []
-    weights = json.loads(picked["config"])
-    return rows(
-        con,
-        f"""
-        SELECT *, $wc::DOUBLE * a + (1.0::DOUBLE - $wc::DOUBLE) * b AS good,
-               $wr::DOUBLE * (1.0::DOUBLE - a) + (1.0::DOUBLE - $wr::DOUBLE) * b AS hard
-        FROM (SELECT unnest(candidate_ids) AS candidate_id, unnest(a) AS a, unnest(b) AS b FROM pool_values
-              WHERE pool_id = $pool AND {among("instruction_id", instruction_ids)})
-        """,
-        {
-            "pool": picked["pool_id"],
-            "wc": float(weights["weight_chosen"]),
-            "wr": float(weights["weight_rejected"]),
-        },
+    sql = (
+        f"SELECT candidate_ids, a, b FROM pool_values WHERE pool_id = ? AND {among('instruction_id', instruction_ids)}"
     )
+    wc, wr = at.weight_chosen, at.weight_rejected
+    return [
+        {"candidate_id": i, "a": a, "b": b, "good": wc * a + (1.0 - wc) * b, "hard": wr * (1.0 - a) + (1.0 - wr) * b}
+        for lists in con.execute(sql, [at.pool]).fetchall()
+        for i, a, b in zip(*lists, strict=True)
+    ]
 
 
 def _add_groups(con: Connection, known: dict[int, dict], of_these: str, group: int | None) -> None:

@@ -52,6 +52,7 @@ class Database:
         self._deciding = threading.Condition()
         self._decisions_under_way = 0
         self._last_decision = 0.0
+        self._written = {"bulk": 0, "decision": 0}
         with translated(path):
             migrate(self._root)
 
@@ -60,9 +61,27 @@ class Database:
             self._local.cursor = self._root.cursor()
         return self._local.cursor
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """How many bulk writes and how many decisions were stored when this thread's read or write began: what is read
+        in it knows of at least those. Equal states: nothing was stored in between."""
+        return getattr(self._local, "state", None) or (self._written["bulk"], self._written["decision"])
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Note the state before a transaction begins, so that what it reads is never older than it says."""
+        if getattr(self._local, "state", None):  # inside another one
+            yield
+            return
+        self._local.state = self.state
+        try:
+            yield
+        finally:
+            self._local.state = None
+
     def read(self, query: Callable[[Connection], T]) -> T:
         """Run `query` on this thread's own cursor."""
-        with translated(self.path):
+        with translated(self.path), self._noted():
             return query(self._cursor())
 
     def write(self, change: Callable[[Connection], T], *, lane: str = "bulk") -> T:
@@ -72,11 +91,11 @@ class Database:
         """
         if lane == "decision":
             with self._decides(), self._lanes[lane]:
-                return self._commit(change)
+                return self._commit(change, lane)
         with self._lanes[lane]:
             with self._deciding:
                 self._deciding.wait_for(lambda: not self._decisions_under_way, timeout=GIVE_WAY_SECONDS)
-            result = self._commit(change)
+            result = self._commit(change, lane)
             self._checkpoint_if_quiet()
             return result
 
@@ -92,8 +111,8 @@ class Database:
                 self._last_decision = time.monotonic()
                 self._deciding.notify_all()
 
-    def _commit(self, change: Callable[[Connection], T]) -> T:
-        with translated(self.path):
+    def _commit(self, change: Callable[[Connection], T], lane: str) -> T:
+        with translated(self.path), self._noted():
             cursor = self._cursor()
             cursor.execute("BEGIN")
             try:
@@ -106,6 +125,8 @@ class Database:
             except duckdb.Error:
                 _rollback(cursor)
                 raise
+            finally:
+                self._written[lane] += 1  # one writer a lane at a time
             return result
 
     def _checkpoint_if_quiet(self) -> None:

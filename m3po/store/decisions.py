@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from m3po.store.auto_accept import least_score
-from m3po.store.connection import Connection, one, rows, scalar
+from m3po.store.connection import Connection, among, one, rows, scalar
 from m3po.store.instructions import now
-from m3po.types import Decision
+from m3po.store.standing import current_row, standing_rows
+from m3po.types import NO_VOTES, Decision
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class NewDecision:
     blind: bool = False
 
 
-def add_decision(con: Connection, new: NewDecision) -> int:
-    """Append; returns the decision's id."""
-    return scalar(
+def add_decision(con: Connection, new: NewDecision) -> dict:
+    """Append; returns the row as it is stored."""
+    return one(
         con,
         "INSERT INTO decisions (instruction_id, verdict, chosen, rejected, annotator, decided_at, seconds, reason,"
-        " note, selection_id, shown, role, blind) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING decision_id",
+        " note, selection_id, shown, role, blind) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
         [
             new.instruction_id,
             new.verdict,
@@ -63,20 +64,17 @@ def remember_key(con: Connection, decision_id: int, new: NewDecision, client_id:
 
 def decision_of_key(con: Connection, instruction_id: int, annotator: str, client_id: str) -> dict | None:
     """What the annotator's page has sent before under this id of its own; also when it was undone since."""
-    return one(
-        con,
-        "SELECT d.* FROM decision_keys k JOIN decisions d USING (decision_id)"
-        " WHERE k.instruction_id = ? AND k.annotator = ? AND k.client_id = ?",
-        [instruction_id, annotator, client_id],
-    )
+    sql = "SELECT decision_id FROM decision_keys WHERE instruction_id = ? AND annotator = ? AND client_id = ?"
+    known = scalar(con, sql, [instruction_id, annotator, client_id])
+    if known is None:  # nearly always, and then the decisions need not be joined
+        return None
+    return one(con, "SELECT * FROM decisions WHERE decision_id = ?", [known])
 
 
-def current_ids(con: Connection, instruction_ids: Sequence[int]) -> dict[int, int]:
+def current_rows(con: Connection, instruction_ids: Sequence[int]) -> dict[int, dict]:
     """The current decision of each of these instructions that has one."""
-    sql = (
-        "SELECT instruction_id, decision_id FROM current_decisions WHERE instruction_id IN (SELECT unnest(?::BIGINT[]))"
-    )
-    return dict(con.execute(sql, [list(instruction_ids)]).fetchall())
+    standing = standing_rows(con, instruction_ids)
+    return {number: row for number, said in standing.items() if (row := current_row(said)) is not None}
 
 
 def latest_unrevoked(con: Connection, annotator: str) -> dict | None:
@@ -103,18 +101,13 @@ def repeat(con: Connection, decision: dict, annotator: str, role: str) -> int:
     kept = ("instruction_id", "verdict", "chosen", "rejected", "selection_id")
     shown = json.loads(decision["shown"] or "{}")
     said = {name: decision[name] for name in kept}
-    return add_decision(
-        con, NewDecision(**said, annotator=annotator, seconds=None, note="", reason="", shown=shown, role=role)
-    )
+    new = NewDecision(**said, annotator=annotator, seconds=None, note="", reason="", shown=shown, role=role)
+    return add_decision(con, new)["decision_id"]
 
 
 def state(con: Connection) -> tuple:
     """Changes whenever a decision was stored."""
     return con.execute("SELECT count(*), max(decision_id) FROM decisions").fetchall()[0]
-
-
-def read_decision(con: Connection, decision_id: int) -> dict:
-    return one(con, "SELECT * FROM decisions WHERE decision_id = ?", [decision_id])
 
 
 def history(con: Connection, instruction_id: int) -> list[Decision]:
@@ -124,19 +117,15 @@ def history(con: Connection, instruction_id: int) -> list[Decision]:
 
 
 def current_decision(con: Connection, instruction_id: int) -> dict | None:
-    return one(con, "SELECT * FROM current_decisions WHERE instruction_id = ?", [instruction_id])
+    return current_rows(con, [instruction_id]).get(instruction_id)
 
 
-def disagreeing(con: Connection, decision: dict) -> tuple[str, ...]:
+def disagreeing(decision: dict, standing: Sequence[dict]) -> tuple[str, ...]:
     """All who voted on the item of a current decision, by name, where no majority agrees; else nobody."""
     if decision["agreed"]:
         return ()
-    found = con.execute(
-        "SELECT annotator FROM standing_decisions WHERE instruction_id = ? AND role IS NULL"
-        " AND verdict NOT IN ('skip', 'flag') ORDER BY annotator",
-        [decision["instruction_id"]],
-    ).fetchall()
-    return tuple(row[0] for row in found)
+    votes = (row for row in standing if row["role"] is None and row["verdict"] not in NO_VOTES)
+    return tuple(sorted(row["annotator"] for row in votes))
 
 
 def as_decision(row: dict, *, stale: bool = False, disagreeing: tuple[str, ...] = ()) -> Decision:
@@ -233,10 +222,11 @@ def count_auto_accepted(con: Connection, selection: int | None) -> int:
     )
 
 
-def given_pair(con: Connection, instruction_id: int) -> tuple[int, int] | None:
-    """(chosen, rejected) as the data set that it came from has them."""
-    row = one(con, "SELECT chosen, rejected FROM given_pairs WHERE instruction_id = ?", [instruction_id])
-    return (row["chosen"], row["rejected"]) if row else None
+def given_pairs(con: Connection, instruction_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """(chosen, rejected) of each of these instructions whose data set came with a pair."""
+    wanted = among("instruction_id", instruction_ids)
+    found = con.execute(f"SELECT instruction_id, chosen, rejected FROM given_pairs WHERE {wanted}").fetchall()
+    return {number: (chosen, rejected) for number, chosen, rejected in found}
 
 
 def given_counts(con: Connection, mas: int | None) -> dict[str, int]:

@@ -91,20 +91,27 @@ def _image_ref(row: dict, images: Images) -> ImageRef:
 
 def read_instruction(con: Connection, instruction_id: int, images: Images) -> Instruction | None:
     """One instruction with its images, or None."""
-    row = one(con, "SELECT * FROM instructions WHERE instruction_id = ?", [instruction_id])
-    if row is None:
-        return None
-    found = image_refs(con, row["image_ids"], images)
-    return Instruction(
-        id=row["instruction_id"],
-        source=row["source"],
-        external_id=row["external_id"],
-        split=row["split"],
-        images=tuple(found[image_id] for image_id in row["image_ids"]),
-        instruction=row["instruction"],
-        system=row["system"] or "",
-        turns=read_turns(row["turns"]),
-    )
+    return read_instructions(con, [instruction_id], images).get(instruction_id)
+
+
+def read_instructions(con: Connection, instruction_ids: Sequence[int], images: Images) -> dict[int, Instruction]:
+    """Those that there are, with their images, by id."""
+    known = rows(con, f"SELECT * FROM instructions WHERE {among('instruction_id', instruction_ids)}")
+    image_ids = {image_id for row in known for image_id in row["image_ids"]}
+    found = image_refs(con, sorted(image_ids), images) if image_ids else {}
+    return {
+        row["instruction_id"]: Instruction(
+            id=row["instruction_id"],
+            source=row["source"],
+            external_id=row["external_id"],
+            split=row["split"],
+            images=tuple(found[image_id] for image_id in row["image_ids"]),
+            instruction=row["instruction"],
+            system=row["system"] or "",
+            turns=read_turns(row["turns"]),
+        )
+        for row in known
+    }
 
 
 def read_turns(text: str | None) -> tuple[Turn, ...]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from m3po.store.connection import Connection, scalar
-from m3po.types import VERDICTS
+from m3po.types import NO_VOTES, VERDICTS
 
-NO_VOTE = (0, VERDICTS.index("skip") + 1, VERDICTS.index("flag") + 1)  # in `verdict`: nothing said of the item yet
+UNVOTED = (0, *(VERDICTS.index(name) + 1 for name in NO_VOTES))  # in `verdict`: no vote on the item yet
 KEPT = 64  # persons whose arrays are kept; a million items take 1 MB each
 
 
 class Personal:
-    """One person's own verdicts (0: none, else a place in VERDICTS + 1) and queue, over the rising `ids`."""
+    """One person's own verdicts (0: none, else a place in VERDICTS + 1), which are the index's, and queue, over the
+    rising `ids`."""
 
     def __init__(self, annotator: str, ids: np.ndarray) -> None:
         self.annotator = annotator
@@ -24,11 +25,12 @@ class Personal:
         self.queue = np.empty(0, np.int32)  # places, in the queue's order
         self.blind = np.empty(0, np.int32)  # those of them that a blind assignment gave
         self.rank = np.full(len(ids), -1, np.int32)
-        self._decisions = self._newest = 0
-        self._assigned = -1
+        self._written = self._assigned = -1
 
-    def refresh(self, con: Connection) -> None:
-        self._read_decisions(con)
+    def refresh(self, con: Connection, written: int) -> None:
+        """`written`: how many bulk writes there were (-1: not known); nothing else changes a queue."""
+        if written == self._written != -1:
+            return
         assigned = scalar(con, "SELECT count(*) FROM assigned")
         if assigned != self._assigned:
             found = con.execute(
@@ -41,6 +43,7 @@ class Personal:
             self.rank[:] = -1
             self.rank[self.queue] = np.arange(len(self.queue), dtype=np.int32)
             self._assigned = assigned
+        self._written = written
 
     def said(self, instruction_id: int) -> str:
         """The own verdict that stands on an item, adjudications aside; "" where there is none."""
@@ -58,33 +61,12 @@ class Personal:
     @property
     def has_blind_work(self) -> bool:
         """Whether something of a blind assignment still waits for this person's vote."""
-        return bool(np.isin(self.verdict[self.blind], NO_VOTE).any())
+        return bool(np.isin(self.verdict[self.blind], UNVOTED).any())
 
     @property
     def progress(self) -> tuple[int, int]:
         """(voted on, assigned) of the own queue."""
-        return int(np.count_nonzero(~np.isin(self.verdict[self.queue], NO_VOTE))), len(self.queue)
-
-    def _read_decisions(self, con: Connection) -> None:
-        sql = "SELECT count(*), coalesce(max(decision_id), 0) FROM decisions WHERE annotator = ?"
-        stored, newest = con.execute(sql, [self.annotator]).fetchall()[0]
-        if stored == self._decisions:
-            return
-        since = "FROM decisions WHERE annotator = ? AND decision_id > ?"
-        if self._decisions + scalar(con, f"SELECT count(*) {since}", [self.annotator, self._newest]) != stored:
-            self._newest = 0  # an import's votes took their ids before others that were stored sooner
-            self.verdict[:] = 0
-        touched = con.execute(f"SELECT DISTINCT instruction_id {since}", [self.annotator, self._newest]).fetchnumpy()
-        self.verdict[places_of(self.ids, touched["instruction_id"])] = 0
-        standing = con.execute(
-            "SELECT instruction_id, verdict FROM standing_decisions WHERE annotator = ? AND role IS NULL"
-            " AND instruction_id IN (SELECT unnest(?::BIGINT[]))",
-            [self.annotator, touched["instruction_id"].tolist()],
-        ).fetchall()
-        now = {instruction_id: VERDICTS.index(verdict) + 1 for instruction_id, verdict in standing}
-        known = np.array([key for key in now if position(self.ids, key) >= 0], np.int64)
-        self.verdict[places_of(self.ids, known)] = [now[int(key)] for key in known]
-        self._decisions, self._newest = stored, newest
+        return int(np.count_nonzero(~np.isin(self.verdict[self.queue], UNVOTED))), len(self.queue)
 
 
 class People:
@@ -94,15 +76,17 @@ class People:
         self._known: dict[str, Personal] = {}
         self._disputed: tuple[tuple, np.ndarray, np.ndarray] = ((), np.empty(0), np.empty(0, bool))
 
-    def of(self, con: Connection, annotator: str, ids: np.ndarray) -> Personal:
-        """One person's arrays, as the database has it now. Call it under the index's lock."""
+    def of(self, con: Connection, annotator: str, ids: np.ndarray, verdict: np.ndarray, written: int) -> Personal:
+        """One person's arrays, as the database has it now. Call it under the index's lock. `verdict`: their own, as the
+        index has read them; `written`: see Personal.refresh."""
         person = self._known.pop(annotator, None)
         if person is None or person.ids is not ids:
             person = Personal(annotator, ids)
         self._known[annotator] = person
         while len(self._known) > KEPT:
             self._known.pop(next(iter(self._known)))
-        person.refresh(con)
+        person.verdict = verdict
+        person.refresh(con, written)
         return person
 
     def disputed(self, con: Connection, ids: np.ndarray) -> np.ndarray:

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from m3po.store.candidates import active_scorer, candidates_of, scorer_info
-from m3po.store.connection import Connection, one
-from m3po.store.decisions import as_decision, current_decision, disagreeing, given_pair
-from m3po.store.instructions import Images, read_instruction
-from m3po.store.review_index import ReviewIndex
+from m3po.store.connection import Connection
+from m3po.store.decisions import as_decision, disagreeing
+from m3po.store.items import Item, Items
+from m3po.store.review_index import ReviewIndex, Walk
 from m3po.store.runs import score_is_under_way
-from m3po.store.samplers import name_sampler, samplers_of
-from m3po.store.selections import latest_selection, pair_of, selection_info
-from m3po.types import Candidate, Claim, Decision, Pair, ReviewItem, ReviewView
-
-
-@dataclass(frozen=True)
-class BareItem:
-    """An item's candidates and what stands: the machine's pair and the human's."""
-
-    split: str
-    selection_id: int | None
-    candidates: tuple[Candidate, ...]
-    machine_pair: Pair | None
-    machine_row: dict | None
-    decision: Decision | None
-    pair: Pair | None
+from m3po.store.standing import current_row, standing_rows
+from m3po.types import Candidate, Decision, Pair, ReviewItem, ReviewView
 
 
 def read_item(
     con: Connection,
     index: ReviewIndex,
+    items: Items,
     view: ReviewView,
     instruction_id: int | None,
     move: int,
-    images: Images,
     client: str = "",
 ) -> ReviewItem | None:
     """The item `move` places after `instruction_id` in the view (None: the first); at an end, the last one that way.
@@ -50,104 +34,72 @@ def read_item(
         instruction_id = walk.step(instruction_id, move)
     if instruction_id is None:
         return None
-    instruction = read_instruction(con, instruction_id, images)
-    if instruction is None:
-        return None
-    bare = read_bare_item(con, instruction_id)
+    return next(iter(_read_at(con, index, items, walk, [instruction_id])), None)
+
+
+def read_items(
+    con: Connection, index: ReviewIndex, items: Items, view: ReviewView | None, instruction_ids: Sequence[int]
+) -> list[ReviewItem]:
+    """Those that there are, in their order; without a view, without a place in one."""
+    walk = None if view is None else index.walk(con, view)
+    return _read_at(con, index, items, walk, instruction_ids)
+
+
+def _read_at(
+    con: Connection, index: ReviewIndex, items: Items, walk: Walk | None, instruction_ids: Sequence[int]
+) -> list[ReviewItem]:
+    known = items.read(con, instruction_ids)
+    standing = standing_rows(con, index.may_be_decided(con, list(known)))
     reviewed, reviewable = index.counts(con)
-    return ReviewItem(
-        instruction=instruction,
-        candidates=_with_samplers(con, bare.candidates),
-        pair=bare.pair,
-        machine_pair=bare.machine_pair,
-        no_pair_reason=None
-        if bare.machine_pair
-        else _reason(bare.machine_row, bare.candidates, instruction.split, bare.selection_id),
-        decision=bare.decision,
-        selection_id=bare.selection_id,
-        position=walk.position(instruction_id),
-        total=walk.total,
-        reviewed=reviewed,
-        reviewable=reviewable,
-        previous_id=walk.neighbour(instruction_id, -1),
-        next_id=walk.neighbour(instruction_id, +1),
-        given=given_pair(con, instruction_id),
-        scoring=_waits_for_scores(bare.candidates) and score_is_under_way(con),
-        selected_by=_selected_by(con, bare),
-    )
-
-
-def _with_samplers(con: Connection, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-    told = samplers_of(con, [c.id for c in candidates])
-    return tuple(
-        dataclasses.replace(
-            c, samplers=tuple((name_sampler(s["policy"], s["settings"]), s["votes"]) for s in told.get(c.id, ()))
+    found = []
+    for number in instruction_ids:
+        if number not in known:
+            continue
+        item = known[number]
+        decision, pair = _stands(item, standing.get(number, ()))
+        place = {"position": 0, "total": 0}
+        if walk is not None:
+            place = {"position": walk.position(number), "total": walk.total}
+            place |= {"previous_id": walk.neighbour(number, -1), "next_id": walk.neighbour(number, +1)}
+        found.append(
+            ReviewItem(
+                instruction=item.instruction,
+                candidates=item.candidates,
+                pair=pair,
+                machine_pair=item.machine_pair,
+                no_pair_reason=item.no_pair_reason,
+                decision=decision,
+                selection_id=item.selection_id,
+                reviewed=reviewed,
+                reviewable=reviewable,
+                given=item.given,
+                scoring=_waits_for_scores(item.candidates) and score_is_under_way(con),
+                selected_by=item.selected_by,
+                **place,
+            )
         )
-        for c in candidates
-    )
+    return found
 
 
 def _waits_for_scores(candidates: tuple[Candidate, ...]) -> bool:
     return any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in candidates)
 
 
-def _selected_by(con: Connection, bare: BareItem) -> str:
-    """The MAS scorer that the item's frozen values are by, where another one is active now; else empty."""
-    if bare.machine_pair is None and all(c.good is None for c in bare.candidates):
-        return ""  # the selection froze nothing of it
-    scorer = selection_info(con, bare.selection_id)["mas_scorer"]
-    if scorer is None or scorer == active_scorer(con, "mas"):
-        return ""
-    return scorer_info(con, scorer)["name"]
+def standing_pair(con: Connection, item: Item) -> Pair | None:
+    """The human's pair, where one decided, else the machine's."""
+    number = item.instruction.id
+    return _stands(item, standing_rows(con, [number]).get(number, ()))[1]
 
 
-def read_bare_item(con: Connection, instruction_id: int) -> BareItem | None:
-    """What a decision needs to know of an item: no view, no neighbours."""
-    selection = latest_selection(con)
-    found = candidates_of(con, [instruction_id], selection)[instruction_id]
-    owner = one(con, "SELECT split FROM instructions WHERE instruction_id = ?", [instruction_id])
-    if owner is None:
-        return None
-    candidates = tuple(as_candidate(row) for row in found)
-    machine_row = pair_of(con, selection, instruction_id)
-    machine = _machine_pair(machine_row)
-    decision_row = current_decision(con, instruction_id)
-    decision, pair = None, machine
-    if decision_row:
-        stale = _stale(decision_row, machine, candidates)
-        decision = as_decision(decision_row, stale=stale, disagreeing=disagreeing(con, decision_row))
-        if decision.chosen is not None and decision.rejected is not None:
-            pair = pair_between({c.id: c for c in candidates}, decision.chosen, decision.rejected)
-    return BareItem(owner["split"], selection, candidates, machine, machine_row, decision, pair)
-
-
-def as_candidate(row: dict) -> Candidate:
-    return Candidate(
-        id=row["candidate_id"],
-        **{name: row[name] for name in ("text", "origin", "votes", "finish_reason", "mas", "mas_minimum")},
-        **{
-            name: row[name]
-            for name in (
-                "logp_sum",
-                "n_tokens",
-                "logp_mean",
-                "confidence",
-                "a",
-                "b",
-                "good",
-                "hard",
-                "group_votes",
-                "same_as",
-            )
-        },
-        claims=tuple(Claim(**claim) for claim in row["claims"]),
-    )
-
-
-def _machine_pair(row: dict | None) -> Pair | None:
-    if row is None or row["chosen"] is None:
-        return None
-    return Pair(row["chosen"], row["rejected"], row["m3p_score"], row["logp_margin"], row["mas_gap"])
+def _stands(item: Item, standing: Sequence[dict]) -> tuple[Decision | None, Pair | None]:
+    row = current_row(standing)
+    if row is None:
+        return None, item.machine_pair
+    stale = _stale(row, item.machine_pair, item.candidates)
+    decision = as_decision(row, stale=stale, disagreeing=disagreeing(row, standing))
+    if decision.chosen is None or decision.rejected is None:
+        return decision, item.machine_pair
+    return decision, pair_between({c.id: c for c in item.candidates}, decision.chosen, decision.rejected)
 
 
 def pair_between(by_id: dict[int, Candidate], chosen: int, rejected: int) -> Pair:
@@ -162,21 +114,6 @@ def pair_between(by_id: dict[int, Candidate], chosen: int, rejected: int) -> Pai
         if c.mas is not None and r.mas is not None:
             gap = c.mas - r.mas
     return Pair(chosen, rejected, score, margin, gap)
-
-
-def _reason(row: dict | None, candidates: tuple[Candidate, ...], split: str, selection: int | None) -> str:
-    if row is not None and row["no_pair_reason"] not in ("no_candidates", "no_mas", "no_logprob"):
-        return row["no_pair_reason"]
-    # Sampled or scored since the last selection, or never selected: say what is missing now.
-    if split != "train":
-        return "not_train"
-    if not candidates:
-        return "no_candidates"
-    if all(c.mas is None for c in candidates):
-        return "no_mas"
-    if all(c.logp_sum is None for c in candidates):
-        return "no_logprob"
-    return "not_selected" if selection is None else "not_scored_then"
 
 
 def shown_state(machine: Pair | None, candidates: tuple[Candidate, ...]) -> dict:

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,9 @@ from m3po.errors import BadInputError
 from m3po.store.areas import Points
 from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
-from m3po.store.personal import NO_VOTE, People, Personal
+from m3po.store.personal import UNVOTED, People, Personal
 from m3po.store.searching import Searches
+from m3po.store.standing import current_row, standing_rows
 from m3po.types import (
     PAIR_MEASURES,
     REVIEW_FILTERS,
@@ -134,8 +136,10 @@ def position_of(ids: np.ndarray, instruction_id: int) -> int:
 class ReviewIndex:
     """The train split, one place an instruction in every array, by rising id."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: Callable[[], tuple[int, int]] | None = None) -> None:
+        """`state`: m3po.store.connection.Database.state, which spares to ask the database whether anything changed."""
         self.lock = threading.RLock()
+        self._state, self._seen = state, (-1, -1)
         self.searches = Searches()
         self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
         self.people = People()
@@ -186,7 +190,17 @@ class ReviewIndex:
         """What one person was assigned and decided, as the database has it now."""
         with self.lock:
             self.refresh(con)
-            return self.people.of(con, annotator, self.ids)
+            return self._person(con, annotator)
+
+    def _person(self, con: Connection, annotator: str) -> Personal:
+        return self.people.of(con, annotator, self.ids, self._own_arrays(annotator)[0], self._seen[0])
+
+    def may_be_decided(self, con: Connection, instruction_ids: Sequence[int]) -> list[int]:
+        """Those of them on which a decision stands, and those that the index does not know."""
+        with self.lock:
+            self.refresh(con)
+            places = {number: position_of(self.ids, number) for number in instruction_ids}
+            return [number for number, at in places.items() if at < 0 or self.verdict[at] != _UNDECIDED]
 
     def conditions(self, con: Connection, view: ReviewView, client: str = "") -> Conditions:
         """The view, condition by condition. Raises as `walk` does."""
@@ -218,20 +232,31 @@ class ReviewIndex:
     def refresh(self, con: Connection) -> None:
         """Read what was stored since the last call; a few milliseconds when it is nothing or a few decisions."""
         with self.lock:
-            [(instructions, selection, decisions, newest, audits)] = con.execute(
-                "SELECT (SELECT count(*) FROM instructions), (SELECT max(selection_id) FROM selections),"
-                " (SELECT count(*) FROM decisions), (SELECT coalesce(max(decision_id), 0) FROM decisions),"
-                " (SELECT count(*) FROM auto_accepts) + (SELECT count(*) FROM audits)"
-            ).fetchall()
-            if (instructions, selection) != self._loaded:
-                self._load(con, selection)
-                self._loaded = (instructions, selection)
-            if (instructions, selection, audits) != self._audited:
-                self.audited = np.isin(self.ids, audit_ids(con, newest_audit(con, selection)))
-                self._audited = (instructions, selection, audits)
-            if decisions != self._decisions:
-                self._read_decisions(con, decisions)
-                self._decisions, self._last_decision = decisions, newest
+            state = self._state() if self._state is not None else None
+            if state is not None and state == self._seen:
+                return
+            if state is None or state[0] != self._seen[0]:
+                self._read_all_that_changed(con)
+            else:  # nothing but decisions, and the newest ids are the new ones
+                self._read_decisions(con, self._newer_decisions(con))
+            self._seen = state or self._seen
+
+    def _read_all_that_changed(self, con: Connection) -> None:
+        [(instructions, selection, decisions, audits)] = con.execute(
+            "SELECT (SELECT count(*) FROM instructions), (SELECT max(selection_id) FROM selections),"
+            " (SELECT count(*) FROM decisions),"
+            " (SELECT count(*) FROM auto_accepts) + (SELECT count(*) FROM audits)"
+        ).fetchall()
+        if (instructions, selection) != self._loaded:
+            self._load(con, selection)
+            self._loaded = (instructions, selection)
+        if (instructions, selection, audits) != self._audited:
+            self.audited = np.isin(self.ids, audit_ids(con, newest_audit(con, selection)))
+            self._audited = (instructions, selection, audits)
+        if decisions != self._decisions:
+            newer = self._newer_decisions(con) if self._decisions else []
+            # an import's votes took their ids before others that were stored sooner: then all are read
+            self._read_decisions(con, newer, all_of_them=self._decisions + len(newer) != decisions)
 
     def _load(self, con: Connection, selection: int | None) -> None:
         found = con.sql(
@@ -266,26 +291,28 @@ class ReviewIndex:
         self._walks.clear()
         self._forget_decisions()
 
-    def _read_decisions(self, con: Connection, stored: int) -> None:
-        """Whatever wrote them: each row names the one instruction whose standing decision it may have changed."""
-        since = self._last_decision if self._decisions else 2**62
-        touched = con.execute("SELECT instruction_id FROM decisions WHERE decision_id > ?", [since]).fetchall()
-        changed = [row[0] for row in touched]
-        if self._decisions + len(changed) != stored or len(changed) > FEW:
-            # Never read, many, or an import's votes took their ids before others that were stored sooner: read all.
-            self._forget_decisions()
-            self._take_standing(con, "")
-            return
-        places = [place for each in set(changed) if (place := position_of(self.ids, each)) >= 0]
-        for kept in (self.verdict, self.reason, *self.own.values(), *self.own_reason.values()):
-            kept[places] = 0
-        self._take_standing(con, f"WHERE instruction_id IN ({', '.join(str(each) for each in set(changed))})")
+    def _newer_decisions(self, con: Connection) -> list[tuple[int, int]]:
+        """(instruction, decision) of all rows behind the newest that was read."""
+        sql = "SELECT instruction_id, decision_id FROM decisions WHERE decision_id > ?"
+        return con.execute(sql, [self._last_decision]).fetchall()
 
-    def _take_standing(self, con: Connection, where: str) -> None:
-        """Numbers in `where`, not a subquery: only those are looked for before the votes are counted."""
+    def _read_decisions(self, con: Connection, newer: list[tuple[int, int]], all_of_them: bool = False) -> None:
+        """Whatever wrote them: each row names the one instruction whose standing decision it may have changed."""
+        if all_of_them or len(newer) > FEW:
+            self._forget_decisions()
+            sql = "SELECT count(*), coalesce(max(decision_id), 0) FROM decisions"
+            [(stored, newest)] = con.execute(sql).fetchall()
+            self._take_all_standing(con)
+            self._decisions, self._last_decision = stored, newest
+        elif newer:
+            self._take_standing(con, {instruction_id for instruction_id, _ in newer})
+            self._decisions += len(newer)
+            self._last_decision = max(decision_id for _, decision_id in newer)
+
+    def _take_all_standing(self, con: Connection) -> None:
         columns = "instruction_id, verdict, coalesce(reason, '') AS reason, annotator, role"
         for view in ("current_decisions", "standing_decisions"):
-            found = con.sql(f"SELECT {columns} FROM {view} {where}").to_arrow_table()
+            found = con.sql(f"SELECT {columns} FROM {view}").to_arrow_table()
             places = np.searchsorted(self.ids, found["instruction_id"].to_numpy())
             there = np.append(self.ids, -1)[places] == found["instruction_id"].to_numpy()  # the others are held out
             if view == "standing_decisions":  # a curator's last word is no vote of hers
@@ -298,10 +325,36 @@ class ReviewIndex:
                 continue
             names = found["annotator"].to_numpy()
             for name in set(names):
-                his = names == name
-                for kept, values in ((self.own, verdicts), (self.own_reason, reasons)):
-                    array = kept.setdefault(name, np.zeros(len(self.ids), values.dtype))
-                    array[places[his]] = values[his]
+                his, (own, own_reason) = names == name, self._own_arrays(name)
+                own[places[his]], own_reason[places[his]] = verdicts[his], reasons[his]
+
+    def _take_standing(self, con: Connection, changed: set[int]) -> None:
+        """What stands on these instructions now."""
+        standing = standing_rows(con, changed)
+        places = {number: place for number in changed if (place := position_of(self.ids, number)) >= 0}
+        for kept in (self.verdict, self.reason, *self.own.values(), *self.own_reason.values()):
+            kept[list(places.values())] = 0
+        for number, place in places.items():
+            said = standing.get(number, [])
+            for row in said:
+                if row["role"] is None:
+                    own, own_reason = self._own_arrays(row["annotator"])
+                    own[place], own_reason[place] = self._codes(row)
+            if said:
+                self.verdict[place], self.reason[place] = self._codes(current_row(said))
+
+    def _own_arrays(self, annotator: str) -> tuple[np.ndarray, np.ndarray]:
+        """Verdict and reason of the annotator's own decisions, to be filled."""
+        for kept, like in ((self.own, self.verdict), (self.own_reason, self.reason)):
+            if annotator not in kept:
+                kept[annotator] = np.zeros_like(like)
+        return self.own[annotator], self.own_reason[annotator]
+
+    def _codes(self, row: dict) -> tuple[int, int]:
+        reason = row["reason"] or ""
+        if reason not in self.reason_names:
+            self.reason_names.append(reason)
+        return VERDICTS.index(row["verdict"]) + 1, self.reason_names.index(reason)
 
     def _reason_codes(self, reasons: pa.ChunkedArray) -> np.ndarray:
         for name in pc.unique(reasons).to_pylist():
@@ -333,10 +386,10 @@ class ReviewIndex:
     def _queue(self, con: Connection, view: ReviewView, found: tuple[int, np.ndarray] | None) -> Walk:
         """What was assigned to the view's annotator, in the queue's order; shown is what waits for a decision, and
         where that is nothing, what was skipped or flagged: no vote of hers stands on it yet."""
-        person = self.people.of(con, view.annotator, self.ids)
+        person = self._person(con, view.annotator)
         said = person.verdict[person.queue]
         waits = said == _UNDECIDED
-        shown = (waits if waits.any() else np.isin(said, NO_VOTE)) & (not view.reason)  # what is undecided has none
+        shown = (waits if waits.any() else np.isin(said, UNVOTED)) & (not view.reason)  # what is undecided has none
         let_in = self._let_in(view, found[1] if found else None)
         if let_in is not None:
             shown &= let_in[person.queue]

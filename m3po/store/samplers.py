@@ -31,6 +31,12 @@ def samplers_of(con: Connection, candidate_ids: list[int]) -> dict[int, list[dic
     return found
 
 
+def sampler_names(con: Connection) -> dict[int, str]:
+    """Every sampler in a few words, by its number."""
+    found = con.execute("SELECT sampler_id, policy, config FROM samplers").fetchall()
+    return {number: name_sampler(policy, json.loads(config)) for number, policy, config in found}
+
+
 def name_sampler(policy: str | None, settings: dict) -> str:
     """A sampler in a few words, as in `llava-1.5-7b-hf, K 8, T 1.0`; what is not always the same is named."""
     remote = parse_remote(policy)

@@ -20,7 +20,7 @@ from m3po.errors import BadInputError
 from m3po.settings import SelectConfig
 from m3po.store.bulk import insert_table
 from m3po.store.candidates import active_scorer, scorer_info
-from m3po.store.connection import Connection, one, scalar
+from m3po.store.connection import Connection, among, one, rows, scalar
 from m3po.store.instructions import now
 from m3po.store.picking import PICKED, REASONS, Picks, pick_all
 from m3po.store.pools import Block, ensure_pool, read_blocks
@@ -239,8 +239,10 @@ def no_pair_counts(con: Connection, selection: int | None) -> dict[str, int]:
 
 
 def pair_of(con: Connection, selection: int | None, instruction_id: int) -> dict | None:
-    return one(
-        con,
-        "SELECT * FROM selection_pairs WHERE selection_id = ? AND instruction_id = ?",
-        [selection, instruction_id],
-    )
+    return pairs_of(con, selection, [instruction_id]).get(instruction_id)
+
+
+def pairs_of(con: Connection, selection: int | None, instruction_ids: Iterable[int]) -> dict[int, dict]:
+    """The rows of these instructions in the selection, by id."""
+    sql = f"SELECT * FROM selection_pairs WHERE selection_id = ? AND {among('instruction_id', instruction_ids)}"
+    return {row["instruction_id"]: row for row in rows(con, sql, [selection])}

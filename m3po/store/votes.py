@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from m3po.store.connection import Connection, one, rows, scalar
+from m3po.store.connection import Connection, rows, scalar
 from m3po.store.decisions import as_decision
+from m3po.store.standing import ADJUDICATED, standing_rows
 from m3po.types import Decision
 
 BREAK_SECONDS = 300.0  # who looked longer at one item than this was not at work on it
@@ -14,11 +15,8 @@ BREAK_SECONDS = 300.0  # who looked longer at one item than this was not at work
 
 def own_vote(con: Connection, instruction_id: int, annotator: str) -> dict | None:
     """The annotator's own decision that stands, adjudications aside."""
-    return one(
-        con,
-        "SELECT * FROM standing_decisions WHERE instruction_id = ? AND annotator = ? AND role IS NULL",
-        [instruction_id, annotator],
-    )
+    said = standing_rows(con, [instruction_id]).get(instruction_id, ())
+    return next((row for row in said if row["annotator"] == annotator and row["role"] is None), None)
 
 
 def count_voters(con: Connection, instruction_id: int) -> int:
@@ -28,20 +26,13 @@ def count_voters(con: Connection, instruction_id: int) -> int:
 
 def is_adjudicated(con: Connection, instruction_id: int) -> bool:
     """Whether a curator's last word stands on an item."""
-    sql = (
-        "SELECT count(*) FROM decisions d WHERE instruction_id = ? AND role = 'adjudicated'"
-        " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
-    )
-    return bool(scalar(con, sql, [instruction_id]))
+    return any(row["role"] == ADJUDICATED for row in standing_rows(con, [instruction_id]).get(instruction_id, ()))
 
 
 def votes_of(con: Connection, instruction_id: int) -> tuple[Decision, ...]:
     """Everybody's decision that stands, oldest first, a curator's last word at the end."""
-    sql = (
-        "SELECT * FROM standing_decisions WHERE instruction_id = ?"
-        " ORDER BY coalesce(role = 'adjudicated', false), decision_id"
-    )
-    return tuple(as_decision(row) for row in rows(con, sql, [instruction_id]))
+    said = standing_rows(con, [instruction_id]).get(instruction_id, [])
+    return tuple(as_decision(row) for row in sorted(said, key=lambda row: row["role"] == ADJUDICATED))
 
 
 def ever_voted(con: Connection, instruction_id: int, annotator: str) -> bool:

@@ -16,6 +16,7 @@ from m3po.formats import pictures
 from m3po.jobs import importing
 from m3po.settings import WorkspaceConfig
 from m3po.store.connection import rows
+from m3po.store.items import Items
 from m3po.store.workspace import Workspace, create_workspace
 
 
@@ -106,7 +107,7 @@ def test_everybody_can_write_while_a_strict_import_reads_images(
     def beside(path: Path, **options: object):
         """As long as an image is looked at, a decision and an edit are stored by others."""
         for change in (
-            lambda: deciding.decide(workspace.db, 1, "flag"),
+            lambda: deciding.decide(workspace.db, Items(workspace.db, workspace.images), 1, "flag"),
             lambda: deciding.add_edit(workspace.db, 1, f"Answer {len(stored)}."),
         ):
             thread = threading.Thread(target=lambda change=change: stored.append(change()))

@@ -51,13 +51,8 @@ def read_deck(studio: Studio, view: ReviewView, instruction_id: int, known: obje
     """
     known = known if isinstance(known, dict) and len(known) <= MAX_KNOWN else {}
     around = studio.review_neighbours(view, instruction_id, ahead=AHEAD, behind=BEHIND)
-    drawn = {}
-    for near in (*around.ahead, *around.behind):
-        if known.get(str(near)) == around.stamps[near]:
-            continue
-        item = studio.review_item(view, near)
-        if item is not None:
-            drawn[str(near)] = draw_answer(item)
+    missing = [near for near in (*around.ahead, *around.behind) if known.get(str(near)) != around.stamps[near]]
+    drawn = {str(item.instruction.id): draw_answer(item) for item in studio.review_items(view, missing)}
     return {
         "around": instruction_id,
         "ahead": list(around.ahead),

@@ -65,16 +65,26 @@ class ReviewHandler:
                 return self._deck(command, data)
             if command.op not in self._ops:
                 raise PageError(f"The page asked for {command.op!r}, which does not exist; reload it.")
-            if command.op in DECIDING and (answer := self._known(command)):
-                return answer
-            return self._ops[command.op](command)
-        except StaleError as error:
-            fresh = self._answer(command, self.studio.review_item(command.view, command.instruction_id))
-            return {**fresh, "error": str(error), "level": "hint"}
+            return self._obey(command)
         except PageError as error:
             return {"error": str(error), "level": "hint"}
         except Exception as error:
             return {"error": say_error(error, "review", data), "level": "error"}
+
+    def _obey(self, command: Command) -> dict:
+        deciding = command.op in DECIDING
+        if deciding:
+            self._check_name(command)
+        try:
+            return self._ops[command.op](command)
+        except PageError as error:
+            # what is stored already may well look as if it had been decided elsewhere
+            if deciding and (answer := self._known(command)):
+                return answer
+            if not isinstance(error, StaleError):
+                raise
+            fresh = self._answer(command, self.studio.review_item(command.view, command.instruction_id))
+            return {**fresh, "error": str(error), "level": "hint"}
 
     # What is shown
 
@@ -117,14 +127,17 @@ class ReviewHandler:
 
     # Decisions
 
-    def _known(self, c: Command) -> dict | None:
-        """The answer to a decision that is stored already: its first answer was lost on the way."""
+    @staticmethod
+    def _check_name(c: Command) -> None:
         me = c.annotator or DEFAULT_ANNOTATOR
         if c.by and c.by != me:
             raise PageError(f"This was decided by {c.by}, and {me} is logged in now: it was not stored.")
+
+    def _known(self, c: Command) -> dict | None:
+        """The answer to a decision that is stored already: its first answer was lost on the way."""
         if not c.client_id or c.instruction_id is None:
             return None
-        stored = self.studio.stored_decision(c.instruction_id, me, c.client_id)
+        stored = self.studio.stored_decision(c.instruction_id, c.annotator or DEFAULT_ANNOTATOR, c.client_id)
         if stored is None:
             return None
         if c.op in STAYING:
@@ -220,7 +233,11 @@ class ReviewHandler:
 
     def _shown(self, c: Command) -> ReviewItem:
         """The item the command is meant for; refused when it is no longer what the page shows."""
-        item = self.studio.review_item(c.view, c.instruction_id) if c.instruction_id is not None else None
+        item = None
+        if c.instruction_id is not None and c.lean and c.op not in STAYING:  # only that it is stored is answered
+            item = next(iter(self.studio.review_items(None, [c.instruction_id])), None)
+        elif c.instruction_id is not None:
+            item = self.studio.review_item(c.view, c.instruction_id)
         if item is None:
             raise PageError("Nothing is shown that could be decided.")
         shown = (item.pair.chosen, item.pair.rejected) if item.pair else (None, None)

@@ -1,0 +1,73 @@
+"""What stands of the decisions on a few items, worked out from their rows: the twin of the views `standing_decisions`
+and `current_decisions`, which go through all decisions and take longer than all else that is read of an item.
+
+The tests hold the two against each other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from m3po.store.connection import Connection, among, rows
+from m3po.types import NO_VOTES, TRAINING_VERDICTS
+
+ADJUDICATED = "adjudicated"
+
+
+def standing_rows(con: Connection, instruction_ids: Iterable[int]) -> dict[int, list[dict]]:
+    """The decisions on these instructions that stand, by instruction and rising id: of each annotator the newest that
+    was not undone, a curator's last word beside the own vote."""
+    ids = list(instruction_ids)
+    if not ids:
+        return {}
+    # an undo names the instruction of what it revokes, so that all of an item's rows are here
+    found = rows(con, f"SELECT * FROM decisions WHERE {among('instruction_id', ids)}")
+    revoked = {row["revokes"] for row in found}
+    voices: dict[tuple, list[dict]] = {}
+    for row in found:
+        if row["revokes"] is None and row["decision_id"] not in revoked:
+            voices.setdefault((row["instruction_id"], row["annotator"], row["role"]), []).append(row)
+    standing: dict[int, list[dict]] = {}
+    for (number, *_), said in voices.items():
+        standing.setdefault(number, []).append(_newest(said))
+    return {number: sorted(said, key=_id) for number, said in standing.items()}
+
+
+def _id(row: dict) -> int:
+    return row["decision_id"]
+
+
+def _newest(said: Sequence[dict]) -> dict:
+    """Of one voice's rows; what somebody decided here stands against an older vote of theirs that was imported."""
+    here = [row["decided_at"] for row in said if row["reason"] != "imported" and row["decided_at"] is not None]
+
+    def key(row: dict) -> tuple:
+        at = row["decided_at"]
+        older = row["reason"] == "imported" and at is not None and bool(here) and at <= max(here)
+        return (not older, row["decision_id"])
+
+    return max(said, key=key)
+
+
+def current_row(standing: Sequence[dict]) -> dict | None:
+    """Of one item's standing decisions what counts: the newest adjudication, else the newest of the majority; with
+    `agreed`: whether it is final or has more than half of the votes. A skip or a flag counts where nothing else was
+    said."""
+    final = [row for row in standing if row["role"] == ADJUDICATED]
+    if final:
+        return max(final, key=_id) | {"agreed": True}
+    if not standing:
+        return None
+    said = [row for row in standing if row["verdict"] not in NO_VOTES] or standing
+    same = Counter(map(_outcome, said))
+    found = max(said, key=lambda row: (same[_outcome(row)], row["decision_id"]))
+    return found | {"agreed": same[_outcome(found)] * 2 > len(said)}
+
+
+def _outcome(row: dict) -> str | None:
+    if row["verdict"] not in TRAINING_VERDICTS:
+        return "out"
+    if row["chosen"] is None or row["rejected"] is None:
+        return None
+    return f"{row['chosen']}>{row['rejected']}"
