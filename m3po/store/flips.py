@@ -15,7 +15,7 @@ from m3po.settings import SelectConfig
 from m3po.store.candidates import active_scorer
 from m3po.store.connection import Connection, rows, scalar
 from m3po.store.picking import PICKED, pick_all
-from m3po.store.pools import Block, find_pool, read_blocks
+from m3po.store.pools import Block, find_pool, map_blocks
 from m3po.store.selections import selection_info
 from m3po.types import PickRule
 
@@ -70,14 +70,19 @@ def pool_of(con: Connection, selection: int | None) -> tuple[int, bool]:
 def find_flips(con: Connection, selection: int, rule: PickRule, config: SelectConfig) -> Flips:
     """The pairs of `selection` against those that `rule` would pick; normalisation and truncated answers as there."""
     pool, fresh = pool_of(con, selection)
-    parts, totals = [], np.zeros(2, np.int64)
-    for block in read_blocks(con, pool, seed=config.seed if rule.random_two else None):
+
+    def compare(own: Connection, block: Block) -> tuple[list[int], list[np.ndarray]]:
         ids = block.instruction_ids
-        chosen, rejected, score = pick_pairs(con, block, rule, config)
-        old_chosen, old_rejected = _pairs_between(con, selection, int(ids.min()), int(ids.max())).of(ids)
+        chosen, rejected, score = pick_pairs(own, block, rule, config)
+        old_chosen, old_rejected = _pairs_between(own, selection, int(ids.min()), int(ids.max())).of(ids)
         differ = (chosen != old_chosen) | (rejected != old_rejected)
-        totals += [np.count_nonzero(old_chosen != NONE), np.count_nonzero(chosen != NONE)]
-        parts.append([values[differ] for values in (ids, old_chosen, old_rejected, chosen, rejected, score)])
+        counts = [np.count_nonzero(old_chosen != NONE), np.count_nonzero(chosen != NONE)]
+        return counts, [values[differ] for values in (ids, old_chosen, old_rejected, chosen, rejected, score)]
+
+    parts, totals, seed = [], np.zeros(2, np.int64), config.seed if rule.random_two else None
+    for counts, part in map_blocks(con, pool, compare, selection=selection, seed=seed):
+        totals += counts
+        parts.append(part)
     ids, *pairs, score = (np.concatenate(found) for found in zip(*parts, strict=True)) if parts else _NOTHING
     order = np.argsort(ids, kind="stable")
     ids, score = ids[order], score[order]

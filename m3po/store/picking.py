@@ -29,7 +29,6 @@ class Candidates:
     n_tokens: np.ndarray
     a: np.ndarray
     b: np.ndarray
-    confidence: np.ndarray | None = None
     drawn: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -96,7 +95,7 @@ def _key(name: str, c: Candidates, segments: _Segments, config: SelectConfig, op
     if name == "low_mas":
         return -c.mas
     if name == "confidence":
-        return c.confidence
+        return np.exp(c.logp_mean)
     assert name == "near_mean_2sd" and open_to is None
     mean = np.add.reduceat(c.mas, segments.starts) / segments.sizes
     squares = (c.mas - segments.spread(mean)) ** 2

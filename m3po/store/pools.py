@@ -6,8 +6,11 @@ margin or rule selects from the same pool. Everything goes by blocks of instruct
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +21,9 @@ from m3po.store.connection import Connection, registered, rows, scalar
 from m3po.store.instructions import now
 from m3po.store.picking import Candidates
 
+R = TypeVar("R")
 BLOCK = 65_536  # instructions
+READERS = 2  # threads
 
 # The candidates of a block of train instructions; `picked` where a rule may pick it. Human edits can be chosen by
 # humans, never by a rule. The bounds on candidates spare a look at all scores.
@@ -203,18 +208,59 @@ def _min_max(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.where(high == low, 0.5, (values - low) / np.where(high == low, 1.0, high - low))
 
 
-def read_blocks(con: Connection, pool: int, *, seed: int | None = None, content: bool = False) -> Iterator[Block]:
-    """The whole pool, in the order in which it was stored: sorting it again would take longer than all the rest.
-    `seed`: with `Candidates.drawn`; `content`: with what the answers are."""
-    sql = "SELECT instruction_id FROM pool_values WHERE pool_id = ? ORDER BY 1"
+def map_blocks(
+    con: Connection,
+    pool: int,
+    work: Callable[[Connection, Block], R],
+    *,
+    selection: int | None = None,
+    seed: int | None = None,
+    content: bool = False,
+) -> Iterator[R]:
+    """`work` on each block of the pool, in the order in which they were stored: sorting it again would take longer than
+    all the rest. `seed`: with `Candidates.drawn`; `content`: with what the answers are.
+
+    Several threads read and work, each with a connection of its own, which does not see what the transaction of `con`
+    has not committed yet: where that is the pool, or the `selection` that `work` looks at, this thread does it all.
+    """
     names = [name for name in _LISTS if content or name != "content"]
-    for bounds in _bounds(con, sql, [pool]):
-        table = con.sql(
+
+    def do(bounds: dict[str, int], own: Connection) -> R:
+        table = own.sql(
             f"SELECT instruction_id, reason, {', '.join(names)} FROM pool_values"
             " WHERE pool_id = $pool AND instruction_id BETWEEN $low AND $high",
             params={"pool": pool, **bounds},
         ).to_arrow_table()
-        yield _as_block(con, table, seed)
+        return work(own, _as_block(own, table, seed))
+
+    def do_beside(bounds: dict[str, int]) -> R:
+        with con.cursor() as own:
+            return do(bounds, own)
+
+    all_bounds = _bounds(con, "SELECT instruction_id FROM pool_values WHERE pool_id = ? ORDER BY 1", [pool])
+    if not _is_committed(con, pool, selection):
+        yield from (do(bounds, con) for bounds in all_bounds)
+        return
+    with ThreadPoolExecutor(READERS) as readers:
+        under_way: deque[Future[R]] = deque()
+        try:
+            for bounds in all_bounds:
+                under_way.append(readers.submit(do_beside, bounds))
+                if len(under_way) > READERS + 1:  # so many blocks at a time lie in memory
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for waiting in under_way:
+                waiting.cancel()
+
+
+def _is_committed(con: Connection, pool: int, selection: int | None) -> bool:
+    with con.cursor() as own:
+        sql = "SELECT count(*) FROM selections WHERE selection_id = ?"
+        if selection is not None and not scalar(own, sql, [selection]):
+            return False
+        return scalar(own, "SELECT count(*) FROM pools WHERE pool_id = ?", [pool]) > 0
 
 
 def read_some(con: Connection, pool: int, instruction_ids: np.ndarray, *, seed: int | None = None) -> Block:
@@ -230,8 +276,8 @@ def read_some(con: Connection, pool: int, instruction_ids: np.ndarray, *, seed: 
 
 
 def _as_block(con: Connection, table: pa.Table, seed: int | None) -> Block:
-    ids, reason = table["instruction_id"].to_numpy(), table["reason"].combine_chunks()
-    columns = {name: table[name].combine_chunks() for name in _LISTS if name in table.column_names}
+    ids, reason = table["instruction_id"].to_numpy(), _whole(table["reason"])
+    columns = {name: _whole(table[name]) for name in _LISTS if name in table.column_names}
     offsets = columns["candidate_ids"].offsets.to_numpy()
     flat = {name: lists.flatten().to_numpy() for name, lists in columns.items()}
     open_to = reason.is_null().to_numpy(zero_copy_only=False)  # the others have no candidates: their lists are empty
@@ -246,7 +292,11 @@ def _as_block(con: Connection, table: pa.Table, seed: int | None) -> Block:
         starts,
         flat["candidate_ids"],
         *(flat[name] for name in ("mas", "logp_mean", "n_tokens", "a", "b")),
-        confidence=np.exp(flat["logp_mean"]),
         drawn=drawn,
     )
     return Block(ids, reason, found, flat.get("content"))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """In one piece, without a copy where it is one."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

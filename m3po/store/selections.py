@@ -8,9 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +21,10 @@ from m3po.store.candidates import active_scorer, scorer_info
 from m3po.store.connection import Connection, among, one, rows, scalar
 from m3po.store.instructions import now
 from m3po.store.picking import PICKED, REASONS, Picks, pick_all
-from m3po.store.pools import Block, ensure_pool, read_blocks
+from m3po.store.pools import Block, ensure_pool, map_blocks
 from m3po.types import PickRule
 
-T, R = TypeVar("T"), TypeVar("R")
+BLOCKS_TOGETHER = 4  # of pools.BLOCK instructions each
 _PAIR_COLUMNS = (
     "selection_id", "instruction_id", "chosen", "rejected", "m3p_score", "logp_margin", "mas_gap", "no_pair_reason",
     "chosen_tokens", "rejected_tokens", "chosen_mas", "rejected_mas", "chosen_logp_mean", "rejected_logp_mean",
@@ -125,11 +123,7 @@ def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> i
         found = con.execute(_GIVEN_CONTENT, [selection]).fetchnumpy()
         contents = [np.column_stack([found["chosen"], found["rejected"]])]
     else:
-        contents = []
-        blocks = read_blocks(con, pool, seed=config.seed if rule.random_two else None, content=True)
-        for found, content in ahead(blocks, lambda block: _pick(selection, block, rule, config)):
-            insert_table(con, "selection_pairs", found)
-            contents.append(content)
+        contents = _insert_pairs(con, selection, pool, rule, config)
     text = json.dumps(dataclasses.asdict(config), sort_keys=True)
     con.execute(
         "INSERT INTO selections"
@@ -140,16 +134,25 @@ def create_selection(con: Connection, rule: PickRule, config: SelectConfig) -> i
     return selection
 
 
-def ahead(blocks: Iterable[T], work: Callable[[T], R]) -> Iterator[R]:
-    """`work` on each block, in a thread of its own while the next one is read."""
-    with ThreadPoolExecutor(1) as helper:
-        under_way = None
-        for block in blocks:
-            begun, under_way = under_way, helper.submit(work, block)
-            if begun is not None:
-                yield begun.result()
-        if under_way is not None:
-            yield under_way.result()
+def _insert_pairs(con: Connection, selection: int, pool: int, rule: PickRule, config: SelectConfig) -> list[np.ndarray]:
+    """Pick and store; returns of all pairs what chosen and rejected are. Many rows at a time go in fastest."""
+    contents, rows = [], []
+    picked = map_blocks(
+        con,
+        pool,
+        lambda _, block: _pick(selection, block, rule, config),
+        seed=config.seed if rule.random_two else None,
+        content=True,
+    )
+    for found, content in picked:
+        contents.append(content)
+        rows.append(found)
+        if len(rows) == BLOCKS_TOGETHER:
+            insert_table(con, "selection_pairs", pa.concat_tables(rows))
+            rows = []
+    if rows:
+        insert_table(con, "selection_pairs", pa.concat_tables(rows))
+    return contents
 
 
 def _pick(selection: int, block: Block, rule: PickRule, config: SelectConfig) -> tuple[pa.Table, np.ndarray]:

@@ -5,7 +5,6 @@ import json
 import pytest
 from workspaces import make_workspace
 
-from m3po.deciding import decide
 from m3po.store import votes
 from m3po.studio import Studio
 from m3po.types import ReviewView
@@ -25,7 +24,7 @@ def vote(studio, annotator, first, second, **options):
     """On the first instruction: its answer number `first` is better than number `second`."""
     ids = [c.id for c in studio.review_item(instruction_id=1).candidates]
     sides = {"chosen": ids[first], "rejected": ids[second]}
-    return decide(studio.db, 1, "override", annotator=annotator, **sides, **options)
+    return studio.decide(1, "override", annotator=annotator, **sides, **options)
 
 
 def standing(studio):
@@ -83,7 +82,7 @@ def test_a_role_that_is_none_refuses_its_row(studio, tmp_path):
 def test_a_skip_or_a_flag_is_no_vote_against_another(studio, no_vote):
     vote(studio, "ann", 1, 0)
     for name in ("bob", "eve"):
-        decide(studio.db, 1, no_vote, annotator=name)
+        studio.decide(1, no_vote, annotator=name)
     decision = studio.review_item(instruction_id=1).decision
     assert (decision.annotator, decision.verdict, decision.disagreeing) == ("ann", "override", ())
     assert studio.review_item(ReviewView("disagreements")) is None
@@ -94,14 +93,14 @@ def test_a_skip_or_a_flag_is_no_vote_against_another(studio, no_vote):
 
 
 def test_a_skip_stands_where_nobody_voted(studio):
-    decide(studio.db, 1, "skip", annotator="bob")
+    studio.decide(1, "skip", annotator="bob")
     assert studio.review_item(instruction_id=1).decision.verdict == "skip"
     assert studio.status()["human_pairs"] == 0 and studio.status()["curated_pairs"] == 1  # of the two machine pairs
 
 
 def test_a_last_word_that_is_a_skip_is_the_last_word(studio):
     vote(studio, "ann", 1, 0)
-    decide(studio.db, 1, "skip", annotator="cur", role="adjudicated")
+    studio.decide(1, "skip", annotator="cur", role="adjudicated")
     decision = studio.review_item(instruction_id=1).decision
     assert (decision.annotator, decision.verdict) == ("cur", "skip")
 
