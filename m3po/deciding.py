@@ -44,6 +44,8 @@ def decide(
     """
     for text, what in ((annotator, _NAME), (note, "The note"), (reason, "The reason")):
         _check_text(text, what)
+    if reason == "imported":  # as the store marks what came with a file
+        raise BadInputError("The reason 'imported' is kept for votes that came with a file: choose another.")
     if verdict not in VERDICTS:
         raise BadInputError(f"There is no verdict {verdict!r}: choose one of {', '.join(VERDICTS)}.")
 

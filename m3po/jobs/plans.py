@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import shlex
+from collections.abc import Callable
 
 import pyarrow as pa
 
@@ -92,12 +93,17 @@ def _prepare_sample(workspace: Workspace, run: Run) -> Prepared:
 
 def identify(config: SampleConfig) -> tuple[str, dict]:
     """What makes a sampler the same one: the fingerprint of its weights, and its settings."""
+    return model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code), settings_of(config)
+
+
+def settings_of(config: SampleConfig) -> dict:
+    """Those that make another sampler, whatever its weights."""
     identity = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name in _FIRST_IDENTITY or (field.name not in _NOT_THE_SAMPLER and value != field.default):
             identity[field.name] = value
-    return model_fingerprint(config.policy, config.adapter, code=config.trust_remote_code), identity
+    return identity
 
 
 def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
@@ -139,17 +145,18 @@ def _prepare_changed(workspace: Workspace, config: ScoreConfig) -> Prepared:
     """The signals with the image blanked or swapped: scorers of kinds of their own, which are never shown as scores."""
     known, image = _fingerprints(config), config.image
 
-    def read(con: Connection) -> tuple[int | None, int | None, pa.Table]:
+    def name(con: Connection) -> tuple[int | None, int | None]:
         logp = mas = None
         if config.policy:
             logp = dependence.changed_scorer(con, "logp", config.policy, known["logp"], image, config.image_seed)
         if config.mas:
             name = parse_scorer(config.mas).parts[0].text
             mas = dependence.changed_scorer(con, "mas", name, known[name], image, config.image_seed)
-        how = (image, config.image_seed, config.limit, workspace.images)
-        return logp, mas, dependence.changed_input(con, logp, mas, *how)
+        return logp, mas
 
-    logp, mas, table = workspace.db.write(read)
+    logp, mas = workspace.db.write(name)
+    how = (image, config.image_seed, config.limit, workspace.images)
+    table = workspace.db.read(lambda con: dependence.changed_input(con, logp, mas, *how))
     if not table.num_rows:
         return {"message": f"Every answer asked for has its scores with the image {CHANGED[image]}.", "scored": 0}
     return {**dataclasses.asdict(config), "logp_scorer": logp, "mas_scorer": mas}, table
@@ -251,14 +258,32 @@ def _prepare_pilot(workspace: Workspace, run: Run) -> Prepared:
     found, past, total, named = workspace.db.read(read)
     # A pilot that was run before has its answers and samples nothing: its cost was measured then. The newest first.
     timed = (each for each in past if (each.result or {}).get("seconds_each"))
-    same = (each for each in timed if identify(SampleConfig.of_run(each.config)) == (fingerprint, identity))
-    measured = next(same, None)
+    measured = next(filter(sampled_by(config, fingerprint, identity), timed), None)
     names = ("mas", "logp_sum", "n_tokens", "truncated")
     answers = [
         [(Scored(row["candidate_id"], number, *[row[name] for name in names]), row["votes"]) for row in members]
         for number, members in found.items()
     ]
     return build_report(answers, config, select_config, measured, total, named)
+
+
+def sampled_by(config: SampleConfig, fingerprint: str, identity: dict) -> Callable[[Run], bool]:
+    """Whether a run sampled as `config` does. The files of each model are read once, however many runs it had."""
+
+    def model(other: SampleConfig) -> tuple:
+        return other.policy, other.adapter, other.trust_remote_code
+
+    known = {model(config): fingerprint}
+
+    def same(run: Run) -> bool:
+        other = SampleConfig.of_run(run.config)
+        if settings_of(other) != identity:
+            return False
+        if model(other) not in known:
+            known[model(other)] = identify(other)[0]
+        return known[model(other)] == fingerprint
+
+    return same
 
 
 def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:

@@ -88,10 +88,13 @@ def active_policy(db: Database) -> dict:
     )
     if info is None:
         return {}
-    for run in past:
-        config = ScoreConfig.of_run(run.config)
-        if config.policy == info["name"] and same_model(info["fingerprint"], logp_fingerprint(config)):
-            return weights_of(config)
+    others: list[dict] = []  # of each its files are read once, however many runs it had
+    for config in (ScoreConfig.of_run(run.config) for run in past):
+        if config.policy != info["name"] or (weights := weights_of(config)) in others:
+            continue
+        if same_model(info["fingerprint"], logp_fingerprint(config)):
+            return weights
+        others.append(weights)
     return {"policy": info["name"]}
 
 

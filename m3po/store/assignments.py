@@ -66,7 +66,7 @@ def read_assignments(con: Connection) -> list[dict]:
 
 
 def queue_rows(con: Connection, assignment_id: int) -> list[dict]:
-    """Who has what of an assignment: `annotator, instruction_id, place, gold, decided` (whether by that annotator)."""
+    """Who has what of an assignment: `annotator, instruction_id, place, gold, decided` (that annotator voted)."""
     return rows(
         con,
         "SELECT q.annotator, q.instruction_id, q.place, q.gold,"

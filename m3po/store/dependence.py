@@ -62,11 +62,12 @@ def read_gaps(con: Connection) -> dict[tuple[str, str], Gaps]:
 
 
 def state_of_gaps(con: Connection) -> tuple:
-    """Changes whenever `read_gaps` may."""
+    """Changes whenever `read_gaps` may: with the scores of either side."""
     scorers = [(active_scorer(con, kind), variant_scorer(con, kind, image)) for kind, image in TESTS]
     counts = [
-        scalar(con, f"SELECT count(*) FROM ({_TABLES[kind].format('?')})", [variant])
-        for (kind, _), (_, variant) in zip(TESTS, scorers, strict=True)
+        scalar(con, f"SELECT count(*) FROM ({_TABLES[kind].format('?')})", [scorer])
+        for (kind, _), both in zip(TESTS, scorers, strict=True)
+        for scorer in both
     ]
     return (latest_selection(con), *scorers, *counts)
 
@@ -109,11 +110,15 @@ def draw(seed: int, *names: int) -> int:
 def changed_scorer(con: Connection, kind: str, name: str, fingerprint: str, image: str, seed: int) -> int:
     """The scorer that is `name` with the image blanked or swapped; made when there is none yet.
 
-    A swap remembers which images there were: what is scored later in an instruction gets the same other image.
+    A swap remembers which images there were: what is scored later in an instruction gets the same other image. One by
+    which nothing was scored yet gives way to one that knows the images of today.
     """
     own_kind, known = variant_kind(kind, image), variant_fingerprint(fingerprint, image, seed)
     if image == SWAP:
-        sql = "SELECT max(scorer_id) FROM scorers WHERE kind = ? AND starts_with(fingerprint, ?)"
+        sql = (
+            "SELECT max(scorer_id) FROM scorers WHERE kind = ? AND starts_with(fingerprint, ?)"
+            f" AND scorer_id IN (SELECT DISTINCT scorer_id FROM {'mas_scores' if kind == 'mas' else 'logprobs'})"
+        )
         found = scalar(con, sql, [own_kind, f"{known}<"])
         if found is not None:
             return found

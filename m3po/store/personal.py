@@ -40,8 +40,9 @@ class Personal:
             ).fetchnumpy()
             self.queue = places_of(self.ids, found["instruction_id"])
             self.blind = places_of(self.ids, found["instruction_id"][np.asarray(found["blind"], bool)])
-            self.rank[:] = -1
-            self.rank[self.queue] = np.arange(len(self.queue), dtype=np.int32)
+            rank = np.full(len(self.ids), -1, np.int32)  # another array: walks of before keep theirs
+            rank[self.queue] = np.arange(len(self.queue), dtype=np.int32)
+            self.rank = rank
             self._assigned = assigned
         self._written = written
 

@@ -144,6 +144,7 @@ class ReviewIndex:
         self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
         self.people = People()
         self._loaded: tuple = ()  # what the arrays were made from: number of instructions, selection
+        self._newest = 0  # the last of those instructions, of any split
         self._decisions = self._last_decision = 0  # how many rows were read, and the newest of them
         self._orders: dict[str, np.ndarray] = {}
         self._walks: OrderedDict[tuple, tuple[np.ndarray, np.ndarray]] = OrderedDict()
@@ -247,12 +248,12 @@ class ReviewIndex:
             " (SELECT count(*) FROM decisions),"
             " (SELECT count(*) FROM auto_accepts) + (SELECT count(*) FROM audits)"
         ).fetchall()
-        if (instructions, selection) != self._loaded:
+        if (instructions, selection) != self._loaded and not self._append(con, instructions, selection):
             self._load(con, selection)
             self._loaded = (instructions, selection)
-        if (instructions, selection, audits) != self._audited:
+        if (*self._loaded, audits) != self._audited:
             self.audited = np.isin(self.ids, audit_ids(con, newest_audit(con, selection)))
-            self._audited = (instructions, selection, audits)
+            self._audited = (*self._loaded, audits)
         if decisions != self._decisions:
             newer = self._newer_decisions(con) if self._decisions else []
             # an import's votes took their ids before others that were stored sooner: then all are read
@@ -263,6 +264,7 @@ class ReviewIndex:
             "SELECT instruction_id, source FROM instructions WHERE split = 'train' ORDER BY instruction_id"
         ).to_arrow_table()
         self.ids = found["instruction_id"].to_numpy()
+        self._newest = con.execute("SELECT coalesce(max(instruction_id), 0) FROM instructions").fetchall()[0][0]
         sources = found["source"].combine_chunks().dictionary_encode()
         self.source_names = sources.dictionary.to_pylist()
         self.source = sources.indices.to_numpy(zero_copy_only=False).astype(np.int32)
@@ -295,6 +297,40 @@ class ReviewIndex:
         """(instruction, decision) of all rows behind the newest that was read."""
         sql = "SELECT instruction_id, decision_id FROM decisions WHERE decision_id > ?"
         return con.execute(sql, [self._last_decision]).fetchall()
+
+    def _append(self, con: Connection, instructions: int, selection: int | None) -> bool:
+        """Take what was imported since at the ends of the arrays: no pair and no decision of it was read. False where
+        something else changed."""
+        if not self._loaded or self._loaded[1] != selection:
+            return False
+        sql = "SELECT instruction_id, source, split FROM instructions WHERE instruction_id > ? ORDER BY 1"
+        newer = con.execute(sql, [self._newest]).fetchall()
+        if not newer or self._loaded[0] + len(newer) < instructions:
+            return False
+        self._loaded, self._newest = (self._loaded[0] + len(newer), selection), newer[-1][0]
+        fresh = [(number, source) for number, source, split in newer if split == "train"]
+        if not fresh:
+            return True
+        first, count = len(self.ids), len(fresh)
+        self.ids = np.append(self.ids, np.array([number for number, _ in fresh], self.ids.dtype))
+        self.source_names = list(dict.fromkeys([*self.source_names, *(source for _, source in fresh)]))
+        self.source = np.append(self.source, [self.source_names.index(source) for _, source in fresh]).astype(np.int32)
+
+        def longer(values: np.ndarray, value: float = 0) -> np.ndarray:
+            return np.append(values, np.full(count, value, values.dtype))
+
+        self.has_pair, self.verdict, self.reason = map(longer, (self.has_pair, self.verdict, self.reason))
+        self.own, self.own_reason = (
+            {name: longer(values) for name, values in kept.items()} for kept in (self.own, self.own_reason)
+        )
+        self.measures = {name: longer(values, np.nan) for name, values in self.measures.items()}
+        self.points = {role: tuple(longer(values, np.nan) for values in both) for role, both in self.points.items()}
+        # Without a pair they come last in each order.
+        ends = np.arange(first, first + count, dtype=np.int32)
+        self._orders = {name: np.append(places, ends) for name, places in self._orders.items()}
+        self._points.clear()
+        self._walks.clear()
+        return True
 
     def _read_decisions(self, con: Connection, newer: list[tuple[int, int]], all_of_them: bool = False) -> None:
         """Whatever wrote them: each row names the one instruction whose standing decision it may have changed."""

@@ -87,8 +87,8 @@ def count_not_selected(con: Connection, selection: int | None) -> int:
 
 
 def count_scored_since(con: Connection, selection: int | None, logp: int | None, mas: int | None) -> int:
-    """Train instructions that had nothing to pick from at the selection, and have now an answer with both scores, by
-    the scorers `logp` and `mas`. 0 without a selection."""
+    """Train instructions that had nothing to pick from at the selection, and have now an answer that a rule sees with
+    both scores, by the scorers `logp` and `mas`. 0 without a selection."""
     if selection is None or logp is None or mas is None:
         return 0
     without = scalar(con, f"SELECT count(*) FROM ({_WITHOUT_SCORES})", {"selection": selection})
@@ -96,7 +96,8 @@ def count_scored_since(con: Connection, selection: int | None, logp: int | None,
         return 0
     return scalar(
         con,
-        f"SELECT count(DISTINCT instruction_id) FROM ({_WITHOUT_SCORES}) JOIN candidates USING (instruction_id)"
+        f"SELECT count(DISTINCT instruction_id) FROM ({_WITHOUT_SCORES})"
+        " JOIN (SELECT * FROM candidates WHERE origin IN ('sampled', 'imported')) USING (instruction_id)"
         " SEMI JOIN (SELECT candidate_id FROM logprobs WHERE scorer_id = $logp) USING (candidate_id)"
         " SEMI JOIN (SELECT candidate_id FROM mas_scores WHERE scorer_id = $mas) USING (candidate_id)",
         {"selection": selection, "logp": logp, "mas": mas},

@@ -1,5 +1,7 @@
 """Kappa and alpha against well-kept libraries and a textbook's example, and their intervals."""
 
+import tracemalloc
+
 import krippendorff
 import numpy as np
 import pytest
@@ -76,3 +78,14 @@ def test_where_nothing_can_be_said_nothing_is():
     assert cohen_kappa([("machine", "machine")] * 9).value is None  # one label throughout: chance agrees always
     assert krippendorff_alpha({1: {"ann": "x"}}).value is None
     assert krippendorff_alpha({1: {"ann": "x", "bob": "x"}}).value is None
+
+
+def test_many_items_are_resampled_in_little_memory():
+    pairs = [("machine", ("machine", "tie")[n % 3 == 0]) for n in range(4000)] + [("tie", "tie")] * 1000
+    tracemalloc.start()
+    try:
+        found = cohen_kappa(pairs)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.interval[0] < found.value < found.interval[1] and peak < 30e6  # all weights at once are 40 MB

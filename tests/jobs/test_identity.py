@@ -216,6 +216,28 @@ def test_the_driver_is_not_asked_while_the_database_is_read(studio, tiny_policy,
     assert now["asked"] == 1 and "A step takes about" in shown["memory"] and "longest" not in shown
 
 
+def test_a_model_that_is_another_now_is_read_once_and_not_for_every_run(studio, tiny_policy, monkeypatch) -> None:
+    config, sampled = ScoreConfig(policy=str(tiny_policy), mas=None), SampleConfig(str(tiny_policy), pilot=2)
+
+    def fill(con) -> None:
+        for _ in range(5):
+            runs.add_run(con, "score", dataclasses.asdict(config), "")
+        candidates.activate(con, "logp", candidates.scorer_id(con, "logp", str(tiny_policy), "other weights"))
+
+    studio.db.write(fill)
+    read_files, read = fingerprint._fingerprint, []
+
+    def look(*given):
+        read.append(given)
+        return read_files(*given)
+
+    monkeypatch.setattr(fingerprint, "_fingerprint", look)
+    assert scorings.active_policy(studio.db) == {"policy": str(tiny_policy)} and len(read) == 1
+    past, settings = [queued("sample", sampled)] * 5, plans.settings_of(sampled)
+    assert not any(map(plans.sampled_by(SampleConfig("elsewhere"), "other weights", settings), past)) and len(read) == 2
+    assert all(map(plans.sampled_by(sampled, "other weights", settings), past)) and len(read) == 2
+
+
 def test_an_edit_is_scored_as_the_answers_beside_it_were(studio, tiny_policy, tiny_adapter, monkeypatch) -> None:
     config = ScoreConfig(policy=str(tiny_policy), mas=None, adapter=str(tiny_adapter), dtype="bfloat16", max_pixels=9)
 

@@ -64,6 +64,13 @@ def test_scoring_reads_its_prompts_outside(studio, long_work, tiny_policy, optio
     assert table.num_rows == len(long_work) == 3
 
 
+@pytest.mark.parametrize("image", ["blank", "swap"])
+def test_the_image_dependence_test_reads_its_prompts_outside(studio, long_work, tiny_policy, image) -> None:
+    run = studio.start_score(ScoreConfig(policy=str(tiny_policy), mas=None, image=image, activate=False))
+    plans.prepare(studio.workspace, run)
+    assert len(long_work) == 3
+
+
 def test_a_training_is_frozen_outside_and_whole_before_it_can_be_started(studio, long_work, tiny_policy) -> None:
     studio.select(SelectConfig(delta=0, length_ratio=0))
     run = studio.start_train(TrainConfig(policy=str(tiny_policy)))

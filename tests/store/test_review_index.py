@@ -256,6 +256,71 @@ def test_votes_that_took_their_ids_before_others_are_seen(tmp_path):
     database.close()
 
 
+def test_what_is_imported_is_added_to_what_was_read(tmp_path, monkeypatch):
+    """A batch of an import does not make everybody wait until all is read anew."""
+    database, index, draw = open_database(tmp_path), ReviewIndex(), np.random.default_rng(0)
+    corners = ((-1, -1), (-1, 2), (2, 2), (2, -1))
+    views = [ReviewView(order=order) for order in REVIEW_ORDERS] + [
+        ReviewView("unreviewed"), ReviewView("reviewed", annotator="ada"), ReviewView("no_pair"), ReviewView("mine"),
+        ReviewView(source="test"), ReviewView(source="later"), ReviewView(area=Area("chosen", corners)),
+        ReviewView(ranges=(Range("m3p_score", None, None),)), ReviewView(search="what"),
+    ]  # fmt: skip
+
+    def fill(con):
+        for number in range(4):
+            answers = [Answer("a", 0.9 - number / 50, -1.0), Answer("b", 0.1, -1.0 - number)]
+            add_answers(con, add_instruction(con, str(number)), answers)
+        selections.create_selection(con, RULES["m3po"], SelectConfig(delta=0.1))
+        decide(con, 1, "ada", draw, "accept")
+
+    def grow(con):
+        add_instruction(con, "held", split="heldout")
+        new = [add_instruction(con, f"new {number}") for number in range(3)]
+        con.execute("UPDATE instructions SET source = 'later' WHERE instruction_id = ?", [new[1]])
+        add_instruction(con, "last", split="tune")
+        con.execute("INSERT INTO decisions (instruction_id, verdict, annotator) VALUES (?, 'tie', 'ada')", [new[2]])
+
+    def seen(by):
+        def read(con):
+            walks = [by.walk(con, view) for view in views]
+            found = [[int(walk.ids[place]) for place in walk.places[walk.shown]] for walk in walks]
+            return found, by.counts(con), [by.conditions(con, view).all_but().tolist() for view in views]
+
+        return database.read(read)
+
+    def refuse(*_):
+        raise AssertionError("read anew")
+
+    database.write(fill)
+    seen(index)
+    with monkeypatch.context() as patched:
+        patched.setattr(index, "_load", refuse)
+        database.write(grow)
+        assert seen(index) == seen(ReviewIndex())
+        database.write(lambda con: add_instruction(con, "held too", split="heldout"))
+        assert seen(index) == seen(ReviewIndex())
+    database.write(lambda con: selections.create_selection(con, RULES["m3po"], SelectConfig(delta=0.1)))
+    assert seen(index) == seen(ReviewIndex())
+    database.close()
+
+
+def test_a_walk_keeps_its_places_when_the_queue_grows(tmp_path):
+    database, index = open_database(tmp_path), ReviewIndex()
+
+    def assign(*places):
+        rows = [("ada", number, place, False) for place, number in enumerate(places)]
+        database.write(lambda con: assignments.add_places(con, made, rows, False))
+
+    database.write(lambda con: [add_instruction(con, str(number)) for number in range(4)])
+    made = database.write(lambda con: assignments.add_assignment(con, "cora", {"blind": False}))
+    assign(3, 1)
+    walk = database.read(lambda con: index.walk(con, ReviewView("mine", annotator="ada")))
+    assign(2, 3, 1)
+    database.read(lambda con: index.walk(con, ReviewView("mine", annotator="ada")))
+    assert [walk.step(3, 1), walk.step(1, -1), walk.neighbour(2, 1)] == [1, 3, None]
+    database.close()
+
+
 @pytest.fixture(scope="module")
 def many():
     """So many answers that a search takes a while."""
