@@ -139,11 +139,11 @@ class Door:
         return view
 
     def decide(self, instruction_id: int, verdict: str, *, adjudicate: bool = False, **options: Any) -> Decision:
-        """`adjudicate`: a curator's last word, as is every decision of hers on an item that has one."""
+        """`adjudicate`: a curator wants the last word, which she has where voters disagree; see People.is_last_word."""
         user = self.check("decide")
         options["annotator"] = user.name
         options["role"] = ""
-        if user.role == "curator" and (adjudicate or self._studio.people.is_adjudicated(instruction_id)):
+        if user.role == "curator" and self._studio.people.is_last_word(instruction_id, asked=adjudicate):
             options["role"] = "adjudicated"
         options["blind"] = self._studio.people.was_hidden(user, instruction_id)
         return self._studio.decide(instruction_id, verdict, **options)

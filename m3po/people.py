@@ -289,8 +289,14 @@ class People:
         others = _voted(person, instruction_id) or not (self.is_blind(user) or person.is_assigned(instruction_id))
         return found if others else [decision for decision in found if decision.annotator == user.name]
 
-    def is_adjudicated(self, instruction_id: int) -> bool:
-        return self._db.read(lambda con: votes.is_adjudicated(con, instruction_id))
+    def is_last_word(self, instruction_id: int, *, asked: bool) -> bool:
+        """Whether a curator's decision on an item would be final: where a last word stands, and, when one is `asked`
+        for, where voters disagree. An item that nobody disputes gets an ordinary vote, whatever view shows it."""
+
+        def read(con: Connection) -> bool:
+            return votes.is_adjudicated(con, instruction_id) or (asked and votes.is_disputed(con, instruction_id))
+
+        return self._db.read(read)
 
     # ---- figures ----------------------------------------------------------------------------------------------
 

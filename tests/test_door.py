@@ -58,7 +58,7 @@ def test_every_use_case_says_who_may_call_it():
         for name, _ in inspect.getmembers(kind, inspect.isfunction)
         if name[0] != "_"
     }
-    inside = {"is_blind", "shown_to", "was_hidden", "history", "is_adjudicated", "own_overview"}
+    inside = {"is_blind", "shown_to", "was_hidden", "history", "is_last_word", "own_overview"}
     inside |= {"neighbours_shown_to"}  # the door calls them
     wanted = own | told - {f"people.{name}" for name in inside}
     kinds = (door.LOOK, door.DECIDE, door.CURATE)

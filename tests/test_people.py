@@ -13,11 +13,13 @@ from m3po.cli import main
 from m3po.errors import BadInputError, UsageError
 from m3po.studio import Studio
 from m3po.types import ReviewView
-from m3po.users import User
+from m3po.users import OWNER, User
+from ui.review.handlers import ReviewHandler
 
 N = 40
 ANN, BOB, CORA = User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator")
 MINE = ReviewView("mine")
+DISPUTED = {"filter": "disagreements", "order": "id"}
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +186,23 @@ def test_a_curators_last_word_wins_until_it_is_undone(studio):
     assert vote(studio, ANN, 1, adjudicate=True).role == ""  # an annotator has no last word
 
 
+@pytest.mark.parametrize("user", [CORA, OWNER])
+def test_nobody_has_the_last_word_on_what_nobody_disputes(studio, user):
+    """The view *Disagreements* shows any item that one goes to by its id or address: what is said there is a vote."""
+    handler = ReviewHandler(studio.as_user(user))
+    vote(studio, ANN, 2)
+    for item in (1, 2):
+        shown = handler.on_command({"op": "show", "instruction_id": item, "view": DISPUTED}, user.name)["item"]
+        keys = ("instruction_id", "selection_id", "chosen", "rejected", "decision_id")
+        tie = {"op": "tie", "view": DISPUTED} | {key: shown[key] for key in keys}
+        assert "error" not in handler.on_command(tie, user.name)
+        assert [d.role for d in studio.history(item) if d.annotator == user.name] == [""]
+    assert standing(studio, 2).disagreeing == ("ann", user.name)
+    for other in (ANN, BOB):
+        vote(studio, other, 1)
+    assert standing(studio, 1).verdict == "accept"  # the majority, for her word was no last one
+
+
 def test_figures_of_each_annotator(studio):
     studio.people.assign(["ann"], items=10)
     for item, seconds in zip(queue_of(studio, ANN)[:4], (10.0, 20.0, 30.0, 5000.0), strict=True):
@@ -215,20 +234,22 @@ def test_the_history_has_every_row_and_says_what_was_undone(studio, tmp_path):
     vote(studio, ANN, 1, seconds=2.5, note="=1+1")
     vote(studio, ANN, 1, "tie")
     studio.as_user(ANN).undo()
+    vote(studio, BOB, 1, "override")
     vote(studio, CORA, 1, "override", adjudicate=True)
-    assert studio.people.write_history(tmp_path / "h.jsonl")["rows"] == 4
+    assert studio.people.write_history(tmp_path / "h.jsonl")["rows"] == 5
     rows = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text().splitlines()]
     assert [(r["annotator"], r["verdict"], r["revoked"]) for r in rows] == [
-        ("ann", "accept", False), ("ann", "tie", True), ("ann", "undo", False), ("cora", "override", False),
+        ("ann", "accept", False), ("ann", "tie", True), ("ann", "undo", False), ("bob", "override", False),
+        ("cora", "override", False),
     ]  # fmt: skip
     assert rows[2]["revokes"] == rows[1]["decision_id"] and rows[1]["revoked_at"] == rows[2]["at"]
     assert rows[0]["shown"]["machine"] == [rows[0]["chosen_id"], rows[0]["rejected_id"]]
-    assert rows[0]["chosen"] == "a red boat on the water" and rows[3]["role"] == "adjudicated"
+    assert rows[0]["chosen"] == "a red boat on the water" and rows[4]["role"] == "adjudicated"
     studio.people.write_history(tmp_path / "h.csv")
     with (tmp_path / "h.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [(r["verdict"], r["seconds"]) for r in table[:2]] == [("accept", "2.5"), ("tie", "")]
-    assert len(table) == 4
+    assert len(table) == 5
     with pytest.raises(UsageError, match=r"\.csv or \.jsonl"):
         studio.people.write_history(tmp_path / "h.xlsx")
 

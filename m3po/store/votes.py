@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from m3po.store.connection import Connection, one, rows, scalar
-from m3po.store.decisions import as_decision
+from m3po.store.decisions import as_decision, current_decision
 from m3po.types import Decision
 
 BREAK_SECONDS = 300.0  # who looked longer at one item than this was not at work on it
@@ -33,6 +33,12 @@ def is_adjudicated(con: Connection, instruction_id: int) -> bool:
         " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
     )
     return bool(scalar(con, sql, [instruction_id]))
+
+
+def is_disputed(con: Connection, instruction_id: int) -> bool:
+    """Whether several decided on an item and no majority of them says the same, nor a curator's last word."""
+    current = current_decision(con, instruction_id)
+    return current is not None and not current["agreed"]
 
 
 def votes_of(con: Connection, instruction_id: int) -> tuple[Decision, ...]:

@@ -147,7 +147,8 @@ class ReviewHandler:
         pair, decision = item.pair or item.machine_pair, item.decision
         mine = decision is not None and decision.annotator == (c.annotator or DEFAULT_ANNOTATOR)
         stands = mine and decision.verdict in TRAINING_VERDICTS and not decision.stale
-        stands = stands and (bool(decision.role) or c.view.filter != "disagreements")  # there it is to be the last word
+        # what is disputed is to get the last word there
+        stands = stands and not (decision.disagreeing and c.view.filter == "disagreements")
         if not (stands and (decision.chosen, decision.rejected) == (pair.chosen, pair.rejected)):
             self._store(c, item, pair.chosen, pair.rejected)
         return self._after(c, item)
