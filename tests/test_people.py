@@ -160,6 +160,12 @@ def test_gold_needs_a_decision_becomes_final_and_measures_others(studio):
     low, high = found["ann"]["gold_interval"]
     assert low == pytest.approx(0.3755, abs=1e-3) and high == pytest.approx(0.9638, abs=1e-3)  # Wilson's table, 4 of 5
     assert found["cora"]["gold_seen"] == 0  # nobody is measured by herself
+    # Cora corrects two of them: what she says last is what is right; of the second she thinks better of it.
+    assert vote(studio, CORA, 2, "override").role == vote(studio, CORA, 3, "tie").role == "adjudicated"
+    studio.as_user(CORA).undo()
+    found = {row["annotator"]: row for row in studio.people.overview()["people"]}
+    assert (found["ann"]["gold_right"], found["bob"]["gold_right"], found["bob"]["gold_seen"]) == (3, 1, 5)
+    assert studio.as_user(CORA).review_item(ReviewView(), 2).gold
     studio.people.unmark_gold(2, "cora")
     assert {row["annotator"]: row for row in studio.people.overview()["people"]}["ann"]["gold_seen"] == 4
     assert standing(studio, 2).role == "adjudicated"  # the decision stays
