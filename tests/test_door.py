@@ -145,7 +145,10 @@ def test_blind_nothing_but_texts_is_there_until_the_vote(blind):
 
     own.undo()
     assert own.review_item(BY_ID).blind
-    assert not own.decide(1, "override", chosen=rejected, rejected=chosen).blind  # she has seen it
+    again = own.decide(1, "override", chosen=chosen, rejected=rejected)
+    assert (again.verdict, again.blind) == ("accept", False)  # the machine's pair still, though she has seen it
+    assert blind.status()["overridden"] == 0
+    assert own.decide(1, "accept", chosen=rejected, rejected=chosen).verdict == "override"
 
 
 def test_blind_views_tell_nothing_and_every_annotator_has_an_order_of_her_own(blind):

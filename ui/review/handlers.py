@@ -241,10 +241,8 @@ class ReviewHandler:
         return item
 
     def _store(self, c: Command, item: ReviewItem, chosen: int, rejected: int) -> None:
-        """`accept` when the machine said the same, else `override`: the override rate counts disagreement only."""
-        machine = item.machine_pair
-        same = machine is not None and (machine.chosen, machine.rejected) == (chosen, rejected)
-        self._decide(c, item, "accept" if same else "override", chosen, rejected)
+        """Stored as `accept` where the machine picked the same, else as `override` (m3po.deciding)."""
+        self._decide(c, item, "override", chosen, rejected)
 
     def _decide(self, c: Command, item: ReviewItem, verdict: str, chosen: int | None, rejected: int | None) -> None:
         last_word = {"adjudicate": True} if c.view.filter == "disagreements" else {}
