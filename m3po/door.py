@@ -16,7 +16,7 @@ from typing import Any
 
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
-from m3po.types import Candidate, Decision, ReviewItem, ReviewView
+from m3po.types import Candidate, Decision, ReviewItem, ReviewView, TokenBeliefs
 from m3po.users import OWNER, ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
@@ -39,9 +39,9 @@ CURATE = frozenset({
     "calibration.report", "calibration.accept_above", "calibration.accept_none", "calibration.draw_audit",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
-TELLS = frozenset(
-    {"train_preview", "token_beliefs"} | {name for name in LOOK if name.startswith(("browsing.", "dependence."))}
-)
+TELLS = frozenset({"train_preview"} | {name for name in LOOK if name.startswith(("browsing.", "dependence."))})
+# What tells what others decided on single items: not for an annotator while assigned items, gold or not, wait for her.
+DECIDED = frozenset({"train_preview"})
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})
 
@@ -90,7 +90,9 @@ class Door:
             who = "only a curator" if least == "curator" else "only an annotator or a curator"
             raise NotAllowedError(f"{user.name} is {_named(user.role)} here, and {who} may do this.")
         if name in TELLS and self._studio.people.is_blind(user):
-            raise NotAllowedError("This tells of single items, which you are to judge without it: vote first.")
+            raise NotAllowedError("This tells of single items: it is not shown while you judge blind.")
+        if name in DECIDED and self._studio.people.is_alone(user):
+            raise NotAllowedError("This tells what others decided: it is not shown while assigned items wait for you.")
         return user
 
     def __getattr__(self, name: str) -> Any:
@@ -116,6 +118,24 @@ class Door:
         around = self._studio.review_neighbours(self.view_of(user, view), instruction_id, **counts)
         return self._studio.people.neighbours_shown_to(user, around)
 
+    def status(self) -> dict:
+        user = self.check("status")
+        return self._studio.people.status_shown_to(user, self._studio.status())
+
+    def run_warnings(self, run_id: int) -> list[str]:
+        """They name single items, and what stands on them; so may the log."""
+        alone = self._studio.people.is_alone(self.check("run_warnings"))
+        return [] if alone else self._studio.run_warnings(run_id)
+
+    def run_log(self, run_id: int, lines: int = 40) -> str:
+        alone = self._studio.people.is_alone(self.check("run_log"))
+        return "" if alone else self._studio.run_log(run_id, lines)
+
+    def token_beliefs(self, instruction_ids: list[int]) -> list[TokenBeliefs]:
+        user = self.check("token_beliefs")
+        told = self._studio.token_beliefs(instruction_ids)
+        return self._studio.people.beliefs_shown_to(user, instruction_ids, told)
+
     def cancel_search(self, client: str) -> bool:
         return self._studio.cancel_search(_own_client(self.check("cancel_search"), client))
 
@@ -124,8 +144,11 @@ class Door:
         she decided herself: an order would tell her the scores. Raises NotAllowedError where she narrows the view by
         what is hidden from her."""
         blind = self._studio.people.is_blind(user)
+        alone = blind or self._studio.people.is_alone(user)
         if blind and (view.ranges or view.area or view.tag or view.reason or (view.search and _in_answers(view))):
             raise NotAllowedError("You judge blind: take out the filters on scores, reasons, tags and answers' texts.")
+        if alone and view.search and _in_answers(view):
+            raise NotAllowedError("Assigned items wait for you: search in instructions; answers may be others' own.")
         if view.filter == "mine":
             return replace(view, order="id", annotator=user.name)
         if blind:
@@ -134,7 +157,7 @@ class Door:
                 name, "id", view.search, view.search_in, view.source, annotator="" if name == "all" else user.name
             )
         if user.role == "annotator":  # what others decided, she sees item by item, when she may
-            own = user.name if view.annotator or view.reason else ""
+            own = user.name if alone or view.annotator or view.reason else ""
             return replace(view, filter="all" if view.filter == "disagreements" else view.filter, annotator=own)
         return view
 

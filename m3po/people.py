@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from m3po import assigning, blind
-from m3po.errors import BadInputError, UsageError
+from m3po.errors import BadInputError, NotAllowedError, UsageError
 from m3po.evaluation.agreement import Agreement, collect, krippendorff_alpha, pairwise
 from m3po.evaluation.intervals import wilson_interval
 from m3po.files import replace_file
@@ -26,7 +26,7 @@ from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
 from m3po.store.selections import latest_selection
 from m3po.store.workspace import Workspace
-from m3po.types import Decision, ReviewItem
+from m3po.types import Decision, ReviewItem, TokenBeliefs
 from m3po.users import OWNER, User, Users
 
 SHOWN_DISPUTES = 50
@@ -214,6 +214,11 @@ class People:
             return True
         return self._person(user.name).has_blind_work
 
+    def is_alone(self, user: User) -> bool:
+        """Whether nothing may tell this annotator what others decided: while she judges blind, or something assigned to
+        her waits for her vote. Which of it that is, would tell which of her items are gold."""
+        return user.role == "annotator" and (self._workspace.config.blind or self._person(user.name).has_work)
+
     def _person(self, name: str) -> Personal:
         return self._db.read(lambda con: self._index.person(con, name))
 
@@ -258,6 +263,32 @@ class People:
         done, assigned = person.progress
         own = {"reviewed": done, "reviewable": assigned} if assigned else {}
         return dataclasses.replace(around, stamps=stamps, decided={}, **own)
+
+    def beliefs_shown_to(
+        self, user: User, instruction_ids: Sequence[int], told: list[TokenBeliefs]
+    ) -> list[TokenBeliefs]:
+        """Of the answers' tokens those of answers that `shown_to` leaves. Raises NotAllowedError where an item is shown
+        without scores."""
+        if user.role != "annotator":
+            return told
+        person = self._person(user.name)
+        sights = {each: self._sight(person, each) for each in instruction_ids}
+        if any(sight.blind for sight in sights.values()):
+            raise NotAllowedError("You judge blind: an answer's tokens are coloured after your vote.")
+
+        def read(con: Connection) -> dict[int, str]:
+            alone = [each for each, sight in sights.items() if sight.alone]
+            return {candidate: name for each in alone for candidate, name in votes.human_edits(con, each).items()}
+
+        writers = self._db.read(read)
+        return [each for each in told if writers.get(each.candidate_id, user.name) == user.name]
+
+    def status_shown_to(self, user: User, status: dict) -> dict:
+        """The workspace's counts; to an annotator who is alone with her items, her own in the place of everybody's."""
+        if not self.is_alone(user):
+            return status
+        person = self._person(user.name)
+        return blind.own_counts(status, person.counts, person.progress, picks=not self.is_blind(user))
 
     def _own_decision(self, person: Personal, instruction_id: int) -> int | None:
         if not person.said(instruction_id):
@@ -323,9 +354,14 @@ class People:
         """The same for one annotator about herself: nobody else's figures, and no item that others disagree about."""
         own = [_with_pace(row) for row in self._db.read(votes.figures) if row["annotator"] == name]
         nobody = {"alpha": Agreement(None, None, 0), "kappas": [], "disputed": 0, "disputes": [], "gold": 0}
-        own_work = [row | {"annotators": [name]} for row in self.assignments() if name in row["annotators"]]
+        sizes = self._db.read(lambda con: assignments.queue_sizes(con, name))
+        own_work = [
+            row | {"annotators": [name], "items": sizes.get(row["assignment_id"], 0)}
+            for row in self.assignments()
+            if name in row["annotators"]
+        ]
         for row in own_work:
-            del row["gold"]  # how many of them test her is not hers to know
+            del row["gold"], row["overlap"]  # how many of them test her is not hers to know, nor to reckon
         return nobody | {"people": [row | {"agreement": None} for row in own], "assignments": own_work}
 
     def write_history(self, out: Path | str) -> dict:

@@ -19,7 +19,9 @@ from m3po.settings import WorkspaceConfig, read_workspace_config
 from m3po.studio import Studio
 from m3po.types import Area, Range, ReviewView
 from m3po.users import OWNER, User
+from ui.people_view import draw_assignments
 from ui.review.answers import draw_answer
+from ui.review.belief import read_belief
 
 ANN, BOB, CORA, VIC = (
     User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator"), User("vic", "viewer"),
@@ -59,7 +61,7 @@ def test_every_use_case_says_who_may_call_it():
         if name[0] != "_"
     }
     inside = {"is_blind", "shown_to", "was_hidden", "history", "is_last_word", "own_overview"}
-    inside |= {"neighbours_shown_to"}  # the door calls them
+    inside |= {"neighbours_shown_to", "beliefs_shown_to", "status_shown_to", "is_alone"}  # the door calls them
     wanted = own | told - {f"people.{name}" for name in inside}
     kinds = (door.LOOK, door.DECIDE, door.CURATE)
     assert wanted | {"path", "config"} == set().union(*kinds)
@@ -128,7 +130,7 @@ def test_blind_nothing_but_texts_is_there_until_the_vote(blind):
         kept = {name: value for name, value in dataclasses.asdict(candidate).items() if value}
         assert kept.keys() == {"id", "text", "origin"}, kept
     assert own.history(1) == []
-    with pytest.raises(NotAllowedError, match="judge without"):
+    with pytest.raises(NotAllowedError, match="while you judge blind"):
         own.train_preview(None)
 
     chosen, rejected = full.pair.chosen, full.pair.rejected
@@ -253,6 +255,73 @@ def test_a_blind_assignment_hides_until_it_is_done_and_assigned_items_always_hid
         seen = ann.review_item(BY_ID, item.instruction.id)  # also the last one, with which the blindness ends
         assert [c.id for c in seen.candidates] == [c.id for c in item.candidates] and not seen.blind
     assert ann.review_item(ReviewView("mine")) is None and not ann.review_item(BY_ID, 8).blind
+
+
+def add_token_logps(studio, candidate_id):
+    """The token log-probs that a scoring run would store."""
+
+    def add(con):
+        scorer = con.execute("SELECT max(scorer_id) FROM scorers WHERE kind = 'logp'").fetchall()[0][0]
+        con.execute("DELETE FROM logprobs WHERE candidate_id = ?", [candidate_id])
+        con.execute(
+            "INSERT INTO logprobs VALUES (?, ?, 1, -3, 2, [7, 3], [-1.5, -1.5], [0, 2], now()::TIMESTAMP)",
+            [candidate_id, scorer],
+        )
+
+    studio.db.write(add)
+
+
+def told_of(own, item_id) -> set[int]:
+    return {belief.candidate_id for belief in own.token_beliefs([item_id])}
+
+
+def test_while_assigned_items_wait_nothing_tells_what_others_did_with_them(studio):
+    """Not blind: scores are there. What is gold, or what another did, is told by no filter, search, colour or count."""
+    cora, ann, bob = (studio.as_user(user) for user in (CORA, ANN, BOB))
+    for item in (1, 2):
+        cora.decide(item, "accept")
+    cora.people.mark_gold(1)
+    studio.people.assign(["ann"], items=2, gold=1)
+    waiting = ann.review_item(ReviewView("mine"))
+    before = ann.status()
+    assert (before["reviewed"], before["reviewable"], before["decisions"]) == (0, 3, {})
+    bob.decide(waiting.instruction.id, "flag")
+    edit = bob.add_edit(waiting.instruction.id, "a sentence of bob")
+    add_token_logps(studio, edit.id)
+    assert edit.id in told_of(bob, waiting.instruction.id)
+    assert edit.id not in told_of(ann, waiting.instruction.id)
+    for name in ("reviewed", "flagged", "disagreements"):
+        found = ann.review_item(ReviewView(name, "id"))
+        assert found is None or (name, found.total) == ("disagreements", 8)
+    assert ann.review_item(ReviewView("unreviewed", "id")).total == 8
+    for name in ("all", "mine"):
+        with pytest.raises(NotAllowedError, match="search in instructions"):
+            ann.review_item(ReviewView(name, "id", "a sentence", "answers"))
+    with pytest.raises(NotAllowedError, match="what others decided"):
+        ann.train_preview(None)
+    after = ann.status()
+    assert {name for name in before if before[name] != after[name]} <= {"candidates", "runs", "scored_since"}
+    [work] = ann.people.overview()["assignments"]
+    assert work["items"] == 3 and not {"gold", "overlap"} & work.keys() and "3 items" in draw_assignments([work])
+
+    while item := ann.review_item(ReviewView("mine")):
+        ann.decide(item.instruction.id, "tie")
+    assert edit.id in told_of(ann, waiting.instruction.id) and ann.status()["reviewed"] == 4
+    assert ann.review_item(ReviewView("reviewed", "id")).total == 4
+    assert ann.review_item(ReviewView("all", "id", "a sentence", "answers")).total == 1
+
+
+def test_blind_tokens_are_coloured_item_by_item_after_the_vote(blind):
+    own, first = blind.as_user(ANN), blind.review_item(BY_ID)
+    for candidate in first.candidates:
+        add_token_logps(blind, candidate.id)
+    asked = {"kind": "logp", "instruction_ids": [1, 2]}
+    told = read_belief(own, asked)
+    assert told["answers"] == {"1": {}, "2": {}} and all("after your vote" in note for note in told["notes"].values())
+    own.decide(1, "tie")
+    told = read_belief(own, asked)
+    assert len(told["answers"]["1"]) == len(first.candidates) and "1" not in told["notes"]
+    assert told["answers"]["2"] == {} and "after your vote" in told["notes"]["2"]
 
 
 def test_an_annotator_sees_her_own_figures_alone(studio):
