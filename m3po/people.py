@@ -5,20 +5,17 @@ Whose request may do what is decided in m3po.door.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from m3po import assigning, blind
+from m3po import assigning, blind, history_file
 from m3po.errors import BadInputError, NotAllowedError, UsageError
-from m3po.evaluation.agreement import Agreement, collect, krippendorff_alpha, pairwise
+from m3po.evaluation.agreement import Agreement, collect, krippendorff_alpha, mean_kappa, pairwise
 from m3po.evaluation.intervals import wilson_interval
-from m3po.files import replace_file
 from m3po.neighbours import Neighbours, stamp_of
 from m3po.store import assignments, decisions, votes
 from m3po.store.connection import Connection
@@ -170,7 +167,9 @@ class People:
         found = self._db.read(assignments.read_assignments)
         kept = ("assignment_id", "created_by", "created_at")
         return [
-            row["config"] | {name: row[name] for name in kept} | ({} if row["overlap"] is None else _overlap(row))
+            row["config"]
+            | {name: row[name] for name in kept}
+            | ({} if row["overlap"] is None else {"overlap": row["overlap"]})
             for row in found
         ]
 
@@ -345,7 +344,7 @@ class People:
             return votes.figures(con), self._agreement[1], total, found, len(assignments.gold_ids(con))
 
         people, agreement, total, found, gold = self._db.read(read)
-        people = [_with_pace(row) | {"agreement": _mean_kappa(row["annotator"], agreement["kappas"])} for row in people]
+        people = [_with_pace(row) | {"agreement": mean_kappa(row["annotator"], agreement["kappas"])} for row in people]
         return agreement | {
             "people": people, "disputed": total, "disputes": found, "assignments": self.assignments(), "gold": gold,
         }  # fmt: skip
@@ -365,29 +364,8 @@ class People:
         return nobody | {"people": [row | {"agreement": None} for row in own], "assignments": own_work}
 
     def write_history(self, out: Path | str) -> dict:
-        """Write every decision ever made to a .csv or .jsonl file: `{"rows", "path"}`. Raises UsageError for another
-        suffix."""
-        out = Path(out).expanduser()
-        if out.suffix not in (".csv", ".jsonl"):
-            raise UsageError(f"{out} must end in .csv or .jsonl.")
-
-        def write(con: Connection) -> int:
-            count = 0
-            with replace_file(out) as part, part.open("w", encoding="utf-8", newline="") as file:
-                table = csv.DictWriter(file, votes.HISTORY_COLUMNS) if out.suffix == ".csv" else None
-                if table:
-                    table.writeheader()
-                for row in votes.history_rows(con):
-                    count += 1
-                    times = {name: row[name] and row[name].isoformat() + "Z" for name in ("at", "revoked_at")}
-                    row = row | times
-                    if table:
-                        table.writerow(row | {"shown": json.dumps(row["shown"])})
-                    else:
-                        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            return count
-
-        return {"rows": self._db.read(write), "path": str(out)}
+        """Every decision ever made, in a .csv or .jsonl file: see m3po.history_file."""
+        return history_file.write_history(self._db, out)
 
 
 def _voted(person: Personal, instruction_id: int) -> bool:
@@ -402,10 +380,6 @@ def _state(con: Connection) -> tuple:
 def _check_share(overlap: float) -> None:
     if not 0 <= overlap <= 1:
         raise UsageError(f"An overlap of {overlap} is no share: give a number from 0 to 1.")
-
-
-def _overlap(row: dict) -> dict:
-    return {"overlap": row["overlap"]}
 
 
 def _votes_and_gold(con: Connection, item: ReviewItem) -> tuple[tuple, bool]:
@@ -427,10 +401,3 @@ def _with_pace(row: dict) -> dict:
         "gold_accuracy": row["gold_right"] / row["gold_seen"] if row["gold_seen"] else None,
         "gold_interval": wilson_interval(row["gold_right"], row["gold_seen"]),
     }
-
-
-def _mean_kappa(name: str, kappas: list[tuple[str, str, Agreement]]) -> float | None:
-    """One annotator's kappa with all others, weighed by the items that they share."""
-    own = [found for one, other, found in kappas if name in (one, other) and found.value is not None]
-    items = sum(found.items for found in own)
-    return sum(found.value * found.items for found in own) / items if items else None

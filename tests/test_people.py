@@ -260,6 +260,26 @@ def test_the_history_has_every_row_and_says_what_was_undone(studio, tmp_path):
         studio.people.write_history(tmp_path / "h.xlsx")
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_history_replaces_an_earlier_one_and_nothing_else(studio, tmp_path, suffix):
+    out = tmp_path / f"h{suffix}"
+    out.touch()
+    for rows in (1, 2):
+        vote(studio, ANN, rows)
+        assert studio.people.write_history(out)["rows"] == rows
+    mine = out.read_text()
+    first, _, rest = mine.partition("\n")
+    noted = {".csv": first.strip() + ",my_note\r\n" + rest, ".jsonl": first[:-1] + ', "my_note": ""}\n' + rest}
+    for precious in ("precious", '{"id": 1}\n', "decision_id\n", "[1]\n", "\x00\n", noted[suffix]):
+        out.write_text(precious)
+        with pytest.raises(BadInputError, match="no history of decisions: give another name"):
+            studio.people.write_history(out)
+        assert out.read_text() == precious.replace("\r\n", "\n")
+    out.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInputError, match="give another name"):
+        studio.people.write_history(out)
+
+
 def test_the_commands_do_the_same(made, tmp_path, monkeypatch, capsys):
     studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
     vote(studio, ANN, 1)
