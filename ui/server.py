@@ -7,6 +7,7 @@ and a clean end on SIGTERM. Gradio's routes that read files or fetch addresses a
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import signal
@@ -108,7 +109,7 @@ def build_server(
     """
     root, prefix = read_prefix(root_path)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.middleware("http")(_guard)
+    app.middleware("http")(functools.partial(_guard, prefix))
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts))
     if prefix:
@@ -177,9 +178,14 @@ def _send_image(studio: Studio, sha256: str, side: int) -> Response:
     return FileResponse(path, media_type="image/webp", headers={"Cache-Control": FOREVER})
 
 
-async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Close the doors that the page does not use, and forbid the browser everything from elsewhere."""
-    path = re.sub(r"/{2,}", "/", unquote(request.url.path))
+async def _guard(prefix: str, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Close the doors that the page does not use, and forbid the browser everything from elsewhere.
+
+    Gradio takes the prefix off again where it is left: a door is closed however often it stands before it.
+    """
+    path = re.sub(r"/{2,}", "/", unquote(request.scope["path"]))
+    while prefix and not CLOSED.match(path) and path.startswith(f"{prefix}/"):
+        path = path[len(prefix) :]
     if CLOSED.match(path):
         return PlainTextResponse("Not served here.", status_code=403)
     response = await call_next(request)
