@@ -261,6 +261,17 @@ def test_a_decision_that_is_sent_again_is_the_same_row(page):
     assert len(page.studio.history(first)) == 3
 
 
+@pytest.mark.parametrize("op", ["undo", "gold"])
+def test_what_another_login_asks_for_undoes_and_marks_nothing(page, op):
+    """Ann's tab is still open when bob logs in by another tab of the same browser."""
+    page.studio.decide(page.item["instruction_id"], "tie", annotator="bob")
+    page.send("show")
+    answer = page.handler.on_command({"op": op, "view": BY_ID, "by": "ann", **page.item}, "bob")
+    assert answer["error"] == "This page was ann's, and bob is logged in now: nothing was changed; reload it."
+    assert [d.verdict for d in page.studio.history(page.item["instruction_id"])] == ["tie"]
+    assert "error" not in page.handler.on_command({"op": op, "view": BY_ID, "by": "bob", **page.item}, "bob")
+
+
 def test_a_decision_on_what_somebody_else_decided_is_refused_in_the_background_too(page):
     a, b, *_ = page.ids
     page.studio.decide(page.item["instruction_id"], "override", chosen=a, rejected=b, annotator="bob")

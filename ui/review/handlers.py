@@ -24,6 +24,7 @@ MAX_BATCH = 50
 VERDICT_KEYS = {"skip": "skip", "tie": "tie", "all_wrong": "all_wrong", "flag": "flag"}
 STAYING = frozenset({"mark", "swap", "edit"})  # the others go on to the next item
 DECIDING = STAYING | {"accept", *VERDICT_KEYS}
+LOOKING = frozenset({"open", "show", "next", "previous", "jump", "cancel", "sources"})  # the others write
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
 MAX_EDIT = 20_000  # characters
 
@@ -68,6 +69,8 @@ class ReviewHandler:
                 return self._deck(command, data)
             if command.op not in self._ops:
                 raise PageError(f"The page asked for {command.op!r}, which does not exist; reload it.")
+            if command.op not in LOOKING:
+                self._check_login(command)
             if command.op in DECIDING and (answer := self._known(command)):
                 return answer
             return self._ops[command.op](command)
@@ -126,14 +129,20 @@ class ReviewHandler:
 
     # Decisions
 
+    def _check_login(self, c: Command) -> None:
+        """Another tab of the browser may have logged in as somebody else: what one did is not done by the other."""
+        me = c.annotator or DEFAULT_ANNOTATOR
+        if not c.by or c.by == me:
+            return
+        if c.op in DECIDING:
+            raise PageError(f"This was decided by {c.by}, and {me} is logged in now: it was not stored.")
+        raise PageError(f"This page was {c.by}'s, and {me} is logged in now: nothing was changed; reload it.")
+
     def _known(self, c: Command) -> dict | None:
         """The answer to a decision that is stored already: its first answer was lost on the way."""
-        me = c.annotator or DEFAULT_ANNOTATOR
-        if c.by and c.by != me:
-            raise PageError(f"This was decided by {c.by}, and {me} is logged in now: it was not stored.")
         if not c.client_id or c.instruction_id is None:
             return None
-        stored = self.studio.stored_decision(c.instruction_id, me, c.client_id)
+        stored = self.studio.stored_decision(c.instruction_id, c.annotator or DEFAULT_ANNOTATOR, c.client_id)
         if stored is None:
             return None
         if c.op in STAYING:
