@@ -66,10 +66,10 @@ class People:
         of them, the others are dealt out in turn; `gold` items go on top to each. Returns the assignment, as
         `assignments` tells it. Raises UsageError or BadInputError for what cannot be."""
         annotators = list(dict.fromkeys(name.strip() for name in annotators if name.strip()))
-        self._check_names(annotators)
+        self._check_names(annotators, blind)
         if items < 1 or gold < 0:
             raise UsageError("Give --items a number from 1 and --gold one from 0.")
-        _check_share(overlap)
+        assigning.check_share(overlap)
         if stratify not in assigning.STRATA:
             raise UsageError(f"There are no strata by {stratify!r}: give {', '.join(assigning.STRATA)}.")
         config = {"annotators": annotators, "items": items, "overlap": overlap, "gold": gold, "stratify": stratify}
@@ -95,13 +95,16 @@ class People:
         assignment_id = self._db.write(change)
         return next(row for row in self.assignments() if row["assignment_id"] == assignment_id)
 
-    def _check_names(self, annotators: list[str]) -> None:
+    def _check_names(self, annotators: list[str], blind: bool) -> None:
         if not annotators:
             raise UsageError("Name the annotators that the items are for.")
         for name in annotators:
             user = self.users.find(name) if self.users else None
             if self.users and (user is None or user.role == "viewer"):
                 raise BadInputError(f"{name!r} is no annotator or curator of the users file: add them there first.")
+            curator = user or (OWNER if name == OWNER.name else None)
+            if blind and curator is not None and curator.role != "annotator":
+                raise BadInputError(f"{name!r} is a curator, who sees everything: only annotators can judge blind.")
 
     def _pick(self, con: Connection, items: int, stratify: str, seed: int, gold: np.ndarray) -> tuple[list, list]:
         """Ids of `items` in a stratified order, of those that are open, and the stratum of each."""
@@ -128,7 +131,7 @@ class People:
     def set_overlap(self, assignment_id: int, overlap: float, changed_by: str = OWNER.name) -> dict:
         """Change the share of an assignment's items that everybody judges. More are added to the queues; of those that
         are too many, who has not decided one loses it, unless nobody else has it."""
-        _check_share(overlap)
+        assigning.check_share(overlap)
         there = {row["assignment_id"]: row for row in self.assignments()}
         if assignment_id not in there:
             raise BadInputError(f"There is no assignment {assignment_id}; there are {sorted(there) or 'none'}.")
@@ -209,14 +212,14 @@ class People:
         where config.toml says so, else as long as something of a blind assignment waits for them."""
         if user.role != "annotator":
             return False
-        if self._workspace.config.blind:
+        if self._workspace.blind:
             return True
         return self._person(user.name).has_blind_work
 
     def is_alone(self, user: User) -> bool:
         """Whether nothing may tell this annotator what others decided: while she judges blind, or something assigned to
         her waits for her vote. Which of it that is, would tell which of her items are gold."""
-        return user.role == "annotator" and (self._workspace.config.blind or self._person(user.name).has_work)
+        return user.role == "annotator" and (self._workspace.blind or self._person(user.name).has_work)
 
     def _person(self, name: str) -> Personal:
         return self._db.read(lambda con: self._index.person(con, name))
@@ -296,7 +299,7 @@ class People:
         return own and own["decision_id"]
 
     def _sight(self, person: Personal, instruction_id: int) -> _Sight:
-        hidden = self._workspace.config.blind or person.has_blind_work
+        hidden = self._workspace.blind or person.has_blind_work
         voted = _voted(person, instruction_id)
         return _Sight(
             blind=hidden and not voted,
@@ -335,7 +338,7 @@ class People:
         [(one, other, Agreement)], `disputed`: how many items; `disputes`: the first of them; `assignments`, `gold`."""
 
         def read(con: Connection) -> tuple:
-            state = _state(con)
+            state = (decisions.state(con), latest_selection(con))  # changes whenever a rating may have
             if self._agreement[0] != state:
                 ratings = collect(votes.ratings(con, latest_selection(con)))
                 kappas = [(one, other, found) for (one, other), found in pairwise(ratings).items()]
@@ -370,16 +373,6 @@ class People:
 
 def _voted(person: Personal, instruction_id: int) -> bool:
     return person.said(instruction_id) not in ("", "skip", "flag")
-
-
-def _state(con: Connection) -> tuple:
-    """Changes whenever a rating may have."""
-    return decisions.state(con), latest_selection(con)
-
-
-def _check_share(overlap: float) -> None:
-    if not 0 <= overlap <= 1:
-        raise UsageError(f"An overlap of {overlap} is no share: give a number from 0 to 1.")
 
 
 def _votes_and_gold(con: Connection, item: ReviewItem) -> tuple[tuple, bool]:

@@ -15,7 +15,7 @@ from m3po.door import Door, acting_as
 from m3po.errors import NotAllowedError
 from m3po.jobs.dependence import Dependence
 from m3po.people import People
-from m3po.settings import WorkspaceConfig, read_workspace_config
+from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
 from m3po.studio import Studio
 from m3po.types import Area, Range, ReviewView
 from m3po.users import OWNER, User
@@ -46,7 +46,7 @@ def studio(made, tmp_path):
 
 @pytest.fixture
 def blind(studio):
-    studio.workspace.config = dataclasses.replace(studio.config, blind=True)
+    write_workspace_config(studio.path / "config.toml", dataclasses.replace(studio.config, blind=True))
     return studio
 
 
@@ -333,7 +333,20 @@ def test_an_annotator_sees_her_own_figures_alone(studio):
     assert len(studio.as_user(VIC).people.overview()["people"]) == 2
 
 
-def test_config_toml_switches_blindness_on(tmp_path):
+def test_config_toml_switches_blindness_on_and_off_while_the_app_runs(blind):
+    own, config = blind.as_user(ANN), blind.path / "config.toml"
+    assert own.review_item(BY_ID).blind
+    config.write_text("blind = fal")  # half written
+    assert own.review_item(BY_ID).blind
+    config.write_text("")
+    assert not own.review_item(BY_ID).blind
+    config.write_text("blind = true")
+    assert own.review_item(BY_ID).blind
+    config.unlink()
+    assert own.review_item(BY_ID).blind
+
+
+def test_a_new_workspace_is_as_blind_as_its_config_says(tmp_path):
     path = Studio.create(tmp_path / "workspace", WorkspaceConfig(blind=True))
     assert read_workspace_config(path / "config.toml").blind
     assert not read_workspace_config(Studio.create(tmp_path / "other") / "config.toml").blind

@@ -13,7 +13,7 @@ from m3po.cli import main
 from m3po.errors import BadInputError, UsageError
 from m3po.studio import Studio
 from m3po.types import ReviewView
-from m3po.users import OWNER, User
+from m3po.users import OWNER, User, Users, add_user
 from ui.review.handlers import ReviewHandler
 
 N = 40
@@ -141,9 +141,23 @@ def test_what_cannot_be_assigned_is_one_sentence(studio):
     ):
         with pytest.raises(UsageError, match=words):
             studio.people.assign(**options)
+    with pytest.raises(BadInputError, match="'me' is a curator, who sees everything: only annotators"):
+        studio.people.assign(["ann", "me"], items=1, blind=True)
     with pytest.raises(BadInputError, match="There are 0 gold items, not 2"):
         studio.people.assign(["ann"], items=1, gold=2)
     assert studio.people.assignments() == []
+
+
+def test_what_is_blind_is_given_to_annotators_alone(studio, tmp_path, monkeypatch):
+    monkeypatch.setattr("m3po.users._N", 2)  # the hash's own cost is tested elsewhere
+    for name, role in (("ann", "annotator"), ("cora", "curator")):
+        add_user(tmp_path / "users", name, "a password", role)
+    studio.people.users = Users(tmp_path / "users")
+    with pytest.raises(BadInputError, match="'cora' is a curator, who sees everything"):
+        studio.people.assign(["ann", "cora"], items=2, blind=True)
+    assert studio.people.assignments() == []
+    assert studio.people.assign(["ann", "cora"], items=2)["annotators"] == ["ann", "cora"]
+    assert studio.people.assign(["ann"], items=2, blind=True)["blind"]
 
 
 def test_gold_needs_a_decision_becomes_final_and_measures_others(studio):
