@@ -27,7 +27,7 @@ LOOK = frozenset({
     "default_train", "own_models", "local_policy", "train_preview", "path", "config", "people.overview",
     "review_neighbours", "cancel_search", "source_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
-    "dependence.tests", "dependence.report",
+    "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
 })  # fmt: skip
 DECIDE = frozenset({"decide", "stored_decision", "undo", "add_edit"})
 CURATE = frozenset({
@@ -35,13 +35,15 @@ CURATE = frozenset({
     "select", "use_scorer", "start_pipeline", "start_pilot", "start_demo", "stop_run", "resume_run", "start_train",
     "start_evaluate", "export", "start_export", "people.assign", "people.set_overlap", "people.mark_gold",
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",
-    "start_dependence", "dependence.start", "calibration.current", "calibration.what_if", "calibration.apply",
-    "calibration.report", "calibration.accept_above", "calibration.accept_none", "calibration.draw_audit",
+    "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
+    "calibration.draw_audit",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
-TELLS = frozenset({"train_preview"} | {name for name in LOOK if name.startswith(("browsing.", "dependence."))})
+TELLS = frozenset(
+    {"train_preview"} | {name for name in LOOK if name.startswith(("browsing.", "dependence.", "calibration."))}
+)
 # What tells what others decided on single items: not for an annotator while assigned items, gold or not, wait for her.
-DECIDED = frozenset({"train_preview"})
+DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswith("calibration.")})
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})
 

@@ -297,8 +297,9 @@ def test_while_assigned_items_wait_nothing_tells_what_others_did_with_them(studi
     for name in ("all", "mine"):
         with pytest.raises(NotAllowedError, match="search in instructions"):
             ann.review_item(ReviewView(name, "id", "a sentence", "answers"))
-    with pytest.raises(NotAllowedError, match="what others decided"):
-        ann.train_preview(None)
+    for ask in (lambda: ann.train_preview(None), lambda: ann.calibration.report(), lambda: ann.calibration.what_if()):
+        with pytest.raises(NotAllowedError, match="what others decided"):
+            ask()
     after = ann.status()
     assert {name for name in before if before[name] != after[name]} <= {"candidates", "runs", "scored_since"}
     [work] = ann.people.overview()["assignments"]
