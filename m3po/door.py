@@ -113,7 +113,8 @@ class Door:
         user = self.check("review_item")
         view = self.view_of(user, view or ReviewView())
         item = self._studio.review_item(view, instruction_id, move, client=_own_client(user, client))
-        return self._studio.people.shown_to(user, item)
+        item = self._studio.people.shown_to(user, item)
+        return replace(item, fixed_order=True) if item and view.filter == "mine" else item
 
     def review_neighbours(self, view: ReviewView, instruction_id: int, **counts: int) -> Neighbours:
         user = self.check("review_neighbours")

@@ -31,11 +31,13 @@ SHOWN_DISPUTES = 50
 
 @dataclass(frozen=True)
 class _Sight:
-    """What is taken from an annotator's item: scores and the pick, what others did, the machine's order of answers."""
+    """What is taken from an annotator's item: scores and the pick, what others did, the machine's order of answers, and
+    the order of items by scores."""
 
     blind: bool
     alone: bool
     shuffled: bool
+    by_id: bool
 
 
 class People:
@@ -235,6 +237,7 @@ class People:
         person, instruction_id = self._person(user.name), item.instruction.id
         sight = self._sight(person, instruction_id)
         done, assigned = person.progress
+        item = dataclasses.replace(item, fixed_order=sight.by_id)
         if assigned:
             item = blind.with_progress(item, done, assigned)
         if sight.shuffled:
@@ -304,6 +307,7 @@ class People:
         return _Sight(
             blind=hidden and not voted,
             alone=not voted and (hidden or person.is_assigned(instruction_id)),
+            by_id=hidden,
             shuffled=hidden or person.is_blind(instruction_id),  # the vote that ends the blindness moves no answer
         )
 

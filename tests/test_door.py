@@ -225,9 +225,14 @@ def test_a_stamp_changes_when_the_blindness_ends(studio):
     item = own.review_item(ReviewView("mine"))
     before = own.review_neighbours(BY_ID, 1, ahead=7, behind=0)
     assert (before.reviewed, before.reviewable) == (0, 1)
+    assert draw_answer(item)["fixed_order"] and own.review_item(ReviewView()).fixed_order  # by id, whatever is chosen
     own.decide(item.instruction.id, "tie")
     after = own.review_neighbours(BY_ID, 1, ahead=7, behind=0)
     assert all(after.stamps[i] != before.stamps[i] for i in range(1, 9)) and after.reviewed == 1
+    assert not draw_answer(own.review_item(ReviewView()))["fixed_order"]
+    studio.people.assign(["cora"], items=1)
+    cora = studio.as_user(CORA)
+    assert cora.review_item(ReviewView("mine")).fixed_order and not cora.review_item(ReviewView()).fixed_order
 
 
 def test_a_decision_sent_again_is_found_by_who_made_it_alone(studio):

@@ -6,10 +6,13 @@ import time
 import pytest
 from workspaces import make_images
 
+from m3po.door import acting_as
 from m3po.errors import StorageError
 from m3po.settings import SelectConfig
 from m3po.studio import Studio
 from m3po.types import ReviewView
+from m3po.users import User
+from ui.review.empty import why_empty
 from ui.review.handlers import CHANGED, ReviewHandler
 
 BY_ID = {"filter": "all", "order": "id"}
@@ -297,6 +300,19 @@ def test_the_items_around_are_sent_once_and_again_when_they_change(page):
     for nonsense in ({"instruction_id": None}, {"view": {"ranges": 3}}, {"view": {"area": {"role": "chosen"}}}):
         assert page.handler.on_command({**around, **nonsense}, "ann")["error"]
     assert page.handler.on_command({**around, "instruction_id": 10**9}, "ann")["ahead"] == []
+
+
+def test_an_empty_view_sends_an_annotator_to_nothing_that_is_hidden_from_her(page, tmp_path):
+    unreviewed, empty = ReviewView("unreviewed"), Studio.open(Studio.create(tmp_path / "empty"))
+    assert (
+        why_empty(page.studio, unreviewed)["action"] == "train" and why_empty(empty, ReviewView())["action"] == "data"
+    )
+    with acting_as(User("ann", "annotator")):
+        told = [why_empty(page.studio, unreviewed), why_empty(page.studio, ReviewView()), why_empty(empty, unreviewed),
+                why_empty(empty, ReviewView("mine")), why_empty(page.studio, ReviewView("flagged"))]  # fmt: skip
+    empty.close()
+    assert [one["action"] for one in told] == ["all", "", "", "", "all"]
+    assert not [one for one in told if "Data" in one["text"] or "ine-tune" in one["text"]]
 
 
 def test_a_search_finds_and_can_be_given_up(page):
