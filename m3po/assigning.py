@@ -7,8 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from m3po.errors import UsageError
+
 STRATA = ("m3p_score", "source", "none")
 DECILES = 10
+
+
+def check_share(overlap: float) -> None:
+    """Raises UsageError for what is no share of an assignment."""
+    if not 0 <= overlap <= 1:
+        raise UsageError(f"An overlap of {overlap} is no share: give a number from 0 to 1.")
 
 
 def seeded(ids: np.ndarray, seed: int) -> np.ndarray:

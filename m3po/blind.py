@@ -44,3 +44,13 @@ def with_votes(item: ReviewItem, votes: tuple[Decision, ...], *, gold: bool = Fa
 def with_progress(item: ReviewItem, done: int, assigned: int) -> ReviewItem:
     """Her own queue's progress in the place of the workspace's."""
     return dataclasses.replace(item, reviewed=done, reviewable=assigned)
+
+
+def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, int], *, picks: bool) -> dict:
+    """The workspace's counts without what others decided: her own verdicts and her queue's progress in their place;
+    without `picks` nothing of how many pairs the machine found, either."""
+    done, assigned = progress
+    hidden = dict.fromkeys(("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted"), 0)
+    own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": sum(decided.values())}
+    own |= {"decisions": dict(decided), "given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
+    return status | hidden | own | ({} if picks else {"pairs": 0, "no_pair": {}})

@@ -37,7 +37,8 @@ def decide(
 
     `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item; `selection_id`
     is the selection that was shown (None: whichever stands). `role` "adjudicated" makes it the last word on the item.
-    `blind`: the machine's pair was hidden, so whether a pair is accept or override is found here.
+    Whether a pair is `accept` or `override` is found here: accept is what the machine picked, though it was not seen.
+    `blind`: scores and pick were hidden, and had been until then.
 
     Raises BadInputError for a verdict without the pair it needs, for ids that are no candidates of this instruction,
     for text that cannot be stored, and when another selection was made meanwhile.
@@ -67,7 +68,7 @@ def decide(
         if verdict == "accept" and given == (None, None) and (pair := review.standing_pair(con, item)):
             given = (pair.chosen, pair.rejected)
         said = verdict
-        if blind and verdict in TRAINING_VERDICTS:
+        if verdict in TRAINING_VERDICTS:
             machine = item.machine_pair
             said = "accept" if machine and given == (machine.chosen, machine.rejected) else "override"
         _check_pair(verdict, *given, {candidate.id for candidate in item.candidates})

@@ -16,7 +16,7 @@ from typing import Any
 
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
-from m3po.types import Candidate, Decision, ReviewItem, ReviewView
+from m3po.types import Candidate, Decision, ReviewItem, ReviewView, TokenBeliefs
 from m3po.users import OWNER, ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
@@ -27,7 +27,7 @@ LOOK = frozenset({
     "default_train", "own_models", "train_preview", "path", "config", "people.overview",
     "review_neighbours", "review_items", "cancel_search", "source_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
-    "dependence.tests", "dependence.report",
+    "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
 })  # fmt: skip
 DECIDE = frozenset({"decide", "stored_decision", "undo", "add_edit"})
 CURATE = frozenset({
@@ -35,13 +35,15 @@ CURATE = frozenset({
     "select", "use_scorer", "start_pipeline", "start_pilot", "start_demo", "stop_run", "resume_run", "start_train",
     "start_evaluate", "export", "start_export", "people.assign", "people.set_overlap", "people.mark_gold",
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",
-    "start_dependence", "dependence.start", "calibration.current", "calibration.what_if", "calibration.apply",
-    "calibration.report", "calibration.accept_above", "calibration.accept_none", "calibration.draw_audit",
+    "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
+    "calibration.draw_audit",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
-    {"train_preview", "token_beliefs"} | {name for name in LOOK if name.startswith(("browsing.", "dependence."))}
+    {"train_preview"} | {name for name in LOOK if name.startswith(("browsing.", "dependence.", "calibration."))}
 )
+# What tells what others decided on single items: not for an annotator while assigned items, gold or not, wait for her.
+DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswith("calibration.")})
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})
 
@@ -90,7 +92,9 @@ class Door:
             who = "only a curator" if least == "curator" else "only an annotator or a curator"
             raise NotAllowedError(f"{user.name} is {_named(user.role)} here, and {who} may do this.")
         if name in TELLS and self._studio.people.is_blind(user):
-            raise NotAllowedError("This tells of single items, which you are to judge without it: vote first.")
+            raise NotAllowedError("This tells of single items: it is not shown while you judge blind.")
+        if name in DECIDED and self._studio.people.is_alone(user):
+            raise NotAllowedError("This tells what others decided: it is not shown while assigned items wait for you.")
         return user
 
     def __getattr__(self, name: str) -> Any:
@@ -109,7 +113,8 @@ class Door:
         user = self.check("review_item")
         view = self.view_of(user, view or ReviewView())
         item = self._studio.review_item(view, instruction_id, move, client=_own_client(user, client))
-        return self._studio.people.shown_to(user, item)
+        item = self._studio.people.shown_to(user, item)
+        return replace(item, fixed_order=True) if item and view.filter == "mine" else item
 
     def review_items(self, view: ReviewView | None, instruction_ids: Sequence[int]) -> list[ReviewItem]:
         user = self.check("review_items")
@@ -121,6 +126,24 @@ class Door:
         around = self._studio.review_neighbours(self.view_of(user, view), instruction_id, **counts)
         return self._studio.people.neighbours_shown_to(user, around)
 
+    def status(self) -> dict:
+        user = self.check("status")
+        return self._studio.people.status_shown_to(user, self._studio.status())
+
+    def run_warnings(self, run_id: int) -> list[str]:
+        """They name single items, and what stands on them; so may the log."""
+        alone = self._studio.people.is_alone(self.check("run_warnings"))
+        return [] if alone else self._studio.run_warnings(run_id)
+
+    def run_log(self, run_id: int, lines: int = 40) -> str:
+        alone = self._studio.people.is_alone(self.check("run_log"))
+        return "" if alone else self._studio.run_log(run_id, lines)
+
+    def token_beliefs(self, instruction_ids: list[int]) -> list[TokenBeliefs]:
+        user = self.check("token_beliefs")
+        told = self._studio.token_beliefs(instruction_ids)
+        return self._studio.people.beliefs_shown_to(user, instruction_ids, told)
+
     def cancel_search(self, client: str) -> bool:
         return self._studio.cancel_search(_own_client(self.check("cancel_search"), client))
 
@@ -129,8 +152,11 @@ class Door:
         she decided herself: an order would tell her the scores. Raises NotAllowedError where she narrows the view by
         what is hidden from her."""
         blind = self._studio.people.is_blind(user)
+        alone = blind or self._studio.people.is_alone(user)
         if blind and (view.ranges or view.area or view.tag or view.reason or (view.search and _in_answers(view))):
             raise NotAllowedError("You judge blind: take out the filters on scores, reasons, tags and answers' texts.")
+        if alone and view.search and _in_answers(view):
+            raise NotAllowedError("Assigned items wait for you: search in instructions; answers may be others' own.")
         if view.filter == "mine":
             return replace(view, order="id", annotator=user.name)
         if blind:
@@ -139,16 +165,16 @@ class Door:
                 name, "id", view.search, view.search_in, view.source, annotator="" if name == "all" else user.name
             )
         if user.role == "annotator":  # what others decided, she sees item by item, when she may
-            own = user.name if view.annotator or view.reason else ""
+            own = user.name if alone or view.annotator or view.reason else ""
             return replace(view, filter="all" if view.filter == "disagreements" else view.filter, annotator=own)
         return view
 
     def decide(self, instruction_id: int, verdict: str, *, adjudicate: bool = False, **options: Any) -> Decision:
-        """`adjudicate`: a curator's last word, as is every decision of hers on an item that has one."""
+        """`adjudicate`: a curator wants the last word, which she has where voters disagree; see People.is_last_word."""
         user = self.check("decide")
         options["annotator"] = user.name
         options["role"] = ""
-        if user.role == "curator" and (adjudicate or self._studio.people.is_adjudicated(instruction_id)):
+        if user.role == "curator" and self._studio.people.is_last_word(instruction_id, asked=adjudicate):
             options["role"] = "adjudicated"
         options["blind"] = self._studio.people.was_hidden(user, instruction_id)
         return self._studio.decide(instruction_id, verdict, **options)

@@ -5,20 +5,17 @@ Whose request may do what is decided in m3po.door.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from m3po import assigning, blind
-from m3po.errors import BadInputError, UsageError
-from m3po.evaluation.agreement import Agreement, collect, krippendorff_alpha, pairwise
+from m3po import assigning, blind, history_file
+from m3po.errors import BadInputError, NotAllowedError, UsageError
+from m3po.evaluation.agreement import Agreement, collect, krippendorff_alpha, mean_kappa, pairwise
 from m3po.evaluation.intervals import wilson_interval
-from m3po.files import replace_file
 from m3po.neighbours import Neighbours, stamp_of
 from m3po.store import assignments, decisions, votes
 from m3po.store.connection import Connection
@@ -26,7 +23,7 @@ from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
 from m3po.store.selections import latest_selection
 from m3po.store.workspace import Workspace
-from m3po.types import Decision, ReviewItem
+from m3po.types import Decision, ReviewItem, TokenBeliefs
 from m3po.users import OWNER, User, Users
 
 SHOWN_DISPUTES = 50
@@ -34,11 +31,13 @@ SHOWN_DISPUTES = 50
 
 @dataclass(frozen=True)
 class _Sight:
-    """What is taken from an annotator's item: scores and the pick, what others did, the machine's order of answers."""
+    """What is taken from an annotator's item: scores and the pick, what others did, the machine's order of answers, and
+    the order of items by scores."""
 
     blind: bool
     alone: bool
     shuffled: bool
+    by_id: bool
 
 
 class People:
@@ -69,10 +68,10 @@ class People:
         of them, the others are dealt out in turn; `gold` items go on top to each. Returns the assignment, as
         `assignments` tells it. Raises UsageError or BadInputError for what cannot be."""
         annotators = list(dict.fromkeys(name.strip() for name in annotators if name.strip()))
-        self._check_names(annotators)
+        self._check_names(annotators, blind)
         if items < 1 or gold < 0:
             raise UsageError("Give --items a number from 1 and --gold one from 0.")
-        _check_share(overlap)
+        assigning.check_share(overlap)
         if stratify not in assigning.STRATA:
             raise UsageError(f"There are no strata by {stratify!r}: give {', '.join(assigning.STRATA)}.")
         config = {"annotators": annotators, "items": items, "overlap": overlap, "gold": gold, "stratify": stratify}
@@ -98,13 +97,16 @@ class People:
         assignment_id = self._db.write(change)
         return next(row for row in self.assignments() if row["assignment_id"] == assignment_id)
 
-    def _check_names(self, annotators: list[str]) -> None:
+    def _check_names(self, annotators: list[str], blind: bool) -> None:
         if not annotators:
             raise UsageError("Name the annotators that the items are for.")
         for name in annotators:
             user = self.users.find(name) if self.users else None
             if self.users and (user is None or user.role == "viewer"):
                 raise BadInputError(f"{name!r} is no annotator or curator of the users file: add them there first.")
+            curator = user or (OWNER if name == OWNER.name else None)
+            if blind and curator is not None and curator.role != "annotator":
+                raise BadInputError(f"{name!r} is a curator, who sees everything: only annotators can judge blind.")
 
     def _pick(self, con: Connection, items: int, stratify: str, seed: int, gold: np.ndarray) -> tuple[list, list]:
         """Ids of `items` in a stratified order, of those that are open, and the stratum of each."""
@@ -131,7 +133,7 @@ class People:
     def set_overlap(self, assignment_id: int, overlap: float, changed_by: str = OWNER.name) -> dict:
         """Change the share of an assignment's items that everybody judges. More are added to the queues; of those that
         are too many, who has not decided one loses it, unless nobody else has it."""
-        _check_share(overlap)
+        assigning.check_share(overlap)
         there = {row["assignment_id"]: row for row in self.assignments()}
         if assignment_id not in there:
             raise BadInputError(f"There is no assignment {assignment_id}; there are {sorted(there) or 'none'}.")
@@ -170,7 +172,9 @@ class People:
         found = self._db.read(assignments.read_assignments)
         kept = ("assignment_id", "created_by", "created_at")
         return [
-            row["config"] | {name: row[name] for name in kept} | ({} if row["overlap"] is None else _overlap(row))
+            row["config"]
+            | {name: row[name] for name in kept}
+            | ({} if row["overlap"] is None else {"overlap": row["overlap"]})
             for row in found
         ]
 
@@ -210,9 +214,14 @@ class People:
         where config.toml says so, else as long as something of a blind assignment waits for them."""
         if user.role != "annotator":
             return False
-        if self._workspace.config.blind:
+        if self._workspace.blind:
             return True
         return self._person(user.name).has_blind_work
+
+    def is_alone(self, user: User) -> bool:
+        """Whether nothing may tell this annotator what others decided: while she judges blind, or something assigned to
+        her waits for her vote. Which of it that is, would tell which of her items are gold."""
+        return user.role == "annotator" and (self._workspace.blind or self._person(user.name).has_work)
 
     def _person(self, name: str) -> Personal:
         return self._db.read(lambda con: self._index.person(con, name))
@@ -228,6 +237,7 @@ class People:
         person, instruction_id = self._person(user.name), item.instruction.id
         sight = self._sight(person, instruction_id)
         done, assigned = person.progress
+        item = dataclasses.replace(item, fixed_order=sight.by_id)
         if assigned:
             item = blind.with_progress(item, done, assigned)
         if sight.shuffled:
@@ -259,6 +269,32 @@ class People:
         own = {"reviewed": done, "reviewable": assigned} if assigned else {}
         return dataclasses.replace(around, stamps=stamps, decided={}, **own)
 
+    def beliefs_shown_to(
+        self, user: User, instruction_ids: Sequence[int], told: list[TokenBeliefs]
+    ) -> list[TokenBeliefs]:
+        """Of the answers' tokens those of answers that `shown_to` leaves. Raises NotAllowedError where an item is shown
+        without scores."""
+        if user.role != "annotator":
+            return told
+        person = self._person(user.name)
+        sights = {each: self._sight(person, each) for each in instruction_ids}
+        if any(sight.blind for sight in sights.values()):
+            raise NotAllowedError("You judge blind: an answer's tokens are coloured after your vote.")
+
+        def read(con: Connection) -> dict[int, str]:
+            alone = [each for each, sight in sights.items() if sight.alone]
+            return {candidate: name for each in alone for candidate, name in votes.human_edits(con, each).items()}
+
+        writers = self._db.read(read)
+        return [each for each in told if writers.get(each.candidate_id, user.name) == user.name]
+
+    def status_shown_to(self, user: User, status: dict) -> dict:
+        """The workspace's counts; to an annotator who is alone with her items, her own in the place of everybody's."""
+        if not self.is_alone(user):
+            return status
+        person = self._person(user.name)
+        return blind.own_counts(status, person.counts, person.progress, picks=not self.is_blind(user))
+
     def _own_decision(self, person: Personal, instruction_id: int) -> int | None:
         if not person.said(instruction_id):
             return None
@@ -266,11 +302,12 @@ class People:
         return own and own["decision_id"]
 
     def _sight(self, person: Personal, instruction_id: int) -> _Sight:
-        hidden = self._workspace.config.blind or person.has_blind_work
+        hidden = self._workspace.blind or person.has_blind_work
         voted = _voted(person, instruction_id)
         return _Sight(
             blind=hidden and not voted,
             alone=not voted and (hidden or person.is_assigned(instruction_id)),
+            by_id=hidden,
             shuffled=hidden or person.is_blind(instruction_id),  # the vote that ends the blindness moves no answer
         )
 
@@ -289,11 +326,14 @@ class People:
         others = _voted(person, instruction_id) or not (self.is_blind(user) or person.is_assigned(instruction_id))
         return found if others else [decision for decision in found if decision.annotator == user.name]
 
-    def is_adjudicated(self, instruction_id: int) -> bool:
-        """Whether a curator's last word stands on it."""
+    def is_last_word(self, instruction_id: int, *, asked: bool) -> bool:
+        """Whether a curator's decision on an item would be final: where a last word stands, and, when one is `asked`
+        for, where voters disagree. An item that nobody disputes gets an ordinary vote, whatever view shows it."""
 
         def read(con: Connection) -> bool:
-            return bool(self._index.may_be_decided(con, [instruction_id])) and votes.is_adjudicated(con, instruction_id)
+            if not self._index.may_be_decided(con, [instruction_id]):
+                return False
+            return votes.is_adjudicated(con, instruction_id) or (asked and votes.is_disputed(con, instruction_id))
 
         return self._db.read(read)
 
@@ -304,7 +344,7 @@ class People:
         [(one, other, Agreement)], `disputed`: how many items; `disputes`: the first of them; `assignments`, `gold`."""
 
         def read(con: Connection) -> tuple:
-            state = _state(con)
+            state = (decisions.state(con), latest_selection(con))  # changes whenever a rating may have
             if self._agreement[0] != state:
                 ratings = collect(votes.ratings(con, latest_selection(con)))
                 kappas = [(one, other, found) for (one, other), found in pairwise(ratings).items()]
@@ -313,7 +353,7 @@ class People:
             return votes.figures(con), self._agreement[1], total, found, len(assignments.gold_ids(con))
 
         people, agreement, total, found, gold = self._db.read(read)
-        people = [_with_pace(row) | {"agreement": _mean_kappa(row["annotator"], agreement["kappas"])} for row in people]
+        people = [_with_pace(row) | {"agreement": mean_kappa(row["annotator"], agreement["kappas"])} for row in people]
         return agreement | {
             "people": people, "disputed": total, "disputes": found, "assignments": self.assignments(), "gold": gold,
         }  # fmt: skip
@@ -322,53 +362,23 @@ class People:
         """The same for one annotator about herself: nobody else's figures, and no item that others disagree about."""
         own = [_with_pace(row) for row in self._db.read(votes.figures) if row["annotator"] == name]
         nobody = {"alpha": Agreement(None, None, 0), "kappas": [], "disputed": 0, "disputes": [], "gold": 0}
-        own_work = [row | {"annotators": [name]} for row in self.assignments() if name in row["annotators"]]
+        sizes = self._db.read(lambda con: assignments.queue_sizes(con, name))
+        own_work = [
+            row | {"annotators": [name], "items": sizes.get(row["assignment_id"], 0)}
+            for row in self.assignments()
+            if name in row["annotators"]
+        ]
         for row in own_work:
-            del row["gold"]  # how many of them test her is not hers to know
+            del row["gold"], row["overlap"]  # how many of them test her is not hers to know, nor to reckon
         return nobody | {"people": [row | {"agreement": None} for row in own], "assignments": own_work}
 
     def write_history(self, out: Path | str) -> dict:
-        """Write every decision ever made to a .csv or .jsonl file: `{"rows", "path"}`. Raises UsageError for another
-        suffix."""
-        out = Path(out).expanduser()
-        if out.suffix not in (".csv", ".jsonl"):
-            raise UsageError(f"{out} must end in .csv or .jsonl.")
-
-        def write(con: Connection) -> int:
-            count = 0
-            with replace_file(out) as part, part.open("w", encoding="utf-8", newline="") as file:
-                table = csv.DictWriter(file, votes.HISTORY_COLUMNS) if out.suffix == ".csv" else None
-                if table:
-                    table.writeheader()
-                for row in votes.history_rows(con):
-                    count += 1
-                    times = {name: row[name] and row[name].isoformat() + "Z" for name in ("at", "revoked_at")}
-                    row = row | times
-                    if table:
-                        table.writerow(row | {"shown": json.dumps(row["shown"])})
-                    else:
-                        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            return count
-
-        return {"rows": self._db.read(write), "path": str(out)}
+        """Every decision ever made, in a .csv or .jsonl file: see m3po.history_file."""
+        return history_file.write_history(self._db, out)
 
 
 def _voted(person: Personal, instruction_id: int) -> bool:
     return person.said(instruction_id) not in ("", "skip", "flag")
-
-
-def _state(con: Connection) -> tuple:
-    """Changes whenever a rating may have."""
-    return decisions.state(con), latest_selection(con)
-
-
-def _check_share(overlap: float) -> None:
-    if not 0 <= overlap <= 1:
-        raise UsageError(f"An overlap of {overlap} is no share: give a number from 0 to 1.")
-
-
-def _overlap(row: dict) -> dict:
-    return {"overlap": row["overlap"]}
 
 
 def _votes_and_gold(con: Connection, item: ReviewItem) -> tuple[tuple, bool]:
@@ -390,10 +400,3 @@ def _with_pace(row: dict) -> dict:
         "gold_accuracy": row["gold_right"] / row["gold_seen"] if row["gold_seen"] else None,
         "gold_interval": wilson_interval(row["gold_right"], row["gold_seen"]),
     }
-
-
-def _mean_kappa(name: str, kappas: list[tuple[str, str, Agreement]]) -> float | None:
-    """One annotator's kappa with all others, weighed by the items that they share."""
-    own = [found for one, other, found in kappas if name in (one, other) and found.value is not None]
-    items = sum(found.items for found in own)
-    return sum(found.value * found.items for found in own) / items if items else None

@@ -312,6 +312,7 @@ class ReviewItem:
     gold: bool = False  # its right decision is known, and it serves to measure annotators
     blind: bool = False  # scores, the machine's pick and others' decisions are left out: the annotator has not voted
     shuffled: bool = False  # `candidates` come in the order in which this annotator numbers them
+    fixed_order: bool = False  # the items come as a queue, or by id to who judges blind: not in the view's own order
 
     def role(self, candidate_id: int) -> str:
         """`chosen`, `rejected` or `none`."""

@@ -15,11 +15,13 @@ from m3po.door import Door, acting_as
 from m3po.errors import NotAllowedError
 from m3po.jobs.dependence import Dependence
 from m3po.people import People
-from m3po.settings import WorkspaceConfig, read_workspace_config
+from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
 from m3po.studio import Studio
 from m3po.types import Area, Range, ReviewView
 from m3po.users import OWNER, User
+from ui.people_view import draw_assignments
 from ui.review.answers import draw_answer
+from ui.review.belief import read_belief
 
 ANN, BOB, CORA, VIC = (
     User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator"), User("vic", "viewer"),
@@ -44,7 +46,7 @@ def studio(made, tmp_path):
 
 @pytest.fixture
 def blind(studio):
-    studio.workspace.config = dataclasses.replace(studio.config, blind=True)
+    write_workspace_config(studio.path / "config.toml", dataclasses.replace(studio.config, blind=True))
     return studio
 
 
@@ -58,8 +60,8 @@ def test_every_use_case_says_who_may_call_it():
         for name, _ in inspect.getmembers(kind, inspect.isfunction)
         if name[0] != "_"
     }
-    inside = {"is_blind", "shown_to", "was_hidden", "history", "is_adjudicated", "own_overview"}
-    inside |= {"neighbours_shown_to"}  # the door calls them
+    inside = {"is_blind", "shown_to", "was_hidden", "history", "is_last_word", "own_overview"}
+    inside |= {"neighbours_shown_to", "beliefs_shown_to", "status_shown_to", "is_alone"}  # the door calls them
     wanted = own | told - {f"people.{name}" for name in inside}
     kinds = (door.LOOK, door.DECIDE, door.CURATE)
     assert wanted | {"path", "config"} == set().union(*kinds)
@@ -128,7 +130,7 @@ def test_blind_nothing_but_texts_is_there_until_the_vote(blind):
         kept = {name: value for name, value in dataclasses.asdict(candidate).items() if value}
         assert kept.keys() == {"id", "text", "origin"}, kept
     assert own.history(1) == []
-    with pytest.raises(NotAllowedError, match="judge without"):
+    with pytest.raises(NotAllowedError, match="while you judge blind"):
         own.train_preview(None)
 
     chosen, rejected = full.pair.chosen, full.pair.rejected
@@ -145,7 +147,10 @@ def test_blind_nothing_but_texts_is_there_until_the_vote(blind):
 
     own.undo()
     assert own.review_item(BY_ID).blind
-    assert not own.decide(1, "override", chosen=rejected, rejected=chosen).blind  # she has seen it
+    again = own.decide(1, "override", chosen=chosen, rejected=rejected)
+    assert (again.verdict, again.blind) == ("accept", False)  # the machine's pair still, though she has seen it
+    assert blind.status()["overridden"] == 0
+    assert own.decide(1, "accept", chosen=rejected, rejected=chosen).verdict == "override"
 
 
 def test_blind_views_tell_nothing_and_every_annotator_has_an_order_of_her_own(blind):
@@ -220,9 +225,14 @@ def test_a_stamp_changes_when_the_blindness_ends(studio):
     item = own.review_item(ReviewView("mine"))
     before = own.review_neighbours(BY_ID, 1, ahead=7, behind=0)
     assert (before.reviewed, before.reviewable) == (0, 1)
+    assert draw_answer(item)["fixed_order"] and own.review_item(ReviewView()).fixed_order  # by id, whatever is chosen
     own.decide(item.instruction.id, "tie")
     after = own.review_neighbours(BY_ID, 1, ahead=7, behind=0)
     assert all(after.stamps[i] != before.stamps[i] for i in range(1, 9)) and after.reviewed == 1
+    assert not draw_answer(own.review_item(ReviewView()))["fixed_order"]
+    studio.people.assign(["cora"], items=1)
+    cora = studio.as_user(CORA)
+    assert cora.review_item(ReviewView("mine")).fixed_order and not cora.review_item(ReviewView()).fixed_order
 
 
 def test_a_decision_sent_again_is_found_by_who_made_it_alone(studio):
@@ -252,6 +262,74 @@ def test_a_blind_assignment_hides_until_it_is_done_and_assigned_items_always_hid
     assert ann.review_item(ReviewView("mine")) is None and not ann.review_item(BY_ID, 8).blind
 
 
+def add_token_logps(studio, candidate_id):
+    """The token log-probs that a scoring run would store."""
+
+    def add(con):
+        scorer = con.execute("SELECT max(scorer_id) FROM scorers WHERE kind = 'logp'").fetchall()[0][0]
+        con.execute("DELETE FROM logprobs WHERE candidate_id = ?", [candidate_id])
+        con.execute(
+            "INSERT INTO logprobs VALUES (?, ?, 1, -3, 2, [7, 3], [-1.5, -1.5], [0, 2], now()::TIMESTAMP)",
+            [candidate_id, scorer],
+        )
+
+    studio.db.write(add)
+
+
+def told_of(own, item_id) -> set[int]:
+    return {belief.candidate_id for belief in own.token_beliefs([item_id])}
+
+
+def test_while_assigned_items_wait_nothing_tells_what_others_did_with_them(studio):
+    """Not blind: scores are there. What is gold, or what another did, is told by no filter, search, colour or count."""
+    cora, ann, bob = (studio.as_user(user) for user in (CORA, ANN, BOB))
+    for item in (1, 2):
+        cora.decide(item, "accept")
+    cora.people.mark_gold(1)
+    studio.people.assign(["ann"], items=2, gold=1)
+    waiting = ann.review_item(ReviewView("mine"))
+    before = ann.status()
+    assert (before["reviewed"], before["reviewable"], before["decisions"]) == (0, 3, {})
+    bob.decide(waiting.instruction.id, "flag")
+    edit = bob.add_edit(waiting.instruction.id, "a sentence of bob")
+    add_token_logps(studio, edit.id)
+    assert edit.id in told_of(bob, waiting.instruction.id)
+    assert edit.id not in told_of(ann, waiting.instruction.id)
+    for name in ("reviewed", "flagged", "disagreements"):
+        found = ann.review_item(ReviewView(name, "id"))
+        assert found is None or (name, found.total) == ("disagreements", 8)
+    assert ann.review_item(ReviewView("unreviewed", "id")).total == 8
+    for name in ("all", "mine"):
+        with pytest.raises(NotAllowedError, match="search in instructions"):
+            ann.review_item(ReviewView(name, "id", "a sentence", "answers"))
+    for ask in (lambda: ann.train_preview(None), lambda: ann.calibration.report(), lambda: ann.calibration.what_if()):
+        with pytest.raises(NotAllowedError, match="what others decided"):
+            ask()
+    after = ann.status()
+    assert {name for name in before if before[name] != after[name]} <= {"candidates", "runs", "scored_since"}
+    [work] = ann.people.overview()["assignments"]
+    assert work["items"] == 3 and not {"gold", "overlap"} & work.keys() and "3 items" in draw_assignments([work])
+
+    while item := ann.review_item(ReviewView("mine")):
+        ann.decide(item.instruction.id, "tie")
+    assert edit.id in told_of(ann, waiting.instruction.id) and ann.status()["reviewed"] == 4
+    assert ann.review_item(ReviewView("reviewed", "id")).total == 4
+    assert ann.review_item(ReviewView("all", "id", "a sentence", "answers")).total == 1
+
+
+def test_blind_tokens_are_coloured_item_by_item_after_the_vote(blind):
+    own, first = blind.as_user(ANN), blind.review_item(BY_ID)
+    for candidate in first.candidates:
+        add_token_logps(blind, candidate.id)
+    asked = {"kind": "logp", "instruction_ids": [1, 2]}
+    told = read_belief(own, asked)
+    assert told["answers"] == {"1": {}, "2": {}} and all("after your vote" in note for note in told["notes"].values())
+    own.decide(1, "tie")
+    told = read_belief(own, asked)
+    assert len(told["answers"]["1"]) == len(first.candidates) and "1" not in told["notes"]
+    assert told["answers"]["2"] == {} and "after your vote" in told["notes"]["2"]
+
+
 def test_an_annotator_sees_her_own_figures_alone(studio):
     for user in (ANN, BOB):
         studio.as_user(user).decide(1, "accept" if user is ANN else "tie")
@@ -261,7 +339,20 @@ def test_an_annotator_sees_her_own_figures_alone(studio):
     assert len(studio.as_user(VIC).people.overview()["people"]) == 2
 
 
-def test_config_toml_switches_blindness_on(tmp_path):
+def test_config_toml_switches_blindness_on_and_off_while_the_app_runs(blind):
+    own, config = blind.as_user(ANN), blind.path / "config.toml"
+    assert own.review_item(BY_ID).blind
+    config.write_text("blind = fal")  # half written
+    assert own.review_item(BY_ID).blind
+    config.write_text("")
+    assert not own.review_item(BY_ID).blind
+    config.write_text("blind = true")
+    assert own.review_item(BY_ID).blind
+    config.unlink()
+    assert own.review_item(BY_ID).blind
+
+
+def test_a_new_workspace_is_as_blind_as_its_config_says(tmp_path):
     path = Studio.create(tmp_path / "workspace", WorkspaceConfig(blind=True))
     assert read_workspace_config(path / "config.toml").blind
     assert not read_workspace_config(Studio.create(tmp_path / "other") / "config.toml").blind

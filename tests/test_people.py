@@ -13,11 +13,13 @@ from m3po.cli import main
 from m3po.errors import BadInputError, UsageError
 from m3po.studio import Studio
 from m3po.types import ReviewView
-from m3po.users import User
+from m3po.users import OWNER, User, Users, add_user
+from ui.review.handlers import ReviewHandler
 
 N = 40
 ANN, BOB, CORA = User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator")
 MINE = ReviewView("mine")
+DISPUTED = {"filter": "disagreements", "order": "id"}
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +149,23 @@ def test_what_cannot_be_assigned_is_one_sentence(studio):
     ):
         with pytest.raises(UsageError, match=words):
             studio.people.assign(**options)
+    with pytest.raises(BadInputError, match="'me' is a curator, who sees everything: only annotators"):
+        studio.people.assign(["ann", "me"], items=1, blind=True)
     with pytest.raises(BadInputError, match="There are 0 gold items, not 2"):
         studio.people.assign(["ann"], items=1, gold=2)
     assert studio.people.assignments() == []
+
+
+def test_what_is_blind_is_given_to_annotators_alone(studio, tmp_path, monkeypatch):
+    monkeypatch.setattr("m3po.users._N", 2)  # the hash's own cost is tested elsewhere
+    for name, role in (("ann", "annotator"), ("cora", "curator")):
+        add_user(tmp_path / "users", name, "a password", role)
+    studio.people.users = Users(tmp_path / "users")
+    with pytest.raises(BadInputError, match="'cora' is a curator, who sees everything"):
+        studio.people.assign(["ann", "cora"], items=2, blind=True)
+    assert studio.people.assignments() == []
+    assert studio.people.assign(["ann", "cora"], items=2)["annotators"] == ["ann", "cora"]
+    assert studio.people.assign(["ann"], items=2, blind=True)["blind"]
 
 
 def test_gold_needs_a_decision_becomes_final_and_measures_others(studio):
@@ -166,6 +182,12 @@ def test_gold_needs_a_decision_becomes_final_and_measures_others(studio):
     low, high = found["ann"]["gold_interval"]
     assert low == pytest.approx(0.3755, abs=1e-3) and high == pytest.approx(0.9638, abs=1e-3)  # Wilson's table, 4 of 5
     assert found["cora"]["gold_seen"] == 0  # nobody is measured by herself
+    # Cora corrects two of them: what she says last is what is right; of the second she thinks better of it.
+    assert vote(studio, CORA, 2, "override").role == vote(studio, CORA, 3, "tie").role == "adjudicated"
+    studio.as_user(CORA).undo()
+    found = {row["annotator"]: row for row in studio.people.overview()["people"]}
+    assert (found["ann"]["gold_right"], found["bob"]["gold_right"], found["bob"]["gold_seen"]) == (3, 1, 5)
+    assert studio.as_user(CORA).review_item(ReviewView(), 2).gold
     studio.people.unmark_gold(2, "cora")
     assert {row["annotator"]: row for row in studio.people.overview()["people"]}["ann"]["gold_seen"] == 4
     assert standing(studio, 2).role == "adjudicated"  # the decision stays
@@ -190,6 +212,23 @@ def test_a_curators_last_word_wins_until_it_is_undone(studio):
     assert door.undo().verdict == "override" and standing(studio, 1).verdict == "tie"
     assert door.undo().verdict == "tie" and standing(studio, 1).verdict == "accept"
     assert vote(studio, ANN, 1, adjudicate=True).role == ""  # an annotator has no last word
+
+
+@pytest.mark.parametrize("user", [CORA, OWNER])
+def test_nobody_has_the_last_word_on_what_nobody_disputes(studio, user):
+    """The view *Disagreements* shows any item that one goes to by its id or address: what is said there is a vote."""
+    handler = ReviewHandler(studio.as_user(user))
+    vote(studio, ANN, 2)
+    for item in (1, 2):
+        shown = handler.on_command({"op": "show", "instruction_id": item, "view": DISPUTED}, user.name)["item"]
+        keys = ("instruction_id", "selection_id", "chosen", "rejected", "decision_id")
+        tie = {"op": "tie", "view": DISPUTED} | {key: shown[key] for key in keys}
+        assert "error" not in handler.on_command(tie, user.name)
+        assert [d.role for d in studio.history(item) if d.annotator == user.name] == [""]
+    assert standing(studio, 2).disagreeing == ("ann", user.name)
+    for other in (ANN, BOB):
+        vote(studio, other, 1)
+    assert standing(studio, 1).verdict == "accept"  # the majority, for her word was no last one
 
 
 def test_figures_of_each_annotator(studio):
@@ -223,22 +262,44 @@ def test_the_history_has_every_row_and_says_what_was_undone(studio, tmp_path):
     vote(studio, ANN, 1, seconds=2.5, note="=1+1")
     vote(studio, ANN, 1, "tie")
     studio.as_user(ANN).undo()
+    vote(studio, BOB, 1, "override")
     vote(studio, CORA, 1, "override", adjudicate=True)
-    assert studio.people.write_history(tmp_path / "h.jsonl")["rows"] == 4
+    assert studio.people.write_history(tmp_path / "h.jsonl")["rows"] == 5
     rows = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text().splitlines()]
     assert [(r["annotator"], r["verdict"], r["revoked"]) for r in rows] == [
-        ("ann", "accept", False), ("ann", "tie", True), ("ann", "undo", False), ("cora", "override", False),
+        ("ann", "accept", False), ("ann", "tie", True), ("ann", "undo", False), ("bob", "override", False),
+        ("cora", "override", False),
     ]  # fmt: skip
     assert rows[2]["revokes"] == rows[1]["decision_id"] and rows[1]["revoked_at"] == rows[2]["at"]
     assert rows[0]["shown"]["machine"] == [rows[0]["chosen_id"], rows[0]["rejected_id"]]
-    assert rows[0]["chosen"] == "a red boat on the water" and rows[3]["role"] == "adjudicated"
+    assert rows[0]["chosen"] == "a red boat on the water" and rows[4]["role"] == "adjudicated"
     studio.people.write_history(tmp_path / "h.csv")
     with (tmp_path / "h.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [(r["verdict"], r["seconds"]) for r in table[:2]] == [("accept", "2.5"), ("tie", "")]
-    assert len(table) == 4
+    assert len(table) == 5
     with pytest.raises(UsageError, match=r"\.csv or \.jsonl"):
         studio.people.write_history(tmp_path / "h.xlsx")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_history_replaces_an_earlier_one_and_nothing_else(studio, tmp_path, suffix):
+    out = tmp_path / f"h{suffix}"
+    out.touch()
+    for rows in (1, 2):
+        vote(studio, ANN, rows)
+        assert studio.people.write_history(out)["rows"] == rows
+    mine = out.read_text()
+    first, _, rest = mine.partition("\n")
+    noted = {".csv": first.strip() + ",my_note\r\n" + rest, ".jsonl": first[:-1] + ', "my_note": ""}\n' + rest}
+    for precious in ("precious", '{"id": 1}\n', "decision_id\n", "[1]\n", "\x00\n", noted[suffix]):
+        out.write_text(precious)
+        with pytest.raises(BadInputError, match="no history of decisions: give another name"):
+            studio.people.write_history(out)
+        assert out.read_text() == precious.replace("\r\n", "\n")
+    out.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInputError, match="give another name"):
+        studio.people.write_history(out)
 
 
 def test_the_commands_do_the_same(made, tmp_path, monkeypatch, capsys):

@@ -45,15 +45,21 @@ HEADERS = {
 
 
 class Guard:
-    """Closes the doors that the page does not use, and sends HEADERS with all else."""
+    """Closes the doors that the page does not use, and sends HEADERS with all else.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    Gradio takes `prefix` off again where it is left: a door is closed however often that stands before it.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self.app, self.prefix = app, prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        if CLOSED.match(re.sub(r"/{2,}", "/", unquote(Request(scope).url.path))):
+        path = re.sub(r"/{2,}", "/", unquote(scope["path"]))
+        while self.prefix and not CLOSED.match(path) and path.startswith(f"{self.prefix}/"):
+            path = path[len(self.prefix) :]
+        if CLOSED.match(path):
             return await PlainTextResponse("Not served here.", status_code=403)(scope, receive, send)
 
         async def send_guarded(message: Message) -> None:

@@ -108,7 +108,8 @@ def draw_assignments(assignments: Sequence[Mapping]) -> Markup | None:
         return None
     items = []
     for row in assignments:
-        words = [plural(row["items"], "item"), f"{100 * row['overlap']:.0f} % for everybody"]
+        words = [plural(row["items"], "item")]
+        words += [f"{100 * row['overlap']:.0f} % for everybody"] if "overlap" in row else []
         words += [f"{plural(row['gold'], 'gold item')} each"] if "gold" in row else []
         by = {"m3p_score": "by M3P-Score", "source": "by source"}.get(row["stratify"])
         words += [by] if by else []

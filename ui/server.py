@@ -88,7 +88,7 @@ def build_server(
     """
     root, prefix = read_prefix(root_path)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, prefix=prefix)
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts))
     if prefix:

@@ -103,6 +103,13 @@ def _one_hot(labels: list[str], places: Mapping[str, int]) -> np.ndarray:
     return table
 
 
+def mean_kappa(name: str, kappas: Iterable[tuple[str, str, Agreement]]) -> float | None:
+    """One annotator's kappa with all others, weighed by the items that they share; `kappas`: of every two."""
+    own = [found for one, other, found in kappas if name in (one, other) and found.value is not None]
+    items = sum(found.items for found in own)
+    return sum(found.value * found.items for found in own) / items if items else None
+
+
 def _over_chance(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """1 - disagreement seen over disagreement by chance; nan where chance never disagrees."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -65,6 +65,12 @@ def read_assignments(con: Connection) -> list[dict]:
     return [row | {"config": json.loads(row["config"])} for row in found]
 
 
+def queue_sizes(con: Connection, annotator: str) -> dict[int, int]:
+    """How many items of each assignment stand in the annotator's queue, gold items among them."""
+    sql = "SELECT assignment_id, count(*) FROM queues WHERE annotator = ? GROUP BY 1"
+    return dict(con.execute(sql, [annotator]).fetchall())
+
+
 def queue_rows(con: Connection, assignment_id: int) -> list[dict]:
     """Who has what of an assignment: `annotator, instruction_id, place, gold, decided` (that annotator voted)."""
     return rows(

@@ -311,6 +311,27 @@ def _m009_people(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_PEOPLE)
 
 
+_GOLD = """
+-- Others are measured by the last word that stands now: one who corrects a gold item corrects what is right. It is gold
+-- as long as the decision that was marked is not undone.
+CREATE OR REPLACE VIEW gold AS
+    WITH marks AS (
+        SELECT instruction_id, decision_id, marked_by, marked_at, withdrawn FROM gold_items
+        QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY rowid DESC) = 1),
+    finals AS (
+        SELECT instruction_id, decision_id, verdict, chosen, rejected FROM decisions d
+        WHERE role = 'adjudicated' AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)
+        QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY decision_id DESC) = 1)
+    SELECT m.instruction_id, f.decision_id, f.verdict, f.chosen, f.rejected, m.marked_by, m.marked_at
+    FROM marks m JOIN finals f USING (instruction_id)
+    WHERE NOT m.withdrawn AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = m.decision_id);
+"""
+
+
+def _m012_gold(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_GOLD)
+
+
 _VOTES = """
 -- Why somebody rejected an answer, of votes that came with a file: their `reason` in decisions says that they did.
 CREATE TABLE imported_reasons (decision_id BIGINT, reason VARCHAR);
@@ -346,6 +367,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m007_decision_keys,
     _m008_auto_accept,
     _m009_people,
+    _m012_gold,
     _m013_votes,
 ]
 

@@ -65,6 +65,17 @@ class Personal:
         return bool(np.isin(self.verdict[self.blind], UNVOTED).any())
 
     @property
+    def has_work(self) -> bool:
+        """Whether something of any assignment still waits for this person's vote."""
+        return bool(np.isin(self.verdict[self.queue], UNVOTED).any())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many items each own verdict stands on."""
+        found = np.bincount(self.verdict, minlength=len(VERDICTS) + 1)[1:].tolist()
+        return {verdict: n for verdict, n in zip(VERDICTS, found, strict=True) if n}
+
+    @property
     def progress(self) -> tuple[int, int]:
         """(voted on, assigned) of the own queue."""
         return int(np.count_nonzero(~np.isin(self.verdict[self.queue], UNVOTED))), len(self.queue)

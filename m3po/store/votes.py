@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from m3po.store.connection import Connection, rows, scalar
-from m3po.store.decisions import as_decision
+from m3po.store.decisions import as_decision, current_decision
 from m3po.store.standing import ADJUDICATED, standing_rows
 from m3po.types import Decision
 
@@ -27,6 +27,12 @@ def count_voters(con: Connection, instruction_id: int) -> int:
 def is_adjudicated(con: Connection, instruction_id: int) -> bool:
     """Whether a curator's last word stands on an item."""
     return any(row["role"] == ADJUDICATED for row in standing_rows(con, [instruction_id]).get(instruction_id, ()))
+
+
+def is_disputed(con: Connection, instruction_id: int) -> bool:
+    """Whether several decided on an item and no majority of them says the same, nor a curator's last word."""
+    current = current_decision(con, instruction_id)
+    return current is not None and not current["agreed"]
 
 
 def votes_of(con: Connection, instruction_id: int) -> tuple[Decision, ...]:

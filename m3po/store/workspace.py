@@ -62,6 +62,7 @@ class Workspace:
         if not is_workspace(self.path):
             raise WorkspaceError(f"{self.path} is not a workspace: make one with `python -m m3po init {path}`.")
         self.config = read_workspace_config(self.path / CONFIG)
+        self._blind: tuple[tuple, bool] = ((), self.config.blind)  # what it was read from, and what it said
         self.importing = threading.Lock()  # held by an import: what it knows to be new must stay new until it ends
         # Lone files that exports of this process wrote, with their hashes; those of runs are in the runs.
         self.written: dict[str, set[str]] = {}
@@ -100,6 +101,17 @@ class Workspace:
     def read_config(self) -> WorkspaceConfig:
         """config.toml as it is now: what it forbids counts from the moment it is written."""
         return read_workspace_config(self.path / CONFIG)
+
+    @property
+    def blind(self) -> bool:
+        """Whether annotators judge blind, by config.toml as it is now: read again when it changes.
+        Half edited or gone, it says what it said before."""
+        with contextlib.suppress(OSError, WorkspaceError):
+            found = (self.path / CONFIG).stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+            if stamp != self._blind[0]:
+                self._blind = (stamp, self.read_config().blind)
+        return self._blind[1]
 
     def close(self) -> None:
         self.db.close()

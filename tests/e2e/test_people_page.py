@@ -121,6 +121,7 @@ def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
     ann = enter("ann")
     ann.wait_for_selector("[data-candidate-id]")
     ann.get_by_role("tab", name="Data").wait_for(state="hidden")
+    ann.wait_for_selector("#review-order", state="hidden")  # the queue has its own
     assert ann.input_value("#review-filter") == "mine" and "0 of 2 reviewed" in ann.inner_text("#review-progress")
     whole = ann.inner_html("#tabs")
     assert not [mas for mas in MAS if str(mas) in whole] and "given chosen" not in whole and "cora" not in whole
@@ -133,6 +134,8 @@ def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
         assert texts(ann) == before and "0.91" in ann.inner_text("#review-candidates")  # now all is shown, at its place
         press(ann, "Enter")
     ann.wait_for_selector("text=Your queue is empty")
+    ann.click("#review-empty button >> text=Show all")
+    ann.wait_for_selector("#review-order", state="visible")
     assert "3" in items  # the gold item came among them
 
     bob = enter("bob")

@@ -9,6 +9,7 @@ from m3po.evaluation.annotator import NAME as SIMULATED
 from m3po.settings import SelectConfig
 from m3po.studio import Studio
 from m3po.types import ReviewView
+from m3po.users import User
 from ui.calibrate.charts import draw_bins, draw_curve
 from ui.calibrate.frame import build_frame
 from ui.calibrate.handlers import BROKEN, CalibrateHandler
@@ -48,6 +49,22 @@ def test_an_empty_workspace_and_one_without_decisions_say_what_to_do(studio):
     assert not answer["empty"] and answer["current"]["length_ratio"] == 0
     assert 'data-open-tab="review"' in answer["parts"]["calibrate-evidence"]
     assert "No score keeps" in answer["parts"]["calibrate-auto"] and not answer["auto"]
+
+
+def test_a_viewer_looks_and_is_shown_no_button_that_only_refuses(studio):
+    studio.select(SelectConfig(delta=0.3, length_ratio=0))
+    handler = CalibrateHandler(studio.as_user(User("vic", "viewer")))
+    shown = handler.on_command({"op": "open"})
+    assert "error" not in shown and shown["parts"]["calibrate-evidence"] and shown["current"]["delta"] == 0.3
+    moved = handler.on_command({"op": "what_if", "knobs": {**KNOBS, "weight_rejected": 1.0}})
+    assert moved["parts"]["calibrate-counts"]
+    for op in ("apply", "accept", "accept_none", "audit"):
+        command = {"op": op, "knobs": KNOBS, "selection_id": moved["selection_id"]}
+        assert handler.on_command(command)["error"] == "vic is a viewer here, and only a curator may do this."
+    frame = str(build_frame())
+    hidden = frame.partition('<span class="curator-only">')[2].partition("</span></div></section>")[0]
+    assert re.findall(r'<button[^>]* id="calibrate-([a-z-]+)', hidden) == ["accept", "accept-none", "audit"]
+    assert re.search(r'id="calibrate-apply" class="[^"]*curator-only', frame)
 
 
 def test_from_a_slider_to_a_selection_a_threshold_and_its_audit(studio):

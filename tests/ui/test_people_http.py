@@ -12,7 +12,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from benchmarks.twenty_reviewers import Reviewer, compare, read_history, review_component, work_together, write_rows
-from m3po.settings import SelectConfig
+from m3po.settings import SelectConfig, write_workspace_config
 from m3po.store.changes import state_of_store
 from m3po.users import Users, add_user
 from ui.build import build
@@ -107,7 +107,7 @@ def test_what_was_not_sent_cannot_be_seen(studio, server):
         )
 
     studio.db.write(score)
-    studio.workspace.config = dataclasses.replace(studio.config, blind=True)
+    write_workspace_config(studio.path / "config.toml", dataclasses.replace(studio.config, blind=True))
     bob, ann = reviewer(server, "bob"), reviewer(server, "ann")
     view = {"view": {"filter": "all", "order": "id"}}
     shown = bob.send(op="show", **view)

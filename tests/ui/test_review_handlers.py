@@ -6,10 +6,13 @@ import time
 import pytest
 from workspaces import make_images
 
+from m3po.door import acting_as
 from m3po.errors import StorageError
 from m3po.settings import SelectConfig
 from m3po.studio import Studio
 from m3po.types import ReviewView
+from m3po.users import User
+from ui.review.empty import why_empty
 from ui.review.handlers import CHANGED, ReviewHandler
 
 BY_ID = {"filter": "all", "order": "id"}
@@ -261,6 +264,17 @@ def test_a_decision_that_is_sent_again_is_the_same_row(page):
     assert len(page.studio.history(first)) == 3
 
 
+@pytest.mark.parametrize("op", ["undo", "gold"])
+def test_what_another_login_asks_for_undoes_and_marks_nothing(page, op):
+    """Ann's tab is still open when bob logs in by another tab of the same browser."""
+    page.studio.decide(page.item["instruction_id"], "tie", annotator="bob")
+    page.send("show")
+    answer = page.handler.on_command({"op": op, "view": BY_ID, "by": "ann", **page.item}, "bob")
+    assert answer["error"] == "This page was ann's, and bob is logged in now: nothing was changed; reload it."
+    assert [d.verdict for d in page.studio.history(page.item["instruction_id"])] == ["tie"]
+    assert "error" not in page.handler.on_command({"op": op, "view": BY_ID, "by": "bob", **page.item}, "bob")
+
+
 def test_a_decision_on_what_somebody_else_decided_is_refused_in_the_background_too(page):
     a, b, *_ = page.ids
     page.studio.decide(page.item["instruction_id"], "override", chosen=a, rejected=b, annotator="bob")
@@ -286,6 +300,19 @@ def test_the_items_around_are_sent_once_and_again_when_they_change(page):
     for nonsense in ({"instruction_id": None}, {"view": {"ranges": 3}}, {"view": {"area": {"role": "chosen"}}}):
         assert page.handler.on_command({**around, **nonsense}, "ann")["error"]
     assert page.handler.on_command({**around, "instruction_id": 10**9}, "ann")["ahead"] == []
+
+
+def test_an_empty_view_sends_an_annotator_to_nothing_that_is_hidden_from_her(page, tmp_path):
+    unreviewed, empty = ReviewView("unreviewed"), Studio.open(Studio.create(tmp_path / "empty"))
+    assert (
+        why_empty(page.studio, unreviewed)["action"] == "train" and why_empty(empty, ReviewView())["action"] == "data"
+    )
+    with acting_as(User("ann", "annotator")):
+        told = [why_empty(page.studio, unreviewed), why_empty(page.studio, ReviewView()), why_empty(empty, unreviewed),
+                why_empty(empty, ReviewView("mine")), why_empty(page.studio, ReviewView("flagged"))]  # fmt: skip
+    empty.close()
+    assert [one["action"] for one in told] == ["all", "", "", "", "all"]
+    assert not [one for one in told if "Data" in one["text"] or "ine-tune" in one["text"]]
 
 
 def test_a_search_finds_and_can_be_given_up(page):

@@ -17,8 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def client(studio):
-    with TestClient(build_server(studio, build(studio))) as client:
+def page(studio):
+    return build(studio)
+
+
+@pytest.fixture
+def client(studio, page):
+    with TestClient(build_server(studio, page)) as client:
         yield client
 
 
@@ -59,6 +64,18 @@ def test_nothing_else_is_served(studio, client):
         assert answer.status_code in (307, 401, 403, 404, 405), (path, answer.status_code)
         assert b"root:" not in answer.content and b"DUCK" not in answer.content, path
     assert client.post("/gradio_api/upload", files={"files": b"x"}).status_code == 403
+
+
+@pytest.mark.parametrize("root", ["/studio", "https://example.org/a/studio"])
+def test_under_a_path_the_same_doors_are_closed_however_often_it_stands_before_them(studio, page, root):
+    prefix = root.removeprefix("https://example.org")
+    doors = ("/gradio_api/file=/etc/passwd", "/gradio_api/proxy=http://127.0.0.1/", "/openapi.json", "/docs")
+    with TestClient(build_server(studio, page, root_path=root)) as client:
+        assert client.get(f"{prefix}/m3po/me.js").status_code == 200 == client.get(f"{prefix}/config").status_code
+        for before in ("", prefix, prefix * 2, prefix * 3, f"{prefix}/{prefix}", f"{prefix}%2F{prefix}"):
+            for door in doors:
+                assert client.get(before + door).status_code == 403, before + door
+            assert client.post(f"{before}/gradio_api/upload", files={"files": b"x"}).status_code == 403, before
 
 
 def test_the_browser_may_ask_nobody_else(client):

@@ -36,6 +36,7 @@ def draw_answer(item: ReviewItem, pending: Mapping[str, int] | None = None) -> d
         "parts": draw_item(item, pending),
         "stamp": stamp_of(item.selection_id, decision_id, blind=item.blind, shuffled=item.shuffled),
         "place": draw_place(item),
+        "fixed_order": item.fixed_order,
     }
 
 

@@ -134,18 +134,27 @@ def read_belief(studio: Studio, data: object) -> dict:
     wanted = [i for i in ids[:MAX_ASKED] if isinstance(i, int) and not isinstance(i, bool) and 0 <= i < 2**63]
     answers: dict[str, dict[str, str]] = {str(i): {} for i in wanted}
     blanked = dict.fromkeys(answers, False)
-    try:
-        told = studio.token_beliefs(wanted)
-    except M3poError as error:
-        return {"answers": answers, "notes": dict.fromkeys(answers, str(error))}
+    told, notes = _ask(studio, wanted)
     for beliefs in told:
         key = str(beliefs.instruction_id)
         answers[key][str(beliefs.candidate_id)] = draw_tokens(beliefs, kind)
         blanked[key] = blanked[key] or beliefs.blank_log_probs is not None
-    notes = {}
     for key, drawn in answers.items():
         if not drawn:
-            notes[key] = "No token log-probs yet: score on Data."
+            notes[key] = notes.get(key) or "No token log-probs yet: score on Data."
         elif kind == "image" and not blanked[key]:
             notes[key] = "Shown by log-prob: not scored with the image blanked yet (Browse, or `m3po dependence`)."
     return {"answers": answers, "notes": notes}
+
+
+def _ask(studio: Studio, wanted: list[int]) -> tuple[list[TokenBeliefs], dict[str, str]]:
+    """What can be told of these items, and why not of the others: one that is refused hides no other."""
+    try:
+        return studio.token_beliefs(wanted), {}
+    except M3poError as error:
+        if len(wanted) < 2:
+            return [], {str(i): str(error) for i in wanted}
+    each = [_ask(studio, [i]) for i in wanted]
+    return [beliefs for told, _ in each for beliefs in told], {
+        key: why for _, notes in each for key, why in notes.items()
+    }

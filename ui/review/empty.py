@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
+from m3po.door import current_user
 from m3po.studio import Studio
 from m3po.types import ReviewView
 
 
 def why_empty(studio: Studio, view: ReviewView) -> dict:
     """Why nothing is shown, and what to do next; `waiting`: it may fill by itself."""
-    status = studio.status()
+    status, user = studio.status(), current_user()
     active = [run for run in status["runs"] if run["state"] in ("queued", "running")]
     narrowed = dataclasses.replace(view, filter="all", order=ReviewView().order) != ReviewView()
+    if user is not None and user.role == "annotator" and (told := _tell_annotator(view, status, narrowed)):
+        return told
     if view.filter == "unreviewed" and not narrowed and status["reviewable"]:
         return {
             "title": "All reviewed",
@@ -54,3 +57,22 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
         "action": "data",
         "waiting": False,
     }
+
+
+def _tell_annotator(view: ReviewView, status: dict, narrowed: bool) -> dict | None:
+    """Where it is another thing to who only judges: she prepares nothing, and trains nothing."""
+    if not status["candidates"] or (view.filter == "all" and not narrowed):
+        return {
+            "title": "Nothing to judge yet",
+            "text": "The items appear here as soon as a curator has prepared them.",
+            "action": "",
+            "waiting": True,
+        }
+    if view.filter == "unreviewed" and not narrowed:
+        return {
+            "title": "All reviewed",
+            "text": "Nothing here waits for a decision of yours. Look at the items again, or ask a curator for more.",
+            "action": "all",
+            "waiting": False,
+        }
+    return None

@@ -21,6 +21,7 @@ MAX_BATCH = 50
 VERDICT_KEYS = {"skip": "skip", "tie": "tie", "all_wrong": "all_wrong", "flag": "flag"}
 STAYING = frozenset({"mark", "swap", "edit"})  # the others go on to the next item
 DECIDING = STAYING | {"accept", *VERDICT_KEYS}
+LOOKING = frozenset({"open", "show", "next", "previous", "jump", "cancel", "sources"})  # the others write
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
 MAX_EDIT = 20_000  # characters
 
@@ -73,8 +74,8 @@ class ReviewHandler:
 
     def _obey(self, command: Command) -> dict:
         deciding = command.op in DECIDING
-        if deciding:
-            self._check_name(command)
+        if command.op not in LOOKING:
+            self._check_login(command)
         try:
             return self._ops[command.op](command)
         except PageError as error:
@@ -127,11 +128,14 @@ class ReviewHandler:
 
     # Decisions
 
-    @staticmethod
-    def _check_name(c: Command) -> None:
+    def _check_login(self, c: Command) -> None:
+        """Another tab of the browser may have logged in as somebody else: what one did is not done by the other."""
         me = c.annotator or DEFAULT_ANNOTATOR
-        if c.by and c.by != me:
+        if not c.by or c.by == me:
+            return
+        if c.op in DECIDING:
             raise PageError(f"This was decided by {c.by}, and {me} is logged in now: it was not stored.")
+        raise PageError(f"This page was {c.by}'s, and {me} is logged in now: nothing was changed; reload it.")
 
     def _known(self, c: Command) -> dict | None:
         """The answer to a decision that is stored already: its first answer was lost on the way."""
@@ -151,7 +155,8 @@ class ReviewHandler:
         pair, decision = item.pair or item.machine_pair, item.decision
         mine = decision is not None and decision.annotator == (c.annotator or DEFAULT_ANNOTATOR)
         stands = mine and decision.verdict in TRAINING_VERDICTS and not decision.stale
-        stands = stands and (bool(decision.role) or c.view.filter != "disagreements")  # there it is to be the last word
+        # what is disputed is to get the last word there
+        stands = stands and not (decision.disagreeing and c.view.filter == "disagreements")
         if not (stands and (decision.chosen, decision.rejected) == (pair.chosen, pair.rejected)):
             self._store(c, item, pair.chosen, pair.rejected)
         return self._after(c, item)
@@ -248,10 +253,8 @@ class ReviewHandler:
         return item
 
     def _store(self, c: Command, item: ReviewItem, chosen: int, rejected: int) -> None:
-        """`accept` when the machine said the same, else `override`: the override rate counts disagreement only."""
-        machine = item.machine_pair
-        same = machine is not None and (machine.chosen, machine.rejected) == (chosen, rejected)
-        self._decide(c, item, "accept" if same else "override", chosen, rejected)
+        """Stored as `accept` where the machine picked the same, else as `override` (m3po.deciding)."""
+        self._decide(c, item, "override", chosen, rejected)
 
     def _decide(self, c: Command, item: ReviewItem, verdict: str, chosen: int | None, rejected: int | None) -> None:
         last_word = {"adjudicate": True} if c.view.filter == "disagreements" else {}

@@ -204,6 +204,7 @@ export class Deck {
     const isOther = before === entry.item.instruction_id && (was.chosen !== entry.item.chosen || was.rejected !== entry.item.rejected);
     const changed = command.quiet && isOther ? "The pair of this item has changed: look at it again." : "";
     this.show(entry, command, answer.place, answer.message || changed);
+    this.frame.tellOrder(answer.fixed_order);
     if (before !== this.shownId || command.op === "undo") this.shelf.around = null;
     this.around.fetch();
   }

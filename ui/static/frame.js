@@ -49,6 +49,11 @@ export class Frame {
     this.$("review-reviewed").textContent = label;
   }
 
+  // Where the items do not come in the view's own order, the menu would tell what is not so.
+  tellOrder(isFixed) {
+    this.$("review-order").hidden = isFixed;
+  }
+
   // How many decisions the server has not acknowledged.
   drawUnstored(count, failing) {
     const box = this.$("review-unstored");
@@ -84,12 +89,16 @@ export class Frame {
     title.textContent = empty.title;
     const text = document.createElement("p");
     text.textContent = empty.text;
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "action action-main";
-    button.textContent = { train: "Go to Fine-tune", data: "Go to Data", all: "Show all" }[empty.action];
-    button.onclick = () => onAction(empty.action);
-    box.append(title, text, button);
+    box.append(title, text);
+    const label = { train: "Go to Fine-tune", data: "Go to Data", all: "Show all" }[empty.action];
+    if (label) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "action action-main";
+      button.textContent = label;
+      button.onclick = () => onAction(empty.action);
+      box.append(button);
+    }
     box.dataset.waiting = empty.waiting ? "1" : "";
   }
 }
