@@ -78,7 +78,7 @@ def test_enter_confirms_a_stored_pair_without_a_second_row(page):
     assert len(page.studio.history(first)) == 1
 
 
-@pytest.mark.parametrize("op", ["skip", "tie", "all_wrong", "flag"])
+@pytest.mark.parametrize("op", ["skip", "tie", "all_wrong", "all_right", "bad_question", "flag"])
 def test_verdicts_move_on_and_undo_comes_back(page, op):
     first = page.item["instruction_id"]
     page.send(op)

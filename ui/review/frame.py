@@ -9,14 +9,23 @@ from ui.review.toolbar import build_toolbar
 # (id, label, key as shown, op, what it does)
 ACTIONS = (
     ("review-accept", "Accept", "Enter", "accept", "Keep this pair and go on"),
-    ("review-swap", "Swap", "X", "swap", "Chosen and rejected change places"),
     ("review-tie", "Tie", "T", "tie", "Neither is better: kept out of training"),
     ("review-wrong", "All wrong", "N", "all_wrong", "No answer is right: kept out of training"),
+    ("review-right", "All right", "Y", "all_right", "Every answer is right: kept out of training"),
+    (
+        "review-bad",
+        "Bad question",
+        "Q",
+        "bad_question",
+        "The question cannot be answered from the image: kept out of training",
+    ),
     ("review-skip", "Skip", "S", "skip", "Go on without a verdict: kept out of training until decided"),
     ("review-flag", "Flag", "F", "flag", "Mark for a second look: kept out of training until decided"),
+    ("review-swap", "Swap", "X", "swap", "Chosen and rejected change places"),
     ("review-edit", "Edit", "E", "edit", "Write the right answer: it becomes the chosen one"),
     ("review-undo", "Undo", "U", "undo", "Take back the latest decision"),
 )
+N_TOOLS = 3  # the last of them give no verdict
 HELP = (
     ("Enter", "accept the pair, next item"),
     ("1–9", "make that candidate chosen"),
@@ -27,6 +36,8 @@ HELP = (
     ("E", "edit the chosen answer, or write one against the only answer; Ctrl+Enter saves, Esc leaves"),
     ("T", "tie: kept out of training"),
     ("N", "all wrong: kept out of training"),
+    ("Y", "all right: kept out of training"),
+    ("Q", "bad question, that the image does not answer: kept out of training"),
     ("S", "skip: kept out of training until decided"),
     ("F", "flag for a second look: kept out of training until decided"),
     ("U", "undo the latest decision"),
@@ -52,16 +63,18 @@ def build_frame(workspace: str = "") -> Markup:
             aria_keyshortcuts=key)
         for element_id, label, key, op, title in ACTIONS
     ]  # fmt: skip
+    verdicts, tools = buttons[:-N_TOOLS], buttons[-N_TOOLS:]
     right = tag(
         "section",
         tag("div", id="review-instruction"),
         tag("div", id="review-state", aria_live="polite"),
         build_belief_switch(),
         tag("div", id="review-candidates"),
-        tag("div", *buttons, class_="review-actions", role="toolbar", aria_label="Decisions"),
+        tag("div", tag("div", *verdicts), tag("div", *tools), class_="review-actions", role="toolbar",
+            aria_label="Decisions"),
         class_="review-right",
         aria_label="Candidates",
-    )
+    )  # fmt: skip
     keys = [join([tag("dt", tag("kbd", key)), tag("dd", meaning)]) for key, meaning in HELP]
     return tag(
         "div",

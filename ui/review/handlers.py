@@ -21,7 +21,7 @@ from ui.review.empty import why_empty
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 50
-VERDICT_KEYS = {"skip": "skip", "tie": "tie", "all_wrong": "all_wrong", "flag": "flag"}
+VERDICT_KEYS = frozenset({"skip", "tie", "all_wrong", "all_right", "bad_question", "flag"})
 STAYING = frozenset({"mark", "swap", "edit"})  # the others go on to the next item
 DECIDING = STAYING | {"accept", *VERDICT_KEYS}
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
@@ -154,7 +154,7 @@ class ReviewHandler:
 
     def _verdict(self, c: Command) -> dict:
         item = self._shown(c)
-        self._decide(c, item, VERDICT_KEYS[c.op], None, None)
+        self._decide(c, item, c.op, None, None)
         return self._after(c, item)
 
     def _mark(self, c: Command) -> dict:

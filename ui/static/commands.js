@@ -1,6 +1,7 @@
 // Which commands decide, and what each carries to the server.
 
-export const LEAVING = new Set(["accept", "skip", "tie", "all_wrong", "flag"]); // go on to the next item
+// Those that go on to the next item.
+export const LEAVING = new Set(["accept", "skip", "tie", "all_wrong", "all_right", "bad_question", "flag"]);
 export const STAYING = new Set(["mark", "swap", "edit"]);
 export const STEPS = { next: 1, previous: -1 };
 

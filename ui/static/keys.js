@@ -1,6 +1,8 @@
 // What a key means on the review page: a command, or null. Nothing happens here.
 
-const LETTERS = { x: "swap", s: "skip", t: "tie", n: "all_wrong", f: "flag", e: "edit", u: "undo" };
+const LETTERS = {
+  x: "swap", s: "skip", t: "tie", n: "all_wrong", y: "all_right", q: "bad_question", f: "flag", e: "edit", u: "undo",
+};
 
 export function isTyping(target) {
   if (!(target instanceof Element)) return false;
