@@ -248,6 +248,7 @@ def _facts(con: Connection, workspace: Workspace, result: dict, selection: int |
         "export": {name: result[name] for name in ("format", "only", "images", "rows", "left_out")},
         "made_of": made_of,
         "verdicts": decisions.verdict_counts(con),
+        "reasons": decisions.reason_counts(con),
         "selection": info,
     }
 

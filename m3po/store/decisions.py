@@ -108,6 +108,14 @@ def repeat(con: Connection, decision: dict, annotator: str, role: str) -> int:
     )
 
 
+def say_again(decision: dict, reason: str, note: str) -> NewDecision:
+    """The same decision, made on what it was made on, with another reason or note."""
+    kept = ("instruction_id", "verdict", "chosen", "rejected", "annotator", "seconds", "selection_id")
+    said = {name: decision[name] for name in kept}
+    shown, blind = json.loads(decision["shown"] or "{}"), bool(decision["blind"])
+    return NewDecision(**said, note=note, reason=reason, shown=shown, role=decision["role"] or "", blind=blind)
+
+
 def state(con: Connection) -> tuple:
     """Changes whenever a decision was stored."""
     return con.execute("SELECT count(*), max(decision_id) FROM decisions").fetchall()[0]
@@ -274,6 +282,15 @@ def given_decided(con: Connection) -> dict[str, int]:
         WHERE i.split = 'train'
         """,
     )
+
+
+def reason_counts(con: Connection) -> dict[str, int]:
+    """How many train instructions each reason stands on; a vote that came with a file gives none."""
+    sql = (
+        "SELECT reason, count(*) FROM current_decisions JOIN instructions USING (instruction_id)"
+        " WHERE split = 'train' AND agreed AND reason NOT IN ('', 'imported') GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    return dict(con.execute(sql).fetchall())
 
 
 def verdict_counts(con: Connection) -> dict[str, int]:

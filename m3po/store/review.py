@@ -14,6 +14,7 @@ from m3po.store.review_index import ReviewIndex
 from m3po.store.runs import score_is_under_way
 from m3po.store.samplers import name_sampler, samplers_of
 from m3po.store.selections import latest_selection, pair_of, selection_info
+from m3po.store.tags import tags_of
 from m3po.types import Candidate, Claim, Decision, Pair, ReviewItem, ReviewView
 
 
@@ -74,6 +75,7 @@ def read_item(
         given=given_pair(con, instruction_id),
         scoring=_waits_for_scores(bare.candidates) and score_is_under_way(con),
         selected_by=_selected_by(con, bare),
+        tags=tags_of(con, instruction_id),
     )
 
 

@@ -13,6 +13,7 @@ from m3po.door import current_user
 from m3po.studio import Studio
 from ui.review.belief import read_belief
 from ui.review.frame import build_frame
+from ui.review.guideline import answer_guideline
 from ui.review.handlers import ReviewHandler
 from ui.scripts import load_script
 
@@ -28,10 +29,13 @@ def build_review_tab(studio: Studio) -> gr.HTML:
     def belief(asked: dict) -> dict:
         return read_belief(studio, asked)
 
+    def guideline(asked: dict) -> dict:
+        return answer_guideline(studio, asked)
+
     return gr.HTML(
         html_template=build_frame(_name_workspace(studio)),
         js_on_load=load_script("review"),
-        server_functions=[review, belief],
+        server_functions=[review, belief, guideline],
         elem_id="review",
         apply_default_css=False,
     )
