@@ -5,6 +5,7 @@ A version is never changed: which one held for a decision follows from its time.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from m3po.errors import BadInputError
@@ -25,13 +26,19 @@ class Guidelines:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._lock = threading.Lock()
         self._newest: Guideline | None = None
 
     def current(self) -> Guideline:
         """The newest version; where nobody wrote one, version 0: no text, and the six usual reasons."""
-        if self._newest is None:
-            self._newest = self._db.read(guidelines.newest) or Guideline(0, "", DEFAULT_REASONS)
-        return self._newest
+        return self._newest or self._keep(self._db.read(guidelines.newest) or Guideline(0, "", DEFAULT_REASONS))
+
+    def _keep(self, found: Guideline) -> Guideline:
+        """Unless a newer one was written since it was read."""
+        with self._lock:
+            if self._newest is None or self._newest.version < found.version:
+                self._newest = found
+            return self._newest
 
     def version(self, version: int) -> Guideline:
         """Raises BadInputError where there is none."""
@@ -74,8 +81,9 @@ class Guidelines:
             )
             return before if made == (before.text, before.reasons) else guidelines.add_version(con, *made, author)
 
-        self._newest = self._db.write(change)
-        return self._newest
+        written = self._db.write(change, lane="decision")
+        self._keep(written)
+        return written
 
 
 def check_reasons(reasons: Sequence[str]) -> tuple[str, ...]:

@@ -155,3 +155,25 @@ def test_exports_carry_the_tags(studio, tmp_path):
     assert json.loads((tmp_path / "out" / "selection.json").read_text())["reasons"] == {"object": 1}
     studio.people.write_history(tmp_path / "h.jsonl")
     assert json.loads((tmp_path / "h.jsonl").read_text())["tags"] == ["a \u201ctag\u201d", "odd"]
+
+
+def test_a_stamp_tells_of_a_tag_only_who_is_shown_it(studio):
+    """What was fetched ahead is drawn anew when a tag that one sees is set, and tells nothing of another."""
+    studio.people.assign(["ann"], items=2)
+    ann, bob = studio.as_user(ANN), studio.as_user(BOB)
+    hers = ids(ann, ReviewView("mine"))
+
+    def look(own) -> dict[int, str]:
+        stamps = own.review_neighbours(BY_ID, 1, ahead=4, behind=0).stamps
+        assert all(draw_answer(own.review_item(BY_ID, i))["stamp"] == stamp for i, stamp in stamps.items())
+        return stamps
+
+    before, others = look(ann), look(bob)
+    for item in range(1, 6):
+        bob.set_tag(item, "odd")
+    after = look(ann)
+    assert {i for i in before if before[i] == after[i]} == set(hers)
+    seen = look(bob)
+    assert not [i for i in others if seen[i] == others[i]]
+    ann.set_tag(hers[0], "mine")
+    assert look(ann)[hers[0]] != after[hers[0]]

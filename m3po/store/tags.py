@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from m3po.store.connection import Connection, rows, scalar
+from m3po.store.connection import Connection, among, rows, scalar
 from m3po.store.instructions import now
 from m3po.types import Tag
 
@@ -13,8 +15,7 @@ MAX_NAMES = 1_000  # that are offered to choose from
 
 def tags_of(con: Connection, instruction_id: int) -> tuple[Tag, ...]:
     """In the order of their names, then of who gave them."""
-    sql = "SELECT tag, annotator FROM standing_tags WHERE instruction_id = ? ORDER BY 1, 2"
-    return tuple(Tag(name, annotator) for name, annotator in con.execute(sql, [instruction_id]).fetchall())
+    return tags_around(con, [instruction_id]).get(instruction_id, ())
 
 
 def set_tag(con: Connection, instruction_id: int, name: str, annotator: str, set_by: str, *, withdrawn: bool) -> None:
@@ -32,13 +33,21 @@ def tag_names(con: Connection, annotator: str = "") -> list[str]:
     return [row[0] for row in con.execute(sql, {"annotator": annotator, "limit": MAX_NAMES}).fetchall()]
 
 
-def tags_by_item(con: Connection, instruction_ids: list[int]) -> dict[int, list[str]]:
+def tags_by_item(con: Connection, instruction_ids: Iterable[int]) -> dict[int, list[str]]:
     """The names on each of these items that has any."""
-    sql = (
-        "SELECT instruction_id, list(DISTINCT tag ORDER BY tag) AS tags FROM standing_tags"
-        " WHERE instruction_id IN (SELECT unnest(?::BIGINT[])) GROUP BY 1"
-    )
-    return {row["instruction_id"]: row["tags"] for row in rows(con, sql, [instruction_ids])}
+    found: dict[int, list[str]] = {}
+    for instruction_id, tags in tags_around(con, instruction_ids).items():
+        found[instruction_id] = list(dict.fromkeys(each.name for each in tags))
+    return found
+
+
+def tags_around(con: Connection, instruction_ids: Iterable[int]) -> dict[int, tuple[Tag, ...]]:
+    """`tags_of` each of these items that has any."""
+    sql = f"SELECT * FROM standing_tags WHERE {among('instruction_id', instruction_ids)} ORDER BY tag, annotator"
+    found: dict[int, tuple[Tag, ...]] = {}
+    for row in rows(con, sql):
+        found[row["instruction_id"]] = (*found.get(row["instruction_id"], ()), Tag(row["tag"], row["annotator"]))
+    return found
 
 
 class TagMasks:

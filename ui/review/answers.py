@@ -45,7 +45,7 @@ def draw_answer(
             "reasons": list(guideline.reasons if guideline else DEFAULT_REASONS),
         },
         "parts": draw_item(item, pending),
-        "stamp": stamp_of(item.selection_id, decision_id, blind=item.blind, shuffled=item.shuffled),
+        "stamp": stamp_of(item.selection_id, decision_id, item.tags, blind=item.blind, shuffled=item.shuffled),
         "place": draw_place(item),
     }
 

@@ -14,7 +14,7 @@ from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import M3poError
 from m3po.studio import Studio
 from m3po.types import TRAINING_VERDICTS, ReviewItem, ReviewView
-from ui.review.answers import draw_answer, read_deck
+from ui.review.answers import draw_answer, own_decision, read_deck
 from ui.review.commands import Command, PageError, StaleError, read_command
 from ui.review.empty import why_empty
 
@@ -237,7 +237,10 @@ class ReviewHandler:
         if decision is None:
             raise PageError("There is nothing to undo.")
         item = self.studio.review_item(c.view, decision.instruction_id)
-        return self._answer(c, item, message=f"Undone: {decision.verdict.replace('_', ' ')}.")
+        own = own_decision(item, self._me(c)) if item else None
+        kept = own and (own.verdict, own.chosen, own.rejected) == (decision.verdict, decision.chosen, decision.rejected)
+        told = "its reason or note" if kept else decision.verdict.replace("_", " ")
+        return self._answer(c, item, message=f"Undone: {told}.")
 
     def _gold(self, c: Command) -> dict:
         """Make what stands the known right decision, or take that back."""

@@ -8,9 +8,9 @@ export class Remarks {
     Object.assign(this, { frame, deck });
     const { workspace } = frame.root.dataset;
     this.store = `m3po.remarks.${workspace}`;
-    this.pending = recall(this.store, {}); // by instruction: {reason, note}
+    this.pending = recall(this.store, {}); // by instruction: {by, reason, note}
     this.draftStore = `m3po.notes.${workspace}`;
-    this.drafts = recall(this.draftStore, {}); // by instruction: a note that is being written
+    this.drafts = recall(this.draftStore, {}); // by instruction: {by, text}, a note that is being written
     this.box = frame.$("review-box");
     this.open = ""; // what the box is for now
     this.kinds = { reason: () => this.drawReasons(), note: () => this.writeNote() }; // and what fills it
@@ -21,13 +21,24 @@ export class Remarks {
   // What the page shows of the item, and what goes out with its next decision.
   said(item) {
     const own = (item && item.own) || {};
-    const pending = (item && this.pending[item.instruction_id]) || {};
+    const pending = this.waiting(item);
     return { reason: pending.reason ?? own.reason ?? "", note: pending.note ?? own.note ?? "" };
+  }
+
+  // Somebody else may have logged in since, in the same browser tab: another's is not said in her name.
+  waiting(item) {
+    const pending = item && this.pending[item.instruction_id];
+    return pending && pending.by === this.deck.by ? pending : {};
+  }
+
+  draftOf(item) {
+    const draft = item && this.drafts[item.instruction_id];
+    return draft && draft.by === this.deck.by ? draft.text : null;
   }
 
   // On what is not decided by me yet: it waits for the decision.
   wait({ op, instruction_id, ...command }) {
-    this.pending[instruction_id] = { ...this.pending[instruction_id], [op]: command[op] };
+    this.pending[instruction_id] = { ...this.waiting({ instruction_id }), by: this.deck.by, [op]: command[op] };
     this.changed();
   }
 
@@ -39,9 +50,9 @@ export class Remarks {
   }
 
   // The decision that it went out with was not stored.
-  restore({ instruction_id: id, reason, note }) {
+  restore({ instruction_id: id, by, reason, note }) {
     if (!reason && !note) return;
-    this.pending[id] = { reason, note };
+    this.pending[id] = { by, reason, note };
     this.changed();
   }
 
@@ -53,7 +64,7 @@ export class Remarks {
   // Another item is shown, or the same one anew.
   show(item, same) {
     if (!same && this.open !== "reason") this.close(); // a note's draft is kept
-    if (!same && item && this.drafts[item.instruction_id]) {
+    if (!same && this.draftOf(item)) {
       this.frame.say("Your unsaved note is kept: press M to go on with it.", "hint");
     }
     if (this.open === "reason") this.drawReasons();
@@ -68,7 +79,7 @@ export class Remarks {
 
   saidChips(item) {
     const { reason, note } = this.said(item);
-    const waiting = this.pending[item.instruction_id] || {};
+    const waiting = this.waiting(item);
     const chips = [];
     for (const [name, text] of [["reason", reason], ["note", note]]) {
       if (!text) continue;
@@ -145,10 +156,10 @@ export class Remarks {
     area.setAttribute("aria-label", "Note on your decision");
     area.placeholder = "A note on your decision";
     area.maxLength = 5000;
-    area.value = this.drafts[item.instruction_id] ?? this.said(item).note;
+    area.value = this.draftOf(item) ?? this.said(item).note;
     const draft = (text) => {
       if (text === null) delete this.drafts[item.instruction_id];
-      else this.drafts[item.instruction_id] = text;
+      else this.drafts[item.instruction_id] = { by: this.deck.by, text };
       keep(this.draftStore, this.drafts);
     };
     const leave = () => {
