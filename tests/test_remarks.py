@@ -69,6 +69,13 @@ def test_a_remark_is_the_same_decision_once_more_and_an_undo_takes_it_back(studi
     assert stands(studio) is None
 
 
+def test_a_gold_item_keeps_the_reason(studio):
+    studio.decide(1, "tie", reason="text", note="of ann", annotator="ann")
+    studio.people.mark_gold(1, "cora")
+    gold = rows_of(studio)[-1]
+    assert (gold["annotator"], gold["role"], gold["reason"], gold["note"]) == ("cora", "adjudicated", "text", "")
+
+
 def test_a_remark_sent_again_is_stored_once(studio):
     studio.decide(1, "tie")
     made = [studio.remark(1, reason="text", client_id="of-the-page") for _ in range(2)]

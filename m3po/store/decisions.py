@@ -99,12 +99,14 @@ def revoke(con: Connection, decision: dict) -> None:
 
 
 def repeat(con: Connection, decision: dict, annotator: str, role: str) -> int:
-    """Append the same verdict under another name and role, on what the first was shown; returns its id."""
+    """Append the same verdict under another name and role, on what the first was shown, for the same reason; returns
+    its id."""
     kept = ("instruction_id", "verdict", "chosen", "rejected", "selection_id")
     shown = json.loads(decision["shown"] or "{}")
     said = {name: decision[name] for name in kept}
+    reason = "" if decision["reason"] == "imported" else decision["reason"] or ""
     return add_decision(
-        con, NewDecision(**said, annotator=annotator, seconds=None, note="", reason="", shown=shown, role=role)
+        con, NewDecision(**said, annotator=annotator, seconds=None, note="", reason=reason, shown=shown, role=role)
     )
 
 
