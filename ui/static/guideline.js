@@ -77,6 +77,8 @@ export class Guideline {
     this.reasons.value = kept ? kept.reasons : this.shown.reasons.join(", ");
     this.write(true);
     this.draft.focus();
+    this.draft.setSelectionRange(0, 0);
+    this.draft.scrollTop = 0;
   }
 
   write(on) {
