@@ -20,12 +20,16 @@ def shuffled(item: ReviewItem, annotator: str) -> ReviewItem:
 
 
 def without_others(item: ReviewItem, annotator: str, own: Decision | None, edits: Mapping[int, str]) -> ReviewItem:
-    """Nothing that another person did: no decision but her own (a skip or a flag), no answer that another wrote.
+    """Nothing that another person did: no decision but her own (a skip or a flag), no answer that another wrote, no
+    tag that another gave.
 
     `edits`: who wrote which candidate.
     """
     kept = tuple(c for c in item.candidates if edits.get(c.id, annotator) == annotator)
-    return dataclasses.replace(item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False)
+    tags = tuple(each for each in item.tags if each.annotator == annotator)
+    return dataclasses.replace(
+        item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags
+    )
 
 
 def without_scores(item: ReviewItem) -> ReviewItem:

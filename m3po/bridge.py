@@ -67,6 +67,8 @@ METHODS: dict[str, Callable[..., object]] = {
     "gold": lambda studio, text, remove: _gold(studio, text, remove),
     "people": lambda studio: studio.people.overview(),
     "history": lambda studio, out: studio.people.write_history(out),
+    "guideline": lambda studio, version: _guideline(studio, version),
+    "write_guideline": lambda studio, **options: studio.guideline.write(**options),
     "export": lambda studio, out, **options: studio.start_export(out, **options),
 }
 
@@ -76,6 +78,11 @@ def _gold(studio: Studio, text: str, remove: bool) -> dict | None:
     if instruction_id is None:
         raise BadInputError(f"No instruction has the id {text!r}.")
     return (studio.people.unmark_gold if remove else studio.people.mark_gold)(instruction_id)
+
+
+def _guideline(studio: Studio, version: int | None) -> dict:
+    found = studio.guideline.current() if version is None else studio.guideline.version(version)
+    return dataclasses.asdict(found) | {"versions": studio.guideline.versions()}
 
 
 def _given(options: dict) -> dict:

@@ -166,3 +166,12 @@ def _interval(agreement: dict) -> str:
         return f"cannot be told {on}"
     low, high = agreement["interval"]
     return f"{agreement['value']:.2f} [{low:.2f}, {high:.2f}] {on}"
+
+
+def draw_guideline(found: dict) -> str:
+    """One version: its text, its reasons, who wrote it, and which others there are."""
+    head = f"Version {found['version']} by {found['author']}, {found['at']}" if found["version"] else "No text yet"
+    others = [str(row["version"]) for row in found["versions"] if row["version"] != found["version"]]
+    lines = [head + (f" (others: {', '.join(others)})" if others else ""), ""]
+    lines += [*found["text"].splitlines(), ""] if found["text"] else []
+    return "\n".join([*lines, f"Reasons: {', '.join(found['reasons'])}"])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from m3po.errors import BadInputError
 from m3po.formats.checks import check_characters
-from m3po.store import candidates, decisions, instructions, review, selections
+from m3po.store import candidates, decisions, guidelines, instructions, review, selections, tags, votes
 from m3po.store.connection import Connection, Database
 from m3po.store.items import Items, as_candidate
-from m3po.types import TRAINING_VERDICTS, VERDICTS, Candidate, Decision
+from m3po.text import check_word, same_answer_key
+from m3po.types import DEFAULT_REASONS, TRAINING_VERDICTS, VERDICTS, Candidate, Decision
 
 DEFAULT_ANNOTATOR = "me"
 MAX_ANSWER_CHARACTERS = 100_000
+MAX_NOTE_CHARACTERS = 10_000
+MAX_TAG = 60  # characters
 _NAME = "The annotator's name"
 
 
@@ -41,12 +44,11 @@ def decide(
     `blind`: scores and pick were hidden, and had been until then.
 
     Raises BadInputError for a verdict without the pair it needs, for ids that are no candidates of this instruction,
-    for text that cannot be stored, and when another selection was made meanwhile.
+    for text that cannot be stored, for a reason that no version of the guideline has, and when another selection was
+    made meanwhile.
     """
-    for text, what in ((annotator, _NAME), (note, "The note"), (reason, "The reason")):
-        _check_text(text, what)
-    if reason == "imported":  # as the store marks what came with a file
-        raise BadInputError("The reason 'imported' is kept for votes that came with a file: choose another.")
+    _check_text(annotator, _NAME)
+    _check_remarks(reason, note)
     if verdict not in VERDICTS:
         raise BadInputError(f"There is no verdict {verdict!r}: choose one of {', '.join(VERDICTS)}.")
 
@@ -58,6 +60,7 @@ def decide(
             known = decisions.decision_of_key(con, instruction_id, annotator or DEFAULT_ANNOTATOR, client_id)
             if known:
                 return decisions.as_decision(known)
+        _check_reason(con, reason)
         if item is None:
             raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
         if item.instruction.split != "train":
@@ -94,6 +97,72 @@ def decide(
     return database.write(change, lane="decision")
 
 
+def remark(
+    database: Database,
+    instruction_id: int,
+    *,
+    reason: str | None = None,
+    note: str | None = None,
+    annotator: str = DEFAULT_ANNOTATOR,
+    client_id: str = "",
+) -> Decision:
+    """Store the annotator's decision on an item once more, with this reason or note (None: as it was): it is made on
+    what the first was made on, and an undo takes it back as any other. What changes nothing stores nothing.
+
+    Raises BadInputError where they decided nothing, and for a reason or note as `decide` does.
+    """
+    _check_text(annotator, _NAME)
+    _check_remarks(reason or "", note or "")
+    name = annotator or DEFAULT_ANNOTATOR
+
+    def change(con: Connection) -> Decision:
+        if client_id and (known := decisions.decision_of_key(con, instruction_id, name, client_id)):
+            return decisions.as_decision(known)
+        _check_reason(con, reason or "")
+        own = votes.own_decision(con, instruction_id, name)
+        if own is None:
+            raise BadInputError("There is no decision of yours here that it could go with: decide first.")
+        said = (own["reason"] or "", own["note"] or "")
+        says = (said[0] if reason is None else reason, said[1] if note is None else note)
+        if says == said:
+            return decisions.as_decision(own)
+        new = decisions.say_again(own, *says)
+        stored = decisions.add_decision(con, new)
+        if client_id:
+            decisions.remember_key(con, stored["decision_id"], new, client_id)
+        return decisions.as_decision(stored)
+
+    return database.write(change, lane="decision")
+
+
+def set_tag(
+    database: Database,
+    instruction_id: int,
+    name: str,
+    *,
+    withdrawn: bool = False,
+    annotator: str = DEFAULT_ANNOTATOR,
+    of_all: bool = False,
+) -> None:
+    """Put a tag on an item, or take the annotator's own off again; `of_all`: whoever gave it. What is so already stores
+    nothing. Raises BadInputError for a tag that cannot be."""
+    _check_text(annotator, _NAME)
+    name, me = same_answer_key(name), annotator or DEFAULT_ANNOTATOR
+    check_word(name, "A tag", MAX_TAG)
+
+    def change(con: Connection) -> None:
+        if not instructions.exists(con, instruction_id):
+            raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
+        holders = {each.annotator for each in tags.tags_of(con, instruction_id) if each.name == name}
+        if not withdrawn and me not in holders:
+            tags.set_tag(con, instruction_id, name, me, me, withdrawn=False)
+        for holder in sorted(holders) if withdrawn else ():
+            if of_all or holder == me:
+                tags.set_tag(con, instruction_id, name, holder, me, withdrawn=True)
+
+    database.write(change, lane="decision")
+
+
 def find_stored(database: Database, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
     """What is stored already under the caller's own name of a decision; see `decide`."""
     name = annotator or DEFAULT_ANNOTATOR
@@ -106,6 +175,21 @@ def _check_text(text: str, what: str) -> None:
         check_characters(text or "", what)
     except BadInputError as error:
         raise BadInputError(f"{error}.") from None
+
+
+def _check_remarks(reason: str, note: str) -> None:
+    _check_text(reason, "The reason")
+    _check_text(note, "The note")
+    if len(note) > MAX_NOTE_CHARACTERS:
+        raise BadInputError(f"The note has {len(note):,} characters: shorten it to {MAX_NOTE_CHARACTERS:,}.")
+
+
+def _check_reason(con: Connection, reason: str) -> None:
+    """One that the guideline has, or had: it may have changed since the reason was chosen."""
+    if reason and reason not in DEFAULT_REASONS and reason not in guidelines.all_reasons(con):
+        newest = guidelines.newest(con)
+        listed = ", ".join(newest.reasons if newest else DEFAULT_REASONS)
+        raise BadInputError(f"There is no reason {reason!r:.70}: choose one of {listed}, or add it to the guideline.")
 
 
 def _check_pair(verdict: str, chosen: int | None, rejected: int | None, known: set[int]) -> None:

@@ -25,18 +25,19 @@ LOOK = frozenset({
     "status", "scorers", "runs", "run", "run_metrics", "run_log", "run_warnings", "results", "result_samples", "image",
     "thumbnail_path", "review_item", "find_instruction", "history", "current_select", "default_sample", "default_score",
     "default_train", "own_models", "train_preview", "path", "config", "people.overview",
-    "review_neighbours", "review_items", "cancel_search", "source_names", "token_beliefs",
+    "review_neighbours", "review_items", "cancel_search", "source_names", "tag_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
+    "guideline.current", "guideline.version", "guideline.versions",
 })  # fmt: skip
-DECIDE = frozenset({"decide", "stored_decision", "undo", "add_edit"})
+DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "add_edit"})
 CURATE = frozenset({
     "import_source", "preview_import", "start_import", "start_sample", "start_score", "start_scoring", "start_select",
     "select", "use_scorer", "start_pipeline", "start_pilot", "start_demo", "stop_run", "resume_run", "start_train",
     "start_evaluate", "export", "start_export", "people.assign", "people.set_overlap", "people.mark_gold",
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",
     "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
-    "calibration.draw_audit",
+    "calibration.draw_audit", "guideline.write",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
@@ -165,7 +166,7 @@ class Door:
                 name, "id", view.search, view.search_in, view.source, annotator="" if name == "all" else user.name
             )
         if user.role == "annotator":  # what others decided, she sees item by item, when she may
-            own = user.name if alone or view.annotator or view.reason else ""
+            own = user.name if alone or view.annotator or view.reason or view.tag else ""
             return replace(view, filter="all" if view.filter == "disagreements" else view.filter, annotator=own)
         return view
 
@@ -178,6 +179,20 @@ class Door:
             options["role"] = "adjudicated"
         options["blind"] = self._studio.people.was_hidden(user, instruction_id)
         return self._studio.decide(instruction_id, verdict, **options)
+
+    def remark(self, instruction_id: int, **options: Any) -> Decision:
+        return self._studio.remark(instruction_id, **{**options, "annotator": self.check("remark").name})
+
+    def set_tag(self, instruction_id: int, name: str, *, withdrawn: bool = False, **_: Any) -> None:
+        """A curator takes off whatever stands; others what they gave themselves."""
+        user = self.check("set_tag")
+        of_all = user.role == "curator"
+        self._studio.set_tag(instruction_id, name, withdrawn=withdrawn, annotator=user.name, of_all=of_all)
+
+    def tag_names(self, annotator: str = "") -> list[str]:
+        """To choose from; who judges blind has her own alone."""
+        user = self.check("tag_names")
+        return self._studio.tag_names(user.name if self._studio.people.is_blind(user) else "")
 
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         return self._studio.stored_decision(instruction_id, self.check("stored_decision").name, client_id)
@@ -196,6 +211,7 @@ class Door:
 _SIGNED = {
     "assign": "created_by", "set_overlap": "changed_by", "mark_gold": "curator", "unmark_gold": "curator",
     "accept_above": "annotator", "accept_none": "annotator", "draw_audit": "annotator",
+    "write": "author",
 }  # fmt: skip
 
 
@@ -214,7 +230,9 @@ class _Part:
         found = getattr(self._part, name)
         if self._name == "browsing":
             return lambda view, *more, **options: found(self._door.view_of(user, view), *more, **options)
-        return partial(found, **{_SIGNED[name]: user.name}) if name in _SIGNED else found
+        if name in _SIGNED:
+            return lambda *given, **options: found(*given, **{**options, _SIGNED[name]: user.name})
+        return found
 
 
 def _own_client(user: User, client: str) -> str:

@@ -36,7 +36,8 @@ def write_history(database: Database, out: Path | str) -> dict:
                 times = {name: row[name] and row[name].isoformat() + "Z" for name in ("at", "revoked_at")}
                 row = row | times
                 if table:
-                    table.writerow(row | {"shown": json.dumps(row["shown"])})
+                    lists = {name: json.dumps(row[name], ensure_ascii=False) for name in ("shown", "tags")}
+                    table.writerow(row | lists)
                 else:
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
         return count

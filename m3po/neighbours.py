@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from m3po.store import decisions
 from m3po.store.connection import Connection, Database
 from m3po.store.review_index import ReviewIndex
 from m3po.store.selections import latest_selection
-from m3po.types import ReviewView
+from m3po.store.tags import tags_around
+from m3po.types import ReviewView, Tag
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Neighbours:
     reviewable: int
     selection_id: int | None
     decided: dict[int, int]  # the current decision, where there is one
+    tags: dict[int, tuple[Tag, ...]]  # where there are any
     stamps: dict[int, str]
 
 
@@ -46,7 +50,7 @@ def read_neighbours(
         around = [instruction_id, *following, *preceding]
         decided = decisions.current_rows(con, index.may_be_decided(con, around))
         decided = {number: row["decision_id"] for number, row in decided.items()}
-        selection = latest_selection(con)
+        selection, tags = latest_selection(con), tags_around(con, around)
         reviewed, reviewable = index.counts(con)
         return Neighbours(
             ahead=tuple(following),
@@ -57,11 +61,21 @@ def read_neighbours(
             reviewable=reviewable,
             selection_id=selection,
             decided=decided,
-            stamps={i: stamp_of(selection, decided.get(i)) for i in around},
+            tags=tags,
+            stamps={i: stamp_of(selection, decided.get(i), tags.get(i, ())) for i in around},
         )
 
     return database.read(read)
 
 
-def stamp_of(selection_id: int | None, decision_id: int | None, *, blind: bool = False, shuffled: bool = False) -> str:
-    return f"{selection_id or 0}.{decision_id or 0}{'b' * blind}{'s' * shuffled}"
+def stamp_of(
+    selection_id: int | None,
+    decision_id: int | None,
+    tags: Sequence[Tag] = (),
+    *,
+    blind: bool = False,
+    shuffled: bool = False,
+) -> str:
+    """Of what is shown alone: a stamp reaches who is shown it."""
+    told = hashlib.sha256(repr([(each.name, each.annotator) for each in tags]).encode()).hexdigest()[:12]
+    return f"{selection_id or 0}.{decision_id or 0}{'b' * blind}{'s' * shuffled}{f'-{told}' if tags else ''}"

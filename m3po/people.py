@@ -260,14 +260,16 @@ class People:
         stamps = {}
         for instruction_id in around.stamps:
             sight, decision_id = self._sight(person, instruction_id), around.decided.get(instruction_id)
+            tags = around.tags.get(instruction_id, ())
             if sight.alone:
                 decision_id = self._own_decision(person, instruction_id)
+                tags = [each for each in tags if each.annotator == user.name]
             stamps[instruction_id] = stamp_of(
-                around.selection_id, decision_id, blind=sight.blind, shuffled=sight.shuffled
+                around.selection_id, decision_id, tags, blind=sight.blind, shuffled=sight.shuffled
             )
         done, assigned = person.progress
         own = {"reviewed": done, "reviewable": assigned} if assigned else {}
-        return dataclasses.replace(around, stamps=stamps, decided={}, **own)
+        return dataclasses.replace(around, stamps=stamps, decided={}, tags={}, **own)
 
     def beliefs_shown_to(
         self, user: User, instruction_ids: Sequence[int], told: list[TokenBeliefs]

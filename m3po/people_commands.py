@@ -12,14 +12,14 @@ import typer
 from m3po.assigning import STRATA
 from m3po.bridge import connect
 from m3po.command_options import Json, Workspace
-from m3po.console import draw_people, say
+from m3po.console import draw_guideline, draw_people, say
 from m3po.errors import BadInputError, UsageError
 from m3po.users import ROLES, add_user, read_users, remove_user
 
 
 def register(app: typer.Typer) -> None:
     """Make them commands of `app`."""
-    for command in (users, assign, overlap, gold, people, history):
+    for command in (users, assign, overlap, gold, people, history, guideline):
         app.command()(command)
 
 
@@ -120,3 +120,37 @@ def history(
     with connect(workspace) as client:
         done = client.call("history", out=str(out.expanduser().resolve()))
     say(done, f"{done['rows']} decisions are in {done['path']}.", as_json)
+
+
+def guideline(
+    workspace: Workspace,
+    set_: Annotated[
+        Path | None, typer.Option("--set", metavar="FILE", help="make the text of this file the next version")
+    ] = None,
+    reasons: Annotated[
+        str, typer.Option(help="by commas: the reasons that a decision may give, the first nine on keys")
+    ] = "",
+    version: Annotated[int | None, typer.Option(help="which one to print", show_default="the newest")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print what annotators go by, or write its next version: a text, a list of reasons, or both."""
+    text = _read_text(set_) if set_ else None
+    listed = [reason.strip() for reason in reasons.split(",")] if reasons else None
+    with connect(workspace) as client:
+        if text is None and listed is None:
+            found = client.call("guideline", version=version)
+            say(found, draw_guideline(found), as_json)
+            return
+        if version is not None:
+            raise UsageError("--version prints one that is there: leave it out to write the next.")
+        written = client.call("write_guideline", text=text, reasons=listed)
+    say(written, f"Version {written['version']} holds now.", as_json)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.expanduser().read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadInputError(f"{path} is no text in UTF-8: save it as that.") from None
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}): correct the path.") from None

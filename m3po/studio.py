@@ -17,6 +17,7 @@ from m3po.browsing import Browsing
 from m3po.calibration import Calibration
 from m3po.door import Door
 from m3po.errors import JobError, M3poError, StorageError
+from m3po.guidelines import Guidelines
 from m3po.jobs import defaults, exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.outcomes import Outcomes
@@ -34,7 +35,7 @@ from m3po.settings import (
     WorkspaceConfig,
     check_specs,
 )
-from m3po.store import beliefs, candidates, decisions, exports, instructions, review, runs, selections
+from m3po.store import beliefs, candidates, decisions, exports, instructions, review, runs, selections, tags
 from m3po.store.items import Items
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace, create_workspace
@@ -64,6 +65,7 @@ class Studio:
         self._items = Items(self.db, workspace.images)
         self.calibration = Calibration(workspace)
         self.people = People(workspace, self.review_index)
+        self.guideline = Guidelines(self.db)
         self._overview = Overview(workspace, self.server_runs.shown)
         self._warming: threading.Thread | None = None
         self.dependence = Dependence(workspace, self.runner)
@@ -322,6 +324,18 @@ class Studio:
     def decide(self, instruction_id: int, verdict: str, **options) -> Decision:
         """Store a verdict (options as in m3po.deciding.decide); it is on disk when this returns."""
         return deciding.decide(self.db, self._items, instruction_id, verdict, **options)
+
+    def remark(self, instruction_id: int, **options) -> Decision:
+        """Another reason or note with the annotator's decision that stands: see m3po.deciding.remark."""
+        return deciding.remark(self.db, instruction_id, **options)
+
+    def set_tag(self, instruction_id: int, name: str, **options) -> None:
+        """Put a tag on an item or take it off: see m3po.deciding.set_tag."""
+        deciding.set_tag(self.db, instruction_id, name, **options)
+
+    def tag_names(self, annotator: str = "") -> list[str]:
+        """The tags there are, or those that one annotator gave, the most frequent first."""
+        return self.db.read(lambda con: tags.tag_names(con, annotator))
 
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         """What the page sent before under this id of its own, or None."""

@@ -7,15 +7,33 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from m3po.errors import BadInputError
 from m3po.types import Turn
 
 _SLICES = re.compile(r"(sha256:[0-9a-f]{16})\.[0-9a-f]{16}")
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
 def same_answer_key(text: str) -> str:
     """Answers with equal keys are one candidate: NFC, white space folded to single blanks, ends stripped."""
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def is_plain(text: str) -> bool:
+    """Whether it can be shown and stored as it is: no control character, no half of a surrogate pair, nothing that
+    turns the direction of what stands around it."""
+    return not any(unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING for c in text)
+
+
+def check_word(word: str, what: str, limit: int) -> None:
+    """Raises BadInputError for what is no short text of one line."""
+    if not word:
+        raise BadInputError(f"{what} is empty: write a word or two.")
+    if len(word) > limit:
+        raise BadInputError(f"{what} has {len(word):,} characters: shorten it to {limit}.")
+    if not is_plain(word):
+        raise BadInputError(f"{what} holds a character that cannot be shown: leave it out.")
 
 
 def asked_content(shas: Sequence[str], system: str, turns: Sequence[Turn], instruction: str, split: str | None) -> str:

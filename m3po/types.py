@@ -16,6 +16,9 @@ TRAINING_VERDICTS = ("accept", "override")  # the others keep the pair out of tr
 NO_VOTES = ("skip", "flag")  # said of an item, but no vote on it
 
 
+DEFAULT_REASONS = ("object", "attribute", "count", "relation", "text", "reasoning")  # until a guideline names others
+
+
 @dataclass(frozen=True)
 class Turn:
     """One earlier turn of the conversation; `role` is `user` or `assistant`."""
@@ -224,6 +227,26 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Guideline:
+    """What annotators go by, in one version: plain text, and the reasons that a decision may give. `at` is UTC;
+    version 0 is what holds until somebody writes one."""
+
+    version: int
+    text: str
+    reasons: tuple[str, ...]
+    author: str = ""
+    at: dt.datetime | None = None
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A word that an annotator put on an item, whatever is decided about it."""
+
+    name: str
+    annotator: str
+
+
+@dataclass(frozen=True)
 class Instruction:
     """One or more images and a conversation whose last user turn the candidates answer."""
 
@@ -277,7 +300,7 @@ class ReviewView:
     source: str = ""
     ranges: tuple[Range, ...] = ()
     area: Area | None = None
-    tag: str = ""  # items that somebody gave this tag
+    tag: str = ""  # items that somebody (or `annotator`) gave this tag
     reason: str = ""  # items whose standing decision gives this reason
     annotator: str = ""  # `filter` is about this person's own decisions; "" about what stands of all
 
@@ -308,6 +331,7 @@ class ReviewItem:
     given: tuple[int, int] | None = None  # (chosen, rejected) as the data set came with them, to compare with
     scoring: bool = False  # a human's answer waits for its scores, and a run is there to give them
     selected_by: str = ""
+    tags: tuple[Tag, ...] = ()
     votes: tuple[Decision, ...] = ()  # everybody's, where several voted or a curator adjudicated
     gold: bool = False  # its right decision is known, and it serves to measure annotators
     blind: bool = False  # scores, the machine's pick and others' decisions are left out: the annotator has not voted

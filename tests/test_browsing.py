@@ -131,7 +131,7 @@ def test_only_pairs_that_survived_a_test(studio: Studio) -> None:
 def test_what_the_page_asks_is_checked_and_texts_are_no_markup(studio: Studio) -> None:
     handler = BrowseHandler(studio)
     hostile_ones = [None, {}, {"op": "drop"}, {"op": "gallery", "survived": "x'; --"}]
-    hostile_ones += [{"op": "look", "view": view} for view in ({"ranges": 3}, {"area": {}}, {"tag": "none"})]
+    hostile_ones += [{"op": "look", "view": view} for view in ({"ranges": 3}, {"area": {}}, {"tag": 5})]
     for hostile in hostile_ones:
         assert handler.on_command(hostile).keys() == {"error"}
     answer = handler.on_command({"op": "gallery", "start": "3", "survived": ["a"]})

@@ -327,3 +327,11 @@ def test_the_commands_do_the_same(made, tmp_path, monkeypatch, capsys):
     assert "alpha" in told and "Cohen's kappa of ann and bob" in told and "assignment 1 to ann, bob" in told
     assert json.loads(call("people", path, "--json"))["disputed"] == 1
     assert "4 decisions are in" in call("history", path, str(tmp_path / "h.csv"))
+    assert call("guideline", path).endswith("Reasons: object, attribute, count, relation, text, reasoning\n")
+    (tmp_path / "guideline.md").write_text("Look first.\n")
+    told = call("guideline", path, "--set", str(tmp_path / "guideline.md"), "--reasons", "hue, bad words")
+    assert told == "Version 1 holds now.\n"
+    found = json.loads(call("guideline", path, "--version", "1", "--json"))
+    assert (found["text"], found["reasons"], found["author"]) == ("Look first.", ["hue", "bad words"], "me")
+    assert "has no version 2" in call("guideline", path, "--version", "2")
+    assert "cannot be read" in call("guideline", path, "--set", str(tmp_path / "none.md"))

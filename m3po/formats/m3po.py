@@ -6,17 +6,17 @@
                      "samplers": [{"sampler", "policy", "settings", "votes"}],
                      "sampler_logp_sum": as a remote policy's server told it}],
      "pair": {"chosen", "rejected", "m3p_score", "logp_margin"} or null, "no_pair_reason",
-     "decision": {"verdict", "agreed", "chosen", "rejected", "annotator", "note", "at"} or null}
+     "decision": {"verdict", "agreed", "chosen", "rejected", "annotator", "reason", "note", "at"} or null}
 
-with, where there are any: `system`, `turns` ([{"role", "text"}]), `decisions` (the standing vote of each annotator, as
-`decision`, with `seconds` and `reason`; a curator's last word stands beside her vote and has the `role` "adjudicated";
-`blind` is true where scores and the machine's pick were hidden), `given` (the preference that the data came with,
-likewise), the truth `answer`, `objects`, `category`; and of a candidate `ratings` ({name: number}), `claims` ([{"text",
-"upheld", "p_yes"}]) of a judge, `same_as` and `group_votes` of a grouping by meaning. Read back, `instruction` alone is
-required and candidates need only `text`; votes, given preferences and ratings are taken over. Sample counts, scores and
-pairs are not: they belong to the models and the selection of the workspace that wrote them; `decision` only says what
-stood there. Image paths are taken from the file's folder; an absolute path may also name an image in a workspace, known
-by its file name being its SHA-256.
+with, where there are any: `system`, `turns` ([{"role", "text"}]), `decisions` (the standing vote of each annotator,
+as `decision`, with `seconds` and `reason`; a curator's last word stands beside her vote and has the `role`
+"adjudicated"; `blind` is true where scores and the machine's pick were hidden), `given` (the preference that the data
+came with, likewise), `tags` ([name]), the truth `answer`, `objects`, `category`; and of a candidate `ratings` ({name:
+number}), `claims` ([{"text", "upheld", "p_yes"}]) of a judge, `same_as` and `group_votes` of a grouping by meaning.
+Read back, `instruction` alone is required and candidates need only `text`; votes, given preferences and ratings are
+taken over. Sample counts, scores and pairs are not: they belong to the models and the selection of the workspace that
+wrote them, tags to its people; `decision` only says what stood there. Image paths are taken from the file's folder;
+an absolute path may also name an image in a workspace, known by its file name being its SHA-256.
 """
 
 from __future__ import annotations

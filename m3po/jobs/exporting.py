@@ -250,6 +250,7 @@ def _facts(con: Connection, workspace: Workspace, result: dict, selection: int |
         **({"accepted_without_eyes": threshold} if threshold else {}),
         "made_of": made_of,
         "verdicts": decisions.verdict_counts(con),
+        "reasons": decisions.reason_counts(con),
         "selection": info,
     }
 

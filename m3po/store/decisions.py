@@ -97,12 +97,22 @@ def revoke(con: Connection, decision: dict) -> None:
 
 
 def repeat(con: Connection, decision: dict, annotator: str, role: str) -> int:
-    """Append the same verdict under another name and role, on what the first was shown; returns its id."""
+    """Append the same verdict under another name and role, on what the first was shown, for the same reason; returns
+    its id."""
     kept = ("instruction_id", "verdict", "chosen", "rejected", "selection_id")
     shown = json.loads(decision["shown"] or "{}")
     said = {name: decision[name] for name in kept}
-    new = NewDecision(**said, annotator=annotator, seconds=None, note="", reason="", shown=shown, role=role)
+    reason = "" if decision["reason"] == "imported" else decision["reason"] or ""
+    new = NewDecision(**said, annotator=annotator, seconds=None, note="", reason=reason, shown=shown, role=role)
     return add_decision(con, new)["decision_id"]
+
+
+def say_again(decision: dict, reason: str, note: str) -> NewDecision:
+    """The same decision, made on what it was made on, with another reason or note."""
+    kept = ("instruction_id", "verdict", "chosen", "rejected", "annotator", "seconds", "selection_id")
+    said = {name: decision[name] for name in kept}
+    shown, blind = json.loads(decision["shown"] or "{}"), bool(decision["blind"])
+    return NewDecision(**said, note=note, reason=reason, shown=shown, role=decision["role"] or "", blind=blind)
 
 
 def state(con: Connection) -> tuple:
@@ -265,6 +275,15 @@ def given_decided(con: Connection) -> dict[str, int]:
         WHERE i.split = 'train'
         """,
     )
+
+
+def reason_counts(con: Connection) -> dict[str, int]:
+    """How many train instructions each reason stands on; a vote that came with a file gives none."""
+    sql = (
+        "SELECT reason, count(*) FROM current_decisions JOIN instructions USING (instruction_id)"
+        " WHERE split = 'train' AND agreed AND reason NOT IN ('', 'imported') GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    return dict(con.execute(sql).fetchall())
 
 
 def verdict_counts(con: Connection) -> dict[str, int]:

@@ -11,6 +11,7 @@ from m3po.store.decisions import curated_pairs
 from m3po.store.instructions import Images, image_paths, read_turns
 from m3po.store.samplers import samplers_of
 from m3po.store.selections import latest_selection
+from m3po.store.tags import tags_by_item
 
 BATCH = 500
 
@@ -101,7 +102,8 @@ def _batch_rows(con: Connection, batch: list[int], selection: int | None, images
         con,
         """
         SELECT i.*, p.chosen, p.rejected, p.m3p_score, p.logp_margin, p.no_pair_reason,
-               d.verdict, d.chosen AS d_chosen, d.rejected AS d_rejected, d.annotator, d.note, d.decided_at, d.agreed
+               d.verdict, d.chosen AS d_chosen, d.rejected AS d_rejected, d.annotator, d.reason, d.note,
+               d.decided_at, d.agreed
         FROM instructions i
         LEFT JOIN selection_pairs p ON p.instruction_id = i.instruction_id AND p.selection_id = $selection
         LEFT JOIN frozen_current d ON d.instruction_id = i.instruction_id
@@ -116,7 +118,7 @@ def _batch_rows(con: Connection, batch: list[int], selection: int | None, images
 
 
 def _said(con: Connection, batch: list[int]) -> dict[str, dict[int, object]]:
-    """What else is known of these instructions: truth, votes, given preferences, and ratings by candidate."""
+    """What else is known of these instructions: truth, votes, given preferences, tags, and ratings by candidate."""
     wanted = "IN (SELECT unnest(?::BIGINT[]))"
     truth = rows(con, f"SELECT * FROM truth WHERE instruction_id {wanted}", [batch])
     votes = rows(con, f"SELECT * FROM frozen_standing WHERE instruction_id {wanted} ORDER BY decision_id", [batch])
@@ -129,6 +131,7 @@ def _said(con: Connection, batch: list[int]) -> dict[str, dict[int, object]]:
         said[name] = {}
         for row in found:
             said[name].setdefault(row["instruction_id"], []).append(_vote(row))
+    said["tags"] = tags_by_item(con, batch)
     said["ratings"] = {}
     for row in sorted(ratings, key=lambda row: row["name"]):
         said["ratings"].setdefault(row["candidate_id"], {})[row["name"]] = row["value"]
@@ -160,6 +163,7 @@ def _row(
             "chosen": row["d_chosen"],
             "rejected": row["d_rejected"],
             "annotator": row["annotator"],
+            "reason": row["reason"] or "",
             "note": row["note"] or "",
             "at": row["decided_at"].isoformat() + "Z",
         }
@@ -185,7 +189,7 @@ def _row(
         "no_pair_reason": (row["no_pair_reason"] or _not_selected(row)) if pair is None else None,
         "decision": decision,
     }
-    out |= {name: said[name][row["instruction_id"]] for name in ("decisions", "given")
+    out |= {name: said[name][row["instruction_id"]] for name in ("decisions", "given", "tags")
             if row["instruction_id"] in said[name]}  # fmt: skip
     truth = said["truth"].get(row["instruction_id"], {})
     out |= {n: truth[n] for n in ("answer", "objects", "category") if truth.get(n) is not None}

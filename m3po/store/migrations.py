@@ -311,6 +311,27 @@ def _m009_people(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_PEOPLE)
 
 
+_REMARKS = """
+-- What annotators go by; only added to, so that the version that held for a decision follows from its time. `reasons`
+-- is a JSON list.
+CREATE TABLE guideline_versions (
+    version BIGINT, text VARCHAR, reasons VARCHAR, author VARCHAR, written_at TIMESTAMP);
+-- Words put on items, whatever is decided about them. Only added to: the newest row of (item, tag, annotator) counts.
+-- `set_by` took it off where that was not the annotator.
+CREATE TABLE item_tags (
+    instruction_id BIGINT, tag VARCHAR, annotator VARCHAR, set_at TIMESTAMP, withdrawn BOOLEAN, set_by VARCHAR);
+CREATE VIEW standing_tags AS
+    SELECT instruction_id, tag, annotator, set_at FROM (
+        SELECT * FROM item_tags
+        QUALIFY row_number() OVER (PARTITION BY instruction_id, tag, annotator ORDER BY rowid DESC) = 1)
+    WHERE NOT withdrawn;
+"""
+
+
+def _m010_remarks(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_REMARKS)
+
+
 _GOLD = """
 -- Others are measured by the last word that stands now: one who corrects a gold item corrects what is right. It is gold
 -- as long as the decision that was marked is not undone.
@@ -367,6 +388,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m007_decision_keys,
     _m008_auto_accept,
     _m009_people,
+    _m010_remarks,
     _m012_gold,
     _m013_votes,
 ]

@@ -11,6 +11,7 @@ from m3po.store.items import Item, Items
 from m3po.store.review_index import ReviewIndex, Walk
 from m3po.store.runs import score_is_under_way
 from m3po.store.standing import current_row, standing_rows
+from m3po.store.tags import tags_around
 from m3po.types import Candidate, Decision, Pair, ReviewItem, ReviewView
 
 
@@ -51,6 +52,7 @@ def _read_at(
     known = items.read(con, instruction_ids)
     standing = standing_rows(con, index.may_be_decided(con, list(known)))
     reviewed, reviewable = index.counts(con)
+    tags = tags_around(con, known)
     found = []
     for number in instruction_ids:
         if number not in known:
@@ -75,6 +77,7 @@ def _read_at(
                 given=item.given,
                 scoring=_waits_for_scores(item.candidates) and score_is_under_way(con),
                 selected_by=item.selected_by,
+                tags=tags.get(number, ()),
                 **place,
             )
         )

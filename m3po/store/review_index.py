@@ -22,6 +22,7 @@ from m3po.store.connection import Connection
 from m3po.store.personal import UNVOTED, People, Personal
 from m3po.store.searching import Searches
 from m3po.store.standing import current_row, standing_rows
+from m3po.store.tags import TagMasks
 from m3po.types import (
     PAIR_MEASURES,
     REVIEW_FILTERS,
@@ -143,6 +144,7 @@ class ReviewIndex:
         self.searches = Searches()
         self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
         self.people = People()
+        self._tagged = TagMasks()
         self._loaded: tuple = ()  # what the arrays were made from: number of instructions, selection
         self._newest = 0  # the last of those instructions, of any split
         self._decisions = self._last_decision = 0  # how many rows were read, and the newest of them
@@ -182,7 +184,7 @@ class ReviewIndex:
             if view.filter == "mine":
                 return self._queue(con, view, found)
             places, rank = self._ordered(view, found)
-            shown = self._shown(view)
+            shown = self._shown(con, view)
             if view.filter == "disagreements":
                 shown = shown & self.people.disputed(con, self.ids)
             return Walk(self.ids, places, rank, shown[places])
@@ -211,7 +213,7 @@ class ReviewIndex:
             found = self.searches.find(con, view.search.strip(), view.search_in, client)[1]
         with self.lock:
             self.refresh(con)
-            masks = {"rest": self._shown(view)}
+            masks = {"rest": self._shown(con, view)}
             lasting = self._let_in(dataclasses.replace(view, ranges=(), area=None), found)
             if lasting is not None:
                 masks["rest"] &= lasting
@@ -400,8 +402,8 @@ class ReviewIndex:
 
     # ---- conditions -------------------------------------------------------------------------------------------
 
-    def _shown(self, view: ReviewView) -> np.ndarray:
-        """What the conditions on decisions let in now."""
+    def _shown(self, con: Connection, view: ReviewView) -> np.ndarray:
+        """What the conditions on decisions and tags let in now."""
         nobody = np.zeros(len(self.ids), np.uint8)
         verdict = self.own.get(view.annotator, nobody) if view.annotator else self.verdict
         if view.filter in ("all", "disagreements"):
@@ -414,6 +416,8 @@ class ReviewIndex:
             shown = self.audited & (verdict == _UNDECIDED)
         else:
             shown = (verdict == _UNDECIDED) == (view.filter == "unreviewed")
+        if view.tag:
+            shown = shown & self._tagged.of(con, self.ids, view.tag, view.annotator)
         if view.reason:
             reason = self.own_reason.get(view.annotator, nobody) if view.annotator else self.reason
             shown &= reason == self.reason_names.index(view.reason) if view.reason in self.reason_names else False
@@ -429,6 +433,8 @@ class ReviewIndex:
         let_in = self._let_in(view, found[1] if found else None)
         if let_in is not None:
             shown &= let_in[person.queue]
+        if view.tag:
+            shown &= self._tagged.of(con, self.ids, view.tag, view.annotator)[person.queue]
         return Walk(self.ids, person.queue, person.rank, shown)
 
     def _ordered(self, view: ReviewView, found: tuple[int, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -495,8 +501,6 @@ def _check(view: ReviewView) -> None:
     """Raise BadInputError for a view that cannot be: it comes from an address, which anybody can write."""
     if view.filter not in REVIEW_FILTERS or view.order not in REVIEW_ORDERS or view.search_in not in SEARCH_PLACES:
         raise BadInputError(f"There is no view {view.filter!r} by {view.order!r}: reload the page.")
-    if view.tag:
-        raise BadInputError(f"No item has the tag {view.tag!r}: choose another.")
     for limits in view.ranges:
         if limits.measure not in PAIR_MEASURES:
             raise BadInputError(f"Pairs have no {limits.measure!r}: choose one of {', '.join(PAIR_MEASURES)}.")

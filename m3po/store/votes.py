@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from m3po.store.connection import Connection, rows, scalar
 from m3po.store.decisions import as_decision, current_decision
 from m3po.store.standing import ADJUDICATED, standing_rows
+from m3po.store.tags import tags_by_item
 from m3po.types import Decision
 
 BREAK_SECONDS = 300.0  # who looked longer at one item than this was not at work on it
@@ -17,6 +18,14 @@ def own_vote(con: Connection, instruction_id: int, annotator: str) -> dict | Non
     """The annotator's own decision that stands, adjudications aside."""
     said = standing_rows(con, [instruction_id]).get(instruction_id, ())
     return next((row for row in said if row["annotator"] == annotator and row["role"] is None), None)
+
+
+def own_decision(con: Connection, instruction_id: int, annotator: str) -> dict | None:
+    """What the annotator said here that stands, and can be said again with another reason or note: the last word on the
+    item where it is theirs, else their vote; none that came with a file."""
+    current = current_decision(con, instruction_id)
+    own = current if current and current["annotator"] == annotator else own_vote(con, instruction_id, annotator)
+    return own if own and own["reason"] != "imported" else None
 
 
 def count_voters(con: Connection, instruction_id: int) -> int:
@@ -128,14 +137,15 @@ def disputed(con: Connection, limit: int) -> tuple[int, list[dict]]:
 
 HISTORY_COLUMNS = (
     "decision_id", "at", "annotator", "role", "source", "id", "instruction_id", "instruction", "verdict", "chosen_id",
-    "chosen", "rejected_id", "rejected", "seconds", "reason", "note", "blind", "selection_id", "shown", "revokes",
-    "revoked", "revoked_at",
+    "chosen", "rejected_id", "rejected", "seconds", "reason", "note", "blind", "selection_id", "shown",
+    "revokes", "revoked", "revoked_at", "guideline", "tags",
 )  # fmt: skip
 
 
 def history_rows(con: Connection, batch: int = 1000) -> Iterator[dict]:
     """Every decision ever made, oldest first, undone ones and the undoing included: HISTORY_COLUMNS. `shown` is the
-    machine's pick and every answer's MAS and log-prob as they were then, times are UTC."""
+    machine's pick and every answer's MAS and log-prob as they were then, `guideline` the version that held then (None:
+    none was written yet), `tags` those that stand on the item now, times are UTC."""
     newest = 0
     while found := rows(
         con,
@@ -144,6 +154,7 @@ def history_rows(con: Connection, batch: int = 1000) -> Iterator[dict]:
                i.external_id AS id, d.instruction_id, i.instruction, d.verdict, d.chosen AS chosen_id, c.text AS chosen,
                d.rejected AS rejected_id, j.text AS rejected, d.seconds, coalesce(d.reason, '') AS reason,
                coalesce(d.note, '') AS note, coalesce(d.blind, false) AS blind, d.selection_id, d.shown, d.revokes,
+               (SELECT max(version) FROM guideline_versions WHERE written_at <= d.decided_at) AS guideline,
                r.decision_id IS NOT NULL AS revoked, r.decided_at AS revoked_at
         FROM (SELECT * FROM decisions WHERE decision_id > ? ORDER BY decision_id LIMIT ?) d
         JOIN instructions i USING (instruction_id)
@@ -156,5 +167,7 @@ def history_rows(con: Connection, batch: int = 1000) -> Iterator[dict]:
         [newest, batch],
     ):
         newest = found[-1]["decision_id"]
+        tags = tags_by_item(con, [row["instruction_id"] for row in found])
         for row in found:
-            yield row | {"shown": json.loads(row["shown"] or "null")}
+            row |= {"tags": tags.get(row["instruction_id"], []), "shown": json.loads(row["shown"] or "null")}
+            yield {name: row[name] for name in HISTORY_COLUMNS}

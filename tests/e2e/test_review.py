@@ -107,7 +107,8 @@ def test_keys_decide_move_and_undo(review):
     assert pair(review) == (fourth, fifth)
     press(review, "Enter")  # stored already: no second row, only the next item
     assert shown(review) != first
-    for key, name in (("s", "skip"), ("t", "tie"), ("n", "all_wrong"), ("f", "flag")):
+    verdicts = {"s": "skip", "t": "tie", "n": "all_wrong", "y": "all_right", "q": "bad_question", "f": "flag"}
+    for key, name in verdicts.items():
         here = shown(review)
         press(review, key)
         assert shown(review) != here

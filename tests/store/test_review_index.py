@@ -14,7 +14,7 @@ from workspaces import Answer, add_answers, add_instruction, open_database
 from m3po.errors import BadInputError, SearchCancelled
 from m3po.selection import RULES
 from m3po.settings import SelectConfig
-from m3po.store import assignments, decisions, selections
+from m3po.store import assignments, decisions, selections, tags
 from m3po.store.areas import Points
 from m3po.store.connection import Database, rows
 from m3po.store.review_index import ReviewIndex
@@ -61,6 +61,9 @@ def database(tmp_path_factory):
         )
         for row in rows(con, "SELECT * FROM decisions WHERE decision_id % 7 = 0"):
             decisions.revoke(con, row)
+        for _ in range(3 * N):  # put on, taken off, put on again
+            name, who = ("odd", "odd one")[int(draw.integers(2))], ANNOTATORS[int(draw.integers(2))]
+            tags.set_tag(con, int(draw.integers(1, N + 1)), name, who, who, withdrawn=bool(draw.integers(2)))
 
     database.write(fill)
     yield database
@@ -89,6 +92,11 @@ def expected(con, view):
     voters = {}
     for row in rows(con, "SELECT * FROM standing_decisions"):
         voters.setdefault(row["instruction_id"], []).append(row)
+    tagged = {}
+    for row in rows(con, "SELECT * FROM item_tags ORDER BY rowid"):
+        if row["tag"] == view.tag and view.annotator in ("", row["annotator"]):
+            tagged[row["instruction_id"], row["annotator"]] = not row["withdrawn"]
+    has_tag = {number for (number, _), stands in tagged.items() if stands}
     texts = {}
     for row in rows(con, "SELECT instruction_id, text FROM candidates"):
         texts.setdefault(row["instruction_id"], []).append(row["text"])
@@ -106,6 +114,8 @@ def expected(con, view):
             "mine": number in queue and verdict is None,
             "disagreements": is_disputed(voters.get(number, [])),
         }[view.filter]
+        if view.tag:
+            lets_in &= number in has_tag
         if view.reason:
             lets_in &= decision is not None and (decision["reason"] or "") == view.reason
         if view.source:
@@ -177,6 +187,7 @@ views = st.builds(
     source=st.sampled_from(["", "", "s1", "nobody's"]),
     ranges=st.lists(ranges, max_size=2).map(tuple),
     area=st.none() | st.builds(Area, st.sampled_from(["chosen", "rejected"]), corners),
+    tag=st.sampled_from(["", "", "odd", "none"]),
     reason=st.sampled_from(["", "", "object", "text"]),
     annotator=st.sampled_from(["", "ada", "bob", "cora", "nobody"]),
 )

@@ -81,7 +81,7 @@ def test_enter_confirms_a_stored_pair_without_a_second_row(page):
     assert len(page.studio.history(first)) == 1
 
 
-@pytest.mark.parametrize("op", ["skip", "tie", "all_wrong", "flag"])
+@pytest.mark.parametrize("op", ["skip", "tie", "all_wrong", "all_right", "bad_question", "flag"])
 def test_verdicts_move_on_and_undo_comes_back(page, op):
     first = page.item["instruction_id"]
     page.send(op)
@@ -324,3 +324,50 @@ def test_a_search_finds_and_can_be_given_up(page):
     nothing = page.send("show", view=BY_ID | {"search": "zebra"}, instruction_id=None)
     assert nothing["item"] is None and nothing["empty"]["action"] == "all"
     assert page.handler.on_command({"op": "cancel", "client": "browser-tab"}) == {"cancelled": False}  # it is done
+
+
+def said(page) -> list[tuple]:
+    return [(d.verdict, d.reason, d.note) for d in page.studio.history(page.item["instruction_id"])]
+
+
+def test_a_reason_and_a_note_go_with_a_decision_or_with_what_one_decided(page):
+    a, b, *_ = page.ids
+    assert "decide first" in page.send("reason", reason="object")["error"] and said(page) == []
+    page.send("mark", role="chosen", candidate_id=a, reason="object", note="there is no car")
+    assert said(page) == [] and page.item["own"] is None
+    page.send("mark", role="rejected", candidate_id=b, reason="object", note="there is no car")
+    assert said(page) == [("override", "object", "there is no car")]
+    assert (page.item["own"]["reason"], page.item["stands"]) == ("object", None)
+    page.send("reason", reason="count", note="ignored: a reason is asked for")
+    page.send("note", note="two cars", reason="ignored")
+    assert said(page)[0] == ("override", "count", "two cars") and len(said(page)) == 3
+    first = page.item["instruction_id"]
+    page.send("accept", reason="count", note="two cars")  # what stands says so already
+    assert len(page.studio.history(first)) == 3
+    page.send("show", instruction_id=first)
+    page.send("accept", reason="text", note="two cars")
+    assert len(page.studio.history(first)) == 4 and page.studio.history(first)[0].reason == "text"
+    page.send("undo")
+    assert page.item["instruction_id"] == first and page.item["own"]["reason"] == "count"
+
+
+def test_a_reason_for_what_somebody_else_decided_meanwhile_is_refused(page):
+    page.send("tie"), page.send("previous")
+    drawn = dict(page.item)
+    page.studio.decide(drawn["instruction_id"], "tie", annotator="somebody else")
+    answer = page.send("reason", reason="object", decision_id=drawn["decision_id"])
+    assert "decided elsewhere" in answer["error"] and answer["item"]["stands"]["by"] == "somebody else"
+    for reason in ("imported", "unknown", 5, None):
+        page.send("reason", reason=reason)
+    assert {row[1] for row in said(page)} == {""}
+
+
+def test_an_item_brings_the_reasons_of_the_newest_guideline(page):
+    assert page.item["reasons"][0] == "object" and page.item["guideline"] == 0
+    page.studio.guideline.write("Look.", ["hue"])
+    answer = page.handler.on_command(
+        {"op": "deck", "instruction_id": page.item["instruction_id"], "view": BY_ID}, "ann"
+    )
+    assert all(near["item"]["reasons"] == ["hue"] for near in answer["items"].values())
+    page.send("show")
+    assert page.item["reasons"] == ["hue"] and page.item["guideline"] == 1

@@ -25,7 +25,7 @@ class Command:
 
     `client_id`: the page's own name of a decision, the same when it is sent again. `lean`: the page shows the next item
     already, only the storing counts. `by`: who was logged in when the key was pressed. `client`: the browser tab,
-    so that it can give up its search.
+    so that it can give up its search. `reason` and `note` are what the page shows beside the item.
     """
 
     op: str
@@ -46,6 +46,8 @@ class Command:
     lean: bool = False
     by: str = ""
     client: str = ""
+    reason: str = ""
+    note: str = ""
 
 
 def read_command(data: object, annotator: str = "") -> Command:
@@ -73,6 +75,7 @@ def read_command(data: object, annotator: str = "") -> Command:
         client_id=_client_id(data.get("client_id")),
         client=_client_id(data.get("client")),
         lean=data.get("lean") is True,
+        **{key: data[key] if isinstance(data.get(key), str) else "" for key in ("reason", "note")},
         by=data.get("by") if isinstance(data.get("by"), str) else "",
     )
 

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from ui.markup import Markup, join, tag
 from ui.review.belief import build_belief_switch
+from ui.review.guideline import build_guideline_frame
 from ui.review.toolbar import build_toolbar
 
 # (id, label, key as shown, op, what it does)
 ACTIONS = (
     ("review-accept", "Accept", "Enter", "accept", "Keep this pair and go on"),
-    ("review-swap", "Swap", "X", "swap", "Chosen and rejected change places"),
     ("review-tie", "Tie", "T", "tie", "Neither is better: kept out of training"),
     ("review-wrong", "All wrong", "N", "all_wrong", "No answer is right: kept out of training"),
+    ("review-right", "All right", "Y", "all_right", "Every answer is right: kept out of training"),
+    (
+        "review-bad",
+        "Bad question",
+        "Q",
+        "bad_question",
+        "The question cannot be answered from the image: kept out of training",
+    ),
     ("review-skip", "Skip", "S", "skip", "Go on without a verdict: kept out of training until decided"),
     ("review-flag", "Flag", "F", "flag", "Mark for a second look: kept out of training until decided"),
+    ("review-swap", "Swap", "X", "swap", "Chosen and rejected change places"),
     ("review-edit", "Edit", "E", "edit", "Write the right answer: it becomes the chosen one"),
     ("review-undo", "Undo", "U", "undo", "Take back the latest decision"),
+)
+N_TOOLS = 3  # the last of them give no verdict
+# (id, label, key, what opens, what it is for)
+PANELS = (
+    ("review-reason", "Reason", "W", "reason", "Say what is wrong: then a digit"),
+    ("review-note", "Note", "M", "note", "Write a note on your decision"),
+    ("review-tags", "Tags", "G", "tags", "Put words on this item, to find it again"),
+    ("review-guideline-open", "Guideline", "I", "guideline", "What annotators go by"),
 )
 HELP = (
     ("Enter", "accept the pair, next item"),
@@ -27,9 +44,15 @@ HELP = (
     ("E", "edit the chosen answer, or write one against the only answer; Ctrl+Enter saves, Esc leaves"),
     ("T", "tie: kept out of training"),
     ("N", "all wrong: kept out of training"),
+    ("Y", "all right: kept out of training"),
+    ("Q", "bad question, that the image does not answer: kept out of training"),
     ("S", "skip: kept out of training until decided"),
     ("F", "flag for a second look: kept out of training until decided"),
     ("U", "undo the latest decision"),
+    ("W, 1–9", "a reason that goes with the decision; W or Esc leaves the list"),
+    ("M", "a note that goes with the decision; Ctrl+Enter keeps it, Esc leaves"),
+    ("G", "tags of the item; Enter adds one, Esc leaves"),
+    ("I", "the guideline beside the item"),
     ("← →", "previous, next item"),
     ("Z", "fit the image, or zoom in; the wheel zooms, dragging moves it"),
     ("B", "colour the answers' tokens: by log-prob, by what they owe to the image, not at all"),
@@ -43,6 +66,7 @@ def build_frame(workspace: str = "") -> Markup:
         "section",
         tag("div", tag("div", id="review-image"), _build_image_tools(), class_="image-frame"),
         tag("div", id="review-scatter"),
+        build_guideline_frame(),
         class_="review-left",
         aria_label="Image",
     )
@@ -52,16 +76,25 @@ def build_frame(workspace: str = "") -> Markup:
             aria_keyshortcuts=key)
         for element_id, label, key, op, title in ACTIONS
     ]  # fmt: skip
+    verdicts, tools = buttons[:-N_TOOLS], buttons[-N_TOOLS:]
+    tools += [
+        tag("button", label, " ", tag("kbd", key, aria_hidden="true"), id=element_id, type="button", data_panel=panel,
+            title=f"{title} ({key})", class_="action", aria_keyshortcuts=key)
+        for element_id, label, key, panel, title in PANELS
+    ]  # fmt: skip
     right = tag(
         "section",
         tag("div", id="review-instruction"),
-        tag("div", id="review-state", aria_live="polite"),
+        tag("div", tag("div", id="review-state", aria_live="polite"),
+            tag("div", id="review-remarks", aria_live="polite"), class_="review-said"),
         build_belief_switch(),
         tag("div", id="review-candidates"),
-        tag("div", *buttons, class_="review-actions", role="toolbar", aria_label="Decisions"),
+        tag("div", id="review-box", hidden=True),
+        tag("div", tag("div", *verdicts), tag("div", *tools), class_="review-actions", role="toolbar",
+            aria_label="Decisions"),
         class_="review-right",
         aria_label="Candidates",
-    )
+    )  # fmt: skip
     keys = [join([tag("dt", tag("kbd", key)), tag("dd", meaning)]) for key, meaning in HELP]
     return tag(
         "div",

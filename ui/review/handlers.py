@@ -13,13 +13,13 @@ from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.studio import Studio
 from m3po.types import TRAINING_VERDICTS, ReviewItem, ReviewView
 from ui.framed import say_error
-from ui.review.answers import draw_answer, read_deck
+from ui.review.answers import draw_answer, own_decision, read_deck
 from ui.review.commands import Command, PageError, StaleError, read_command
 from ui.review.empty import why_empty
 
 MAX_BATCH = 50
-VERDICT_KEYS = {"skip": "skip", "tie": "tie", "all_wrong": "all_wrong", "flag": "flag"}
-STAYING = frozenset({"mark", "swap", "edit"})  # the others go on to the next item
+VERDICT_KEYS = frozenset({"skip", "tie", "all_wrong", "all_right", "bad_question", "flag"})
+STAYING = frozenset({"mark", "swap", "edit", "reason", "note", "tag", "untag"})  # the others go on to the next item
 DECIDING = STAYING | {"accept", *VERDICT_KEYS}
 LOOKING = frozenset({"open", "show", "next", "previous", "jump", "cancel", "sources"})  # the others write
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
@@ -42,8 +42,12 @@ class ReviewHandler:
             "swap": self._swap,
             "edit": self._edit,
             "undo": self._undo,
+            "reason": lambda c: self._remark(c, reason=c.reason),
+            "note": lambda c: self._remark(c, note=c.note),
+            "tag": lambda c: self._tag(c, withdrawn=False),
+            "untag": lambda c: self._tag(c, withdrawn=True),
             "cancel": lambda c: {"cancelled": self.studio.cancel_search(c.client)},
-            "sources": lambda c: {"sources": self.studio.source_names()},
+            "sources": lambda c: self._names(),
             "gold": self._gold,
             **dict.fromkeys(VERDICT_KEYS, self._verdict),
         }
@@ -121,10 +125,15 @@ class ReviewHandler:
             raise PageError(f"No instruction has the id {wanted[:80]!r}." if wanted else "Type an id to jump to.")
         return self._answer(c, self.studio.review_item(c.view, found))
 
+    def _names(self) -> dict:
+        """What a view can be narrowed to, and a tag chosen from."""
+        reasons = list(self.studio.guideline.current().reasons)
+        return {"sources": self.studio.source_names(), "tags": self.studio.tag_names(), "reasons": reasons}
+
     def _deck(self, c: Command, data: Mapping) -> dict:
         if c.instruction_id is None:
             raise PageError("Nothing is shown that something could lie around.")
-        return read_deck(self.studio, c.view, c.instruction_id, data.get("known"))
+        return read_deck(self.studio, c.view, c.instruction_id, data.get("known"), self._me(c))
 
     # Decisions
 
@@ -157,13 +166,14 @@ class ReviewHandler:
         stands = mine and decision.verdict in TRAINING_VERDICTS and not decision.stale
         # what is disputed is to get the last word there
         stands = stands and not (decision.disagreeing and c.view.filter == "disagreements")
+        stands = stands and c.reason in ("", decision.reason) and c.note in ("", decision.note)
         if not (stands and (decision.chosen, decision.rejected) == (pair.chosen, pair.rejected)):
             self._store(c, item, pair.chosen, pair.rejected)
         return self._after(c, item)
 
     def _verdict(self, c: Command) -> dict:
         item = self._shown(c)
-        self._decide(c, item, VERDICT_KEYS[c.op], None, None)
+        self._decide(c, item, c.op, None, None)
         return self._after(c, item)
 
     def _mark(self, c: Command) -> dict:
@@ -218,12 +228,28 @@ class ReviewHandler:
         self._store(c, item, candidate.id, rejected)
         return self._again(c)
 
+    def _remark(self, c: Command, **said: str) -> dict:
+        """A reason or a note with what one has decided here."""
+        item = self._shown(c)
+        self.studio.remark(item.instruction.id, **said, annotator=c.annotator, client_id=c.client_id)
+        return self._stay(c)
+
+    def _tag(self, c: Command, *, withdrawn: bool) -> dict:
+        """On the item, whatever stands on it: set twice it is set once."""
+        if c.instruction_id is None:
+            raise PageError("Nothing is shown that a tag could be put on.")
+        self.studio.set_tag(c.instruction_id, c.text, withdrawn=withdrawn, annotator=c.annotator)
+        return self._stay(c)
+
     def _undo(self, c: Command) -> dict:
         decision = self.studio.undo(annotator=c.annotator)
         if decision is None:
             raise PageError("There is nothing to undo.")
         item = self.studio.review_item(c.view, decision.instruction_id)
-        return self._answer(c, item, message=f"Undone: {decision.verdict.replace('_', ' ')}.")
+        own = own_decision(item, self._me(c)) if item else None
+        kept = own and (own.verdict, own.chosen, own.rejected) == (decision.verdict, decision.chosen, decision.rejected)
+        told = "its reason or note" if kept else decision.verdict.replace("_", " ")
+        return self._answer(c, item, message=f"Undone: {told}.")
 
     def _gold(self, c: Command) -> dict:
         """Make what stands the known right decision, or take that back."""
@@ -265,6 +291,8 @@ class ReviewHandler:
             rejected=rejected,
             annotator=c.annotator,
             seconds=c.seconds,
+            reason=c.reason,
+            note=c.note,
             selection_id=c.selection_id,
             client_id=c.client_id,
             **last_word,
@@ -285,6 +313,10 @@ class ReviewHandler:
     def _again(self, c: Command, pending: Mapping[str, int] | None = None) -> dict:
         return self._answer(c, self.studio.review_item(c.view, c.instruction_id), pending=pending)
 
+    def _stay(self, c: Command) -> dict:
+        """The same item, half a pair with it."""
+        return self._answer(c, self.studio.review_item(c.view, c.instruction_id), keep_pending=True)
+
     def _answer(
         self,
         c: Command,
@@ -301,4 +333,8 @@ class ReviewHandler:
         same = item.instruction.id == c.instruction_id
         if pending is None:
             pending = c.pending if same and (keep_pending or c.op == "show") and item.pair is None else {}
-        return {**draw_answer(item, pending), "message": message, "by": c.annotator or DEFAULT_ANNOTATOR}
+        me = self._me(c)
+        return {**draw_answer(item, pending, me, self.studio.guideline.current()), "message": message, "by": me}
+
+    def _me(self, c: Command) -> str:
+        return c.annotator or DEFAULT_ANNOTATOR

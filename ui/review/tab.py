@@ -13,6 +13,7 @@ from m3po.studio import Studio
 from ui.framed import build_framed_tab
 from ui.review.belief import read_belief
 from ui.review.frame import build_frame
+from ui.review.guideline import answer_guideline
 from ui.review.handlers import ReviewHandler
 
 
@@ -22,8 +23,11 @@ def build_review_tab(studio: Studio) -> gr.HTML:
     def belief(asked: dict) -> dict:
         return read_belief(studio, asked)
 
+    def guideline(asked: dict) -> dict:
+        return answer_guideline(studio, asked)
+
     frame = build_frame(_name_workspace(studio))
-    return build_framed_tab("review", frame, ReviewHandler(studio).on_command, belief)
+    return build_framed_tab("review", frame, ReviewHandler(studio).on_command, belief, guideline)
 
 
 def _name_workspace(studio: Studio) -> str:

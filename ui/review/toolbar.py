@@ -63,11 +63,13 @@ def _build_panel() -> Markup:
     ]  # fmt: skip
     texts = [
         tag("label", tag("span", label), tag("input", type="text", data_text=field, maxlength=1000, autocomplete="off",
-            placeholder=words), class_="range")
-        for field, label, words in (
-            ("tag", "Tag", "any"), ("reason", "Reason", "any"), ("annotator", "Decided by", "anybody"),
+            placeholder=words, list=known), class_="range")
+        for field, label, words, known in (
+            ("tag", "Tag", "any", "review-tags-known"), ("reason", "Reason", "any", "review-reasons-known"),
+            ("annotator", "Decided by", "anybody", None),
         )
     ]  # fmt: skip
+    texts += [tag("datalist", id=f"review-{field}-known") for field in ("tags", "reasons")]
     source = tag("label", tag("span", "Source"), tag("select", tag("option", "all", value=""), id="review-source"),
                  class_="range")  # fmt: skip
     return tag(

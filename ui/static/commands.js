@@ -1,11 +1,14 @@
 // Which commands decide, and what each carries to the server.
 
-export const LEAVING = new Set(["accept", "skip", "tie", "all_wrong", "flag"]); // go on to the next item
-export const STAYING = new Set(["mark", "swap", "edit"]);
+// Those that go on to the next item.
+export const LEAVING = new Set(["accept", "skip", "tie", "all_wrong", "all_right", "bad_question", "flag"]);
+export const STAYING = new Set(["mark", "swap", "edit", "reason", "note", "tag", "untag"]);
+export const REMARKS = new Set(["reason", "note"]);
+export const TAGGING = new Set(["tag", "untag"]);
 export const STEPS = { next: 1, previous: -1 };
 
 // A command with what it was pressed on, so that the server knows what the annotator saw.
-export function withState(command, { item, view, by, client, drawnAt }) {
+export function withState(command, { item, view, by, client, drawnAt, remarks }) {
   const { pressed, on, choose, repeats, quiet, before, ...rest } = command;
   return {
     instruction_id: item ? item.instruction_id : null,
@@ -18,6 +21,7 @@ export function withState(command, { item, view, by, client, drawnAt }) {
     view: { ...view },
     by,
     client,
+    ...(remarks ? remarks.said(item) : {}),
     ...rest,
   };
 }

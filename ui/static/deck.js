@@ -5,7 +5,7 @@
 
 import { DEFAULT } from "./address.js";
 import { Around } from "./around.js";
-import { LEAVING, STAYING, STEPS, withState } from "./commands.js";
+import { LEAVING, REMARKS, STAYING, STEPS, TAGGING, withState } from "./commands.js";
 import { makeId, Outbox } from "./outbox.js";
 import { Entry, Shelf } from "./shelf.js";
 
@@ -36,6 +36,7 @@ export class Deck {
       deck: (deck, request) => this.around.take(deck, request),
       count: (count, failing) => this.onCount(count, failing),
     });
+    this.remarks = null; // what goes along with decisions (remarks.js)
     this.onView = () => {}; // another view is to be shown
     this.onShow = () => {}; // an item is drawn
     editor.onClose = () => this.run();
@@ -116,6 +117,7 @@ export class Deck {
       return;
     }
     if (command.op === "edit" && command.text === undefined) return this.openEditor();
+    if (REMARKS.has(command.op) && !item.own) return this.remarks.wait({ ...command, instruction_id: item.instruction_id });
     if (command.choose) {
       const card = this.candidates.numbered(command.choose);
       if (!card) return frame.say(`There is no candidate ${command.choose} here.`, "hint");
@@ -132,6 +134,8 @@ export class Deck {
     const answer = await (deciding ? this.outbox.add(withState(command, this)) : this.send(command));
     if (!this.line.some((waiting) => waiting.before)) this.unsettled = null;
     if (answer.superseded) return;
+    const stored = deciding && !TAGGING.has(command.op) && !answer.error && (LEAVING.has(command.op) || (answer.item && answer.item.own));
+    if (stored) this.remarks.forget(item.instruction_id);
     if (answer.cancelled) return this.setBack(command.before, "Cancelled: this is the view from before.");
     if (answer.error) {
       this.line = [];
@@ -147,6 +151,7 @@ export class Deck {
     const { view, item, place } = this;
     const decides = LEAVING.has(command.op);
     const body = decides && withState(command, this);
+    if (decides) this.remarks.forget(item.instruction_id);
     this.shelf.move(step, this.entry, decides);
     const at = { ...entry.place, reviewed: place.reviewed, reviewable: place.reviewable };
     if (decides && item.decision_id === null) at.reviewed += 1;
@@ -301,6 +306,7 @@ export class Deck {
   onAnswer(command, answer, orphan) {
     if (!answer.error || !(command.lean || orphan)) return;
     this.refused.push({ command, answer });
+    this.remarks.restore(command);
     this.line = [];
     this.frame.say(answer.error, answer.level);
     this.run();

@@ -23,7 +23,7 @@ export class Filters {
     this.search.addEventListener("search", () => this.setSearch()); // the field's own x, too
     this.panel = frame.$("review-filters");
     this.panel.addEventListener("change", (event) => this.onPanel(event.target));
-    this.panel.addEventListener("toggle", () => this.panel.open && this.listSources());
+    this.panel.addEventListener("toggle", () => this.panel.open && this.listNames());
     this.panel.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.closePanel();
       if (event.key === "Enter" && event.target.matches("input")) event.target.blur(); // sets it: a change event
@@ -79,9 +79,13 @@ export class Filters {
     if (this.panel.contains(document.activeElement)) document.activeElement.blur();
   }
 
-  async listSources() {
+  async listNames() {
     const answer = await this.deck.server.review({ op: "sources" });
     for (const name of (answer && answer.sources) || []) this.offerSource(name);
+    for (const field of ["tags", "reasons"]) {
+      const names = (answer && answer[field]) || [];
+      this.frame.$(`review-${field}-known`).replaceChildren(...names.map((name) => new Option(name, name)));
+    }
   }
 
   offerSource(name) {

@@ -1,6 +1,10 @@
 // What a key means on the review page: a command, or null. Nothing happens here.
 
-const LETTERS = { x: "swap", s: "skip", t: "tie", n: "all_wrong", f: "flag", e: "edit", u: "undo" };
+const LETTERS = {
+  x: "swap", s: "skip", t: "tie", n: "all_wrong", y: "all_right", q: "bad_question", f: "flag", e: "edit", u: "undo",
+};
+
+const PANELS = { w: "reason", m: "note", g: "tags", i: "guideline" };
 
 export function isTyping(target) {
   if (!(target instanceof Element)) return false;
@@ -9,7 +13,7 @@ export function isTyping(target) {
 }
 
 // `{op}` for the line; `{choose, role}` for a candidate by its number; `{select: step}` and `{markSelected: role}` for
-// the selection; `{zoom: true}` for the image; `{help: true}`. The moving and selecting ones may repeat while a key is held.
+// the selection; `{zoom: true}` for the image; `{panel}` for what opens beside the item; `{help: true}`. The moving and selecting ones may repeat while a key is held.
 export function readKey(event) {
   if (event.key === "?") return { help: true };
   const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code || "");
@@ -30,5 +34,6 @@ export function readKey(event) {
   if (letter === "c") return { markSelected: "chosen" };
   if (letter === "r") return { markSelected: "rejected" };
   if (letter === "z") return { zoom: true };
+  if (PANELS[letter]) return { panel: PANELS[letter] };
   return LETTERS[letter] ? { op: LETTERS[letter] } : null;
 }

@@ -6,9 +6,12 @@ import { Deck } from "./deck.js";
 import { Editor } from "./edit.js";
 import { Filters } from "./filters.js";
 import { Frame } from "./frame.js";
+import { Guideline } from "./guideline.js";
 import { Images } from "./image.js";
 import { isTyping, readKey } from "./keys.js";
 import { Places } from "./places.js";
+import { Remarks } from "./remarks.js";
+import { Tags } from "./tags.js";
 
 export function start(element, server) {
   const frame = new Frame(element);
@@ -17,16 +20,22 @@ export function start(element, server) {
   const deck = new Deck(frame, candidates, editor, server);
   const images = new Images(frame);
   new Filters(frame, deck);
+  const remarks = new Remarks(frame, deck);
+  new Tags(deck, remarks, server);
+  const guideline = new Guideline(frame, deck, server);
+  const open = (panel) => (panel === "guideline" ? guideline.toggle() : remarks.toggle(panel));
   const places = new Places(frame, deck);
   deck.onShow = (item, same) => {
     if (!same) images.onShow();
+    remarks.show(item, same);
+    guideline.onShow(item);
     places.onShow(item);
   };
   new Belief(frame, deck, server);
   addEventListener("m3po:tab", (event) => event.detail === "review" && frame.root.isConnected && deck.reopen());
   wireDialogs(frame);
-  wireClicks(frame, deck, candidates);
-  wireKeys(frame, deck, candidates, images);
+  wireClicks(frame, deck, candidates, open);
+  wireKeys(frame, deck, candidates, images, remarks, open);
   deck.start(...places.begin());
 }
 
@@ -45,7 +54,7 @@ function wireDialogs(frame) {
   }
 }
 
-function wireClicks(frame, deck, candidates) {
+function wireClicks(frame, deck, candidates, open) {
   frame.root.addEventListener("mousedown", (event) => {
     // A clicked button must not keep the focus: Enter would press it again instead of accepting.
     if (event.target.closest("button")) event.preventDefault();
@@ -55,6 +64,7 @@ function wireClicks(frame, deck, candidates) {
     const card = event.target.closest("[data-candidate-id]");
     const action = event.target.closest("[data-op]");
     if (make) deck.push({ op: "mark", role: make.dataset.make, candidate_id: Number(card.dataset.candidateId) });
+    else if (event.target.closest("[data-panel]")) open(event.target.closest("[data-panel]").dataset.panel);
     else if (action) deck.push({ op: action.dataset.op });
     else if (card && !event.target.closest("#review-edit-form") && !String(getSelection())) {
       candidates.select(Number(card.dataset.candidateId));
@@ -62,7 +72,7 @@ function wireClicks(frame, deck, candidates) {
   });
 }
 
-function wireKeys(frame, deck, candidates, images) {
+function wireKeys(frame, deck, candidates, images, remarks, open) {
   function onKey(event) {
     if (!frame.root.isConnected) return document.removeEventListener("keydown", onKey);
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.defaultPrevented) return;
@@ -74,10 +84,11 @@ function wireKeys(frame, deck, candidates, images) {
     }
     if (document.querySelector("dialog[open]")) return;
     if (deck.willEdit) return event.preventDefault();
-    if (!meaning) return;
+    if (remarks.takeKey(event, meaning) || !meaning) return;
     event.preventDefault();
     if (event.repeat && !meaning.repeats) return; // a held key decides once
-    if (meaning.zoom) images.toggle();
+    if (meaning.panel) open(meaning.panel);
+    else if (meaning.zoom) images.toggle();
     else if (meaning.select) candidates.selectNeighbour(meaning.select);
     else if (!meaning.markSelected) deck.push(meaning, event.timeStamp);
     else if (candidates.selected === null) frame.say("Select a candidate first: arrow keys or a click.", "hint");

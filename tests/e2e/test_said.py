@@ -1,0 +1,125 @@
+"""What is said along with a decision, in a real browser: reasons by two keys, notes, the guideline beside the item."""
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def review(open_page, app):
+    page = open_page(f"{app.url}/#review")
+    page.wait_for_selector("[data-role=chosen]")
+    return page
+
+
+def draws(page) -> int:
+    return int(page.get_attribute("#review-root", "data-draws") or 0)
+
+
+def press(page, key: str) -> None:
+    """A key that leads to something drawn, until all of it is stored."""
+    before = draws(page)
+    page.keyboard.press(key)
+    page.wait_for_function(f"Number(document.getElementById('review-root').dataset.draws || 0) > {before}")
+    settle(page)
+
+
+def settle(page) -> None:
+    page.wait_for_selector("#review-root:not([data-busy])")
+
+
+def shown(page) -> str:
+    return page.get_attribute("#review-root", "data-item")
+
+
+def test_a_reason_and_a_note_wait_for_the_decision_or_join_it_and_outlive_a_reload(review):
+    first, drawn = shown(review), draws(review)
+    assert review.locator("#review-box").is_hidden()
+    review.keyboard.press("w")
+    assert review.locator("#review-box button").count() == 6
+    review.keyboard.press("3")  # a digit is a reason now, no candidate
+    assert review.inner_text("[data-said=reason].waits") == "reason: count"
+    assert review.locator("#review-box").is_hidden()
+    review.keyboard.press("w")
+    review.keyboard.press("3")  # the same once more takes it off
+    review.wait_for_selector("[data-said=reason]", state="detached")
+    review.keyboard.press("w")
+    review.click("#review-box button >> text=relation")
+    review.keyboard.press("m")
+    review.keyboard.type("tsnfq <b>")  # nothing of it is a key
+    assert shown(review) == first and draws(review) == drawn
+    review.reload()
+    review.wait_for_selector("text=Your unsaved note is kept")
+    assert shown(review) == first and review.inner_text("[data-said=reason].waits") == "reason: relation"
+    review.keyboard.press("m")
+    assert review.input_value("#review-note-text") == "tsnfq <b>"
+    review.keyboard.press("Control+Enter")
+    assert review.inner_text("[data-said=note].waits") == "note: tsnfq <b>"
+    press(review, "n")
+    assert shown(review) != first and review.locator("[data-said]").count() == 0
+    press(review, "ArrowLeft")
+    assert shown(review) == first and review.get_attribute("[data-verdict]", "data-verdict") == "all_wrong"
+    assert review.inner_text("[data-said=reason]:not(.waits)") == "reason: relation"
+    review.keyboard.press("w")
+    press(review, "1")  # on what is decided it is stored at once
+    assert review.inner_text("[data-said=reason]:not(.waits)") == "reason: object" and shown(review) == first
+    press(review, "u")
+    assert review.inner_text("[data-said=reason]") == "reason: relation"
+    press(review, "u")
+    assert review.locator("[data-said]").count() == 0 and shown(review) == first
+
+
+def test_the_guideline_is_written_beside_the_item_and_its_reasons_are_on_the_keys(review):
+    review.keyboard.press("i")
+    review.wait_for_selector("#review-guideline >> text=No text yet")
+    image, panel = (review.locator(name).bounding_box() for name in ("#review-image", "#review-guideline"))
+    right = review.locator(".review-right").bounding_box()
+    assert panel["y"] >= image["y"] + image["height"] and panel["x"] + panel["width"] <= right["x"]  # it covers neither
+    review.click("#guideline-edit")
+    review.fill("#guideline-draft", "# Look first\n- at <i>the image</i>\n- then at the words")
+    review.fill("#guideline-reasons", "hue, shape")
+    review.press("#guideline-reasons", "Control+Enter")
+    review.wait_for_selector("#review-guideline[data-version='1'] li >> text=at <i>the image</i>")
+    settle(review)
+    before = shown(review)
+    review.keyboard.press("w")
+    review.wait_for_function("document.querySelectorAll('#review-box button').length === 2")
+    review.keyboard.press("4")
+    review.wait_for_selector("text=There is no reason 4 here.")
+    review.keyboard.press("2")
+    assert review.inner_text("[data-said=reason]") == "reason: shape"
+    review.keyboard.press("w")
+    press(review, "t")  # any other key is what it is: the list is gone
+    assert shown(review) != before and review.locator("#review-box").is_hidden()
+    press(review, "u")
+    assert shown(review) == before
+    review.select_option("#guideline-version", "1")
+    review.keyboard.press("i")
+    assert review.locator("#review-guideline").is_hidden()
+    review.set_viewport_size({"width": 1600, "height": 850})
+    review.keyboard.press("i")
+    review.wait_for_selector("#review-guideline >> text=Look first")
+    panel, right = (review.locator(name).bounding_box() for name in ("#review-guideline", ".review-right"))
+    assert panel["x"] >= right["x"] + right["width"] and panel["x"] + panel["width"] <= 1600
+
+
+def test_tags_are_put_on_an_item_and_narrow_the_view(review):
+    first, drawn = shown(review), draws(review)
+    review.keyboard.press("g")
+    review.keyboard.type("odd <b>")
+    press(review, "Enter")
+    assert review.locator("[data-tag='odd <b>']").count() == 1 and shown(review) == first
+    review.keyboard.press("Enter")  # nothing written: it closes
+    assert review.locator("#review-box").is_hidden()
+    press(review, "ArrowRight")
+    assert review.locator("[data-tag]").count() == 0 and draws(review) == drawn + 2
+    review.goto(review.url.split("#")[0] + "#review?tag=odd%20%3Cb%3E")
+    review.wait_for_selector("#review-chips >> text=Tag: odd <b>")
+    review.wait_for_function(f"document.querySelector('#review-root').dataset.item === '{first}'")
+    settle(review)
+    assert review.inner_text("#review-position") == "1 / 1"
+    review.click("[data-tag] button")
+    review.wait_for_selector("[data-tag]", state="detached")
+    settle(review)
+    review.click("#review-filters summary")
+    review.wait_for_function("document.querySelectorAll('#review-reasons-known option').length > 1")
