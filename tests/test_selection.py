@@ -3,15 +3,17 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from workspaces import Answer, add_answers, add_instruction, open_database
 
+from m3po import scoring
 from m3po.errors import BadInputError
 from m3po.selection import NO_PAIR_REASONS, RULES, Scored, normalise, pick
 from m3po.settings import NORMALISATIONS, SelectConfig
-from m3po.store import candidates, selections
+from m3po.store import candidates, pools, selections
 from m3po.store.connection import Database
 from m3po.store.flips import find_flips
 from m3po.types import Pair
@@ -262,3 +264,39 @@ def test_flips_are_those_that_the_other_selection_makes(workspace, one, other):
             assert list(zip(told.chosen, told.rejected, strict=True)) == [truth.get(i, none) for i in differ]
     finally:
         database.close()
+
+
+def test_several_threads_pick_what_one_picks(tmp_path, monkeypatch):
+    """A pool that is committed is read by several threads, block by block; one that is not by its own."""
+    monkeypatch.setattr("m3po.store.pools.BLOCK", 3)
+    database = open_database(tmp_path)
+    numbers = iter(range(10_000))
+
+    def fill(con):
+        for name in range(25):
+            instruction = add_instruction(con, str(name), split="heldout" if name % 7 == 3 else "train")
+            answers = [Answer(f"{k}", next(numbers) * 37 % 11 / 11, -next(numbers) % 5, k + 1) for k in range(name % 6)]
+            add_answers(con, instruction, answers)
+
+    def pick(con, rule):
+        config = SelectConfig(rule=rule, delta=0.05)
+        made = selections.create_selection(con, RULES[rule], config)
+        pairs = con.execute(
+            "SELECT * EXCLUDE (selection_id) FROM selection_pairs WHERE selection_id = ? ORDER BY rowid", [made]
+        ).fetchall()
+        return pairs, selections.selection_info(con, made)["content_hash"]
+
+    def flip(con):
+        found = find_flips(con, 1, RULES["rm_dpo"], SelectConfig(rule="rm_dpo", delta=0.0))
+        return [found.instruction_ids.tolist(), found.after.chosen.tolist(), found.pairs_before, found.pairs_after]
+
+    database.write(fill)
+    alone = database.write(lambda con: [[pick(con, rule) for rule in ("m3po", "vanilla_dpo")], flip(con)])
+    together = database.write(lambda con: [[pick(con, rule) for rule in ("m3po", "vanilla_dpo")], flip(con)])
+    assert together == alone and len(alone[0][0][0]) == 25 and len(alone[1][0]) == 3
+    database.close()
+
+
+@given(st.lists(st.one_of(grid, st.floats(-1, 1)), min_size=1))
+def test_ranks_of_whole_numbers_are_the_percentiles(xs):
+    assert (pools.double_ranks(np.array(xs)) / (2 * len(xs))).tolist() == scoring.percentile(xs)

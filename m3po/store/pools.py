@@ -23,6 +23,7 @@ from m3po.store.picking import Candidates
 
 R = TypeVar("R")
 BLOCK = 65_536  # instructions
+FILLED = 32_768  # instructions at a time while a pool is made: their answers' texts are looked at, too
 READERS = 2  # threads
 
 # The candidates of a block of train instructions; `picked` where a rule may pick it. Human edits can be chosen by
@@ -114,7 +115,7 @@ def _state(con: Connection, logp: int | None, mas: int | None) -> str:
 
 
 def _fill(con: Connection, pool: int, scorers: dict, normalise: str) -> None:
-    bounds = _bounds(con, "SELECT instruction_id FROM instructions ORDER BY 1")
+    bounds = _bounds(con, "SELECT instruction_id FROM instructions ORDER BY 1", size=FILLED)
     blocks = [scorers | each | _candidates_between(con, each) for each in bounds]
     ranks = _ranks(con, blocks) if normalise == "percentile" else None
     done = 0
@@ -124,7 +125,7 @@ def _fill(con: Connection, pool: int, scorers: dict, normalise: str) -> None:
         owners, counts = np.unique(found["instruction_id"].to_numpy(), return_counts=True)
         mas, belief = found["mas"].to_numpy(), found["confidence"].to_numpy()
         if ranks is not None:
-            a, b = (values[done : done + len(found)] for values in ranks)
+            a, b = (values[done : done + len(found)] / (2 * len(values)) for values in ranks)
         elif normalise == "minmax":
             a, b = _min_max(mas, counts), _min_max(belief, counts)
         else:
@@ -166,37 +167,42 @@ def _reasons(con: Connection, block: dict, scored: pa.Table) -> tuple[np.ndarray
     return ids, pa.array(_REASONS).take(pa.array(reason))
 
 
-def _bounds(con: Connection, sql: str, parameters: object = None) -> list[dict[str, int]]:
-    """The first and last id of each block of instructions."""
+def _bounds(con: Connection, sql: str, parameters: object = None, *, size: int) -> list[dict[str, int]]:
+    """The first and last id of each block of `size` instructions."""
     result = con.execute(sql, parameters) if parameters is not None else con.execute(sql)
     ids = result.fetchnumpy()["instruction_id"]
     return [
-        {"low": int(ids[start]), "high": int(ids[min(start + BLOCK, len(ids)) - 1])}
-        for start in range(0, len(ids), BLOCK)
+        {"low": int(ids[start]), "high": int(ids[min(start + size, len(ids)) - 1])}
+        for start in range(0, len(ids), size)
     ]
 
 
-def _ranks(con: Connection, blocks: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """A and B of all candidates, as m3po.scoring.percentile has them."""
-    signals, done = np.empty((2, scalar(con, "SELECT count(*) FROM candidates"))), 0
+def _ranks(con: Connection, blocks: list[dict]) -> list[np.ndarray]:
+    """`double_ranks` of the MAS and of the confidence of all candidates that may be picked."""
+    count, done = scalar(con, "SELECT count(*) FROM candidates"), 0
+    signals = [np.empty(count), np.empty(count)]
     for block in blocks:
         found = con.sql(_SIGNALS, params=block).to_arrow_table()
         for values, name in zip(signals, ("mas", "confidence"), strict=True):
             values[done : done + len(found)] = found[name].to_numpy()
         done += len(found)
-    for values in signals:
-        rank_in_place(values[:done])
-    return signals[0], signals[1]
+    # each is let go of when its ranks are there: eight million values are 64 MB
+    return [double_ranks(signals.pop(0)[:done]) for _ in range(2)]
 
 
-def rank_in_place(values: np.ndarray) -> None:
-    """As m3po.scoring.percentile; no more memory than it takes: eight million values are 64 MB."""
+def double_ranks(values: np.ndarray) -> np.ndarray:
+    """Twice the mid-rank of each value, a whole number in 32 bits: halved and divided by their number it is
+    m3po.scoring.percentile."""
     order = np.argsort(values).astype(np.uint32)
     ordered = values[order]
-    firsts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]).astype(np.uint32)
+    del values
+    begins = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
     del ordered
-    sizes = np.diff(np.append(firsts, np.uint32(len(values))))
-    values[order] = np.repeat((firsts + 0.5 * sizes) / max(len(values), 1), sizes)
+    firsts = np.flatnonzero(begins).astype(np.uint32)
+    sizes = np.diff(firsts, append=np.uint32(len(order)))
+    ranks = np.empty(len(order), np.uint32)
+    ranks[order] = np.repeat(2 * firsts + sizes, sizes)
+    return ranks
 
 
 def _min_max(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -237,7 +243,8 @@ def map_blocks(
         with con.cursor() as own:
             return do(bounds, own)
 
-    all_bounds = _bounds(con, "SELECT instruction_id FROM pool_values WHERE pool_id = ? ORDER BY 1", [pool])
+    sql = "SELECT instruction_id FROM pool_values WHERE pool_id = ? ORDER BY 1"
+    all_bounds = _bounds(con, sql, [pool], size=BLOCK)
     if not _is_committed(con, pool, selection):
         yield from (do(bounds, con) for bounds in all_bounds)
         return
