@@ -27,6 +27,7 @@ from m3po.console import draw_before_after, draw_dependence, draw_given, draw_pr
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import BadInputError, M3poError, UsageError
+from m3po.files import absolute
 from m3po.formats.hub import parse_hub
 from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
@@ -143,7 +144,7 @@ def import_(
 ) -> None:
     """Import images and instructions; says how many rows went in and why each other was refused."""
     options = {"source": _source(source), "format": format, "mapping": parse_mapping(map_)}
-    options["images"] = str(Path(images).expanduser().resolve()) if images else None
+    options["images"] = str(absolute(images)) if images else None
     with connect(workspace) as client:
         if preview:
             shown = client.call("preview", **options, thumbnails=False)
@@ -303,7 +304,7 @@ def export(
     """Write the workspace or its curated pairs to a file, human decisions applied."""
     with connect(workspace) as client:
         options = {"format": format, "only": only, "images": images, "push": push}
-        result = follow(client, client.call("export", out=str(out.expanduser().resolve()), **options))["result"]
+        result = follow(client, client.call("export", out=str(absolute(out)), **options))["result"]
     say(result, result["message"], as_json)
     if not result["rows"]:
         raise typer.Exit(1)
@@ -408,7 +409,7 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
 def _source(name: str) -> str:
     """A path as an absolute one (the app may run elsewhere), a data set of the hub as it is. Raises UsageError."""
     try:
-        return name if parse_hub(name) else str(Path(name).expanduser().resolve())
+        return name if parse_hub(name) else str(absolute(name))
     except BadInputError as error:
         raise UsageError(str(error)) from error
 

@@ -13,6 +13,7 @@ from m3po.assigning import STRATA
 from m3po.bridge import connect
 from m3po.console import draw_people, say
 from m3po.errors import BadInputError, UsageError
+from m3po.files import absolute
 from m3po.users import ROLES, add_user, read_users, remove_user
 
 Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
@@ -120,5 +121,5 @@ def history(
 ) -> None:
     """Write every decision ever made: who, when, what, on what was shown, and whether it was undone."""
     with connect(workspace) as client:
-        done = client.call("history", out=str(out.expanduser().resolve()))
+        done = client.call("history", out=str(absolute(out)))
     say(done, f"{done['rows']} decisions are in {done['path']}.", as_json)
