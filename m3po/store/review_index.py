@@ -20,6 +20,7 @@ from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
 from m3po.store.personal import NO_VOTE, People, Personal
 from m3po.store.searching import Searches
+from m3po.text import check_typed
 from m3po.types import (
     PAIR_MEASURES,
     REVIEW_FILTERS,
@@ -444,6 +445,8 @@ def _check(view: ReviewView) -> None:
         raise BadInputError(f"There is no view {view.filter!r} by {view.order!r}: reload the page.")
     if view.tag:
         raise BadInputError(f"No item has the tag {view.tag!r}: choose another.")
+    for name in ("search", "source", "reason", "annotator"):
+        check_typed(getattr(view, name), f"The view's {name}")
     for limits in view.ranges:
         if limits.measure not in PAIR_MEASURES:
             raise BadInputError(f"Pairs have no {limits.measure!r}: choose one of {', '.join(PAIR_MEASURES)}.")
