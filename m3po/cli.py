@@ -35,6 +35,7 @@ from m3po.console import draw_before_after, draw_dependence, draw_given, draw_pr
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.errors import M3poError, UsageError
+from m3po.files import absolute
 from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
 from m3po.formats.writers import IMAGE_WAYS, WRITERS
@@ -117,7 +118,7 @@ def import_(
 ) -> None:
     """Import images and instructions; says how many rows went in and why each other was refused."""
     options = {"source": resolve_source(source), "format": format, "mapping": parse_mapping(map_)}
-    options["images"] = str(Path(images).expanduser().resolve()) if images else None
+    options["images"] = str(absolute(images)) if images else None
     with connect(workspace) as client:
         if preview:
             shown = client.call("preview", **options, thumbnails=False)
@@ -282,7 +283,7 @@ def export(
     """Write the workspace or its curated pairs to a file, human decisions applied."""
     with connect(workspace) as client:
         options = {"format": format, "only": only, "images": images, "push": push}
-        result = follow(client, client.call("export", out=str(out.expanduser().resolve()), **options))["result"]
+        result = follow(client, client.call("export", out=str(absolute(out)), **options))["result"]
     say(result, result["message"], as_json)
     if not result["rows"]:
         raise typer.Exit(1)

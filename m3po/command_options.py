@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from m3po.errors import BadInputError, UsageError
+from m3po.files import absolute
 from m3po.formats.hub import parse_hub
 from m3po.scorer_spec import map_folders
 from m3po.settings import ModelOptions
@@ -57,7 +58,7 @@ def takes_model_options(command: Callable) -> Callable:
 def resolve_source(name: str) -> str:
     """A path as an absolute one (the app may run elsewhere), a data set of the hub as it is. Raises UsageError."""
     try:
-        return name if parse_hub(name) else str(Path(name).expanduser().resolve())
+        return name if parse_hub(name) else str(absolute(name))
     except BadInputError as error:
         raise UsageError(str(error)) from error
 

@@ -109,6 +109,7 @@ def draw_dependence(report: dict) -> str:
             f"{words}: {test['survived']} of {test['preferred']} preferences survive, {test['rate']:.0%} "
             f"(95 % {low:.0%} to {high:.0%})"
         )
+    lines += [report["left_out"]] * bool(report.get("left_out"))
     shown = report["pairs"][:5]
     lines += [f"  {pair['id']}: {_shorten(pair['chosen'])} > {_shorten(pair['rejected'])}" for pair in shown]
     rest = report["surviving"] - len(shown)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from m3po.errors import StorageError
+from m3po.errors import StorageError, UsageError
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and try again",
@@ -24,6 +24,14 @@ _REMEDIES = {
     errno.EISDIR: "it is a folder; give a file name",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
+
+
+def absolute(name: Path | str) -> Path:
+    """The place that a person means, with `~` and links resolved. Raises UsageError where it is none."""
+    try:
+        return Path(name).expanduser().resolve()
+    except (ValueError, RuntimeError, OSError) as error:  # NUL, an unknown ~user, a loop of links
+        raise UsageError(f"{str(name)!r:.200} names no place ({error}): name a file or a folder.") from None
 
 
 @contextmanager

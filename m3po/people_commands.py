@@ -14,6 +14,7 @@ from m3po.bridge import connect
 from m3po.command_options import Json, Workspace
 from m3po.console import draw_guideline, draw_people, say
 from m3po.errors import BadInputError, UsageError
+from m3po.files import absolute
 from m3po.users import ROLES, add_user, read_users, remove_user
 
 
@@ -118,7 +119,7 @@ def history(
 ) -> None:
     """Write every decision ever made: who, when, what, on what was shown, and whether it was undone."""
     with connect(workspace) as client:
-        done = client.call("history", out=str(out.expanduser().resolve()))
+        done = client.call("history", out=str(absolute(out)))
     say(done, f"{done['rows']} decisions are in {done['path']}.", as_json)
 
 

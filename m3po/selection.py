@@ -1,4 +1,4 @@
-"""The pick rules as data, and a plain-Python twin of the one DuckDB statement that runs them (m3po.store.selections).
+"""The pick rules as data, and a plain-Python twin of the arrays that run them (m3po.store.picking).
 
 The twin is slow and obvious: it is the oracle of the tests, and what one reads to know what a rule does.
 """

@@ -1,4 +1,5 @@
-"""When two answers are the same answer, and how a conversation is written for a chat template."""
+"""When two answers are the same answer, which characters can be stored, and how a conversation is written for a chat
+template."""
 
 from __future__ import annotations
 
@@ -131,3 +132,21 @@ def same_model(stored: str, fingerprint: str) -> bool:
 def counted(count: int, one: str, many: str | None = None) -> str:
     """`1 pair`, `2 pairs`, `1,000 pairs`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def check_characters(value: str, what: str) -> None:
+    """Refuse what UTF-8 cannot hold, and NUL, which ends a text in half of all tools."""
+    if "\0" in value:
+        raise BadInputError(f"{what} holds a NUL character; remove it")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadInputError(f"{what} holds half of a surrogate pair; write the whole character") from None
+
+
+def check_typed(value: str, what: str) -> None:
+    """As check_characters, for what a person typed: the error is a whole sentence."""
+    try:
+        check_characters(value, what)
+    except BadInputError as error:
+        raise BadInputError(f"{error}.") from None

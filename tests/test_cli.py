@@ -95,6 +95,15 @@ def test_import_with_a_preview_and_columns_by_hand(tmp_path, source, m3po):
     assert out.startswith("1 row went in")
 
 
+@pytest.mark.parametrize("name", ["~nobody-has-this-name/x.jsonl", "nul\0.jsonl"])
+def test_a_name_that_is_no_place_is_said_in_a_sentence(here, tmp_path, name):
+    Studio.create(tmp_path / "ws")
+    commands = (["import", name], ["import", "x.jsonl", "--images", name], ["export", name], ["history", name])
+    for command, *words in commands:
+        err = here(command, tmp_path / "ws", *words, code=2)
+        assert ("names no place" in err or "null byte" in err) and "Unexpected" not in err
+
+
 def test_every_command_is_there(m3po):
     out, _ = m3po("--help")
     assert all(re.search(rf"^\W*{command} ", out, re.MULTILINE) for command in COMMANDS)

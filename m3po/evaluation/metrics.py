@@ -235,7 +235,7 @@ def _labels_and_answers(rows: list[Mapping]) -> list[tuple[bool, bool]]:
 
 
 def _count_set(prefix: str, pairs: list[tuple[bool, bool]]) -> dict[str, Ratio]:
-    """Each figure of m3po.evaluation.pope as a ratio; F1 is 2 TP / (2 TP + FP + FN) = 2 TP / (labels + answers)."""
+    """Figures of yes/no questions as ratios; F1 is 2 TP / (2 TP + FP + FN) = 2 TP / (labels + answers)."""
     return {
         f"{prefix}_accuracy": _rate(label == answer for label, answer in pairs),
         f"{prefix}_precision": _ratio([(int(label and answer), int(answer)) for label, answer in pairs], trials=True),

@@ -1,4 +1,4 @@
-"""Yes/no questions about objects, as POPE asks and counts them (Li et al. 2023, arXiv 2305.10355).
+"""Yes/no questions about objects, as POPE asks them (Li et al. 2023, arXiv 2305.10355).
 
 The reading of an answer is the published script's, word for word, so that figures compare across papers: only the
 words `No`, `no` and `not` of the first sentence mean no. "There isn't a boat" is therefore a yes; a model that

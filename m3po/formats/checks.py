@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from m3po.errors import BadInputError
 from m3po.formats.lines import type_name
+from m3po.text import check_characters
 from m3po.types import SPLITS
 
 MAX_TEXT = 100_000  # characters; far beyond any context window, short enough to show
@@ -26,16 +27,6 @@ def check_text(value: object, what: str) -> str:
 def check_answer(value: object, number: int) -> str:
     """A candidate's text; it may be empty, for a model may say nothing."""
     return check_text(value, f"candidate {number}")
-
-
-def check_characters(value: str, what: str) -> None:
-    """Refuse what UTF-8 cannot hold, and NUL, which ends a text in half of all tools."""
-    if "\0" in value:
-        raise BadInputError(f"{what} holds a NUL character; remove it")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadInputError(f"{what} holds half of a surrogate pair; write the whole character") from None
 
 
 def check_id(value: object) -> str:

@@ -100,7 +100,7 @@ class Dependence:
     def report(self) -> dict:
         """`tests`: of each how many pairs were `preferred` with their image and how many `survived` the other one,
         their `rate` with its 95 % Wilson `interval`; `pairs`: those that survived any, at most LISTED; `surviving`:
-        how many there are."""
+        how many there are; `left_out`: why MAS is not among them."""
         gaps, survivors = self.gaps(), self.survivors()
         named = self._workspace.db.read(lambda con: dependence.name_pairs(con, list(survivors)[:LISTED]))
         for pair in named:
@@ -111,7 +111,14 @@ class Dependence:
                 if place < len(found.ids) and found.ids[place] == pair["instruction_id"]:
                     pair[f"{kind}_gap"] = float(found.own[place])
                     pair[f"{kind}_{image}_gap"] = float(found.other[place])
-        return {"tests": self.tests(), "surviving": len(survivors), "pairs": named}
+        return {"tests": self.tests(), "surviving": len(survivors), "pairs": named, "left_out": self._left_out()}
+
+    def _left_out(self) -> str:
+        """A sentence where the MAS that is shown cannot be tested, else empty."""
+        mas = self._workspace.db.read(lambda con: candidates.scorer_info(con, candidates.active_scorer(con, "mas")))
+        if mas is None or _looks_at_images(mas["name"]):
+            return ""
+        return f"MAS is left out: {mas['name']} is a rating or a mean, and has no image to take away."
 
 
 def _survivors(found: Gaps) -> dict[int, list[tuple[str, str]]]:
@@ -137,7 +144,7 @@ def _describe(test: tuple[str, str], gaps: dependence.Gaps) -> dict:
 
 
 def _looks_at_images(mas: str) -> bool:
-    """Not a rating that a file brought, nor a mean, whose parts are asked one by one."""
+    """Not a rating that a file brought, nor a mean: there is no image to take away."""
     spec = parse_scorer(mas)
     return not spec.is_mean and spec.parts[0].kind != "column"
 

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from m3po.errors import BadInputError, RunStopped, UsageError
+from m3po.files import absolute
 from m3po.formats.card import build_card
 from m3po.formats.values import plain
 from m3po.formats.writers import IMAGE_WAYS, WRITERS, write
@@ -67,7 +68,7 @@ def check_export(
     if images and images not in ways:
         known = "is not known" if images not in IMAGE_WAYS else f"does not go with {format}"
         raise UsageError(f"images = {images!r} {known}: choose one of {', '.join(ways)}.")
-    out = _place(out)
+    out = absolute(out)
     inside = next(filter(is_workspace, [out, *out.parents]), None)
     if inside:
         raise BadInputError(
@@ -86,13 +87,6 @@ def check_export(
         if not is_folder(out):
             raise UsageError(f"--push uploads a folder, and {out.name} is a file: name a folder.")
     return out
-
-
-def _place(out: Path | str) -> Path:
-    try:
-        return Path(out).expanduser().resolve()
-    except (ValueError, RuntimeError, OSError) as error:  # NUL, an unknown ~user, a loop of links
-        raise UsageError(f"{str(out)!r:.200} names no place to write to ({error}): name a file or a folder.") from None
 
 
 def _check_replaced(workspace: Workspace, out: Path, format: str) -> None:

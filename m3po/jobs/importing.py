@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from m3po.errors import BadInputError, RunStopped, UsageError
+from m3po.files import absolute
 from m3po.formats.blocks import RowBlock
 from m3po.formats.containers import METADATA
 from m3po.formats.hub import HubSource, parse_hub
@@ -167,14 +168,14 @@ def locate(workspace: Workspace, source: Path | str, *, strict: bool = False) ->
             )
         check_remote(workspace.read_config(), f"Reading {named}")
         return named
-    return Path(source).expanduser().resolve()
+    return absolute(source)
 
 
 def image_folder(images: Path | str | None) -> Path | None:
     """Raises UsageError when it is none."""
     if not images:
         return None
-    folder = Path(images).expanduser().resolve()
+    folder = absolute(images)
     if not folder.is_dir():
         raise UsageError(f"images = {str(images)!r} is no folder: name the one that image paths start from.")
     return folder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from m3po.store.connection import Connection, rows
 
-# Every table whose rows are counted somewhere. All are only added to, but for truth and a scorer's range, which no
-# count reads.
+# Every table whose rows are counted somewhere. All are only added to, but for truth, which no count reads, and a
+# scorer's range: it is stored before scores by it or with them, so that what was read with another is read again.
 _TABLES = (
     "images", "instructions", "candidates", "samplers", "sampled", "votes", "scorers", "active_scorers", "logprobs",
     "mas_scores", "selections", "selection_pairs", "decisions", "given_preferences", "auto_accepts",

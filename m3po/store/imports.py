@@ -143,7 +143,8 @@ def add_batch(
 
 
 def _add_known(con: Connection, source: str, batch: Batch, split: str | None, result: BatchResult) -> None:
-    """An id that stands twice must meet itself as stored: the rows that have it again wait until the first is in."""
+    """An id that stands twice must meet itself as stored: the rows that have it again wait until the first is in. They
+    ask what the first asks (m3po.formats.rows.RowChecker.note_id)."""
     first, repeats = part_repeats(batch.rows)
     _add_round(con, source, batch.take(first) if repeats else batch, split, result, False)
     if not repeats:
@@ -163,26 +164,11 @@ def _add_known(con: Connection, source: str, batch: Batch, split: str | None, re
     good = dataclasses.replace(again, rows=folded).take(list(instruction_of.keys() - {n for n, _ in contradict}))
     if len(good.rows):
         _add_round(con, source, good, split, result, False)
-    _add_lost(con, source, batch, [n for n in repeats if n not in ids], split, result)
-
-
-def _add_lost(
-    con: Connection, source: str, batch: Batch, lost: list[int], split: str | None, result: BatchResult
-) -> None:
-    """Rows that have the id of one that was refused: the same question is refused alike, another is looked at anew."""
-    if not lost:
-        return
-    reasons, asked = dict(result.refused), {}
-    columns = [
-        dict(zip(batch.rows["n"].to_pylist(), batch.rows[c].to_pylist(), strict=True)) for c in ("id", "content")
-    ]
-    for n, id, content in ((n, *(column[n] for column in columns)) for n in columns[0]):
-        asked.setdefault(id, (content, reasons.get(n)))
-    alike = [n for n in lost if asked[columns[0][n]][0] == columns[1][n] and asked[columns[0][n]][1]]
-    result.refused += [(n, asked[columns[0][n]][1]) for n in alike]
-    rest = sorted(set(lost) - set(alike))
-    if rest:
-        _add_known(con, source, batch.take(rest), split, result)
+    lost = [n for n in repeats if n not in ids]
+    if lost:  # the first of that id was refused, and so are those that ask the same once more
+        reasons, id_of = dict(result.refused), dict(zip(*(batch.rows[c].to_pylist() for c in ("n", "id")), strict=True))
+        refused = {id_of[n]: reasons[n] for n in first if n in reasons}
+        result.refused += [(n, refused[id_of[n]]) for n in lost]
 
 
 # What is stored of the batch's ids: whether it is the same, and whether the row tells truth that is not there yet.

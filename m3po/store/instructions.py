@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from m3po.errors import BadInputError
 from m3po.store.connection import Connection, among, one, registered, rows, scalar
-from m3po.text import build_messages
+from m3po.text import build_messages, check_typed
 from m3po.types import SPLITS, ImageRef, Instruction, Turn
 
 
@@ -127,9 +127,10 @@ def find_sources(con: Connection, external_id: str) -> list[tuple[int, str]]:
 def find_instruction(con: Connection, text: str) -> int | None:
     """By external id first, by `source/id` where several sources have it, else by internal id.
 
-    Raises BadInputError where the id alone names several.
+    Raises BadInputError where the id alone names several, and for text that cannot be stored.
     """
     text = text.strip()
+    check_typed(text, "The id")
     found = find_sources(con, text)
     if len(found) > 1:
         names = [f"{source}/{text}" for _, source in found]

@@ -102,16 +102,13 @@ CREATE VIEW given_pairs AS
     SELECT instruction_id, chosen, rejected, annotator, note FROM given_preferences
     WHERE verdict IN ('accept', 'override') AND chosen IS NOT NULL AND rejected IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY imported_at, rowid) = 1;
--- As before, the newest stored; but what somebody decided here stands against an older vote of theirs that is imported.
+-- As before, but by time: a vote that is imported late is no newer for that.
 CREATE OR REPLACE VIEW standing_decisions AS
-    SELECT * EXCLUDE (decided_here) FROM (
-        SELECT *, max(CASE WHEN reason IS DISTINCT FROM 'imported' THEN decided_at END)
-               OVER (PARTITION BY instruction_id, annotator) AS decided_here
-        FROM decisions d
-        WHERE revokes IS NULL AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id))
+    SELECT * FROM decisions d
+    WHERE revokes IS NULL
+      AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)
     QUALIFY row_number() OVER (
-        PARTITION BY instruction_id, annotator
-        ORDER BY coalesce(reason = 'imported' AND decided_at <= decided_here, false), decision_id DESC) = 1;
+        PARTITION BY instruction_id, annotator ORDER BY decided_at DESC, decision_id DESC) = 1;
 """
 
 
@@ -209,7 +206,8 @@ CREATE VIEW gold AS
     FROM (SELECT * FROM gold_items QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY rowid DESC) = 1) g
     JOIN decisions d USING (decision_id)
     WHERE NOT g.withdrawn AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id);
--- As before; an adjudication stands beside its curator's own vote.
+-- The newest stored; but what somebody decided here stands against an older vote of theirs that is imported, and an
+-- adjudication stands beside its curator's own vote.
 CREATE OR REPLACE VIEW standing_decisions AS
     SELECT * EXCLUDE (decided_here) FROM (
         SELECT *, max(CASE WHEN reason IS DISTINCT FROM 'imported' THEN decided_at END)

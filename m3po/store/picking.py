@@ -131,7 +131,7 @@ class _Segments:
 
     def best(self, key: np.ndarray, mas: np.ndarray, among: np.ndarray | None) -> np.ndarray:
         """Of each instruction the place with the highest key among those; ties go to the higher mas, then to the
-        lower id, which comes first. Of an instruction without one, its first place."""
+        lower id, which comes first. Of an instruction without one, any place."""
         if among is not None:
             key = np.where(among, key, -np.inf)
         at_best = key == self.spread(np.maximum.reduceat(key, self.starts))

@@ -23,6 +23,7 @@ from m3po.store.personal import UNVOTED, People, Personal
 from m3po.store.searching import Searches
 from m3po.store.standing import current_row, standing_rows
 from m3po.store.tags import TagMasks
+from m3po.text import check_typed
 from m3po.types import (
     PAIR_MEASURES,
     REVIEW_FILTERS,
@@ -501,6 +502,8 @@ def _check(view: ReviewView) -> None:
     """Raise BadInputError for a view that cannot be: it comes from an address, which anybody can write."""
     if view.filter not in REVIEW_FILTERS or view.order not in REVIEW_ORDERS or view.search_in not in SEARCH_PLACES:
         raise BadInputError(f"There is no view {view.filter!r} by {view.order!r}: reload the page.")
+    for name in ("search", "source", "reason", "tag", "annotator"):
+        check_typed(getattr(view, name), f"The view's {name}")
     for limits in view.ranges:
         if limits.measure not in PAIR_MEASURES:
             raise BadInputError(f"Pairs have no {limits.measure!r}: choose one of {', '.join(PAIR_MEASURES)}.")

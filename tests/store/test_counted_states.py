@@ -1,13 +1,15 @@
 """What the page asks whether something is new: what is told as waiting, and what is read again."""
 
 import pytest
-from workspaces import FOUR, Answer, add_answers, add_instruction, open_database
+from workspaces import FOUR, Answer, add_answers, add_instruction, make_workspace, open_database
 
+from m3po.console import draw_dependence
 from m3po.deciding import decide
 from m3po.errors import BadInputError
 from m3po.selection import RULES
 from m3po.settings import SelectConfig
 from m3po.store import candidates, dependence, selections
+from m3po.studio import Studio
 
 
 @pytest.fixture
@@ -66,3 +68,16 @@ def test_the_mark_of_what_came_with_a_file_is_no_reason_for_a_person(database):
     with pytest.raises(BadInputError, match="imported"):
         decide(database, 1, "tie", reason="imported")
     assert database.read(lambda con: con.execute("SELECT count(*) FROM decisions").fetchall()) == [(0,)]
+
+
+def test_a_mas_that_has_no_image_is_said_to_be_left_out(tmp_path):
+    studio = Studio.open(make_workspace(tmp_path, n=1))
+    try:
+        assert studio.dependence.report()["left_out"] == ""
+        rating = "column:Helpfulness"
+        studio.db.write(lambda con: candidates.activate(con, "mas", candidates.scorer_id(con, "mas", rating, rating)))
+        report = studio.dependence.report()
+        assert report["left_out"].startswith(f"MAS is left out: {rating} is")
+        assert report["left_out"] in draw_dependence(report)
+    finally:
+        studio.close()

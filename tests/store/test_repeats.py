@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import itertools
 import json
@@ -33,8 +34,7 @@ ROWS = st.builds(
     row=st.just("line"),
     id=st.sampled_from("ab"),
     images=st.just(()),
-    instruction=st.sampled_from(["What is it?", "And now?"]),
-    split=st.sampled_from(["train", "heldout", None]),
+    instruction=st.just(""),  # of an id, as below
     answer=st.sampled_from([None, "yes", "no"]),
     objects=st.sampled_from([None, ("boat", "car"), ("car", "boat", "car"), ("fish",)]),
     category=st.sampled_from([None, "describe"]),
@@ -66,22 +66,32 @@ def stored(con: Connection, source: str) -> dict[str, list]:
     return {name: sorted(map(str, rows(con, sql, [source]))) for name, sql in wanted.items()}
 
 
+# What RowChecker lets through: rows of one id ask the same, about the same image.
+ASKED = st.fixed_dictionaries(
+    {
+        id: st.tuples(
+            st.sampled_from(["What is it?", "And now?"]), st.sampled_from(["train", "heldout", None]), st.integers(0, 1)
+        )
+        for id in "ab"
+    }
+)
 numbers = itertools.count()
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     found=st.lists(ROWS, min_size=2, max_size=5),
-    pictures=st.lists(st.integers(0, 1), min_size=5, max_size=5),
+    asked=ASKED,
 )
 def test_a_batch_does_what_its_rows_do_one_by_one(
-    studio: Studio, found: list[ImportedRow], pictures: list[int]
+    studio: Studio, found: list[ImportedRow], asked: dict[str, tuple]
 ) -> None:
+    found = [dataclasses.replace(row, instruction=asked[row.id][0], split=asked[row.id][1]) for row in found]
     number = next(numbers)
     outcome = {}
     for source in (f"together-{number}", f"alone-{number}"):
         images = [StoredImage(f"{source} {place}", ".png", 8, 8, 9) for place in range(2)]
-        entries = [(row, [images[place]]) for row, place in zip(found, pictures, strict=False)]
+        entries = [(row, [images[asked[row.id][2]]]) for row in found]
         parts = [(entries, 0)] if source.startswith("together") else [([e], n) for n, e in enumerate(entries)]
         added, there, refused = 0, 0, []
         for part, first in parts:
@@ -92,6 +102,17 @@ def test_a_batch_does_what_its_rows_do_one_by_one(
         # Of a row with two faults either may be named: rows of a batch are looked at image by image first.
         outcome[source.split("-")[0]] = (added, there, sorted(n for n, _ in refused), kept)
     assert outcome["together"] == outcome["alone"]
+
+
+def test_rows_of_an_id_that_is_refused_are_refused_with_it(studio: Studio) -> None:
+    image = StoredImage("of one split", ".png", 8, 8, 9)
+    held = ImportedRow("line", "held", (), "What?", split="heldout")
+    others = [ImportedRow("line", "other", (), f"What is {n}?", split="train") for n in range(600)]
+    for source, found in (("first", [held]), ("second", others)):
+        batch = imports.make_batch([(row, [image]) for row in found], range(len(found)))
+        result = studio.db.write(lambda con, s=source, b=batch: imports.add_batch(con, s, b))
+    assert result.added == 0 and [n for n, _ in result.refused] == list(range(600))
+    assert all("its image would be in two splits" in reason for _, reason in result.refused)
 
 
 @pytest.mark.parametrize("what", ["nothing", "an answer", "another truth", "a preference"])

@@ -233,6 +233,7 @@ def test_points_in_a_polygon(points, corners):
         ReviewView(ranges=(Range("mas_gap", math.nan, 1),)),
         ReviewView(area=Area("other", ((0, 0), (0, 1), (1, 1)))),
         ReviewView(area=Area("chosen", ((0, 0), (0, 1)))),
+        *(ReviewView(**{name: "half \ud83d"}) for name in ("search", "source", "reason", "annotator")),
         ReviewView(area=Area("chosen", ((0, 0), (0, 1), (1, math.inf)))),
     ],
 )

@@ -87,6 +87,8 @@ def test_jump_by_external_and_internal_id(studio):
     assert studio.find_instruction("test/item-0") == item.instruction.id
     assert studio.find_instruction("nobody") is None
     assert studio.find_instruction("9" * 40) is None
+    with pytest.raises(BadInputError, match="half of a surrogate"):
+        studio.find_instruction("item \ud83d")
 
 
 def test_candidates_come_with_their_scores(studio):
