@@ -29,7 +29,7 @@ LOOK = frozenset({
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report",
 })  # fmt: skip
-DECIDE = frozenset({"decide", "stored_decision", "undo", "add_edit"})
+DECIDE = frozenset({"decide", "stored_decision", "undo", "redo", "add_edit"})
 CURATE = frozenset({
     "import_source", "preview_import", "start_import", "start_sample", "start_score", "start_scoring", "start_select",
     "select", "use_scorer", "start_pipeline", "start_pilot", "start_demo", "stop_run", "resume_run", "start_train",
@@ -151,8 +151,13 @@ class Door:
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         return self._studio.stored_decision(instruction_id, self.check("stored_decision").name, client_id)
 
-    def undo(self, annotator: str = "") -> Decision | None:
-        return self._studio.undo(annotator=self.check("undo").name)
+    def undo(self, annotator: str = "", decision_id: int | None = None) -> Decision | None:
+        user = self.check("undo")
+        return self._studio.undo(user.name, decision_id, curator=user.role == "curator")
+
+    def redo(self, annotator: str = "", decision_id: int | None = None) -> Decision | None:
+        user = self.check("redo")
+        return self._studio.redo(user.name, decision_id, curator=user.role == "curator")
 
     def add_edit(self, instruction_id: int, text: str, annotator: str = "") -> Candidate:
         return self._studio.add_edit(instruction_id, text, annotator=self.check("add_edit").name)

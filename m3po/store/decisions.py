@@ -79,25 +79,6 @@ def current_ids(con: Connection, instruction_ids: Sequence[int]) -> dict[int, in
     return dict(con.execute(sql, [list(instruction_ids)]).fetchall())
 
 
-def latest_unrevoked(con: Connection, annotator: str) -> dict | None:
-    """The annotator's newest decision that no undo has revoked; what another tool brought is not undone here."""
-    return one(
-        con,
-        "SELECT * FROM decisions d WHERE annotator = ? AND revokes IS NULL AND reason IS DISTINCT FROM 'imported'"
-        " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
-        " ORDER BY decision_id DESC LIMIT 1",
-        [annotator],
-    )
-
-
-def revoke(con: Connection, decision: dict) -> None:
-    """Undo by appending: the revoked row stays in the history."""
-    con.execute(
-        "INSERT INTO decisions (instruction_id, verdict, annotator, decided_at, revokes) VALUES (?, 'undo', ?, ?, ?)",
-        [decision["instruction_id"], decision["annotator"], now(), decision["decision_id"]],
-    )
-
-
 def repeat(con: Connection, decision: dict, annotator: str, role: str) -> int:
     """Append the same verdict under another name and role, on what the first was shown; returns its id."""
     kept = ("instruction_id", "verdict", "chosen", "rejected", "selection_id")

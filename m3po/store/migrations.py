@@ -311,6 +311,16 @@ def _m009_people(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_PEOPLE)
 
 
+_REDONE = """
+-- Which decisions are a redo, of which undo, and by whom. A table of its own: the views of decisions stay as they are.
+CREATE TABLE redone (decision_id BIGINT, undo_id BIGINT, annotator VARCHAR);
+"""
+
+
+def _m011_redone(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_REDONE)
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
@@ -321,6 +331,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m007_decision_keys,
     _m008_auto_accept,
     _m009_people,
+    _m011_redone,
 ]
 
 

@@ -66,11 +66,12 @@ class Personal:
         return int(np.count_nonzero(self.verdict[self.queue])), len(self.queue)
 
     def _read_decisions(self, con: Connection) -> None:
-        sql = "SELECT count(*), coalesce(max(decision_id), 0) FROM decisions WHERE annotator = ?"
+        own = "FROM decisions WHERE (annotator = ? OR revokes IS NOT NULL)"  # a curator may take back what is hers
+        sql = f"SELECT count(*), coalesce(max(decision_id), 0) {own}"
         stored, newest = con.execute(sql, [self.annotator]).fetchall()[0]
         if stored == self._decisions:
             return
-        since = "FROM decisions WHERE annotator = ? AND decision_id > ?"
+        since = f"{own} AND decision_id > ?"
         if self._decisions + scalar(con, f"SELECT count(*) {since}", [self.annotator, self._newest]) != stored:
             self._newest = 0  # an import's votes took their ids before others that were stored sooner
             self.verdict[:] = 0

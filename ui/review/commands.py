@@ -25,7 +25,7 @@ class Command:
 
     `client_id`: the page's own name of a decision, the same when it is sent again. `lean`: the page shows the next item
     already, only the storing counts. `by`: who was logged in when the key was pressed. `client`: the browser tab,
-    so that it can give up its search.
+    so that it can give up its search. `of`: the decision that an undo or redo from the history is about.
     """
 
     op: str
@@ -46,6 +46,7 @@ class Command:
     lean: bool = False
     by: str = ""
     client: str = ""
+    of: int | None = None
 
 
 def read_command(data: object, annotator: str = "") -> Command:
@@ -61,7 +62,7 @@ def read_command(data: object, annotator: str = "") -> Command:
     text = data.get("text")
     return Command(
         op=str(data.get("op", "")),
-        **{key: _id(data.get(key)) for key in ("instruction_id", "candidate_id", "chosen", "rejected", "selection_id")},
+        **{key: _id(data.get(key)) for key in _IDS},
         role=data.get("role") if data.get("role") in ("chosen", "rejected") else "",
         view=view,
         text=text if isinstance(text, str) else "",
@@ -75,6 +76,9 @@ def read_command(data: object, annotator: str = "") -> Command:
         lean=data.get("lean") is True,
         by=data.get("by") if isinstance(data.get("by"), str) else "",
     )
+
+
+_IDS = ("instruction_id", "candidate_id", "chosen", "rejected", "selection_id", "of")
 
 
 def _id(value: object) -> int | None:

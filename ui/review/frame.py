@@ -16,6 +16,7 @@ ACTIONS = (
     ("review-flag", "Flag", "F", "flag", "Mark for a second look: kept out of training until decided"),
     ("review-edit", "Edit", "E", "edit", "Write the right answer: it becomes the chosen one"),
     ("review-undo", "Undo", "U", "undo", "Take back the latest decision"),
+    ("review-redo", "Redo", "Shift+U", "redo", "Make stand again what was undone last"),
 )
 HELP = (
     ("Enter", "accept the pair, next item"),
@@ -29,7 +30,8 @@ HELP = (
     ("N", "all wrong: kept out of training"),
     ("S", "skip: kept out of training until decided"),
     ("F", "flag for a second look: kept out of training until decided"),
-    ("U", "undo the latest decision"),
+    ("U", "undo the latest decision, one after another"),
+    ("Shift + U", "redo what was undone last, until you decide something new"),
     ("← →", "previous, next item"),
     ("Z", "fit the image, or zoom in; the wheel zooms, dragging moves it"),
     ("B", "colour the answers' tokens: by log-prob, by what they owe to the image, not at all"),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import M3poError
 from m3po.studio import Studio
-from m3po.types import TRAINING_VERDICTS, ReviewItem, ReviewView
+from m3po.types import TRAINING_VERDICTS, Decision, ReviewItem, ReviewView
 from ui.review.answers import draw_answer, read_deck
 from ui.review.commands import Command, PageError, StaleError, read_command
 from ui.review.empty import why_empty
@@ -44,6 +44,7 @@ class ReviewHandler:
             "swap": self._swap,
             "edit": self._edit,
             "undo": self._undo,
+            "redo": self._redo,
             "cancel": lambda c: {"cancelled": self.studio.cancel_search(c.client)},
             "sources": lambda c: {"sources": self.studio.source_names()},
             "gold": self._gold,
@@ -210,11 +211,22 @@ class ReviewHandler:
         return self._again(c)
 
     def _undo(self, c: Command) -> dict:
-        decision = self.studio.undo(annotator=c.annotator)
+        decision = self.studio.undo(annotator=c.annotator, decision_id=c.of)
         if decision is None:
             raise PageError("There is nothing to undo.")
-        item = self.studio.review_item(c.view, decision.instruction_id)
-        return self._answer(c, item, message=f"Undone: {decision.verdict.replace('_', ' ')}.")
+        return self._answer_about(c, "Undone", decision)
+
+    def _redo(self, c: Command) -> dict:
+        decision = self.studio.redo(annotator=c.annotator, decision_id=c.of)
+        if decision is None:
+            raise PageError("There is nothing to redo: nothing was undone since your latest decision.")
+        return self._answer_about(c, "Redone", decision)
+
+    def _answer_about(self, c: Command, done: str, decision: Decision) -> dict:
+        """The item of a decision that was undone or redone, wherever it is."""
+        others = decision.annotator != (c.annotator or DEFAULT_ANNOTATOR)
+        words = f"{decision.annotator}'s " * others + decision.verdict.replace("_", " ")
+        return self._answer(c, self.studio.review_item(c.view, decision.instruction_id), message=f"{done}: {words}.")
 
     def _gold(self, c: Command) -> dict:
         """Make what stands the known right decision, or take that back."""

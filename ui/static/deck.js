@@ -5,7 +5,7 @@
 
 import { DEFAULT } from "./address.js";
 import { Around } from "./around.js";
-import { LEAVING, STAYING, STEPS, withState } from "./commands.js";
+import { LEAVING, STAYING, STEPS, UNDOING, withState } from "./commands.js";
 import { makeId, Outbox } from "./outbox.js";
 import { Entry, Shelf } from "./shelf.js";
 
@@ -167,7 +167,7 @@ export class Deck {
   // What asks or undoes waits until every decision before it is stored.
   async send(command) {
     await this.outbox.drain();
-    if (command.op === "undo" && this.refused.length) return { error: "It was not stored.", level: "hint" };
+    if (UNDOING.has(command.op) && this.refused.length) return { error: "It was not stored.", level: "hint" };
     try {
       const asked = this.server.review(withState(command, this));
       if (!command.before) return (await asked) || SILENT; // Gradio answers a failed request with nothing
@@ -204,7 +204,7 @@ export class Deck {
     const isOther = before === entry.item.instruction_id && (was.chosen !== entry.item.chosen || was.rejected !== entry.item.rejected);
     const changed = command.quiet && isOther ? "The pair of this item has changed: look at it again." : "";
     this.show(entry, command, answer.place, answer.message || changed);
-    if (before !== this.shownId || command.op === "undo") this.shelf.around = null;
+    if (before !== this.shownId || UNDOING.has(command.op)) this.shelf.around = null;
     this.around.fetch();
   }
 
@@ -277,7 +277,7 @@ export class Deck {
 
   enableActions() {
     for (const button of this.frame.element.querySelectorAll(".review-actions button")) {
-      button.disabled = !this.item && button.dataset.op !== "undo";
+      button.disabled = !this.item && !UNDOING.has(button.dataset.op);
     }
   }
 

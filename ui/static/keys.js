@@ -15,7 +15,7 @@ export function readKey(event) {
   const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code || "");
   if (digit && event.code.startsWith("Digit")) return { choose: digit[1], role: event.shiftKey ? "rejected" : "chosen" };
   if (digit && /^[1-9]$/.test(event.key)) return { choose: digit[1], role: "chosen" };
-  if (event.shiftKey) return null;
+  if (event.shiftKey) return event.code === "KeyU" ? { op: "redo" } : null;
   if (event.key === "Enter" || event.key === " ") {
     // A focused button or link keeps its own key; a focused candidate does not swallow Enter.
     const control = event.target.closest && event.target.closest("button, a, summary, [role=tab]");
