@@ -16,7 +16,7 @@ from typing import Any
 
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
-from m3po.types import Candidate, Decision, ReviewItem, ReviewView
+from m3po.types import Candidate, Decision, PastDecision, ReviewItem, ReviewView
 from m3po.users import OWNER, ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
@@ -162,7 +162,7 @@ class Door:
     def add_edit(self, instruction_id: int, text: str, annotator: str = "") -> Candidate:
         return self._studio.add_edit(instruction_id, text, annotator=self.check("add_edit").name)
 
-    def history(self, instruction_id: int) -> list[Decision]:
+    def history(self, instruction_id: int) -> list[PastDecision]:
         return self._studio.people.history(self.check("history"), instruction_id)
 
 

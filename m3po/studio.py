@@ -45,6 +45,7 @@ from m3po.types import (
     Decision,
     ImageRef,
     ImportReport,
+    PastDecision,
     ReviewItem,
     ReviewView,
     Run,
@@ -390,7 +391,7 @@ class Studio:
         """Make stand again what was undone last, or that one: see m3po.deciding.redo."""
         return deciding.redo(self.db, annotator, decision_id, curator=curator)
 
-    def history(self, instruction_id: int) -> list[Decision]:
+    def history(self, instruction_id: int) -> list[PastDecision]:
         """Every decision on an instruction, newest first, revoked ones included."""
         return self.db.read(lambda con: decisions.history(con, instruction_id))
 

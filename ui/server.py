@@ -155,7 +155,7 @@ def build_server(
         enable_monitoring=False,
         mcp_server=False,
         theme=build_theme(),
-        css_paths=[HERE / name for name in ("style.css", "browse.css", "calibrate.css", "people.css")],
+        css_paths=[HERE / name for name in ("style.css", "browse.css", "calibrate.css", "people.css", "deciding.css")],
         head="<script src='m3po/me.js'></script>"
         f"<script>{write_script()}{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from m3po.store.auto_accept import least_score
 from m3po.store.connection import Connection, one, rows, scalar
 from m3po.store.instructions import now
-from m3po.types import Decision
+from m3po.types import Decision, PastDecision
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,35 @@ def read_decision(con: Connection, decision_id: int) -> dict:
     return one(con, "SELECT * FROM decisions WHERE decision_id = ?", [decision_id])
 
 
-def history(con: Connection, instruction_id: int) -> list[Decision]:
+def history(con: Connection, instruction_id: int) -> list[PastDecision]:
     """Every row on an instruction, newest first; a revoked one stays, an undo shows as verdict `undo`."""
-    sql = "SELECT * FROM decisions WHERE instruction_id = ? ORDER BY decision_id DESC"
-    return [as_decision(row) for row in rows(con, sql, [instruction_id])]
+    found = rows(
+        con,
+        """
+        SELECT d.*, u.undone_by, u.undo_id IN (SELECT undo_id FROM redone) AS redone, x.annotator AS redone_by,
+               (SELECT revokes FROM decisions WHERE decision_id = x.undo_id) AS redoes,
+               d.decision_id IN (SELECT decision_id FROM standing_decisions WHERE instruction_id = $item) AS stands
+        FROM decisions d
+        LEFT JOIN (SELECT revokes, min(decision_id) AS undo_id, arg_min(annotator, decision_id) AS undone_by
+                   FROM decisions WHERE instruction_id = $item AND revokes IS NOT NULL GROUP BY 1) u
+             ON u.revokes = d.decision_id
+        LEFT JOIN redone x ON x.decision_id = d.decision_id
+        WHERE d.instruction_id = $item ORDER BY d.decision_id DESC
+        """,
+        {"item": instruction_id},
+    )
+    return [
+        PastDecision(
+            **vars(as_decision(row)),
+            revokes=row["revokes"],
+            redoes=row["redoes"],
+            redone_by=row["redone_by"] or "",
+            undone_by=row["undone_by"] or "",
+            redone=bool(row["redone"]),
+            stands=row["stands"],
+        )
+        for row in found
+    ]
 
 
 def current_decision(con: Connection, instruction_id: int) -> dict | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ui.markup import Markup, join, tag
 from ui.review.belief import build_belief_switch
+from ui.review.history import build_history_button, build_history_panel
 from ui.review.toolbar import build_toolbar
 
 # (id, label, key as shown, op, what it does)
@@ -32,6 +33,7 @@ HELP = (
     ("F", "flag for a second look: kept out of training until decided"),
     ("U", "undo the latest decision, one after another"),
     ("Shift + U", "redo what was undone last, until you decide something new"),
+    ("H", "the item's history: every decision and undo, to undo and redo any of them"),
     ("← →", "previous, next item"),
     ("Z", "fit the image, or zoom in; the wheel zooms, dragging moves it"),
     ("B", "colour the answers' tokens: by log-prob, by what they owe to the image, not at all"),
@@ -58,8 +60,9 @@ def build_frame(workspace: str = "") -> Markup:
         "section",
         tag("div", id="review-instruction"),
         tag("div", id="review-state", aria_live="polite"),
-        build_belief_switch(),
+        tag("div", build_belief_switch(), build_history_button(), class_="item-tools"),
         tag("div", id="review-candidates"),
+        build_history_panel(),
         tag("div", *buttons, class_="review-actions", role="toolbar", aria_label="Decisions"),
         class_="review-right",
         aria_label="Candidates",

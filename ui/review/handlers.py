@@ -17,6 +17,7 @@ from m3po.types import TRAINING_VERDICTS, Decision, ReviewItem, ReviewView
 from ui.review.answers import draw_answer, read_deck
 from ui.review.commands import Command, PageError, StaleError, read_command
 from ui.review.empty import why_empty
+from ui.review.history import draw_history
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class ReviewHandler:
             "edit": self._edit,
             "undo": self._undo,
             "redo": self._redo,
+            "history": self._history,
             "cancel": lambda c: {"cancelled": self.studio.cancel_search(c.client)},
             "sources": lambda c: {"sources": self.studio.source_names()},
             "gold": self._gold,
@@ -227,6 +229,13 @@ class ReviewHandler:
         others = decision.annotator != (c.annotator or DEFAULT_ANNOTATOR)
         words = f"{decision.annotator}'s " * others + decision.verdict.replace("_", " ")
         return self._answer(c, self.studio.review_item(c.view, decision.instruction_id), message=f"{done}: {words}.")
+
+    def _history(self, c: Command) -> dict:
+        item = self.studio.review_item(c.view, c.instruction_id) if c.instruction_id is not None else None
+        if item is None:
+            raise PageError("Nothing is shown that could have a history.")
+        past = self.studio.history(item.instruction.id)
+        return {"history": draw_history(item, past, c.annotator or DEFAULT_ANNOTATOR)}
 
     def _gold(self, c: Command) -> dict:
         """Make what stands the known right decision, or take that back."""

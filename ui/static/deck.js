@@ -122,7 +122,7 @@ export class Deck {
       command.op = "mark";
       command.candidate_id = Number(card.dataset.candidateId);
     }
-    if (command.op === "undo" && item && Object.keys(item.pending).length) {
+    if (command.op === "undo" && !command.of && item && Object.keys(item.pending).length) {
       command.op = "show";
       item.pending = {};
     }
@@ -137,6 +137,7 @@ export class Deck {
       this.line = [];
       if (command.before) return this.setBack(command.before, answer.error, answer.level);
       if (answer.parts) this.draw(answer, { quiet: true }); // somebody else changed it: show what stands now
+      if (command.of && item) this.onShow(item, true); // the history that it was pressed in is not what there is now
       frame.say(answer.error, answer.level);
       if (command.op === "edit" && command.text) this.openEditor(command.text);
     } else this.draw(answer, command);

@@ -30,5 +30,6 @@ export function readKey(event) {
   if (letter === "c") return { markSelected: "chosen" };
   if (letter === "r") return { markSelected: "rejected" };
   if (letter === "z") return { zoom: true };
+  if (letter === "h") return { history: true };
   return LETTERS[letter] ? { op: LETTERS[letter] } : null;
 }

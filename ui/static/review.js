@@ -6,6 +6,7 @@ import { Deck } from "./deck.js";
 import { Editor } from "./edit.js";
 import { Filters } from "./filters.js";
 import { Frame } from "./frame.js";
+import { History } from "./history.js";
 import { Images } from "./image.js";
 import { isTyping, readKey } from "./keys.js";
 import { Places } from "./places.js";
@@ -18,15 +19,17 @@ export function start(element, server) {
   const images = new Images(frame);
   new Filters(frame, deck);
   const places = new Places(frame, deck);
+  const history = new History(frame, deck, server);
   deck.onShow = (item, same) => {
     if (!same) images.onShow();
     places.onShow(item);
+    history.refresh();
   };
   new Belief(frame, deck, server);
   addEventListener("m3po:tab", (event) => event.detail === "review" && frame.root.isConnected && deck.reopen());
   wireDialogs(frame);
   wireClicks(frame, deck, candidates);
-  wireKeys(frame, deck, candidates, images);
+  wireKeys(frame, deck, candidates, images, history);
   deck.start(...places.begin());
 }
 
@@ -55,14 +58,14 @@ function wireClicks(frame, deck, candidates) {
     const card = event.target.closest("[data-candidate-id]");
     const action = event.target.closest("[data-op]");
     if (make) deck.push({ op: "mark", role: make.dataset.make, candidate_id: Number(card.dataset.candidateId) });
-    else if (action) deck.push({ op: action.dataset.op });
+    else if (action) deck.push({ op: action.dataset.op, ...(action.dataset.of && { of: Number(action.dataset.of) }) });
     else if (card && !event.target.closest("#review-edit-form") && !String(getSelection())) {
       candidates.select(Number(card.dataset.candidateId));
     }
   });
 }
 
-function wireKeys(frame, deck, candidates, images) {
+function wireKeys(frame, deck, candidates, images, history) {
   function onKey(event) {
     if (!frame.root.isConnected) return document.removeEventListener("keydown", onKey);
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.defaultPrevented) return;
@@ -78,6 +81,7 @@ function wireKeys(frame, deck, candidates, images) {
     event.preventDefault();
     if (event.repeat && !meaning.repeats) return; // a held key decides once
     if (meaning.zoom) images.toggle();
+    else if (meaning.history) history.toggle();
     else if (meaning.select) candidates.selectNeighbour(meaning.select);
     else if (!meaning.markSelected) deck.push(meaning, event.timeStamp);
     else if (candidates.selected === null) frame.say("Select a candidate first: arrow keys or a click.", "hint");
