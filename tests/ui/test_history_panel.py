@@ -52,7 +52,7 @@ def test_every_row_says_what_became_of_it(studio):
     answer = ask(studio, CORA, op="redo", of=first.id)
     assert answer["message"] == "Redone: override." and answer["item"]["chosen"] == machine.rejected
     rows = [[row[i] for i in (0, 1, 2, 3, 5, 7, 8, 9)] for row in drawn(studio, CORA)]
-    said = "&lt;b&gt;no"
+    said = "&lt;b&gt;no&lt;/b&gt;"
     assert rows == [
         ["5", "cora", "overridden (redo of 1)", "2 over 1", said, "–", "✓ stands", "Undo"],
         ["4", "cora", "undo of 1", "", "", "", "", ""],

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from ui.markup import Markup, join, tag
+from ui.markup import Markup, tag
 from ui.review.belief import build_belief_switch
 from ui.review.history import build_history_button, build_history_panel
+from ui.review.key_words import key_cap, keyed_title
 from ui.review.toolbar import build_toolbar
 
-# (id, label, key as shown, op, what it does)
+# (id, label, op, what it does); the key of each is in ui/static/keys.js
 ACTIONS = (
-    ("review-accept", "Accept", "Enter", "accept", "Keep this pair and go on"),
-    ("review-swap", "Swap", "X", "swap", "Chosen and rejected change places"),
-    ("review-tie", "Tie", "T", "tie", "Neither is better: kept out of training"),
-    ("review-wrong", "All wrong", "N", "all_wrong", "No answer is right: kept out of training"),
-    ("review-skip", "Skip", "S", "skip", "Go on without a verdict: kept out of training until decided"),
-    ("review-flag", "Flag", "F", "flag", "Mark for a second look: kept out of training until decided"),
-    ("review-edit", "Edit", "E", "edit", "Write the right answer: it becomes the chosen one"),
-    ("review-undo", "Undo", "U", "undo", "Take back the latest decision"),
-    ("review-redo", "Redo", "Shift+U", "redo", "Make stand again what was undone last"),
-)
-HELP = (
-    ("Enter", "accept the pair, next item"),
-    ("1–9", "make that candidate chosen"),
-    ("Shift + 1–9", "make that candidate rejected"),
-    ("↑ ↓", "select a candidate (any, also beyond nine)"),
-    ("C / R", "make the selected one chosen / rejected"),
-    ("X", "swap chosen and rejected"),
-    ("E", "edit the chosen answer, or write one against the only answer; Ctrl+Enter saves, Esc leaves"),
-    ("T", "tie: kept out of training"),
-    ("N", "all wrong: kept out of training"),
-    ("S", "skip: kept out of training until decided"),
-    ("F", "flag for a second look: kept out of training until decided"),
-    ("U", "undo the latest decision, one after another"),
-    ("Shift + U", "redo what was undone last, until you decide something new"),
-    ("H", "the item's history: every decision and undo, to undo and redo any of them"),
-    ("← →", "previous, next item"),
-    ("Z", "fit the image, or zoom in; the wheel zooms, dragging moves it"),
-    ("B", "colour the answers' tokens: by log-prob, by what they owe to the image, not at all"),
-    ("?", "show or hide these keys"),
+    ("review-accept", "Accept", "accept", "Keep this pair and go on"),
+    ("review-swap", "Swap", "swap", "Chosen and rejected change places"),
+    ("review-tie", "Tie", "tie", "Neither is better: kept out of training"),
+    ("review-wrong", "All wrong", "all_wrong", "No answer is right: kept out of training"),
+    ("review-skip", "Skip", "skip", "Go on without a verdict: kept out of training until decided"),
+    ("review-flag", "Flag", "flag", "Mark for a second look: kept out of training until decided"),
+    ("review-edit", "Edit", "edit", "Write the right answer: it becomes the chosen one"),
+    ("review-undo", "↶", "undo", "Undo: take back the latest decision"),
+    ("review-redo", "↷", "redo", "Redo: make stand again what was undone last"),
 )
 
 
@@ -51,10 +32,10 @@ def build_frame(workspace: str = "") -> Markup:
         aria_label="Image",
     )
     buttons = [
-        tag("button", label, " ", tag("kbd", key, aria_hidden="true"), id=element_id, type="button", data_op=op,
-            title=f"{title} ({key})", class_="action action-main" if op == "accept" else "action",
-            aria_keyshortcuts=key)
-        for element_id, label, key, op, title in ACTIONS
+        tag("button", label, " ", key_cap(op), id=element_id, type="button", data_op=op, data_shortcut=op,
+            **keyed_title(f"{title} ({{{op}}})"), aria_label=label if label.isascii() else title.partition(":")[0],
+            class_="action action-main" if op == "accept" else "action")
+        for element_id, label, op, title in ACTIONS
     ]  # fmt: skip
     right = tag(
         "section",
@@ -67,7 +48,6 @@ def build_frame(workspace: str = "") -> Markup:
         class_="review-right",
         aria_label="Candidates",
     )
-    keys = [join([tag("dt", tag("kbd", key)), tag("dd", meaning)]) for key, meaning in HELP]
     return tag(
         "div",
         build_toolbar(),
@@ -75,19 +55,34 @@ def build_frame(workspace: str = "") -> Markup:
         tag("div", id="review-message", role="status", aria_live="polite", hidden=True),
         tag("div", left, right, class_="review-body", id="review-body", hidden=True),
         tag("div", id="review-empty", class_="empty-state"),
-        tag("dialog", tag("h2", "Keys"), tag("dl", *keys), tag("button", "Close", type="button", data_close=True),
-            id="review-help", aria_label="Keys"),
+        *_build_key_dialogs(),
         id="review-root", class_="review", data_workspace=workspace,
     )  # fmt: skip
+
+
+def _build_key_dialogs() -> list[Markup]:
+    """Filled and driven by ui/static/key_settings.js."""
+    close = tag("button", "Close", type="button", class_="action", data_close=True, autofocus=True)
+    change = tag("button", "Change keys …", type="button", class_="action", id="review-keys-open")
+    reset = tag("button", "Reset all", type="button", class_="action", id="review-keys-reset")
+    words = "Press a button, then the key that it shall be. Keys are kept in this browser, for you alone."
+    message = tag("p", id="review-keys-message", role="status")
+    return [
+        tag("dialog", tag("h2", "Keys"), tag("dl"), tag("div", change, close, class_="dialog-buttons"),
+            id="review-help", aria_label="Keys"),
+        tag("dialog", tag("h2", "Change keys"), tag("p", words, class_="quiet"), tag("div", id="review-keys-list"),
+            message, tag("div", reset, close, class_="dialog-buttons"), id="review-keys", aria_label="Change keys"),
+    ]  # fmt: skip
 
 
 def _build_image_tools() -> Markup:
     """Over the image: driven by ui/static/image.js."""
     buttons = [
-        tag("button", label, type="button", class_="plain", data_zoom=zoom, title=title, aria_label=title)
+        tag("button", label, type="button", class_="plain", data_zoom=zoom, **keyed_title(title),
+            aria_label=title.partition(" (")[0])
         for label, zoom, title in (
             ("−", "out", "Smaller (wheel)"), ("+", "in", "Larger (wheel)"),
-            ("Fit", "fit", "Fit the image (Z, or a double click)"),
+            ("Fit", "fit", "Fit the image ({zoom}, or a double click)"),
         )
     ]  # fmt: skip
     keep = tag("label", tag("input", type="checkbox", id="review-keep-zoom"), " keep",

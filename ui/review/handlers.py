@@ -146,7 +146,7 @@ class ReviewHandler:
     def _accept(self, c: Command) -> dict:
         item = self._shown(c)
         if item.pair is None and item.machine_pair is None:
-            raise PageError("There is no pair to accept: make one with 1–9 and Shift+1–9, or press N, T or S.")
+            raise PageError("There is no pair to accept: make one chosen and one rejected, or decide otherwise.")
         pair, decision = item.pair or item.machine_pair, item.decision
         mine = decision is not None and decision.annotator == (c.annotator or DEFAULT_ANNOTATOR)
         stands = mine and decision.verdict in TRAINING_VERDICTS and not decision.stale
@@ -187,7 +187,7 @@ class ReviewHandler:
             if c.pending:
                 flipped = {("rejected" if r == "chosen" else "chosen"): i for r, i in c.pending.items()}
                 return self._answer(c, item, pending=flipped)
-            raise PageError("There is no pair to swap: make one with 1–9 and Shift+1–9.")
+            raise PageError("There is no pair to swap: make one answer chosen and another rejected.")
         self._store(c, item, item.pair.rejected, item.pair.chosen)
         return self._again(c)
 

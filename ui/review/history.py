@@ -8,6 +8,7 @@ from m3po.types import PastDecision, ReviewItem
 from ui.formatting import MISSING, VERDICT_LABELS, clock, number
 from ui.markup import Markup, join, tag
 from ui.review.candidates import number_candidates
+from ui.review.key_words import key_cap, keyed_title
 
 HEADS = ("", "who", "verdict", "pair", "reason", "note", "when", "seconds", "now", "")
 
@@ -82,6 +83,6 @@ def build_history_panel() -> Markup:
 
 
 def build_history_button() -> Markup:
-    return tag("button", "History ", tag("kbd", "H", aria_hidden="true"), type="button", class_="plain",
-               id="review-history-open", title="Every decision and undo on this item, to undo and redo any of them (H)",
-               aria_keyshortcuts="H", aria_expanded="false", aria_controls="review-history")  # fmt: skip
+    return tag("button", "History ", key_cap("history"), type="button", class_="plain", id="review-history-open",
+               **keyed_title("Every decision and undo on this item, to undo and redo any of them ({history})"),
+               data_shortcut="history", aria_expanded="false", aria_controls="review-history")  # fmt: skip

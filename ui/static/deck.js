@@ -247,7 +247,7 @@ export class Deck {
     }
     candidates.select(same ? candidates.selected : null);
     if (!command.quiet || message) frame.say(message, "hint"); // a refresh leaves what was said before
-    if (!same && this.editor.hasDraft(entry.item)) frame.say("Your unsaved edit is kept: press E to go on with it.", "hint");
+    if (!same && this.editor.hasDraft(entry.item)) frame.say("Your unsaved edit is kept: Edit goes on with it.", "hint");
     frame.root.dataset.item = entry.item.instruction_id;
     this.enableActions();
     const showing = ++this.showings;

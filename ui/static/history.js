@@ -1,4 +1,4 @@
-// The item's history (key H): asked for while it is open, and again whenever something on the item was decided or undone.
+// The item's history: asked for while it is open, and again whenever something on the item was decided or undone.
 
 import { isTyping } from "./keys.js";
 
@@ -31,10 +31,11 @@ export class History {
     const asked = ++this.asked;
     const { shownId, view } = this.deck;
     if (!this.isOpen) return;
-    if (this.panel.dataset.item !== String(shownId)) this.rows.replaceChildren(); // another item's rows are not this one's
+    if (this.panel.dataset.item !== String(shownId)) this.rows.replaceChildren(); // those of another item
     delete this.panel.dataset.item;
     await this.deck.outbox.drain(); // what was decided just now is part of it
-    const answer = shownId === null ? { history: "" } : await this.ask({ op: "history", instruction_id: shownId, view });
+    const command = { op: "history", instruction_id: shownId, view };
+    const answer = shownId === null ? { history: "" } : await this.ask(command);
     if (asked !== this.asked) return;
     if (answer.error) this.rows.textContent = answer.error;
     else this.rows.innerHTML = answer.history; // made by ui/markup.py, which escapes every text
