@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from m3po.assigning import seed_of
-from m3po.types import Candidate, Decision, ReviewItem
+from m3po.types import Candidate, Decision, PastDecision, ReviewItem
 
 
 def shuffled(item: ReviewItem, annotator: str) -> ReviewItem:
@@ -30,6 +30,16 @@ def without_others(item: ReviewItem, annotator: str, own: Decision | None, edits
     return dataclasses.replace(
         item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags
     )
+
+
+def without_names(past: Sequence[PastDecision], annotator: str) -> list[PastDecision]:
+    """Her own decisions alone; who else took one back or redid it was a curator, whoever that is."""
+
+    def named(who: str) -> str:
+        return who if who in ("", annotator) else "a curator"
+
+    own = [row for row in past if row.annotator == annotator]
+    return [dataclasses.replace(row, undone_by=named(row.undone_by), redone_by=named(row.redone_by)) for row in own]
 
 
 def without_scores(item: ReviewItem) -> ReviewItem:

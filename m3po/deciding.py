@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from m3po.errors import BadInputError
 from m3po.formats.checks import check_characters
-from m3po.store import candidates, decisions, guidelines, instructions, review, selections, tags, votes
+from m3po.store import candidates, decisions, guidelines, instructions, review, selections, tags, undos, votes
 from m3po.store.connection import Connection, Database
 from m3po.store.items import Items, as_candidate
 from m3po.text import check_word, same_answer_key
@@ -203,18 +203,78 @@ def _check_pair(verdict: str, chosen: int | None, rejected: int | None, known: s
             raise BadInputError("Chosen and rejected are the same answer: pick two different ones.")
 
 
-def undo(database: Database, annotator: str = DEFAULT_ANNOTATOR) -> Decision | None:
-    """Revoke the annotator's newest decision that stands; returns it, or None when there is none."""
+def undo(
+    database: Database,
+    annotator: str = DEFAULT_ANNOTATOR,
+    decision_id: int | None = None,
+    *,
+    curator: bool = False,
+) -> Decision | None:
+    """Take back the annotator's newest decision that is not undone, or the one of that id; returns it, or None when
+    there is none. `curator`: anybody's may be taken back.
+
+    Raises BadInputError for an id that is no decision of theirs, or one that is imported or undone already.
+    """
     _check_text(annotator, _NAME)
+    me = annotator or DEFAULT_ANNOTATOR
 
     def change(con: Connection) -> Decision | None:
-        latest = decisions.latest_unrevoked(con, annotator or DEFAULT_ANNOTATOR)
-        if latest is None:
+        if decision_id is None:
+            found = undos.newest_standing(con, me)
+        else:
+            found = _find_own(con, decision_id, me, curator)
+            if found["undo_id"] is not None:
+                raise BadInputError(f"This decision is undone already, by {found['undone_by']}.")
+        if found is None:
             return None
-        decisions.revoke(con, latest)
-        return decisions.as_decision(latest)
+        undos.revoke(con, found, me)
+        return decisions.as_decision(found)
 
     return database.write(change, lane="decision")
+
+
+def redo(
+    database: Database,
+    annotator: str = DEFAULT_ANNOTATOR,
+    decision_id: int | None = None,
+    *,
+    curator: bool = False,
+) -> Decision | None:
+    """Make stand again what the annotator's newest undo took back, unless they decided something since, or the undone
+    decision of that id; returns the new, equal one, which is then the newest of its annotator, or None when there is
+    none.
+
+    Raises BadInputError for an id that is no decision of theirs or is not undone, and for what a curator alone may do.
+    """
+    _check_text(annotator, _NAME)
+    me = annotator or DEFAULT_ANNOTATOR
+
+    def change(con: Connection) -> Decision | None:
+        if decision_id is None:
+            found = undos.newest_undone(con, me)
+        else:
+            found = _find_own(con, decision_id, me, curator)
+            if found["undo_id"] is None or found["redone"]:
+                raise BadInputError("This decision is not undone, or was redone since: there is nothing to redo.")
+        if found is None:
+            return None
+        if not curator and found["undone_by"] != me:
+            raise BadInputError("A curator took this decision back: decide the item anew.")
+        if not curator and found["role"]:
+            raise BadInputError("The last word on an item is a curator's: decide it as your own vote.")
+        return decisions.as_decision(decisions.read_decision(con, undos.restore(con, found, me)))
+
+    return database.write(change, lane="decision")
+
+
+def _find_own(con: Connection, decision_id: int, me: str, curator: bool) -> dict:
+    """Others' are refused like those that are not there: who judges blind learns nothing of them."""
+    found = undos.find_decision(con, decision_id)
+    if found is None or found["revokes"] is not None or (found["annotator"] != me and not curator):
+        raise BadInputError("There is no such decision of yours: look at the item's history again.")
+    if found["reason"] == "imported":
+        raise BadInputError("This vote came with a file and is not undone here: decide the item to overrule it.")
+    return found
 
 
 def add_edit(database: Database, instruction_id: int, text: str, annotator: str = DEFAULT_ANNOTATOR) -> Candidate:

@@ -16,7 +16,7 @@ from typing import Any
 
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
-from m3po.types import Candidate, Decision, ReviewItem, ReviewView, TokenBeliefs
+from m3po.types import Candidate, Decision, PastDecision, ReviewItem, ReviewView, TokenBeliefs
 from m3po.users import OWNER, ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
@@ -30,7 +30,7 @@ LOOK = frozenset({
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
     "guideline.current", "guideline.version", "guideline.versions",
 })  # fmt: skip
-DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "add_edit"})
+DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "redo", "add_edit"})
 CURATE = frozenset({
     "import_source", "preview_import", "start_import", "start_sample", "start_score", "start_scoring", "start_select",
     "select", "use_scorer", "start_pipeline", "start_pilot", "start_demo", "stop_run", "resume_run", "start_train",
@@ -197,13 +197,18 @@ class Door:
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         return self._studio.stored_decision(instruction_id, self.check("stored_decision").name, client_id)
 
-    def undo(self, annotator: str = "") -> Decision | None:
-        return self._studio.undo(annotator=self.check("undo").name)
+    def undo(self, annotator: str = "", decision_id: int | None = None) -> Decision | None:
+        user = self.check("undo")
+        return self._studio.undo(user.name, decision_id, curator=user.role == "curator")
+
+    def redo(self, annotator: str = "", decision_id: int | None = None) -> Decision | None:
+        user = self.check("redo")
+        return self._studio.redo(user.name, decision_id, curator=user.role == "curator")
 
     def add_edit(self, instruction_id: int, text: str, annotator: str = "") -> Candidate:
         return self._studio.add_edit(instruction_id, text, annotator=self.check("add_edit").name)
 
-    def history(self, instruction_id: int) -> list[Decision]:
+    def history(self, instruction_id: int) -> list[PastDecision]:
         return self._studio.people.history(self.check("history"), instruction_id)
 
 

@@ -23,7 +23,7 @@ from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
 from m3po.store.selections import latest_selection
 from m3po.store.workspace import Workspace
-from m3po.types import Decision, ReviewItem, TokenBeliefs
+from m3po.types import PastDecision, ReviewItem, TokenBeliefs
 from m3po.users import OWNER, User, Users
 
 SHOWN_DISPUTES = 50
@@ -319,14 +319,14 @@ class People:
             return False
         return not self._db.read(lambda con: votes.ever_voted(con, instruction_id, user.name))
 
-    def history(self, user: User, instruction_id: int) -> list[Decision]:
+    def history(self, user: User, instruction_id: int) -> list[PastDecision]:
         """Every decision on an item, newest first; to an annotator from whom others' are hidden, her own."""
         found = self._db.read(lambda con: decisions.history(con, instruction_id))
         if user.role != "annotator":
             return found
         person = self._person(user.name)
         others = _voted(person, instruction_id) or not (self.is_blind(user) or person.is_assigned(instruction_id))
-        return found if others else [decision for decision in found if decision.annotator == user.name]
+        return found if others else blind.without_names(found, user.name)
 
     def is_last_word(self, instruction_id: int, *, asked: bool) -> bool:
         """Whether a curator's decision on an item would be final: where a last word stands, and, when one is `asked`

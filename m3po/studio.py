@@ -39,7 +39,17 @@ from m3po.store import beliefs, candidates, decisions, exports, instructions, re
 from m3po.store.items import Items
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace, create_workspace
-from m3po.types import Candidate, Decision, ImageRef, ImportReport, ReviewItem, ReviewView, Run, TokenBeliefs
+from m3po.types import (
+    Candidate,
+    Decision,
+    ImageRef,
+    ImportReport,
+    PastDecision,
+    ReviewItem,
+    ReviewView,
+    Run,
+    TokenBeliefs,
+)
 from m3po.users import User
 
 log = logging.getLogger("m3po.studio")
@@ -341,11 +351,19 @@ class Studio:
         """What the page sent before under this id of its own, or None."""
         return deciding.find_stored(self.db, instruction_id, annotator, client_id)
 
-    def undo(self, annotator: str = deciding.DEFAULT_ANNOTATOR) -> Decision | None:
-        """Revoke the annotator's newest decision that stands; returns it, or None when there is none."""
-        return deciding.undo(self.db, annotator)
+    def undo(
+        self, annotator: str = deciding.DEFAULT_ANNOTATOR, decision_id: int | None = None, *, curator: bool = False
+    ) -> Decision | None:
+        """Take back the annotator's newest decision, or that one: see m3po.deciding.undo."""
+        return deciding.undo(self.db, annotator, decision_id, curator=curator)
 
-    def history(self, instruction_id: int) -> list[Decision]:
+    def redo(
+        self, annotator: str = deciding.DEFAULT_ANNOTATOR, decision_id: int | None = None, *, curator: bool = False
+    ) -> Decision | None:
+        """Make stand again what was undone last, or that one: see m3po.deciding.redo."""
+        return deciding.redo(self.db, annotator, decision_id, curator=curator)
+
+    def history(self, instruction_id: int) -> list[PastDecision]:
         """Every decision on an instruction, newest first, revoked ones included."""
         return self.db.read(lambda con: decisions.history(con, instruction_id))
 

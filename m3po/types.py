@@ -227,6 +227,18 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class PastDecision(Decision):
+    """A row of an item's history: a decision, or an undo (verdict `undo`), and what became of it."""
+
+    revokes: int | None = None  # an undo: of which decision
+    redoes: int | None = None  # a redo: which decision it makes stand again
+    redone_by: str = ""
+    undone_by: str = ""  # "": nobody took it back
+    redone: bool = False  # it was undone, and the undo redone since
+    stands: bool = False  # its annotator's word on the item as it is now
+
+
+@dataclass(frozen=True)
 class Guideline:
     """What annotators go by, in one version: plain text, and the reasons that a decision may give. `at` is UTC;
     version 0 is what holds until somebody writes one."""

@@ -35,6 +35,7 @@ HERE = Path(__file__).parent
 SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
 FULL_SIDE = 4096
 SIDES = {"small": 320, "full": FULL_SIDE}  # by the address; small: for a gallery
+STYLES = ("style", "browse", "calibrate", "people", "deciding", "remarks")
 FOREVER = "private, max-age=31536000, immutable"  # an address holds the image's hash: it never changes
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
@@ -131,7 +132,7 @@ def build_server(
         enable_monitoring=False,
         mcp_server=False,
         theme=build_theme(),
-        css_paths=[HERE / name for name in ("style.css", "browse.css", "calibrate.css", "people.css", "remarks.css")],
+        css_paths=[HERE / f"{name}.css" for name in STYLES],
         head="<script src='m3po/me.js'></script>"
         f"<script>{write_script()}{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )

@@ -10,7 +10,7 @@ from m3po.store.auto_accept import least_score
 from m3po.store.connection import Connection, among, one, rows, scalar
 from m3po.store.instructions import now
 from m3po.store.standing import current_row, standing_rows
-from m3po.types import NO_VOTES, Decision
+from m3po.types import NO_VOTES, Decision, PastDecision
 
 
 @dataclass(frozen=True)
@@ -77,25 +77,6 @@ def current_rows(con: Connection, instruction_ids: Sequence[int]) -> dict[int, d
     return {number: row for number, said in standing.items() if (row := current_row(said)) is not None}
 
 
-def latest_unrevoked(con: Connection, annotator: str) -> dict | None:
-    """The annotator's newest decision that no undo has revoked; what another tool brought is not undone here."""
-    return one(
-        con,
-        "SELECT * FROM decisions d WHERE annotator = ? AND revokes IS NULL AND reason IS DISTINCT FROM 'imported'"
-        " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
-        " ORDER BY decision_id DESC LIMIT 1",
-        [annotator],
-    )
-
-
-def revoke(con: Connection, decision: dict) -> None:
-    """Undo by appending: the revoked row stays in the history."""
-    con.execute(
-        "INSERT INTO decisions (instruction_id, verdict, annotator, decided_at, revokes) VALUES (?, 'undo', ?, ?, ?)",
-        [decision["instruction_id"], decision["annotator"], now(), decision["decision_id"]],
-    )
-
-
 def repeat(con: Connection, decision: dict, annotator: str, role: str) -> int:
     """Append the same verdict under another name and role, on what the first was shown, for the same reason; returns
     its id."""
@@ -120,10 +101,39 @@ def state(con: Connection) -> tuple:
     return con.execute("SELECT count(*), max(decision_id) FROM decisions").fetchall()[0]
 
 
-def history(con: Connection, instruction_id: int) -> list[Decision]:
+def read_decision(con: Connection, decision_id: int) -> dict:
+    return one(con, "SELECT * FROM decisions WHERE decision_id = ?", [decision_id])
+
+
+def history(con: Connection, instruction_id: int) -> list[PastDecision]:
     """Every row on an instruction, newest first; a revoked one stays, an undo shows as verdict `undo`."""
-    sql = "SELECT * FROM decisions WHERE instruction_id = ? ORDER BY decision_id DESC"
-    return [as_decision(row) for row in rows(con, sql, [instruction_id])]
+    found = rows(
+        con,
+        """
+        SELECT d.*, u.undone_by, u.undo_id IN (SELECT undo_id FROM redone) AS redone, x.annotator AS redone_by,
+               (SELECT revokes FROM decisions WHERE decision_id = x.undo_id) AS redoes,
+               d.decision_id IN (SELECT decision_id FROM standing_decisions WHERE instruction_id = $item) AS stands
+        FROM decisions d
+        LEFT JOIN (SELECT revokes, min(decision_id) AS undo_id, arg_min(annotator, decision_id) AS undone_by
+                   FROM decisions WHERE instruction_id = $item AND revokes IS NOT NULL GROUP BY 1) u
+             ON u.revokes = d.decision_id
+        LEFT JOIN redone x ON x.decision_id = d.decision_id
+        WHERE d.instruction_id = $item ORDER BY d.decision_id DESC
+        """,
+        {"item": instruction_id},
+    )
+    return [
+        PastDecision(
+            **vars(as_decision(row)),
+            revokes=row["revokes"],
+            redoes=row["redoes"],
+            redone_by=row["redone_by"] or "",
+            undone_by=row["undone_by"] or "",
+            redone=bool(row["redone"]),
+            stands=row["stands"],
+        )
+        for row in found
+    ]
 
 
 def current_decision(con: Connection, instruction_id: int) -> dict | None:

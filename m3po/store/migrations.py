@@ -330,6 +330,16 @@ def _m010_remarks(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_REMARKS)
 
 
+_REDONE = """
+-- Which decisions are a redo, of which undo, and by whom. A table of its own: the views of decisions stay as they are.
+CREATE TABLE redone (decision_id BIGINT, undo_id BIGINT, annotator VARCHAR);
+"""
+
+
+def _m011_redone(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_REDONE)
+
+
 _GOLD = """
 -- Others are measured by the last word that stands now: one who corrects a gold item corrects what is right. It is gold
 -- as long as the decision that was marked is not undone.
@@ -387,6 +397,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m008_auto_accept,
     _m009_people,
     _m010_remarks,
+    _m011_redone,
     _m012_gold,
     _m013_votes,
 ]

@@ -30,7 +30,8 @@ def own_decision(con: Connection, instruction_id: int, annotator: str) -> dict |
 
 def count_voters(con: Connection, instruction_id: int) -> int:
     """How many ever decided on an item."""
-    return scalar(con, "SELECT count(DISTINCT annotator) FROM decisions WHERE instruction_id = ?", [instruction_id])
+    sql = "SELECT count(DISTINCT annotator) FROM decisions WHERE instruction_id = ? AND revokes IS NULL"
+    return scalar(con, sql, [instruction_id])
 
 
 def is_adjudicated(con: Connection, instruction_id: int) -> bool:
@@ -138,14 +139,15 @@ def disputed(con: Connection, limit: int) -> tuple[int, list[dict]]:
 HISTORY_COLUMNS = (
     "decision_id", "at", "annotator", "role", "source", "id", "instruction_id", "instruction", "verdict", "chosen_id",
     "chosen", "rejected_id", "rejected", "seconds", "reason", "note", "blind", "selection_id", "shown",
-    "revokes", "revoked", "revoked_at", "guideline", "tags",
+    "revokes", "revoked", "revoked_at", "guideline", "tags", "redoes", "redone_by",
 )  # fmt: skip
 
 
 def history_rows(con: Connection, batch: int = 1000) -> Iterator[dict]:
     """Every decision ever made, oldest first, undone ones and the undoing included: HISTORY_COLUMNS. `shown` is the
     machine's pick and every answer's MAS and log-prob as they were then, `guideline` the version that held then (None:
-    none was written yet), `tags` those that stand on the item now, times are UTC."""
+    none was written yet), `tags` those that stand on the item now, times are UTC. A redo is a decision that `redoes`
+    another one, under the name of who made that; `redone_by` says who did it."""
     newest = 0
     while found := rows(
         con,
@@ -155,13 +157,15 @@ def history_rows(con: Connection, batch: int = 1000) -> Iterator[dict]:
                d.rejected AS rejected_id, j.text AS rejected, d.seconds, coalesce(d.reason, '') AS reason,
                coalesce(d.note, '') AS note, coalesce(d.blind, false) AS blind, d.selection_id, d.shown, d.revokes,
                (SELECT max(version) FROM guideline_versions WHERE written_at <= d.decided_at) AS guideline,
-               r.decision_id IS NOT NULL AS revoked, r.decided_at AS revoked_at
+               r.decision_id IS NOT NULL AS revoked, r.decided_at AS revoked_at, x.redoes, x.redone_by
         FROM (SELECT * FROM decisions WHERE decision_id > ? ORDER BY decision_id LIMIT ?) d
         JOIN instructions i USING (instruction_id)
         LEFT JOIN candidates c ON c.candidate_id = d.chosen
         LEFT JOIN candidates j ON j.candidate_id = d.rejected
         LEFT JOIN (SELECT revokes, min(decision_id) AS decision_id, min(decided_at) AS decided_at
                    FROM decisions WHERE revokes IS NOT NULL GROUP BY 1) r ON r.revokes = d.decision_id
+        LEFT JOIN (SELECT redone.decision_id, u.revokes AS redoes, redone.annotator AS redone_by
+                   FROM redone JOIN decisions u ON u.decision_id = redone.undo_id) x ON x.decision_id = d.decision_id
         ORDER BY d.decision_id
         """,
         [newest, batch],

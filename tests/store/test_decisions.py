@@ -1,8 +1,6 @@
 """Decisions: append-only, what stands is a view, undo revokes, the majority counts."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from workspaces import make_workspace
 
 from m3po.errors import BadInputError
@@ -126,41 +124,6 @@ def test_decisions_are_there_after_reopening(tmp_path):
     decision = studio.review_item(instruction_id=item.instruction.id).decision
     assert (decision.verdict, decision.note, decision.seconds) == ("accept", "sure", 1.5)
     studio.close()
-
-
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("decide"), st.integers(0, 2), st.sampled_from(["accept", "tie", "skip", "flag"])),
-        st.tuples(st.just("undo")),
-    ),
-    max_size=12,
-)
-
-
-@settings(max_examples=15, deadline=None)
-@given(steps)
-def test_any_sequence_of_decisions_and_undos_equals_a_stack(tmp_path_factory, sequence):
-    studio = Studio.open(make_workspace(tmp_path_factory.mktemp("stack"), n=3))
-    studio.select()
-    ids = [studio.review_item(ReviewView("all", "id"), None, 0).instruction.id]
-    ids = [ids[0], ids[0] + 1, ids[0] + 2]
-    stack = []
-    try:
-        for step in sequence:
-            if step[0] == "decide":
-                studio.decide(ids[step[1]], step[2])
-                stack.append((ids[step[1]], step[2]))
-            else:
-                undone = studio.undo()
-                assert (undone is None) == (not stack)
-                if stack:
-                    assert (undone.instruction_id, undone.verdict) == stack.pop()
-        for instruction in ids:
-            expected = [verdict for owner, verdict in stack if owner == instruction]
-            decision = studio.review_item(instruction_id=instruction).decision
-            assert (decision.verdict if decision else None) == (expected[-1] if expected else None)
-    finally:
-        studio.close()
 
 
 def test_what_is_held_out_is_not_reviewed(studio):

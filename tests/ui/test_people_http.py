@@ -82,7 +82,7 @@ def test_every_event_of_the_page_is_an_endpoint_and_none_changes_anything_for_wh
             commands = [{"run_id": 1, "op": op} for op in ("stop", "resume")]
             if name == "vic":
                 commands += [{"op": op, "instruction_id": 1, "view": {"filter": "all", "order": "id"}, "text": "x"}
-                             for op in ("tie", "skip", "flag", "undo", "edit", "gold", "accept")]  # fmt: skip
+                             for op in ("tie", "skip", "flag", "undo", "redo", "edit", "gold", "accept")]  # fmt: skip
             commands.append({"op": "gold", "instruction_id": 1, "chosen": None, "rejected": None})
             for command in commands:
                 body = {"component_id": block._id, "fn_name": function.__name__, "session_hash": name, "data": command}
@@ -118,7 +118,7 @@ def test_what_was_not_sent_cannot_be_seen(studio, server):
                           candidate_id=candidate, pending=half, **view)  # fmt: skip
     assert answer["item"]["chosen"] == ids[1] and "0.76" in answer["parts"]["review-candidates"]  # bob voted: he sees
     heard = []
-    for command in ("open", "show", "next", "previous", "deck", "jump", "skip", "undo"):
+    for command in ("open", "show", "next", "previous", "deck", "jump", "skip", "undo", "redo"):
         for name, order in (
             ("all", "m3p_score"),
             ("unreviewed", "mas_gap"),

@@ -86,9 +86,13 @@ def test_verdicts_move_on_and_undo_comes_back(page, op):
     first = page.item["instruction_id"]
     page.send(op)
     assert page.item["instruction_id"] != first
+    assert "nothing to redo" in page.send("redo")["error"]
     page.send("undo")
     assert page.item["instruction_id"] == first
     assert "nothing to undo" in page.send("undo")["error"]
+    page.send("next")
+    answer = page.send("redo")
+    assert page.item["instruction_id"] == first and answer["message"] == f"Redone: {op.replace('_', ' ')}."
 
 
 def test_an_edit_is_chosen_and_an_empty_one_refused(page):

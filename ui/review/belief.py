@@ -14,6 +14,7 @@ from m3po.studio import Studio
 from m3po.types import TokenBeliefs
 from ui.formatting import MAX_SHOWN, number
 from ui.markup import Markup, join, tag
+from ui.review.key_words import key_cap, keyed_title
 
 KINDS = ("logp", "image")
 MAX_ASKED = 8  # items at a time: the one that is shown and those around it
@@ -118,9 +119,9 @@ def build_belief_switch() -> Markup:
             class_="belief-legend", data_legend=kind, hidden=True)
         for kind, levels in (("logp", LOGP_LEVELS), ("image", IMAGE_LEVELS))
     ]  # fmt: skip
-    label = tag("label", tag("kbd", "B", aria_hidden="true"), " tokens ",
-                tag("select", *options, id="review-belief-kind", aria_keyshortcuts="B",
-                    title="How the answers' tokens are coloured (B)"))  # fmt: skip
+    label = tag("label", key_cap("belief"), " tokens ",
+                tag("select", *options, id="review-belief-kind", data_shortcut="belief",
+                    **keyed_title("How the answers' tokens are coloured ({belief})")))  # fmt: skip
     note = tag("span", id="review-belief-note", class_="quiet", role="status")
     return tag("div", label, *legends, note, id="review-belief")
 

@@ -8,6 +8,7 @@ from m3po.types import Candidate, Claim, ReviewItem
 from ui.formatting import SCORE_COLUMNS, ScoreColumn, clip, count, number, plural, reason
 from ui.markup import Markup, escape, join, tag
 from ui.review.excerpt import split_shared
+from ui.review.key_words import keyed, keyed_title
 from ui.word_diff import diff_words
 
 SIGNS = {"chosen": "✓", "rejected": "✗", "none": ""}
@@ -62,15 +63,17 @@ def draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         for role in ("chosen", "rejected")
     ]
     if item.pair is None and not pending:
-        way = (
-            " Make one with 1–9 and Shift+1–9."
+        way = keyed(
+            " Make one with {candidates} and Shift+{candidates}."
             if len(numbered) > 1
-            else " If the answer is wrong, press E and write the right one: they become the pair. Else skip it with S."
+            else " If the answer is wrong, press {edit} and write the right one: they become the pair. Else skip it:"
+            " {skip}."
         )
         words = (tag("b", "No pair. "), reason(item.no_pair_reason), way)
         if item.blind:
-            way = " 1–9 makes one chosen, Shift+1–9 rejected. Scores and others' decisions show when you voted."
-            words = (tag("b", "Which is best, which is wrong?"), way)
+            way = keyed(" {candidates} makes one chosen, Shift+{candidates} rejected.")
+            after = " Scores and others' decisions show when you voted."
+            words = (tag("b", "Which is best, which is wrong?"), way, after)
         cards = [tag("p", *words, class_="no-pair", role="note")]
     elif by_role["chosen"] and by_role["rejected"]:
         cards.append(_draw_joined(by_role["chosen"][1], by_role["rejected"][1]))
@@ -98,7 +101,7 @@ def _draw_card(
         badge.append(tag("span", f"waits for the {other} one", class_="quiet"))
     return tag(
         "article",
-        tag("header", tag("kbd", n, title=_key_help(n)), *badge, _origin(c, item),
+        tag("header", tag("kbd", n, **keyed_title(_key_help(n))), *badge, _origin(c, item),
             tag("span", *_values(c, item), class_="values"), class_="card-head"),
         tag("p", text, class_="card-text", dir="auto"),
         _draw_said(c, item),
@@ -135,25 +138,25 @@ def _draw_refuted(c: Candidate) -> Markup | None:
 
 
 def _draw_vacant(role: str) -> Markup:
-    keys = "1–9 or C" if role == "chosen" else "Shift+1–9 or R"
-    return tag("p", tag("b", f"{SIGNS[role]} {role.capitalize()}: "), f"not given yet. Press {keys}.",
+    keys = "{candidates} or {mark_chosen}" if role == "chosen" else "Shift+{candidates} or {mark_rejected}"
+    return tag("p", tag("b", f"{SIGNS[role]} {role.capitalize()}: "), "not given yet. Press ", keyed(keys), ".",
                class_=f"vacant vacant-{role}")  # fmt: skip
 
 
 def _draw_row(n: int, c: Candidate, item: ReviewItem) -> Markup:
     make = [
         tag("button", label, type="button", class_=f"make make-{role}", data_make=role, tabindex="-1",
-            title=f"Make this candidate {role} ({keys})")
+            **keyed_title(f"Make this candidate {role} ({keys})"))
         for role, label, keys in (
-            ("chosen", "✓ make chosen", f"{n} or C" if n < 10 else "C"),
-            ("rejected", "✗ make rejected", f"Shift+{n} or R" if n < 10 else "R"),
+            ("chosen", "✓ make chosen", f"{_digit(n)} or {{mark_chosen}}" if n < 10 else "{mark_chosen}"),
+            ("rejected", "✗ make rejected", f"Shift+{_digit(n)} or {{mark_rejected}}" if n < 10 else "{mark_rejected}"),
         )
     ]  # fmt: skip
     return tag(
         "article",
         tag(
             "div",
-            tag("kbd", n, title=_key_help(n)),
+            tag("kbd", n, **keyed_title(_key_help(n))),
             tag("div", tag("p", *_draw_row_text(c, item), class_="row-text", dir="auto"), _draw_said(c, item),
                 _draw_refuted(c), class_="row-said"),
             tag("span", _origin(c, item), _count_refuted(c), *_values(c, item), class_="values"),
@@ -173,8 +176,12 @@ def _draw_row_text(c: Candidate, item: ReviewItem) -> list[Markup]:
 
 def _key_help(n: int) -> str:
     if n > 9:
-        return "Select with the arrow keys or a click, then C makes it chosen, R rejected"
-    return f"{n} makes it chosen, Shift+{n} rejected"
+        return "Select with {select_next} or a click, then {mark_chosen} makes it chosen, {mark_rejected} rejected"
+    return f"{_digit(n)} makes it chosen, Shift+{_digit(n)} rejected"
+
+
+def _digit(n: int) -> str:
+    return f"{{candidate{n}}}"
 
 
 def _origin(c: Candidate, item: ReviewItem) -> Markup | None:

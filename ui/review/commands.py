@@ -25,7 +25,8 @@ class Command:
 
     `client_id`: the page's own name of a decision, the same when it is sent again. `lean`: the page shows the next item
     already, only the storing counts. `by`: who was logged in when the key was pressed. `client`: the browser tab,
-    so that it can give up its search. `reason` and `note` are what the page shows beside the item.
+    so that it can give up its search. `reason` and `note` are what the page shows beside the item. `of`: the decision
+    that an undo or redo from the history is about.
     """
 
     op: str
@@ -48,6 +49,7 @@ class Command:
     client: str = ""
     reason: str = ""
     note: str = ""
+    of: int | None = None
 
 
 def read_command(data: object, annotator: str = "") -> Command:
@@ -63,7 +65,7 @@ def read_command(data: object, annotator: str = "") -> Command:
     text = data.get("text")
     return Command(
         op=str(data.get("op", "")),
-        **{key: _id(data.get(key)) for key in ("instruction_id", "candidate_id", "chosen", "rejected", "selection_id")},
+        **{key: _id(data.get(key)) for key in _IDS},
         role=data.get("role") if data.get("role") in ("chosen", "rejected") else "",
         view=view,
         text=text if isinstance(text, str) else "",
@@ -78,6 +80,9 @@ def read_command(data: object, annotator: str = "") -> Command:
         **{key: data[key] if isinstance(data.get(key), str) else "" for key in ("reason", "note")},
         by=data.get("by") if isinstance(data.get("by"), str) else "",
     )
+
+
+_IDS = ("instruction_id", "candidate_id", "chosen", "rejected", "selection_id", "of")
 
 
 def _id(value: object) -> int | None:

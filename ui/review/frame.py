@@ -2,61 +2,34 @@
 
 from __future__ import annotations
 
-from ui.markup import Markup, join, tag
+from ui.markup import Markup, tag
 from ui.review.belief import build_belief_switch
 from ui.review.guideline import build_guideline_frame
+from ui.review.history import build_history_button, build_history_panel
+from ui.review.key_words import key_cap, keyed_title
 from ui.review.toolbar import build_toolbar
 
-# (id, label, key as shown, op, what it does)
+# (id, label, op, what it does); the key of each is in ui/static/keys.js
 ACTIONS = (
-    ("review-accept", "Accept", "Enter", "accept", "Keep this pair and go on"),
-    ("review-tie", "Tie", "T", "tie", "Neither is better: kept out of training"),
-    ("review-wrong", "All wrong", "N", "all_wrong", "No answer is right: kept out of training"),
-    ("review-right", "All right", "Y", "all_right", "Every answer is right: kept out of training"),
-    (
-        "review-bad",
-        "Bad question",
-        "Q",
-        "bad_question",
-        "The question cannot be answered from the image: kept out of training",
-    ),
-    ("review-skip", "Skip", "S", "skip", "Go on without a verdict: kept out of training until decided"),
-    ("review-flag", "Flag", "F", "flag", "Mark for a second look: kept out of training until decided"),
-    ("review-swap", "Swap", "X", "swap", "Chosen and rejected change places"),
-    ("review-edit", "Edit", "E", "edit", "Write the right answer: it becomes the chosen one"),
-    ("review-undo", "Undo", "U", "undo", "Take back the latest decision"),
+    ("review-accept", "Accept", "accept", "Keep this pair and go on"),
+    ("review-tie", "Tie", "tie", "Neither is better: kept out of training"),
+    ("review-wrong", "All wrong", "all_wrong", "No answer is right: kept out of training"),
+    ("review-right", "All right", "all_right", "Every answer is right: kept out of training"),
+    ("review-bad", "Bad question", "bad_question", "The image does not answer the question: kept out of training"),
+    ("review-skip", "Skip", "skip", "Go on without a verdict: kept out of training until decided"),
+    ("review-flag", "Flag", "flag", "Mark for a second look: kept out of training until decided"),
+    ("review-swap", "Swap", "swap", "Chosen and rejected change places"),
+    ("review-edit", "Edit", "edit", "Write the right answer: it becomes the chosen one"),
+    ("review-undo", "↶", "undo", "Undo: take back the latest decision"),
+    ("review-redo", "↷", "redo", "Redo: make stand again what was undone last"),
 )
-N_TOOLS = 3  # the last of them give no verdict
-# (id, label, key, what opens, what it is for)
+N_TOOLS = 4  # the last of them give no verdict
+# (id, label, what opens, what it is for)
 PANELS = (
-    ("review-reason", "Reason", "W", "reason", "Say what is wrong: then a digit"),
-    ("review-note", "Note", "M", "note", "Write a note on your decision"),
-    ("review-tags", "Tags", "G", "tags", "Put words on this item, to find it again"),
-    ("review-guideline-open", "Guideline", "I", "guideline", "What annotators go by"),
-)
-HELP = (
-    ("Enter", "accept the pair, next item"),
-    ("1–9", "make that candidate chosen"),
-    ("Shift + 1–9", "make that candidate rejected"),
-    ("↑ ↓", "select a candidate (any, also beyond nine)"),
-    ("C / R", "make the selected one chosen / rejected"),
-    ("X", "swap chosen and rejected"),
-    ("E", "edit the chosen answer, or write one against the only answer; Ctrl+Enter saves, Esc leaves"),
-    ("T", "tie: kept out of training"),
-    ("N", "all wrong: kept out of training"),
-    ("Y", "all right: kept out of training"),
-    ("Q", "bad question, that the image does not answer: kept out of training"),
-    ("S", "skip: kept out of training until decided"),
-    ("F", "flag for a second look: kept out of training until decided"),
-    ("U", "undo the latest decision"),
-    ("W, 1–9", "a reason that goes with the decision; W or Esc leaves the list"),
-    ("M", "a note that goes with the decision; Ctrl+Enter keeps it, Esc leaves"),
-    ("G", "tags of the item; Enter adds one, Esc leaves"),
-    ("I", "the guideline beside the item"),
-    ("← →", "previous, next item"),
-    ("Z", "fit the image, or zoom in; the wheel zooms, dragging moves it"),
-    ("B", "colour the answers' tokens: by log-prob, by what they owe to the image, not at all"),
-    ("?", "show or hide these keys"),
+    ("review-reason", "Reason", "reason", "Say what is wrong: then a digit"),
+    ("review-note", "Note", "note", "Write a note on your decision"),
+    ("review-tags", "Tags", "tags", "Put words on this item, to find it again"),
+    ("review-guideline-open", "Guideline", "guideline", "What annotators go by"),
 )
 
 
@@ -71,31 +44,31 @@ def build_frame(workspace: str = "") -> Markup:
         aria_label="Image",
     )
     buttons = [
-        tag("button", label, " ", tag("kbd", key, aria_hidden="true"), id=element_id, type="button", data_op=op,
-            title=f"{title} ({key})", class_="action action-main" if op == "accept" else "action",
-            aria_keyshortcuts=key)
-        for element_id, label, key, op, title in ACTIONS
+        tag("button", label, " ", key_cap(op), id=element_id, type="button", data_op=op, data_shortcut=op,
+            **keyed_title(f"{title} ({{{op}}})"), aria_label=label if label.isascii() else title.partition(":")[0],
+            class_="action action-main" if op == "accept" else "action")
+        for element_id, label, op, title in ACTIONS
     ]  # fmt: skip
     verdicts, tools = buttons[:-N_TOOLS], buttons[-N_TOOLS:]
     tools += [
-        tag("button", label, " ", tag("kbd", key, aria_hidden="true"), id=element_id, type="button", data_panel=panel,
-            title=f"{title} ({key})", class_="action", aria_keyshortcuts=key)
-        for element_id, label, key, panel, title in PANELS
+        tag("button", label, " ", key_cap(panel), id=element_id, type="button", data_panel=panel, data_shortcut=panel,
+            **keyed_title(f"{title} ({{{panel}}})"), class_="action")
+        for element_id, label, panel, title in PANELS
     ]  # fmt: skip
     right = tag(
         "section",
         tag("div", id="review-instruction"),
         tag("div", tag("div", id="review-state", aria_live="polite"),
             tag("div", id="review-remarks", aria_live="polite"), class_="review-said"),
-        build_belief_switch(),
+        tag("div", build_belief_switch(), build_history_button(), class_="item-tools"),
         tag("div", id="review-candidates"),
+        build_history_panel(),
         tag("div", id="review-box", hidden=True),
         tag("div", tag("div", *verdicts), tag("div", *tools), class_="review-actions", role="toolbar",
             aria_label="Decisions"),
         class_="review-right",
         aria_label="Candidates",
     )  # fmt: skip
-    keys = [join([tag("dt", tag("kbd", key)), tag("dd", meaning)]) for key, meaning in HELP]
     return tag(
         "div",
         build_toolbar(),
@@ -103,19 +76,34 @@ def build_frame(workspace: str = "") -> Markup:
         tag("div", id="review-message", role="status", aria_live="polite", hidden=True),
         tag("div", left, right, class_="review-body", id="review-body", hidden=True),
         tag("div", id="review-empty", class_="empty-state"),
-        tag("dialog", tag("h2", "Keys"), tag("dl", *keys), tag("button", "Close", type="button", data_close=True),
-            id="review-help", aria_label="Keys"),
+        *_build_key_dialogs(),
         id="review-root", class_="review", data_workspace=workspace,
     )  # fmt: skip
+
+
+def _build_key_dialogs() -> list[Markup]:
+    """Filled and driven by ui/static/key_settings.js."""
+    close = tag("button", "Close", type="button", class_="action", data_close=True, autofocus=True)
+    change = tag("button", "Change keys …", type="button", class_="action", id="review-keys-open")
+    reset = tag("button", "Reset all", type="button", class_="action", id="review-keys-reset")
+    words = "Press a button, then the key that it shall be. Keys are kept in this browser, for you alone."
+    message = tag("p", id="review-keys-message", role="status")
+    return [
+        tag("dialog", tag("h2", "Keys"), tag("dl"), tag("div", change, close, class_="dialog-buttons"),
+            id="review-help", aria_label="Keys"),
+        tag("dialog", tag("h2", "Change keys"), tag("p", words, class_="quiet"), tag("div", id="review-keys-list"),
+            message, tag("div", reset, close, class_="dialog-buttons"), id="review-keys", aria_label="Change keys"),
+    ]  # fmt: skip
 
 
 def _build_image_tools() -> Markup:
     """Over the image: driven by ui/static/image.js."""
     buttons = [
-        tag("button", label, type="button", class_="plain", data_zoom=zoom, title=title, aria_label=title)
+        tag("button", label, type="button", class_="plain", data_zoom=zoom, **keyed_title(title),
+            aria_label=title.partition(" (")[0])
         for label, zoom, title in (
             ("−", "out", "Smaller (wheel)"), ("+", "in", "Larger (wheel)"),
-            ("Fit", "fit", "Fit the image (Z, or a double click)"),
+            ("Fit", "fit", "Fit the image ({zoom}, or a double click)"),
         )
     ]  # fmt: skip
     keep = tag("label", tag("input", type="checkbox", id="review-keep-zoom"), " keep",

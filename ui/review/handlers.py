@@ -11,17 +11,18 @@ from collections.abc import Mapping
 
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.studio import Studio
-from m3po.types import TRAINING_VERDICTS, ReviewItem, ReviewView
+from m3po.types import TRAINING_VERDICTS, Decision, ReviewItem, ReviewView
 from ui.framed import say_error
 from ui.review.answers import draw_answer, own_decision, read_deck
 from ui.review.commands import Command, PageError, StaleError, read_command
 from ui.review.empty import why_empty
+from ui.review.history import draw_history
 
 MAX_BATCH = 50
 VERDICT_KEYS = frozenset({"skip", "tie", "all_wrong", "all_right", "bad_question", "flag"})
 STAYING = frozenset({"mark", "swap", "edit", "reason", "note", "tag", "untag"})  # the others go on to the next item
 DECIDING = STAYING | {"accept", *VERDICT_KEYS}
-LOOKING = frozenset({"open", "show", "next", "previous", "jump", "cancel", "sources"})  # the others write
+LOOKING = frozenset({"open", "show", "next", "previous", "jump", "cancel", "sources", "history"})  # the others write
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
 MAX_EDIT = 20_000  # characters
 
@@ -42,6 +43,8 @@ class ReviewHandler:
             "swap": self._swap,
             "edit": self._edit,
             "undo": self._undo,
+            "redo": self._redo,
+            "history": self._history,
             "reason": lambda c: self._remark(c, reason=c.reason),
             "note": lambda c: self._remark(c, note=c.note),
             "tag": lambda c: self._tag(c, withdrawn=False),
@@ -160,7 +163,7 @@ class ReviewHandler:
     def _accept(self, c: Command) -> dict:
         item = self._shown(c)
         if item.pair is None and item.machine_pair is None:
-            raise PageError("There is no pair to accept: make one with 1–9 and Shift+1–9, or press N, T or S.")
+            raise PageError("There is no pair to accept: make one chosen and one rejected, or decide otherwise.")
         pair, decision = item.pair or item.machine_pair, item.decision
         mine = decision is not None and decision.annotator == (c.annotator or DEFAULT_ANNOTATOR)
         stands = mine and decision.verdict in TRAINING_VERDICTS and not decision.stale
@@ -203,7 +206,7 @@ class ReviewHandler:
             if c.pending:
                 flipped = {("rejected" if r == "chosen" else "chosen"): i for r, i in c.pending.items()}
                 return self._answer(c, item, pending=flipped)
-            raise PageError("There is no pair to swap: make one with 1–9 and Shift+1–9.")
+            raise PageError("There is no pair to swap: make one answer chosen and another rejected.")
         self._store(c, item, item.pair.rejected, item.pair.chosen)
         return self._again(c)
 
@@ -242,14 +245,33 @@ class ReviewHandler:
         return self._stay(c)
 
     def _undo(self, c: Command) -> dict:
-        decision = self.studio.undo(annotator=c.annotator)
+        decision = self.studio.undo(annotator=c.annotator, decision_id=c.of)
         if decision is None:
             raise PageError("There is nothing to undo.")
+        return self._answer_about(c, "Undone", decision)
+
+    def _redo(self, c: Command) -> dict:
+        decision = self.studio.redo(annotator=c.annotator, decision_id=c.of)
+        if decision is None:
+            raise PageError("There is nothing to redo: nothing was undone since your latest decision.")
+        return self._answer_about(c, "Redone", decision)
+
+    def _answer_about(self, c: Command, done: str, decision: Decision) -> dict:
+        """The item of a decision that was undone or redone, wherever it is."""
         item = self.studio.review_item(c.view, decision.instruction_id)
-        own = own_decision(item, self._me(c)) if item else None
-        kept = own and (own.verdict, own.chosen, own.rejected) == (decision.verdict, decision.chosen, decision.rejected)
+        others = decision.annotator != self._me(c)
+        own = own_decision(item, self._me(c)) if item and not others else None
+        kept = own and own.id != decision.id and _said(own) == _said(decision)
         told = "its reason or note" if kept else decision.verdict.replace("_", " ")
-        return self._answer(c, item, message=f"Undone: {told}.")
+        words = f"{decision.annotator}'s " * others + told
+        return self._answer(c, item, message=f"{done}: {words}.")
+
+    def _history(self, c: Command) -> dict:
+        item = self.studio.review_item(c.view, c.instruction_id) if c.instruction_id is not None else None
+        if item is None:
+            raise PageError("Nothing is shown that could have a history.")
+        past = self.studio.history(item.instruction.id)
+        return {"history": draw_history(item, past, c.annotator or DEFAULT_ANNOTATOR)}
 
     def _gold(self, c: Command) -> dict:
         """Make what stands the known right decision, or take that back."""
@@ -338,3 +360,7 @@ class ReviewHandler:
 
     def _me(self, c: Command) -> str:
         return c.annotator or DEFAULT_ANNOTATOR
+
+
+def _said(decision: Decision) -> tuple:
+    return decision.verdict, decision.chosen, decision.rejected

@@ -5,6 +5,7 @@ from __future__ import annotations
 from m3po.types import PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES
 from ui.formatting import FILTER_LABELS, ORDER_LABELS, PAIR_TOOLTIPS
 from ui.markup import Markup, tag
+from ui.review.key_words import keyed_title
 
 PLACE_LABELS = {"instructions": "in instructions", "answers": "in answers"}
 MEASURE_LABELS = {
@@ -37,9 +38,9 @@ def build_toolbar() -> Markup:
             aria_label="Jump to", title="Enter goes to the instruction with this id, or source/id"),
         tag("span", id="review-unstored", hidden=True, role="status"),
         _build_progress(),
-        tag("span", _step("review-previous", "previous", "‹", "Previous (←)"),
+        tag("span", _step("review-previous", "previous", "‹", "Previous"),
             tag("span", id="review-position", aria_live="polite"),
-            _step("review-next", "next", "›", "Next (→)"), class_="stepper"),
+            _step("review-next", "next", "›", "Next"), class_="stepper"),
         tag("button", tag("kbd", "?"), tag("span", " keys"), id="review-help-open", type="button", class_="plain",
             aria_haspopup="dialog"),
         class_="review-toolbar", role="toolbar", aria_label="Which items to review",
@@ -87,4 +88,5 @@ def _build_progress() -> Markup:
 
 
 def _step(element_id: str, op: str, label: str, title: str) -> Markup:
-    return tag("button", label, id=element_id, type="button", class_="plain", data_op=op, title=title, aria_label=title)
+    return tag("button", label, id=element_id, type="button", class_="plain", data_op=op, aria_label=title,
+               data_shortcut=op, **keyed_title(f"{title} ({{{op}}})"))  # fmt: skip

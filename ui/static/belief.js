@@ -1,8 +1,6 @@
 // The answers' tokens coloured by what the policy believes, or by how much of it comes from the image. A switch (key B),
 // kept in this browser; what is coloured is asked for while it is on, and kept for the items around.
 
-import { isTyping } from "./keys.js";
-
 const STORE = "m3po.belief";
 const KINDS = ["off", "logp", "image"];
 const KEPT = 60; // items
@@ -21,16 +19,11 @@ export class Belief {
       this.select.blur();
       this.set(this.select.value);
     });
-    document.addEventListener("keydown", (event) => this.onKey(event));
     // Whoever draws the candidates anew, they are coloured again.
     new MutationObserver(() => this.apply()).observe(frame.$("review-candidates"), { childList: true });
   }
 
-  onKey(event) {
-    if (event.key.toLowerCase() !== "b" || event.repeat || event.shiftKey || event.defaultPrevented) return;
-    if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-    if (!this.frame.isShown || isTyping(event.target) || document.querySelector("dialog[open]")) return;
-    event.preventDefault();
+  next() {
     this.set(KINDS[(KINDS.indexOf(this.kind) + 1) % KINDS.length]);
   }
 

@@ -5,7 +5,7 @@
 
 import { DEFAULT } from "./address.js";
 import { Around } from "./around.js";
-import { LEAVING, REMARKS, STAYING, STEPS, TAGGING, withState } from "./commands.js";
+import { LEAVING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
 import { makeId, Outbox } from "./outbox.js";
 import { Entry, Shelf } from "./shelf.js";
 
@@ -124,7 +124,7 @@ export class Deck {
       command.op = "mark";
       command.candidate_id = Number(card.dataset.candidateId);
     }
-    if (command.op === "undo" && item && Object.keys(item.pending).length) {
+    if (command.op === "undo" && !command.of && item && Object.keys(item.pending).length) {
       command.op = "show";
       item.pending = {};
     }
@@ -141,6 +141,7 @@ export class Deck {
       this.line = [];
       if (command.before) return this.setBack(command.before, answer.error, answer.level);
       if (answer.parts) this.draw(answer, { quiet: true }); // somebody else changed it: show what stands now
+      if (command.of && item) this.onShow(item, true); // the history that it was pressed in is not what there is now
       frame.say(answer.error, answer.level);
       if (command.op === "edit" && command.text) this.openEditor(command.text);
     } else this.draw(answer, command);
@@ -172,7 +173,7 @@ export class Deck {
   // What asks or undoes waits until every decision before it is stored.
   async send(command) {
     await this.outbox.drain();
-    if (command.op === "undo" && this.refused.length) return { error: "It was not stored.", level: "hint" };
+    if (UNDOING.has(command.op) && this.refused.length) return { error: "It was not stored.", level: "hint" };
     try {
       const asked = this.server.review(withState(command, this));
       if (!command.before) return (await asked) || SILENT; // Gradio answers a failed request with nothing
@@ -210,7 +211,7 @@ export class Deck {
     const changed = command.quiet && isOther ? "The pair of this item has changed: look at it again." : "";
     this.show(entry, command, answer.place, answer.message || changed);
     this.frame.tellOrder(answer.fixed_order);
-    if (before !== this.shownId || command.op === "undo") this.shelf.around = null;
+    if (before !== this.shownId || UNDOING.has(command.op)) this.shelf.around = null;
     this.around.fetch();
   }
 
@@ -252,7 +253,7 @@ export class Deck {
     }
     candidates.select(same ? candidates.selected : null);
     if (!command.quiet || message) frame.say(message, "hint"); // a refresh leaves what was said before
-    if (!same && this.editor.hasDraft(entry.item)) frame.say("Your unsaved edit is kept: press E to go on with it.", "hint");
+    if (!same && this.editor.hasDraft(entry.item)) frame.say("Your unsaved edit is kept: Edit goes on with it.", "hint");
     frame.root.dataset.item = entry.item.instruction_id;
     this.enableActions();
     const showing = ++this.showings;
@@ -283,7 +284,7 @@ export class Deck {
 
   enableActions() {
     for (const button of this.frame.element.querySelectorAll(".review-actions button")) {
-      button.disabled = !this.item && button.dataset.op !== "undo";
+      button.disabled = !this.item && !UNDOING.has(button.dataset.op);
     }
   }
 

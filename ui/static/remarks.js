@@ -65,7 +65,7 @@ export class Remarks {
   show(item, same) {
     if (!same && this.open !== "reason") this.close(); // a note's draft is kept
     if (!same && this.draftOf(item)) {
-      this.frame.say("Your unsaved note is kept: press M to go on with it.", "hint");
+      this.frame.say("Your unsaved note is kept: go on with it by its key or *Note*.", "hint");
     }
     if (this.open === "reason") this.drawReasons();
     this.draw();
@@ -119,7 +119,7 @@ export class Remarks {
     if (digit && !event.shiftKey) {
       if (!event.repeat) this.choose(Number(digit[1]));
     } else {
-      if (meaning && meaning.panel === "reason") return false; // it closes the list
+      if (meaning && meaning.call === "reason") return false; // it closes the list
       this.close();
       if (event.key !== "Escape") return false; // any other key is what it is
     }

@@ -7,8 +7,10 @@ import { Editor } from "./edit.js";
 import { Filters } from "./filters.js";
 import { Frame } from "./frame.js";
 import { Guideline } from "./guideline.js";
+import { History } from "./history.js";
 import { Images } from "./image.js";
-import { isTyping, readKey } from "./keys.js";
+import { hasModifier, isTyping, KeyMap } from "./keys.js";
+import { KeySettings } from "./key_settings.js";
 import { Places } from "./places.js";
 import { Remarks } from "./remarks.js";
 import { Tags } from "./tags.js";
@@ -25,28 +27,35 @@ export function start(element, server) {
   const guideline = new Guideline(frame, deck, server);
   const open = (panel) => (panel === "guideline" ? guideline.toggle() : remarks.toggle(panel));
   const places = new Places(frame, deck);
+  const history = new History(frame, deck, server);
+  const keys = new KeyMap(document.documentElement.dataset.user || "");
   deck.onShow = (item, same) => {
     if (!same) images.onShow();
     remarks.show(item, same);
     guideline.onShow(item);
     places.onShow(item);
+    history.refresh();
+    keys.show(frame.root);
   };
-  new Belief(frame, deck, server);
+  const belief = new Belief(frame, deck, server);
+  const settings = new KeySettings(frame, keys);
   addEventListener("m3po:tab", (event) => event.detail === "review" && frame.root.isConnected && deck.reopen());
   wireDialogs(frame);
   wireClicks(frame, deck, candidates, open);
-  wireKeys(frame, deck, candidates, images, remarks, open);
+  wireKeys(frame, deck, candidates, keys, remarks, {
+    help: () => settings.toggleHelp(),
+    zoom: () => images.toggle(),
+    history: () => history.toggle(),
+    belief: () => belief.next(),
+    reason: () => open("reason"),
+    note: () => open("note"),
+    tags: () => open("tags"),
+    guideline: () => open("guideline"),
+  });
   deck.start(...places.begin());
 }
 
-function toggleHelp(frame) {
-  const help = frame.$("review-help");
-  if (help.open) help.close();
-  else help.showModal();
-}
-
 function wireDialogs(frame) {
-  frame.$("review-help-open").addEventListener("click", () => toggleHelp(frame));
   for (const dialog of frame.element.querySelectorAll("dialog")) {
     dialog.addEventListener("click", (event) => {
       if (event.target === dialog || event.target.dataset.close) dialog.close();
@@ -65,33 +74,34 @@ function wireClicks(frame, deck, candidates, open) {
     const action = event.target.closest("[data-op]");
     if (make) deck.push({ op: "mark", role: make.dataset.make, candidate_id: Number(card.dataset.candidateId) });
     else if (event.target.closest("[data-panel]")) open(event.target.closest("[data-panel]").dataset.panel);
-    else if (action) deck.push({ op: action.dataset.op });
+    else if (action) deck.push({ op: action.dataset.op, ...(action.dataset.of && { of: Number(action.dataset.of) }) });
     else if (card && !event.target.closest("#review-edit-form") && !String(getSelection())) {
       candidates.select(Number(card.dataset.candidateId));
     }
   });
 }
 
-function wireKeys(frame, deck, candidates, images, remarks, open) {
+// `calls`: what the meanings of keys.js call by name. `remarks` takes digits while its list of reasons is open.
+function wireKeys(frame, deck, candidates, keys, remarks, calls) {
   function onKey(event) {
     if (!frame.root.isConnected) return document.removeEventListener("keydown", onKey);
-    if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.defaultPrevented) return;
+    if (!(event instanceof KeyboardEvent) || hasModifier(event) || event.defaultPrevented) return;
     if (!frame.isShown || isTyping(event.target) || isTyping(document.activeElement)) return;
-    const meaning = readKey(event);
-    if (meaning && meaning.help) {
+    const meaning = keys.read(event);
+    const dialog = document.querySelector("dialog[open]");
+    if (meaning && meaning.call === "help" && (!dialog || dialog.id === "review-help")) {
       event.preventDefault();
-      return toggleHelp(frame);
+      return calls.help();
     }
-    if (document.querySelector("dialog[open]")) return;
+    if (dialog) return;
     if (deck.willEdit) return event.preventDefault();
     if (remarks.takeKey(event, meaning) || !meaning) return;
     event.preventDefault();
     if (event.repeat && !meaning.repeats) return; // a held key decides once
-    if (meaning.panel) open(meaning.panel);
-    else if (meaning.zoom) images.toggle();
+    if (meaning.call) calls[meaning.call]();
     else if (meaning.select) candidates.selectNeighbour(meaning.select);
     else if (!meaning.markSelected) deck.push(meaning, event.timeStamp);
-    else if (candidates.selected === null) frame.say("Select a candidate first: arrow keys or a click.", "hint");
+    else if (candidates.selected === null) frame.say("Select a candidate first, by key or a click.", "hint");
     else deck.push({ op: "mark", role: meaning.markSelected, candidate_id: candidates.selected });
   }
   document.addEventListener("keydown", onKey);

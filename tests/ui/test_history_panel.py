@@ -1,0 +1,86 @@
+"""An item's history as the page draws it: what became of each row, and who gets which button."""
+
+import re
+import shutil
+
+import pytest
+from workspaces import make_workspace
+
+from m3po.settings import WorkspaceConfig
+from m3po.studio import Studio
+from m3po.users import User
+from ui.review.handlers import ReviewHandler
+
+ANN, BOB, CORA = User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator")
+VIEW = {"filter": "all", "order": "id"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    studio = Studio.open(make_workspace(tmp_path_factory.mktemp("made"), 2, WorkspaceConfig(blind=True)))
+    studio.select()
+    studio.close()
+    return studio.path
+
+
+@pytest.fixture
+def studio(made, tmp_path):
+    studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
+    yield studio
+    studio.close()
+
+
+def ask(studio, user, **command):
+    return ReviewHandler(studio.as_user(user)).on_command({"instruction_id": 1, "view": VIEW, **command}, user.name)
+
+
+def drawn(studio, user) -> list[list[str]]:
+    """Its rows, newest first, as texts."""
+    html = ask(studio, user, op="history")["history"]
+    rows = re.findall(r"<tr data-decision.*?</tr>", html, re.S)
+    return [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row, re.S)] for row in rows]
+
+
+def test_every_row_says_what_became_of_it(studio):
+    machine = studio.review_item(instruction_id=1).machine_pair
+    first = studio.as_user(CORA).decide(
+        1, "override", chosen=machine.rejected, rejected=machine.chosen, note="<b>no</b>"
+    )
+    studio.as_user(CORA).decide(1, "tie", seconds=3.4)
+    ask(studio, CORA, op="undo")
+    ask(studio, CORA, op="undo", of=first.id)
+    answer = ask(studio, CORA, op="redo", of=first.id)
+    assert answer["message"] == "Redone: override." and answer["item"]["chosen"] == machine.rejected
+    rows = [[row[i] for i in (0, 1, 2, 3, 5, 7, 8, 9)] for row in drawn(studio, CORA)]
+    said = "&lt;b&gt;no&lt;/b&gt;"
+    assert rows == [
+        ["5", "cora", "overridden (redo of 1)", "2 over 1", said, "–", "✓ stands", "Undo"],
+        ["4", "cora", "undo of 1", "", "", "", "", ""],
+        ["3", "cora", "undo of 2", "", "", "", "", ""],
+        ["2", "cora", "tie", "–", "–", "3", "undone by cora", "Redo"],
+        ["1", "cora", "overridden", "2 over 1", said, "–", "undone by cora, redone", ""],
+    ]
+    studio.as_user(CORA).decide(1, "skip")
+    assert [row[8] for row in drawn(studio, CORA)][:2] == ["✓ stands", "replaced by a later one"]
+
+
+def test_blind_she_sees_and_undoes_her_own_alone(studio):
+    theirs = studio.as_user(BOB).decide(1, "flag")
+    mine = studio.as_user(ANN).decide(1, "skip")
+    studio.as_user(CORA).undo(decision_id=mine.id)
+    rows = drawn(studio, ANN)
+    assert [(row[0], row[1], row[8]) for row in rows] == [("1", "ann", "undone by a curator")]
+    html = str(ask(studio, ANN, op="history"))
+    assert "bob" not in html and "cora" not in html and "curator-only" in html  # she cannot redo what a curator undid
+    for op in ("undo", "redo"):
+        for of in (theirs.id, 999):
+            answer = ask(studio, ANN, op=op, of=of)
+            assert answer["error"].startswith("There is no such decision of yours") and "bob" not in str(answer)
+    assert "curator took" in ask(studio, ANN, op="redo", of=mine.id)["error"]
+    assert [row[1] for row in drawn(studio, CORA)] == ["cora", "ann", "bob"]
+    assert ask(studio, CORA, op="undo", of=theirs.id)["message"] == "Undone: bob's flag."
+
+
+def test_an_item_that_nobody_decided_says_so(studio):
+    assert "Nobody has decided" in ask(studio, ANN, op="history")["history"]
+    assert "could have a history" in ask(studio, ANN, op="history", instruction_id=None)["error"]
