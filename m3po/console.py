@@ -119,8 +119,7 @@ def draw_dependence(report: dict) -> str:
 def draw_preview(shown: dict) -> str:
     """The preview as plain text for a terminal."""
     lines = [f"{shown['source']}: {shown['container']}, {shown['label']} ({shown['format']})"]
-    if shown["problem"]:
-        lines.append(shown["problem"])
+    lines += [text for text in (shown["problem"], shown["doubt"]) if text]
     if shown["problem"] and shown["mapping"]:
         lines.append("Guessed by the columns' names:")
     lines += [f"  {field:<12} <- {column}" for field, column in shown["mapping"].items()]

@@ -47,7 +47,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(workspaces, configs)
 def test_what_is_picked_over_arrays_is_what_the_twin_picks(workspace, config):
     database = Database(Path(":memory:"))

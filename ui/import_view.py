@@ -29,6 +29,7 @@ def draw_preview(shown: dict) -> Markup:
         "section",
         tag("div", tag("h2", shown["label"], container), close, class_="preview-head"),
         draw_notice(_problem(shown)) if shown["problem"] else None,
+        tag("p", shown["doubt"], class_="preview-doubt") if shown["doubt"] else None,
         tag("dl", *mapped, class_="preview-columns") if mapped else None,
         tag("p", "Not read: ", ", ".join(shown["ignored"]), class_="quiet") if shown["ignored"] else None,
         _draw_rows(shown["rows"]) if shown["rows"] else None,

@@ -38,6 +38,7 @@ class Format:
     recognises: Callable[[dict], bool]
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     plain: Plain | None = None  # which of its rows may be read in columns
+    twins: tuple[str, ...] = ()  # formats of the same columns, told from it by keys that a file may have left out
 
 
 def _only_by_hand(record: dict, source: str = "") -> Fields:
@@ -61,7 +62,7 @@ FORMATS = {
     ),
     "ms_swift": Format("ms-swift", pairs.parse_ms_swift, pairs.recognises_ms_swift, pairs.MS_SWIFT_COLUMNS),
     "trl": Format("TRL preference", pairs.parse_trl, pairs.recognises_trl, pairs.TRL_COLUMNS),
-    "mmpr": Format("MMPR", pairs.parse_mmpr, pairs.recognises_mmpr, pairs.QUESTION_COLUMNS),
+    "mmpr": Format("MMPR", pairs.parse_mmpr, pairs.recognises_mmpr, pairs.QUESTION_COLUMNS, twins=("rlaif_v",)),
     "pope": Format("POPE", pope.parse, pope.recognises, pope.COLUMNS),
     "sharegpt": Format("ShareGPT", llava.parse, llava.recognises_sharegpt, llava.COLUMNS),
     "llava": Format("LLaVA-instruct", llava.parse, llava.recognises, llava.COLUMNS),
@@ -82,12 +83,14 @@ class UnknownFormatError(BadInputError):
 
 @dataclass(frozen=True)
 class Source:
-    """A source that was opened: what it lies in, its format, and the columns mapped by hand or `guessed`."""
+    """A source that was opened: what it lies in, its format, and the columns mapped by hand or `guessed`; `also` are
+    formats that it may as well be in, where one was detected."""
 
     container: Container
     format: str
     mapping: dict[str, str]
     guessed: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -97,10 +100,20 @@ class Source:
     @property
     def notes(self) -> list[str]:
         """What there is to say of the source as a whole."""
-        if not self.guessed:
-            return []
-        columns = ", ".join(f"{field}={self.mapping[field]}" for field in self.guessed)
-        return [f"Columns guessed by their names: {columns}; --map says it otherwise."]
+        notes = [self.doubt] if self.doubt else []
+        if self.guessed:
+            columns = ", ".join(f"{field}={self.mapping[field]}" for field in self.guessed)
+            notes.append(f"Columns guessed by their names: {columns}; --map says it otherwise.")
+        return notes
+
+    @property
+    def doubt(self) -> str:
+        """Which other formats the rows look like; empty where they are told for sure, or by hand."""
+        if not self.also:
+            return ""
+        labels = " and ".join(FORMATS[name].label for name in self.also)
+        read, other = FORMATS[self.format].label, self.also[0]
+        return f"Read as {read}, but it also looks like {labels}: the format given by hand (--format {other}) decides."
 
     def rows(self, keep_image: KeepImage, images: Path | None = None) -> Rows:
         """The rows, checked one by one as they are taken. `images`: the folder that image paths start from."""
@@ -193,13 +206,13 @@ def open_source(source: Path | str, format: str = "auto", mapping: Mapping[str, 
     given = dict(mapping or {})
     wanted = check_mapping(given)
     container = open_container(source)
-    name = format
+    name, also = format, ()
     if format == "auto":
-        name = _detect(container, source, by_hand=bool(wanted))
+        name, also = _detect(container, source, by_hand=bool(wanted))
     if wanted:
         check_columns(wanted, first_records(container, LOOK_AT))
     if name != "mapping":
-        return Source(container, name, wanted)
+        return Source(container, name, wanted, also=also)
     records = first_records(container)
     guess = {f: column for f, column in guess_mapping(columns_of(records)).items() if f not in given}
     wanted = check_mapping(guess | wanted)
@@ -214,9 +227,10 @@ def first_records(container: Container, count: int = VOTES) -> list[dict]:
     return list(islice(good, count))
 
 
-def _detect(container: Container, source: object, *, by_hand: bool) -> str:
+def _detect(container: Container, source: object, *, by_hand: bool) -> tuple[str, tuple[str, ...]]:
+    """The format that most of the first rows are in, and those that they may as well be in."""
     if container.is_image_folder:
-        return "imagefolder"  # its reader says what is missing
+        return "imagefolder", ()  # its reader says what is missing
     records = first_records(container)
     if not records:
         _, problem = next(iter(container.records()), ("", None))
@@ -229,9 +243,10 @@ def _detect(container: Container, source: object, *, by_hand: bool) -> str:
         raise BadInputError(f"{source} has no row that can be read: {problem}.")
     votes = Counter(name for name in map(_recognise, records) if name)
     if votes:
-        return votes.most_common(1)[0][0]
+        name = votes.most_common(1)[0][0]
+        return name, FORMATS[name].twins
     if by_hand:
-        return "mapping"
+        return "mapping", ()
     raise UnknownFormatError(_say_unknown(source, records), container, records)
 
 

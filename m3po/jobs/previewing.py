@@ -36,10 +36,10 @@ def preview_source(
     """What an import with the same options would begin with; nothing is written to the workspace.
 
     Returns plain values: `source`, `container`, `format` ("mapping" where it is in no known one, with `mapping` guessed
-    by the columns' names and `problem` saying what is missing), `label`, `columns` of the file, `mapping` of our fields
-    to them, `ignored` columns, `values` (where no row can be read: a value of each column), and `rows`: each
-    `{"row", "refused"}` or the fields of the row; an image has `width`, `height` and, with `thumbnails`, a small data
-    URI. Raises as an import does.
+    by the columns' names and `problem` saying what is missing), `label`, `doubt` (which other format it may be in),
+    `columns` of the file, `mapping` of our fields to them, `ignored` columns, `values` (where no row can be read: a
+    value of each column), and `rows`: each `{"row", "refused"}` or the fields of the row; an image has `width`,
+    `height` and, with `thumbnails`, a small data URI. Raises as an import does.
     """
     if not 1 <= rows <= MAX_ROWS:
         raise UsageError(f"rows = {rows} cannot be used: give 1 to {MAX_ROWS}.")
@@ -51,13 +51,13 @@ def preview_source(
         mapped = {field: column for field, column in {**guess, **(mapping or {})}.items() if column}
         if "instruction" not in mapped:
             shown = {"source": str(place), "container": error.container.kind, "format": "mapping"}
-            shown |= {"label": FORMATS["mapping"].label, "columns": columns, "problem": str(error)}
+            shown |= {"label": FORMATS["mapping"].label, "columns": columns, "problem": str(error), "doubt": ""}
             values = _show_values(error.records, columns)
             return shown | {"mapping": mapped, "ignored": [], "rows": [], "values": values}
         opened, problem = open_source(place, "mapping", mapping), str(error)
     columns = columns_of(first_records(opened.container))
     shown = {"source": str(place), "container": opened.container.kind, "format": opened.format}
-    shown |= {"label": FORMATS[opened.format].label, "columns": columns, "problem": problem}
+    shown |= {"label": FORMATS[opened.format].label, "columns": columns, "problem": problem, "doubt": opened.doubt}
     mapped = opened.mapped(columns)
     used = {column.split(".")[0] for column in mapped.values()}
     shown |= {"mapping": mapped, "ignored": [name for name in columns if name.split(".")[0] not in used]}

@@ -9,103 +9,31 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-from sources import detect_format, read_source
+from format_rows import (
+    GOOD,
+    LONG,
+    NUL,
+    bot,
+    completion,
+    gpt,
+    human,
+    make_folder,
+    read,
+    rlhf_text,
+    user,
+    without,
+    write,
+)
+from sources import detect_format
 
-from m3po.errors import BadInputError
 from m3po.formats import pairs, vlfeedback, writers
-from m3po.formats.registry import FORMATS, open_source
-from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
-
-LONG = "x" * 100_001
-NUL = "a\0b"
+from m3po.formats.registry import FORMATS
+from m3po.types import ImportedDecision, Turn
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("sets") / "set"
-    (root / "images").mkdir(parents=True)
-    Image.new("RGB", (8, 6), "red").save(root / "a.png")
-    Image.new("RGB", (8, 6), "blue").save(root / "images" / "b.png")
-    Image.new("RGB", (8, 6), "lime").save(root.parent / "outside.png")
-    (root / "broken.png").write_bytes((root / "a.png").read_bytes()[:45])
-    return root
-
-
-def human(text: object) -> dict:
-    return {"from": "human", "value": text}
-
-
-def gpt(text: object) -> dict:
-    return {"from": "gpt", "value": text}
-
-
-def user(text: object) -> dict:
-    return {"role": "user", "content": text}
-
-
-def bot(text: object) -> dict:
-    return {"role": "assistant", "content": text}
-
-
-def parts(*texts: str | None) -> list[dict]:
-    """Content parts; None is an image."""
-    return [{"type": "image", "text": None} if text is None else {"type": "text", "text": text} for text in texts]
-
-
-def completion(response: object, helpful: object = "4") -> dict:
-    rating = {"Rating": helpful, "Rationale": "because"}
-    return {"response": response, "model": "m", "annotations": {"Helpfulness": rating, "Visual Faithfulness": rating}}
-
-
-def rlhf_text(**fields: object) -> str:
-    return json.dumps({"question": "What is it?", "chosen": "Red.", "rejected": "Blue."} | fields)
-
-
-RLHF = {"ds_name": "RLHF-V", "origin_dataset": "d", "origin_split": "s", "idx": 0, "image_path": "d/x.jpg"}
-# One good row a format, as its makers write it.
-GOOD: dict[str, dict] = {
-    "imagefolder": {"file_name": "a.png", "instruction": "What is it?"},
-    "llava": {"image": "a.png", "conversations": [human("<image>\nWhat is it?"), gpt("Red.")]},
-    "sharegpt": {"images": ["a.png"], "conversations": [human("Hi."), gpt("Yes?"), human("What is it?"), gpt("Red.")]},
-    "trl": {
-        "images": ["a.png"], "prompt": [user(parts(None, "What is it?"))],
-        "chosen": [bot(parts("Red."))], "rejected": [bot(parts("Blue."))],
-    },
-    "rlhf_v": {"image": "a.png", "text": rlhf_text(), **RLHF},
-    "rlaif_v": {"image": "a.png", "question": "What is it?", "chosen": "Red.", "rejected": "Blue.", **RLHF},
-    "vlfeedback": {
-        "prompt": "What is it?", "img_path": "a.png", "models": ["m"] * 4,
-        "completions": [completion(f"Answer {n}.", str(n)) for n in range(1, 5)],
-    },
-    "mmpr": {"image": "a.png", "question": "<image>\nWhat is it?", "chosen": "Red.", "rejected": "Blue."},
-    "llamafactory": {
-        "conversations": [human("<image>What is it?")], "chosen": gpt("Red."), "rejected": gpt("Blue."),
-        "images": ["a.png"],
-    },
-    "ms_swift": {
-        "messages": [user("<image>What is it?"), bot("Red.")], "rejected_response": "Blue.", "images": ["a.png"],
-    },
-    "pope": {"question_id": 1, "image": "a.png", "text": "Is there a dog in the image?", "label": "no"},
-    "m3po": {"images": ["a.png"], "instruction": "What is it?", "candidates": [{"text": "Red."}]},
-}  # fmt: skip
-
-
-def without(row: dict, *keys: str) -> dict:
-    return {key: value for key, value in row.items() if key not in keys}
-
-
-def read(path: Path, format: str = "auto", **options) -> tuple[list[ImportedRow], list[RefusedRow]]:
-    found = list(read_source(path, format, **options)[1])
-    return [r for r in found if isinstance(r, ImportedRow)], [r for r in found if isinstance(r, RefusedRow)]
-
-
-def write(folder: Path, rows: list[object], name: str = "rows.jsonl") -> Path:
-    """JSON Lines; a str or bytes goes in as it is."""
-    raw = [row if isinstance(row, bytes) else row.encode() if isinstance(row, str) else json.dumps(row).encode()
-           for row in rows]  # fmt: skip
-    (folder / name).write_bytes(b"\n".join(raw) + b"\n")
-    return folder / name
+    return make_folder(tmp_path_factory.mktemp("set"))
 
 
 # --- good rows -----------------------------------------------------------------------------------------------------
@@ -376,91 +304,3 @@ def test_each_format_is_broken_in_ten_ways() -> None:
 
 
 # --- columns by hand -------------------------------------------------------------------------------------------------
-
-NESTED = {
-    "key": 7, "meta": {"files": ["a.png", "b.png"]},
-    "qa": [{"q": "What is it?", "a": {"good": "Red.", "bad": "Blue."}}],
-    "answers": [{"response": "Green."}, {"response": "Pink."}], "where": "tune", "gt": 4, "things": '["dog", "cat"]',
-}  # fmt: skip
-MAPPING = {
-    "id": "key", "image": "meta.files", "instruction": "qa.0.q", "chosen": "qa.0.a.good", "rejected": "qa.0.a.bad",
-    "candidates": "answers.response", "split": "where", "answer": "gt", "objects": "things",
-}  # fmt: skip
-
-
-def test_columns_by_hand_reach_into_a_record(folder: Path) -> None:
-    path = write(folder, [NESTED, NESTED | {"key": 8, "qa": []}, NESTED | {"key": 9, "where": "test"}])
-    with pytest.raises(BadInputError, match="--map instruction=question"):
-        read(path)
-    [row], refused = read(path, mapping=MAPPING)
-    assert (row.id, row.split, row.answer, row.objects) == ("7", "tune", "4", ("dog", "cat"))
-    assert row.images == (folder / "a.png", folder / "images" / "b.png") and row.instruction == "What is it?"
-    assert row.candidates == ("Red.", "Blue.", "Green.", "Pink.")
-    assert row.decisions == (ImportedDecision("override", 0, 1, annotator="mapping", given=True),)
-    assert "column 'qa.0.q' is empty" in refused[0].reason and "the split is 'test'" in refused[1].reason
-
-
-def test_columns_by_hand_replace_what_a_known_format_reads(folder: Path) -> None:
-    path = write(folder, [GOOD["llava"] | {"id": "old", "sample": "new", "better": "Crimson."}])
-    [row], _ = read(path, mapping={"id": "sample", "candidates": "better"})
-    assert (row.id, row.instruction, row.candidates) == ("new", "What is it?", ("Crimson.",))
-
-
-POPE_LIKE = {"question_id": 7, "image": "a.png", "text": "What colour?", "label": "red"}
-
-
-def test_columns_by_hand_stand_in_for_what_the_format_refuses(folder: Path) -> None:
-    """A file that looks like POPE and is none: nobody can make its labels yes or no by naming columns."""
-    path = write(folder, [POPE_LIKE])
-    with pytest.raises(BadInputError, match="no known format"):
-        read(path)
-    for format in ("auto", "pope"):
-        [row], _ = read(path, format, mapping={"instruction": "text"})
-        assert (row.id, row.instruction, row.answer, row.images) == ("7", "What colour?", "red", (folder / "a.png",))
-    assert row.warnings == ("A row that POPE does not allow went in by its columns alone.",)
-    [row], _ = read(write(folder, [GOOD["pope"] | {"image": None, "photo": "a.png"}]), mapping={"image": "photo"})
-    assert (row.split, row.answer, row.images) == ("heldout", "no", (folder / "a.png",))  # read as POPE all the same
-
-
-def test_columns_by_hand_hide_nothing_that_is_wrong_beside_them(folder: Path) -> None:
-    pair = {"image": "a.png", "ask": "What is it?", "chosen": "Red.", "rejected": "Blue."}
-    turns = [{"role": "user", "text": "Hi."}, 5]
-    for format, record, words in (
-        ("mmpr", pair | {"rejected": " "}, "no question"),
-        ("mmpr", pair | {"rejected": None}, "no question"),
-        ("m3po", {"instruction": "What?", "ask": "What?", "turns": turns}, "turn 2 must be an object"),
-    ):
-        _, [refused] = read(write(folder, [record]), format, mapping={"instruction": "ask"})
-        assert words in refused.reason
-    [row], _ = read(write(folder, [pair]), "mmpr", mapping={"instruction": "ask"})
-    assert (row.instruction, row.candidates, row.decisions[0].given) == ("What is it?", ("Red.", "Blue."), True)
-
-
-def test_candidates_by_hand_bring_no_ratings_of_others(folder: Path) -> None:
-    [row], _ = read(write(folder, [GOOD["vlfeedback"] | {"mine": ["One"]}]), mapping={"candidates": "mine"})
-    assert (row.candidates, row.ratings) == (("One",), ())
-    [row], _ = read(write(folder, [GOOD["mmpr"] | {"mine": ["One"]}]), mapping={"candidates": "mine"})
-    assert (row.candidates, row.decisions) == (("One",), ())
-
-
-def test_columns_guessed_by_their_names(folder: Path) -> None:
-    path = write(folder, [{"Query": "What is it?", "img_path": "a.png", "label": "red"}])
-    [row], _ = read(path, "mapping")
-    assert (row.instruction, row.images, row.answer) == ("What is it?", (folder / "a.png",), "red")
-    assert open_source(path, "mapping").notes == [
-        "Columns guessed by their names: image=img_path, instruction=Query, answer=label; --map says it otherwise."
-    ]
-    [row], _ = read(path, mapping={"instruction": "Query", "answer": ""})  # an empty column: there is none
-    assert (row.images, row.answer) == ((folder / "a.png",), None)
-    assert "image=img_path;" in open_source(path, mapping={"instruction": "Query", "answer": ""}).notes[0]
-    with pytest.raises(BadInputError, match="no known format"):
-        read(write(folder, [{"x": 1}]), "mapping")
-
-
-@pytest.mark.parametrize(
-    ("mapping", "words"),
-    [({"picture": "a"}, "no field of a row"), ({"chosen": "a"}, "belong together"), ({"id": 5}, "must be a name")],
-)
-def test_a_mapping_that_is_none(folder: Path, mapping: dict, words: str) -> None:
-    with pytest.raises(BadInputError, match=words):
-        read(write(folder, [NESTED]), mapping=mapping)

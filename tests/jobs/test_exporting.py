@@ -1,53 +1,23 @@
 """An export as its user sees it: a run with progress, a folder with its card, and an upload to the hub."""
 
-import base64
-import hashlib
 import json
 import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import huggingface_hub.constants
 import pytest
 import yaml
+from exports import open_pairs, wait
 from sources import read_source
 from workspaces import make_images
 
-from m3po.errors import BadInputError, StorageError, UsageError
+from m3po.errors import BadInputError, UsageError
 from m3po.jobs import exporting
-from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.settings import SelectConfig
 from m3po.studio import Studio
-
-
-def fill(studio, folder, n=5):
-    """`n` pairs that came with their preference, one of them decided upon here."""
-    images = make_images(folder / "images", 2)
-    rows = [
-        {"id": f"r{i}", "image": f"images/{images[i % 2].name}", "question": f"What is {i}?", "split": "train",
-         "chosen": f"A boat {i}.", "rejected": "A car."}
-        for i in range(n)
-    ]  # fmt: skip
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert studio.import_source(folder / "pairs.jsonl").added == n
-    studio.select(SelectConfig(rule="given"))
-    item = studio.review_item()
-    studio.decide(item.instruction.id, "override", chosen=item.given[1], rejected=item.given[0])
-    return studio
 
 
 @pytest.fixture
 def studio(tmp_path):
-    studio = Studio.open(Studio.create(tmp_path / "ws"))
-    yield fill(studio, tmp_path)
-    studio.close()
-
-
-def wait(studio, run):
-    deadline = time.monotonic() + 60
-    while studio.run(run.id).active:
-        assert time.monotonic() < deadline, studio.run(run.id)
-        time.sleep(0.02)
-    return studio.run(run.id)
+    yield from open_pairs(tmp_path)
 
 
 def test_a_folder_has_its_data_images_card_and_selection(studio, tmp_path):
@@ -233,77 +203,6 @@ def test_votes_of_another_workspace_do_not_join_an_instruction_of_the_same_name(
 # --- the hub -------------------------------------------------------------------------------------------------------
 
 
-class Hub(BaseHTTPRequestHandler):
-    """What the hub's API does for create_repo and upload_folder, in memory."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        if self.headers["Authorization"] != "Bearer hf_test":
-            return self.answer(401, {"error": "Invalid credentials"})
-        if self.path == "/api/repos/create":
-            self.server.created.append(json.loads(body))
-            return self.answer(200, {"url": f"{self.server.address}/datasets/me/birds"})
-        if self.path == "/api/validate-yaml":  # as the hub does with a dataset card
-            front = json.loads(body)["content"].split("---\n")[1]
-            assert yaml.safe_load(front)["configs"][0]["data_files"] == "data.jsonl"
-            return self.answer(200, {"errors": [], "warnings": []})
-        if "/preupload/" in self.path:
-            files = json.loads(body)["files"]
-            modes = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]
-            return self.answer(200, {"files": modes})
-        if "/commit/" in self.path:
-            for line in map(json.loads, body.splitlines()):
-                if line["key"] == "file":
-                    self.server.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            url = f"{self.server.address}/datasets/me/birds/commit/1"
-            return self.answer(200, {"commitUrl": url, "commitOid": "1" * 40, "success": True})
-        return self.answer(404, {"error": f"no {self.path}"})
-
-    def answer(self, status, value):
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.created, server.files = [], {}
-    server.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", server.address)
-    monkeypatch.setenv("HF_TOKEN", "hf_test")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_push_uploads_every_file_of_the_folder(studio, tmp_path, hub):
-    result = studio.export(tmp_path / "out", format="mmpr", push="me/birds")
-    assert result["pushed"] == f"{hub.address}/datasets/me/birds"
-    assert (hub.created[0]["name"], hub.created[0]["visibility"]) == ("birds", "private")
-    local = {str(p.relative_to(tmp_path / "out")): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    assert hub.files == local and len(local) == 5
-
-
-def test_push_uploads_nothing_that_somebody_keeps_beside_it(studio, tmp_path, hub):
-    out = tmp_path / "out"
-    studio.export(out, format="mmpr")
-    local = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
-    for name in ("notes.txt", "images/mine[1].png", "images/private/passport.png"):
-        (out / name).parent.mkdir(exist_ok=True)
-        (out / name).write_bytes(b"mine")
-    studio.export(out, format="mmpr", push="me/birds")
-    assert set(hub.files) == local
-
-
 def test_the_card_of_questions_with_their_truth_speaks_of_no_pairs(studio, tmp_path):
     images = make_images(tmp_path / "eyes", 3)
     (tmp_path / "eyes" / "pope.jsonl").write_text(
@@ -315,122 +214,6 @@ def test_the_card_of_questions_with_their_truth_speaks_of_no_pairs(studio, tmp_p
     assert "Questions with their truth" in card and "1 row in the format `pope`" in card
     assert not any(word in card for word in ("Preference pairs", "dpo", "picked\n", "rejected", "looked at them"))
     assert yaml.safe_load(card.split("---\n")[1])["tags"] == ["evaluation", "vision-language", "m3po"]
-
-
-def test_a_push_that_is_refused_keeps_what_was_written_and_says_why(studio, tmp_path, hub, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(StorageError, match=r"out is written, but the upload to me/birds failed .*HF_TOKEN"):
-        studio.export(tmp_path / "out", format="mmpr", push="me/birds")
-    assert (tmp_path / "out" / "data.jsonl").is_file()
-    monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(UsageError, match="HF_TOKEN"):
-        studio.start_export(tmp_path / "out", format="mmpr", push="me/birds")
-
-
-def test_a_workspace_that_forbids_remote_calls_pushes_nothing(tmp_path, hub):
-    studio = fill(Studio.open(Studio.create(tmp_path / "closed", WorkspaceConfig(remote=False))), tmp_path)
-    try:
-        with pytest.raises(UsageError, match="remote = false"):
-            studio.export(tmp_path / "out", format="mmpr", push="me/birds")
-        assert not hub.created and not (tmp_path / "out").exists()
-    finally:
-        studio.close()
-
-
-def test_an_export_over_another_leaves_nothing_of_that_behind(studio, tmp_path):
-    out = tmp_path / "out"
-    studio.export(out, format="mmpr")
-    (out / "notes.txt").write_text("mine")
-    (out / "images" / "mine.png").write_bytes(b"mine")
-    studio.export(out, format="trl")
-    assert {p.name for p in out.iterdir()} == {"data.parquet", "images", "notes.txt", "README.md", "selection.json"}
-    assert [p.name for p in (out / "images").iterdir()] == ["mine.png"]
-
-
-def test_a_file_that_no_export_wrote_is_never_replaced(studio, tmp_path):
-    out, lone = tmp_path / "out", tmp_path / "train.jsonl"
-    lone.write_text("mine")
-    for export in (studio.export, studio.start_export):
-        with pytest.raises(
-            BadInputError, match=r"train\.jsonl is there already and no export of ours wrote what it holds"
-        ):
-            export(lone)
-    assert lone.read_text() == "mine"
-    lone.unlink()
-    for format in ("m3po", "mmpr"):  # what an export wrote is replaced
-        assert wait(studio, studio.start_export(lone, format=format)).state == "finished"
-    for _ in range(2):
-        studio.export(tmp_path / "now.jsonl")
-    wait(studio, studio.start_export(out, format="mmpr"))
-    for name, format in (("dataset_info.json", "llamafactory"), ("data.parquet", "trl"), ("data.csv", "csv")):
-        (out / name).write_text("mine")
-        with pytest.raises(BadInputError, match=f"{name} is there already"):
-            studio.start_export(out, format=format)
-        assert (out / name).read_text() == "mine"
-    (out / "dataset_info.json").unlink()
-    studio.export(out, format="llamafactory")
-    assert (out / "data.csv").read_text() == "mine" and not (out / "data.jsonl").exists()
-    studio.export(out, format="mmpr")
-    assert not (out / "data.json").exists() and not (out / "dataset_info.json").exists()
-
-
-def test_an_export_that_broke_off_over_another_may_replace_the_files_of_both(studio, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    studio.export(out, format="llamafactory")
-    monkeypatch.setattr(exporting, "write", lambda *parts: (_ for _ in ()).throw(StorageError("full")))
-    with pytest.raises(StorageError):
-        studio.export(out, format="mmpr")
-    monkeypatch.undo()
-    studio.export(out, format="csv")
-    assert {p.name for p in out.iterdir()} == {"data.csv", "README.md", "selection.json", "images"}
-
-
-def test_what_a_person_wrote_over_an_export_is_kept(studio, tmp_path):
-    out, lone = tmp_path / "out", tmp_path / "train.jsonl"
-    studio.export(lone)
-    lone.write_text("mine")
-    with pytest.raises(BadInputError, match="no export of ours wrote what it holds"):
-        studio.export(lone)
-    assert lone.read_text() == "mine"
-    wait(studio, studio.start_export(lone.with_name("run.jsonl")))
-    studio.workspace.written.clear()  # the hash outlives the process, in the run
-    studio.export(lone.with_name("run.jsonl"))
-    lone.with_name("run.jsonl").write_text("mine")
-    with pytest.raises(BadInputError, match=r"run\.jsonl is there already"):
-        studio.export(lone.with_name("run.jsonl"))
-    for name in ("README.md", "data.jsonl", "selection.json"):
-        studio.export(out, format="mmpr")
-        before = (out / name).read_text()
-        (out / name).write_text(before.replace("given", "mine") + "\n")
-        with pytest.raises(BadInputError, match=f"{name} is there already"):
-            studio.export(out, format="mmpr")
-        (out / name).write_text(before)
-    (out / "data.jsonl").write_text("mine")
-    studio.export(out, format="csv")  # another name: what was changed stays beside it
-    assert (out / "data.jsonl").read_text() == "mine"
-
-
-def test_an_export_removes_only_the_pictures_that_exports_wrote_there(studio, tmp_path):
-    out, mine = tmp_path / "out", f"{'a' * 64}.png"
-    (out / "images").mkdir(parents=True)
-    (out / "images" / mine).write_bytes(b"mine")
-    lone = tmp_path / "out" / "lone.csv"
-    for path in out.rglob("*"):
-        path.touch()
-    (out / ".m3po-export").touch()  # as an export that broke off leaves it
-    studio.export(out, format="mmpr")
-    written = {path.name for path in (out / "images").iterdir()} - {mine}
-    changed = min(written)
-    (out / "images" / changed).write_bytes(b"edited")
-    studio.export(out, format="trl")
-    assert {path.name for path in (out / "images").iterdir()} == {mine, changed}
-    (out / "images" / changed).unlink()
-    studio.export(out, format="mmpr")
-    studio.export(lone, format="csv", images="files")
-    studio.export(out, format="mmpr", images="paths")
-    assert {path.name for path in (out / "images").iterdir() if path.suffix == ".png"} == {mine, *written}
-    for row in lone.read_text().splitlines()[1:]:
-        assert (out / row.split(",")[2].strip('"')).is_file()
 
 
 def test_an_export_of_nothing_says_why(tmp_path):
@@ -446,39 +229,6 @@ def test_an_export_of_nothing_says_why(tmp_path):
             assert result["rows"] == 0 and words in result["message"], result["message"]
     finally:
         empty.close()
-
-
-def test_an_export_reaches_through_no_link(studio, tmp_path):
-    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    studio.export(out, format="mmpr")
-    (out / "images").rename(elsewhere)
-    (out / "images").symlink_to(elsewhere)
-    before = sorted(path.name for path in elsewhere.iterdir())
-    with pytest.raises(BadInputError, match="is a link"):
-        studio.export(out, format="mmpr")
-    studio.export(out, format="trl")
-    assert sorted(path.name for path in elsewhere.iterdir()) == before and len(before) == 2
-    (tmp_path / "mine.md").write_text((out / "README.md").read_text())
-    (out / "README.md").unlink()
-    (out / "README.md").symlink_to(tmp_path / "mine.md")
-    with pytest.raises(BadInputError, match=r"README\.md is there already"):
-        studio.export(out, format="trl")
-
-
-def test_the_list_of_what_was_written_reaches_nothing_outside(studio, tmp_path):
-    """selection.json may have come from anyone."""
-    out = tmp_path / "out"
-    studio.export(out, format="mmpr")
-    (tmp_path / "mine.txt").write_text("mine")
-    (out / "notes.txt").write_text("mine")
-    facts = json.loads((out / "selection.json").read_text())
-    facts.pop("seal")
-    mine = hashlib.sha256(b"mine").hexdigest()
-    facts["files"] |= {"../mine.txt": mine, "notes.txt": mine, str(tmp_path / "mine.txt"): mine}
-    facts["seal"] = hashlib.sha256((json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()).hexdigest()
-    (out / "selection.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-    studio.export(out, format="csv")
-    assert (tmp_path / "mine.txt").exists() and (out / "notes.txt").exists() and not (out / "data.jsonl").exists()
 
 
 @pytest.mark.parametrize("verdict", ["all_wrong", "bad_question", "flag"])
@@ -515,14 +265,6 @@ def test_where_reviewers_disagree_nothing_is_taught(studio, tmp_path):
 def test_truth_has_no_reviews_to_choose_by(studio, tmp_path):
     with pytest.raises(UsageError, match="truth, which nobody reviews"):
         studio.export(tmp_path / "out.jsonl", format="pope", only="reviewed")
-
-
-def test_forbidding_remote_calls_counts_at_once(studio, tmp_path, hub):
-    (studio.path / "config.toml").write_text("remote = false\n")
-    with pytest.raises(UsageError, match="remote = false"):
-        studio.start_export(tmp_path / "out", push="me/pairs")
-    with pytest.raises(UsageError, match="remote = false"):
-        studio.start_import("hub:me/pairs")
 
 
 def test_a_suffix_of_another_format_is_refused(studio, tmp_path):

@@ -17,6 +17,7 @@ from workspaces import FOUR, add_answers, add_instruction, open_database
 
 from m3po.errors import BadInputError, ModelError, UsageError
 from m3po.jobs import pilot
+from m3po.jobs.launches import FIRST
 from m3po.jobs.pilot import expect_pairs, write_table, write_time
 from m3po.jobs.scorings import scorings_of_pilot
 from m3po.models import remote
@@ -294,4 +295,21 @@ def test_every_part_of_a_mean_is_looked_at_before_anything_is_queued(tmp_path: P
             studio.start_score(ScoreConfig(policy=None, mas=None, group=f"embed:{bad}"))
     assert studio.runs() == []
     studio.start_score(ScoreConfig(policy=None, mas=f"clip:{tiny_mas}"))
+    studio.close()
+
+
+def test_a_pipeline_asks_a_few_instructions_first_where_nothing_was_sampled_yet(tmp_path: Path) -> None:
+    studio = open_bare(tmp_path, 2)
+    score = ScoreConfig("org/policy", None)
+
+    def queued(**limit) -> list[tuple]:
+        last = studio.start_pipeline(SampleConfig("org/policy", **limit), score, SelectConfig())
+        before = seen[-1] if seen else 0
+        seen.append(last.id)
+        return [(run.kind, run.config.get("limit")) for run in map(studio.run, range(before + 1, last.id + 1))]
+
+    seen: list[int] = []
+    whole = [("sample", 0), ("score", 0), ("select", None)]
+    assert queued() == [("sample", FIRST), *whole[1:], *whole]
+    assert queued(limit=FIRST) == [("sample", FIRST), *whole[1:]]  # few enough
     studio.close()

@@ -64,6 +64,18 @@ def test_the_first_rows_as_they_would_go_in(workspace: Workspace, folder: Path) 
     assert len(preview_source(workspace, path, rows=2)["rows"]) == 2
 
 
+def test_a_file_that_may_be_in_another_format_says_so_and_the_format_by_hand_decides(workspace, folder: Path) -> None:
+    plain = {name: value for name, value in PAIR.items() if name != "ds_name"}  # which tells RLAIF-V from MMPR
+    path = write(folder / "pairs.jsonl", [plain])
+    words = "Read as MMPR, but it also looks like RLAIF-V: the format given by hand (--format rlaif_v) decides."
+    shown = preview_source(workspace, path)
+    assert (shown["format"], shown["doubt"]) == ("mmpr", words) and words in draw_preview(shown)
+    assert preview_source(workspace, path, format="mmpr")["doubt"] == ""
+    told = write(folder / "told.jsonl", [{**plain, "origin_dataset": "x"}])
+    assert preview_source(workspace, told)["doubt"] == ""
+    assert import_source(workspace, path).warnings == (words,)
+
+
 def test_images_as_bytes_leave_nothing_behind(workspace: Workspace, folder: Path) -> None:
     image = {"bytes": (folder / "a.png").read_bytes(), "path": None}
     pq.write_table(pa.Table.from_pylist([{**PAIR, "image": image}]), folder / "x.parquet")

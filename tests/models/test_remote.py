@@ -12,96 +12,24 @@ import warnings
 
 import pytest
 import tiny
-from hypothesis import given
-from hypothesis import strategies as st
 from openai_server import KNOWN, FakeServer, token
+from remote_asking import SECRET, ask, forget_keys
 
-from m3po.errors import BadInputError, ModelError, UsageError
+from m3po.errors import BadInputError, ModelError
 from m3po.images import encode_rgb
 from m3po.models import remote
 from m3po.models.remote import FailedRequest, RefusedRequest, RemoteClient, wait_for
-from m3po.models.remote_policy import RemotePolicy, _read_choice, image_url, with_images
-from m3po.remote_spec import RemoteModel, names_remote, parse_remote
-from m3po.settings import ScoreConfig
+from m3po.models.remote_policy import _read_choice, image_url, with_images
+from m3po.remote_spec import RemoteModel
 from m3po.text import build_messages
-
-SECRET = "sk-do-not-tell-0123456789"
 
 
 @pytest.fixture(autouse=True)
 def quick_and_keyless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "FIRST_WAIT", 0.001)
-    for name in remote.KEY_NAMES:
-        monkeypatch.delenv(name, raising=False)
-
-
-def ask(server: FakeServer, *, times: int = 1, concurrency: int = 8, model: str | None = None, **options) -> list:
-    """`times` instructions sampled at once: RemoteAnswers, or the error that each ended with."""
-    settings = {"k": 3, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 16} | options
-
-    async def work() -> list:
-        async with RemoteClient(RemoteModel(model or server.model, server.url), concurrency=concurrency) as client:
-            policy = RemotePolicy(client)
-            messages = with_images(build_messages("What is it?", 0), [])
-            return await asyncio.gather(
-                *[policy.sample(messages, seed=100 * n, **settings) for n in range(times)], return_exceptions=True
-            )
-
-    return asyncio.run(work())
+    forget_keys(monkeypatch)
 
 
 # --- the spec -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("spec", "model", "url"),
-    [
-        ("remote:m@http://localhost:8000/v1", "m", "http://localhost:8000/v1"),
-        ("remote:org/name@https://host/v1/", "org/name", "https://host/v1"),
-        ("remote:org/name@rev@http://[::1]:80/a/b", "org/name@rev", "http://[::1]:80/a/b"),
-    ],
-)
-def test_a_spec_is_read_from_the_right(spec: str, model: str, url: str) -> None:
-    assert parse_remote(spec) == RemoteModel(model, url)
-
-
-@given(
-    st.text("ab/@.:-", min_size=1).filter(lambda m: "@http" not in m and "://" not in m),
-    st.sampled_from(["http://h", "https://h.org:8/v1"]),
-)
-def test_any_model_name_comes_back(model: str, url: str) -> None:
-    assert parse_remote(f"remote:{model}@{url}") == RemoteModel(model, url)
-
-
-@pytest.mark.parametrize(
-    "spec",
-    ["remote:m", "remote:@http://h/v1", "remote:m@localhost:8000", "remote:m@http://", "remote:m@http://h:x/v1",
-     "remote:m@http://h/v 1", "remote:m@ftp://h"],
-)  # fmt: skip
-def test_a_spec_that_is_none_says_how_to_write_one(spec: str) -> None:
-    with pytest.raises(UsageError, match="write remote:MODEL@URL"):
-        parse_remote(spec)
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["http://user:hunter2@h/v1", "https://hunter2@h/v1", "http://h/v1?api_key=hunter2", "http://h/v1#hunter2",
-     "http://u:a@http://hunter2@h/v1"],
-)  # fmt: skip
-def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) -> None:
-    for use in (parse_remote, lambda spec: ScoreConfig(policy=None, mas=f"0.5*{spec} + clip:x")):
-        if "?" in address or "#" in address or "u:a" in address:
-            use = parse_remote
-        with pytest.raises(UsageError) as caught:
-            use(f"remote:m@{address}")
-        assert "hunter2" not in str(caught.value)
-
-
-def test_what_names_a_server() -> None:
-    for spec in ("remote:m@http://h", "remote-rating:m@http://h", "clip:a+0.5*remote:m@http://h", "a, remote:m@x"):
-        assert names_remote(spec), spec
-    for spec in (None, "", "org/remote", "/data/remote:x", "my-remote:x", "vqa:org/name"):
-        assert not names_remote(spec), spec
 
 
 # --- a server that behaves ----------------------------------------------------------------------------------------
@@ -334,51 +262,6 @@ def test_an_error_sent_as_success_costs_the_instruction() -> None:
 # --- the key ------------------------------------------------------------------------------------------------------
 
 
-def test_the_key_is_sent_and_never_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-another-key-000")
-    monkeypatch.setenv("M3PO_API_KEY", f" {SECRET}\n")
-    with FakeServer(reply=lambda b, j: f"My key is {SECRET}.", key=SECRET) as server:
-        [found] = ask(server)
-    assert server.headers[0]["Authorization"] == f"Bearer {SECRET}"
-    assert found.answers[0].text == "My key is [key]."
-    for bad in ({"always": 500}, {"refuse": lambda body: "no"}, {"key": "other"}, {"always": 404}, {"always": 418}):
-        with FakeServer(echo_key=True, **bad) as server:
-            [error] = ask(server)
-        assert isinstance(error, BadInputError | ModelError)
-        assert SECRET not in str(error) and SECRET not in repr(error.__cause__) + repr(error.__context__)
-
-
-def test_a_word_that_stands_for_a_key_is_left_in_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("M3PO_API_KEY", "EMPTY")
-    with FakeServer(["The box is EMPTY."]) as server:
-        [found] = ask(server)
-    assert found.answers[0].text == "The box is EMPTY."
-
-
-@pytest.mark.parametrize("key", ["sk-secret\nX-Evil: 1", "sk secret", "sk-sécret"])
-def test_a_key_that_is_none_is_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("M3PO_API_KEY", key)
-    with pytest.raises(ModelError, match="M3PO_API_KEY") as caught:
-        RemoteClient(RemoteModel("m", "http://h"))
-    assert "cret" not in str(caught.value)
-
-
-def test_a_key_over_plain_http_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("M3PO_API_KEY", SECRET)
-
-    async def open_and_close(url: str) -> None:
-        async with RemoteClient(RemoteModel("m", url)):
-            pass
-
-    with pytest.warns(UserWarning, match="unencrypted") as caught:
-        asyncio.run(open_and_close("http://far.example/v1"))
-    assert SECRET not in str(caught[0].message)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        asyncio.run(open_and_close("http://127.0.0.1:1/v1"))
-        asyncio.run(open_and_close("https://far.example/v1"))
-
-
 def test_it_can_be_asked_where_a_loop_is_running() -> None:
     """As in a notebook."""
 
@@ -389,25 +272,6 @@ def test_it_can_be_asked_where_a_loop_is_running() -> None:
         return wait_for(ask())
 
     assert asyncio.run(cell()) == 7
-
-
-@pytest.mark.parametrize("spell", ["\\/", "\\u002f", "\\u002F"])
-def test_a_key_that_comes_back_in_another_spelling_is_cut_out(monkeypatch: pytest.MonkeyPatch, spell: str) -> None:
-    key = "sk-se/cret-0123456789"
-    monkeypatch.setenv("M3PO_API_KEY", key)
-    said = json.dumps({"choices": [{"message": {"content": f"Your key: {key}"}, "finish_reason": "stop"}]})
-    said = said.replace("/", spell)
-
-    async def ask(server: FakeServer) -> dict:
-        async with RemoteClient(RemoteModel("org/model@v1", server.url)) as client:
-            return await client.chat({"messages": [{"role": "user", "content": "Hello"}]})
-
-    with FakeServer(raw=said.encode()) as server:
-        found = asyncio.run(ask(server))
-    assert key not in str(found) and "[key]" in str(found)
-    with FakeServer(raw=said.encode(), model="other") as server, pytest.raises(ModelError) as refused:
-        asyncio.run(ask(server))
-    assert "[key]" in str(refused.value) and "0123456789" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

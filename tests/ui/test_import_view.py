@@ -17,7 +17,8 @@ def test_everything_of_a_file_is_text():
     row |= {"turns": [{"role": "user", "text": HOSTILE}], "ratings": [{HOSTILE: 1.0}, {}], "warnings": [HOSTILE]}
     row |= {"decisions": [{"chosen": 0, "rejected": 1}]}
     row |= {"images": [{"name": HOSTILE, "width": 1, "height": 2, "thumbnail": "data:image/webp;base64,AA"}]}
-    shown = {"label": HOSTILE, "container": HOSTILE, "problem": "x", "columns": [HOSTILE], "ignored": [HOSTILE]}
+    shown = {"label": HOSTILE, "container": HOSTILE, "problem": "x", "columns": [HOSTILE], "ignored": [HOSTILE],
+             "doubt": HOSTILE}  # fmt: skip
     shown |= {"format": "llava", "mapping": {"image": HOSTILE}, "rows": [row, {"row": HOSTILE, "refused": HOSTILE}]}
     found = []
 
@@ -35,7 +36,8 @@ def test_everything_of_a_file_is_text():
 
 
 def test_a_file_whose_columns_are_unknown_shows_what_stands_in_them():
-    shown = {"label": "x", "container": "CSV", "problem": "x", "columns": ["frage"], "ignored": [], "mapping": {}}
+    shown = {"label": "x", "container": "CSV", "problem": "x", "columns": ["frage"], "ignored": [], "mapping": {},
+             "doubt": ""}  # fmt: skip
     html = draw_preview(shown | {"format": "mapping", "rows": [], "values": {"frage": "<Was?>"}})
     assert '<th scope="row">frage</th><td>&lt;Was?&gt;</td>' in html
 
