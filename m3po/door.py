@@ -124,7 +124,9 @@ class Door:
         she decided herself: an order would tell her the scores. Raises NotAllowedError where she narrows the view by
         what is hidden from her."""
         blind = self._studio.people.is_blind(user)
-        if blind and (view.ranges or view.area or view.tag or view.reason or (view.search and _in_answers(view))):
+        if blind and (
+            view.ranges or view.area or view.survived or view.tag or view.reason or (view.search and _in_answers(view))
+        ):
             raise NotAllowedError("You judge blind: take out the filters on scores, reasons, tags and answers' texts.")
         if view.filter == "mine":
             return replace(view, order="id", annotator=user.name)

@@ -18,9 +18,11 @@ from m3po.errors import BadInputError
 from m3po.store.areas import Points
 from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
+from m3po.store.dependence import Survivors
 from m3po.store.personal import People, Personal
 from m3po.store.searching import Searches
 from m3po.types import (
+    IMAGE_TESTS,
     PAIR_MEASURES,
     REVIEW_FILTERS,
     REVIEW_ORDERS,
@@ -137,6 +139,7 @@ class ReviewIndex:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.searches = Searches()
+        self.survivors = Survivors()
         self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
         self.people = People()
         self._loaded: tuple = ()  # what the arrays were made from: number of instructions, selection
@@ -180,6 +183,8 @@ class ReviewIndex:
             shown = self._shown(view)
             if view.filter == "disagreements":
                 shown = shown & self.people.disputed(con, self.ids)
+            if view.survived:
+                shown = shown & self.survivors.mask(con, view.survived, self.ids)
             return Walk(self.ids, places, rank, shown[places])
 
     def person(self, con: Connection, annotator: str) -> Personal:
@@ -200,6 +205,8 @@ class ReviewIndex:
             lasting = self._let_in(dataclasses.replace(view, ranges=(), area=None), found)
             if lasting is not None:
                 masks["rest"] &= lasting
+            if view.survived:
+                masks["rest"] &= self.survivors.mask(con, view.survived, self.ids)
             for limits in view.ranges:
                 known = masks.get(limits.measure)
                 masks[limits.measure] = self._in_range(limits) if known is None else known & self._in_range(limits)
@@ -337,11 +344,14 @@ class ReviewIndex:
         let_in = self._let_in(view, found[1] if found else None)
         if let_in is not None:
             shown &= let_in[person.queue]
+        if view.survived:
+            shown &= self.survivors.mask(con, view.survived, self.ids)[person.queue]
         return Walk(self.ids, person.queue, person.rank, shown)
 
     def _ordered(self, view: ReviewView, found: tuple[int, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
         """`places` and `rank` of a Walk, kept for the views that were used last. `found`: what the search found."""
-        lasting = dataclasses.replace(view, filter="all", tag="", reason="", annotator="", search=view.search.strip())
+        undecided = {"filter": "all", "tag": "", "reason": "", "annotator": "", "survived": ""}
+        lasting = dataclasses.replace(view, search=view.search.strip(), **undecided)
         key = (lasting, found[0] if found else None)
         if key not in self._walks:
             places = self._sorted(view.order)
@@ -403,6 +413,8 @@ def _check(view: ReviewView) -> None:
     """Raise BadInputError for a view that cannot be: it comes from an address, which anybody can write."""
     if view.filter not in REVIEW_FILTERS or view.order not in REVIEW_ORDERS or view.search_in not in SEARCH_PLACES:
         raise BadInputError(f"There is no view {view.filter!r} by {view.order!r}: reload the page.")
+    if view.survived and view.survived not in IMAGE_TESTS:
+        raise BadInputError(f"There is no test {view.survived!r}: choose one of {', '.join(IMAGE_TESTS)}.")
     if view.tag:
         raise BadInputError(f"No item has the tag {view.tag!r}: choose another.")
     for limits in view.ranges:
