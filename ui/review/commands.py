@@ -25,7 +25,7 @@ class Command:
 
     `client_id`: the page's own name of a decision, the same when it is sent again. `lean`: the page shows the next item
     already, only the storing counts. `by`: who was logged in when the key was pressed. `client`: the browser tab,
-    so that it can give up its search.
+    so that it can give up its search. `gold`: whether the item is to be a gold item, as the button said.
     """
 
     op: str
@@ -46,6 +46,7 @@ class Command:
     lean: bool = False
     by: str = ""
     client: str = ""
+    gold: bool = True
 
 
 def read_command(data: object, annotator: str = "") -> Command:
@@ -74,6 +75,7 @@ def read_command(data: object, annotator: str = "") -> Command:
         client=_client_id(data.get("client")),
         lean=data.get("lean") is True,
         by=data.get("by") if isinstance(data.get("by"), str) else "",
+        gold=data.get("gold") is not False,
     )
 
 

@@ -1,4 +1,4 @@
-"""What each key of the review page does: one command in, one answer out, nothing kept in between.
+"""What each key of the review page does: one command in, one answer out, nothing kept but which undos are done.
 
 The page sends what it shows (instruction, pair, selection) with every command, so a decision is about what the
 annotator saw. The answer comes after the commit: what the page draws next is stored already.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 
 from m3po.deciding import DEFAULT_ANNOTATOR
@@ -24,8 +26,10 @@ MAX_BATCH = 50
 VERDICT_KEYS = {"skip": "skip", "tie": "tie", "all_wrong": "all_wrong", "flag": "flag"}
 STAYING = frozenset({"mark", "swap", "edit"})  # the others go on to the next item
 DECIDING = STAYING | {"accept", *VERDICT_KEYS}
+UNDOING = frozenset({"undo"})
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
 MAX_EDIT = 20_000  # characters
+KEPT_UNDOS = 500
 
 
 class ReviewHandler:
@@ -33,6 +37,8 @@ class ReviewHandler:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+        self._undoing = threading.Lock()
+        self._undone: OrderedDict[tuple[str, str], int] = OrderedDict()  # (who, client_id) -> instruction
         self._ops = {
             "open": self._open,
             "show": self._show,
@@ -70,10 +76,7 @@ class ReviewHandler:
                 raise PageError(f"The page asked for {command.op!r}, which does not exist; reload it.")
             if command.op in DECIDING and (answer := self._known(command)):
                 return answer
-            return self._ops[command.op](command)
-        except StaleError as error:
-            fresh = self._answer(command, self.studio.review_item(command.view, command.instruction_id))
-            return {**fresh, "error": str(error), "level": "hint"}
+            return self._obey(command)
         except PageError as error:
             return {"error": str(error), "level": "hint"}
         except M3poError as error:
@@ -84,6 +87,13 @@ class ReviewHandler:
                 "error": f"Unexpected {type(error).__name__}: {error}. Nothing moved; the log has the details.",
                 "level": "error",
             }
+
+    def _obey(self, c: Command) -> dict:
+        try:
+            return self._undo_once(c) if c.op in UNDOING else self._ops[c.op](c)
+        except StaleError as error:
+            fresh = self._answer(c, self.studio.review_item(c.view, c.instruction_id))
+            return {**fresh, "error": str(error), "level": "hint"}
 
     # What is shown
 
@@ -209,6 +219,19 @@ class ReviewHandler:
         self._store(c, item, candidate.id, rejected)
         return self._again(c)
 
+    def _undo_once(self, c: Command) -> dict:
+        """An undo whose answer was lost comes again under the same client_id: it must not take back one more."""
+        key = (c.annotator, c.client_id)
+        with self._undoing:  # the first may still be at work
+            if key in self._undone:
+                return self._answer(c, self.studio.review_item(c.view, self._undone[key]), message="It is undone.")
+            answer = self._ops[c.op](c)
+            if c.client_id and answer["item"]:
+                self._undone[key] = answer["item"]["instruction_id"]
+            while len(self._undone) > KEPT_UNDOS:
+                self._undone.popitem(last=False)
+        return answer
+
     def _undo(self, c: Command) -> dict:
         decision = self.studio.undo(annotator=c.annotator)
         if decision is None:
@@ -219,7 +242,11 @@ class ReviewHandler:
     def _gold(self, c: Command) -> dict:
         """Make what stands the known right decision, or take that back."""
         item = self._shown(c)
-        if item.gold:
+        if item.gold == c.gold:
+            return self._again(c) | {
+                "message": "It is a gold item already." if c.gold else "It is no gold item any more."
+            }
+        if not c.gold:
             self.studio.people.unmark_gold(item.instruction.id)
             return self._again(c) | {"message": "No gold item any more; the decision stays."}
         self.studio.people.mark_gold(item.instruction.id)

@@ -2,6 +2,7 @@
 
 export const LEAVING = new Set(["accept", "skip", "tie", "all_wrong", "flag"]); // go on to the next item
 export const STAYING = new Set(["mark", "swap", "edit"]);
+export const BOUND = new Set([...LEAVING, ...STAYING, "gold"]); // belong to the item that was drawn when they were pressed
 export const STEPS = { next: 1, previous: -1 };
 
 // A command with what it was pressed on, so that the server knows what the annotator saw.

@@ -55,6 +55,7 @@ function wireClicks(frame, deck, candidates) {
     const card = event.target.closest("[data-candidate-id]");
     const action = event.target.closest("[data-op]");
     if (make) deck.push({ op: "mark", role: make.dataset.make, candidate_id: Number(card.dataset.candidateId) });
+    else if (action && action.dataset.gold) deck.push({ op: "gold", gold: action.dataset.gold === "true" });
     else if (action) deck.push({ op: action.dataset.op });
     else if (card && !event.target.closest("#review-edit-form") && !String(getSelection())) {
       candidates.select(Number(card.dataset.candidateId));
