@@ -72,23 +72,14 @@ class Browsing:
         return self._workspace.db.read(read)
 
     def negatives(
-        self, view: ReviewView, start: int = 0, count: int = 24, survived: str = "", client: str = ""
+        self, view: ReviewView, start: int = 0, count: int = 24, client: str = ""
     ) -> tuple[int, list[Negative]]:
-        """How many pairs the view has, and `count` of them from `start` on, the most confident rejected answer first.
-
-        `survived` names a test of the image (`mas_swap`, ..., or `any`): only pairs whose preference survived it.
-        """
+        """How many pairs the view has, and `count` of them from `start` on, the most confident rejected first."""
         passed = self._tests.survivors()
-        tests = {f"{kind}_{image}" for kind, image in dependence.TESTS}
-        if survived and survived not in tests | {"any"}:
-            raise BadInputError(f"There is no test {survived!r}: choose one of {', '.join(sorted(tests))}.")
 
         def read(con: Connection) -> tuple[int, list[Negative]]:
             pairs = self._index.conditions(con, view, client)
             mask = pairs.all_but()
-            if survived:
-                wanted = [i for i, names in passed.items() if survived == "any" or survived in _names(names)]
-                mask &= np.isin(pairs.ids, np.array(wanted, np.int64))
             confidence, mas = pairs.points["rejected"]
             order = self._keep(pairs, "order", lambda: np.argsort(-confidence, kind="stable"))
             places = order[mask[order]]

@@ -217,6 +217,7 @@ class Calibration:
     ) -> dict:
         """Take the selection's pairs from `score` on without eyes: `export --only auto` and training then include them.
         Without a score the lowest that `target` allows. It is a setting of the selection; no decision is written.
+        The score that stands already is left as it is, with its audit.
 
         Returns `auto` of the report. Raises BadInputError where the decisions allow no threshold yet.
         """
@@ -240,7 +241,9 @@ class Calibration:
             found = _judged(con, selection)
             above = found["scores"] >= score
             basis = {"target": target, "decided": int(above.sum()), "overridden": int(found["wrong"][above].sum())}
-            auto_accept.set_threshold(con, selection, score, basis, annotator)
+            standing = auto_accept.read_threshold(con, selection)
+            if standing is None or standing["score"] != score:
+                auto_accept.set_threshold(con, selection, score, basis, annotator)
             return _auto(con, selection)
 
         return self._db.write(change)

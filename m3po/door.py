@@ -154,7 +154,8 @@ class Door:
         what is hidden from her."""
         blind = self._studio.people.is_blind(user)
         alone = blind or self._studio.people.is_alone(user)
-        if blind and (view.ranges or view.area or view.tag or view.reason or (view.search and _in_answers(view))):
+        narrowed = view.ranges or view.area or view.survived or view.tag or view.reason
+        if blind and (narrowed or (view.search and _in_answers(view))):
             raise NotAllowedError("You judge blind: take out the filters on scores, reasons, tags and answers' texts.")
         if alone and view.search and _in_answers(view):
             raise NotAllowedError("Assigned items wait for you: search in instructions; answers may be others' own.")

@@ -277,6 +277,7 @@ REVIEW_FILTERS = ("all", "unreviewed", "reviewed", "flagged", "no_pair", "audit"
 REVIEW_ORDERS = ("m3p_score", "logp_margin", "mas_gap", "id")
 PAIR_MEASURES = ("m3p_score", "logp_margin", "mas_gap", "length_ratio")  # what a range can be laid on
 SEARCH_PLACES = ("instructions", "answers")
+IMAGE_TESTS = ("mas_swap", "mas_blank", "logp_swap", "logp_blank")  # a signal again with another image
 
 
 @dataclass(frozen=True)
@@ -315,6 +316,7 @@ class ReviewView:
     tag: str = ""  # items that somebody (or `annotator`) gave this tag
     reason: str = ""  # items whose standing decision gives this reason
     annotator: str = ""  # `filter` is about this person's own decisions; "" about what stands of all
+    survived: str = ""  # one of IMAGE_TESTS: pairs whose preference survived it
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import numpy as np
@@ -118,11 +119,21 @@ def test_negatives_come_most_confident_first_page_by_page(studio: Studio) -> Non
 
 def test_only_pairs_that_survived_a_test(studio: Studio) -> None:
     even = {pair["id"] for pair in pairs_of(studio) if pair["k"] % 2 == 0}
-    for name in ("mas_swap", "any"):
-        total, found = studio.browsing.negatives(ReviewView(), 0, N, name)
-        assert total == len(even) and {pair.instruction_id for pair in found} == even
-        assert {pair.survived for pair in found} == {("mas_swap",)}
-    assert studio.browsing.negatives(ReviewView(), 0, N, "logp_blank") == (0, [])
+    view = ReviewView(survived="mas_swap")
+    total, found = studio.browsing.negatives(view, 0, N)
+    assert total == len(even) and {pair.instruction_id for pair in found} == even
+    assert {pair.survived for pair in found} == {("mas_swap",)}
+    assert studio.browsing.negatives(ReviewView(survived="logp_blank"), 0, N) == (0, [])
+    # Browse counts them, and Review walks through the same ones.
+    first = studio.review_item(view)
+    assert studio.browsing.look(view)["left"] == first.total == len(even)
+    walked = {first.instruction.id, *studio.review_neighbours(view, first.instruction.id, ahead=N, behind=0).ahead}
+    assert walked == even
+    confident = [pair for pair in pairs_of(studio) if pair["confidence"] > 0.5]
+    both = dataclasses.replace(view, area=Area("rejected", ((0.5, -1), (1, -1), (1, 2), (0.5, 2))))
+    assert studio.review_item(both).total == sum(pair["k"] % 2 == 0 for pair in confident) > 0
+    with pytest.raises(BadInputError, match="no test"):
+        studio.review_item(ReviewView(survived="any"))
     [test, *others] = studio.dependence.tests()
     assert (test["scored"], test["preferred"], test["survived"]) == (N, N, N // 2)
     assert test["interval"][0] < 0.5 < test["interval"][1] and not any(other["scored"] for other in others)
@@ -130,11 +141,11 @@ def test_only_pairs_that_survived_a_test(studio: Studio) -> None:
 
 def test_what_the_page_asks_is_checked_and_texts_are_no_markup(studio: Studio) -> None:
     handler = BrowseHandler(studio)
-    hostile_ones = [None, {}, {"op": "drop"}, {"op": "gallery", "survived": "x'; --"}]
+    hostile_ones = [None, {}, {"op": "drop"}, {"op": "gallery", "view": {"survived": "x'; --"}}]
     hostile_ones += [{"op": "look", "view": view} for view in ({"ranges": 3}, {"area": {}}, {"tag": 5})]
     for hostile in hostile_ones:
         assert handler.on_command(hostile).keys() == {"error"}
-    answer = handler.on_command({"op": "gallery", "start": "3", "survived": ["a"]})
+    answer = handler.on_command({"op": "gallery", "start": "3"})
     assert answer["start"] == 0 and answer["html"].count("data-item=") == PAGE
     assert "<i>" not in answer["html"] and "bad &lt;i&gt;" in answer["html"]
     assert "20 of 40" in handler.on_command({"op": "tests"})["html"]

@@ -311,7 +311,8 @@ def test_an_audit_is_a_random_slice_of_what_nobody_looked_at(studio):
     assert queue(studio) == drawn[2][3:]
     studio.undo()
     assert queue(studio) == drawn[2][2:]
-    studio.calibration.accept_above(score)  # another threshold asks for another audit
+    assert studio.calibration.accept_above(score)["audit"] == audit | {"waiting": 4, "no_verdict": 0}  # it stands
+    studio.calibration.accept_above(score - 1e-6)  # another threshold asks for another audit
     assert studio.calibration.report()["auto"]["audit"] is None and queue(studio) == []
 
 

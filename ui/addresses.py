@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 from m3po.errors import UsageError
 from m3po.types import (
+    IMAGE_TESTS,
     PAIR_MEASURES,
     REVIEW_FILTERS,
     REVIEW_ORDERS,
@@ -23,7 +24,10 @@ from m3po.types import (
 MAX_TEXT = 1_000  # characters of a search, a tag, a name
 MAX_CORNERS = 1_000
 # Field of ReviewView -> its key in an address, where the value is a word (which words, if only some) or free text.
-WORDS = {"filter": ("filter", REVIEW_FILTERS), "order": ("order", REVIEW_ORDERS), "search_in": ("in", SEARCH_PLACES)}
+WORDS = {
+    "filter": ("filter", REVIEW_FILTERS), "order": ("order", REVIEW_ORDERS), "search_in": ("in", SEARCH_PLACES),
+    "survived": ("survived", ("", *IMAGE_TESTS)),
+}  # fmt: skip
 TEXTS = {"search": "q", "source": "source", "tag": "tag", "reason": "reason", "annotator": "by"}
 
 

@@ -36,9 +36,8 @@ class BrowseHandler:
 
     def _gallery(self, data: dict, annotator: str) -> dict:
         start = _whole(data.get("start"), MAX_START)
-        survived = data.get("survived") if isinstance(data.get("survived"), str) else ""
         view = view_of(data.get("view") or {})
-        total, found = self.studio.browsing.negatives(view, start, PAGE, survived, client=f"gallery {annotator}")
+        total, found = self.studio.browsing.negatives(view, start, PAGE, client=f"gallery {annotator}")
         return {"total": total, "start": start, "page": PAGE, "html": draw_negatives(found)}
 
     def _tests(self, data: dict, _: str) -> dict:

@@ -70,13 +70,13 @@ def build_browse_frame() -> Markup:
             title="All pairs again"),
         tag("span", class_="gap"),
         tag("span", id="browse-message", role="status", aria_live="polite"),
-        tag("button", "Review these", id="browse-review", type="button", class_="action action-main"),
+        tag("button", "Review these", id="browse-review", type="button", class_="action action-main",
+            title="Opens Review with what narrows the pairs here, and nothing else; items without a pair come last"),
         class_="browse-bar",
     )  # fmt: skip
     gallery = tag(
         "section",
-        tag("header", tag("h3", "Hard negatives, most confident first", id="browse-gallery-title"),
-            tag("span", class_="gap"),
+        tag("header", tag("h3", "Hard negatives, most confident first"), tag("span", class_="gap"),
             tag("button", "‹", id="browse-previous", type="button", class_="plain", aria_label="Previous page"),
             tag("span", id="browse-page", class_="quiet"),
             tag("button", "›", id="browse-next", type="button", class_="plain", aria_label="Next page"),

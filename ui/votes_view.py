@@ -25,7 +25,8 @@ def draw_votes(item: ReviewItem, numbered: Sequence[Candidate]) -> Markup | None
     )
     label = "Gold item: take back" if item.gold else "Make it a gold item"
     title = "Others' decisions on a gold item are measured by this one, which is final."
-    button = tag("button", label, type="button", class_="plain curator-only", data_op="gold", title=title)
+    button = tag("button", label, type="button", class_="plain curator-only", data_op="gold",
+                 data_gold=str(not item.gold).lower(), title=title)  # fmt: skip
     return join([table if rows else None, tag("span", "gold", class_="chip chip-gold") if item.gold else None, button])
 
 

@@ -14,9 +14,10 @@ from m3po.store.candidates import active_scorer, scorer_id, scorer_info, unscore
 from m3po.store.connection import Connection, rows_among, scalar
 from m3po.store.instructions import Images
 from m3po.store.selections import latest_selection
+from m3po.types import IMAGE_TESTS
 
 # What is asked of every pair, as (signal, image): is it still preferred?
-TESTS = (("mas", "swap"), ("mas", "blank"), ("logp", "swap"), ("logp", "blank"))
+TESTS = tuple(tuple(name.split("_")) for name in IMAGE_TESTS)
 _TABLES = {
     "mas": "SELECT candidate_id, mas AS value FROM mas_scores WHERE scorer_id = {}",
     "logp": "SELECT candidate_id, logp_sum / n_tokens AS value FROM logprobs WHERE scorer_id = {}",
@@ -45,31 +46,49 @@ class Gaps:
 
 def read_gaps(con: Connection) -> dict[tuple[str, str], Gaps]:
     """By test, for the pairs of the latest selection, by the scorers that are active now."""
-    selection, found = latest_selection(con), {}
-    for kind, image in TESTS:
-        sql = f"""
-            WITH own AS ({_TABLES[kind].format("$own")}), other AS ({_TABLES[kind].format("$other")})
-            SELECT p.instruction_id AS ids, c.value - r.value AS own, oc.value - orr.value AS other
-            FROM selection_pairs p
-            JOIN other oc ON oc.candidate_id = p.chosen JOIN other orr ON orr.candidate_id = p.rejected
-            JOIN own c ON c.candidate_id = p.chosen JOIN own r ON r.candidate_id = p.rejected
-            WHERE p.selection_id = $selection ORDER BY 1
-        """
-        scorers = {"own": active_scorer(con, kind), "other": variant_scorer(con, kind, image)}
-        values = con.execute(sql, scorers | {"selection": selection}).fetchnumpy()
-        found[kind, image] = Gaps(**{name: np.ma.filled(value, np.nan) for name, value in values.items()})
-    return found
+    return {(kind, image): _read_gap(con, kind, image) for kind, image in TESTS}
+
+
+def _read_gap(con: Connection, kind: str, image: str) -> Gaps:
+    sql = f"""
+        WITH own AS ({_TABLES[kind].format("$own")}), other AS ({_TABLES[kind].format("$other")})
+        SELECT p.instruction_id AS ids, c.value - r.value AS own, oc.value - orr.value AS other
+        FROM selection_pairs p
+        JOIN other oc ON oc.candidate_id = p.chosen JOIN other orr ON orr.candidate_id = p.rejected
+        JOIN own c ON c.candidate_id = p.chosen JOIN own r ON r.candidate_id = p.rejected
+        WHERE p.selection_id = $selection ORDER BY 1
+    """
+    scorers = {"own": active_scorer(con, kind), "other": variant_scorer(con, kind, image)}
+    values = con.execute(sql, scorers | {"selection": latest_selection(con)}).fetchnumpy()
+    return Gaps(**{name: np.ma.filled(value, np.nan) for name, value in values.items()})
 
 
 def state_of_gaps(con: Connection) -> tuple:
-    """Changes whenever `read_gaps` may: with the scores of either side."""
-    scorers = [(active_scorer(con, kind), variant_scorer(con, kind, image)) for kind, image in TESTS]
-    counts = [
-        scalar(con, f"SELECT count(*) FROM ({_TABLES[kind].format('?')})", [scorer])
-        for (kind, _), both in zip(TESTS, scorers, strict=True)
-        for scorer in both
-    ]
-    return (latest_selection(con), *scorers, *counts)
+    """Changes whenever `read_gaps` may."""
+    return tuple(_state_of_gap(con, kind, image) for kind, image in TESTS)
+
+
+def _state_of_gap(con: Connection, kind: str, image: str) -> tuple:
+    """With the scores of either side."""
+    scorers = (active_scorer(con, kind), variant_scorer(con, kind, image))
+    sql = f"SELECT count(*) FROM ({_TABLES[kind].format('?')})"
+    return latest_selection(con), *scorers, *(scalar(con, sql, [scorer]) for scorer in scorers)
+
+
+class Survivors:
+    """Whose preference survived a test, along the review index; read again only when something was stored."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple, np.ndarray, np.ndarray]] = {}  # test -> of which state, `ids`, mask
+
+    def mask(self, con: Connection, test: str, ids: np.ndarray) -> np.ndarray:
+        """Bool along `ids`, the index's rising ids, for one of IMAGE_TESTS. Call it under the index's lock."""
+        state = _state_of_gap(con, *test.split("_"))
+        known = self._known.get(test)
+        if known is None or known[0] != state or known[1] is not ids:
+            gap = _read_gap(con, *test.split("_"))
+            known = self._known[test] = (state, ids, np.isin(ids, gap.ids[gap.survived]))
+        return known[2]
 
 
 def name_pairs(con: Connection, instruction_ids: list[int]) -> list[dict]:

@@ -19,12 +19,14 @@ from m3po.errors import BadInputError
 from m3po.store.areas import Points
 from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
+from m3po.store.dependence import Survivors
 from m3po.store.personal import UNVOTED, People, Personal
 from m3po.store.searching import Searches
 from m3po.store.standing import current_row, standing_rows
 from m3po.store.tags import TagMasks
 from m3po.text import check_typed
 from m3po.types import (
+    IMAGE_TESTS,
     PAIR_MEASURES,
     REVIEW_FILTERS,
     REVIEW_ORDERS,
@@ -143,6 +145,7 @@ class ReviewIndex:
         self.lock = threading.RLock()
         self._state, self._seen = state, (-1, -1)
         self.searches = Searches()
+        self.survivors = Survivors()
         self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
         self.people = People()
         self._tagged = TagMasks()
@@ -188,6 +191,8 @@ class ReviewIndex:
             shown = self._shown(con, view)
             if view.filter == "disagreements":
                 shown = shown & self.people.disputed(con, self.ids)
+            if view.survived:
+                shown = shown & self.survivors.mask(con, view.survived, self.ids)
             return Walk(self.ids, places, rank, shown[places])
 
     def person(self, con: Connection, annotator: str) -> Personal:
@@ -218,6 +223,8 @@ class ReviewIndex:
             lasting = self._let_in(dataclasses.replace(view, ranges=(), area=None), found)
             if lasting is not None:
                 masks["rest"] &= lasting
+            if view.survived:
+                masks["rest"] &= self.survivors.mask(con, view.survived, self.ids)
             for limits in view.ranges:
                 known = masks.get(limits.measure)
                 masks[limits.measure] = self._in_range(limits) if known is None else known & self._in_range(limits)
@@ -436,11 +443,14 @@ class ReviewIndex:
             shown &= let_in[person.queue]
         if view.tag:
             shown &= self._tagged.of(con, self.ids, view.tag, view.annotator)[person.queue]
+        if view.survived:
+            shown &= self.survivors.mask(con, view.survived, self.ids)[person.queue]
         return Walk(self.ids, person.queue, person.rank, shown)
 
     def _ordered(self, view: ReviewView, found: tuple[int, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
         """`places` and `rank` of a Walk, kept for the views that were used last. `found`: what the search found."""
-        lasting = dataclasses.replace(view, filter="all", tag="", reason="", annotator="", search=view.search.strip())
+        undecided = {"filter": "all", "tag": "", "reason": "", "annotator": "", "survived": ""}
+        lasting = dataclasses.replace(view, search=view.search.strip(), **undecided)
         key = (lasting, found[0] if found else None)
         if key not in self._walks:
             places = self._sorted(view.order)
@@ -504,6 +514,8 @@ def _check(view: ReviewView) -> None:
         raise BadInputError(f"There is no view {view.filter!r} by {view.order!r}: reload the page.")
     for name in ("search", "source", "reason", "tag", "annotator"):
         check_typed(getattr(view, name), f"The view's {name}")
+    if view.survived and view.survived not in IMAGE_TESTS:
+        raise BadInputError(f"There is no test {view.survived!r}: choose one of {', '.join(IMAGE_TESTS)}.")
     for limits in view.ranges:
         if limits.measure not in PAIR_MEASURES:
             raise BadInputError(f"Pairs have no {limits.measure!r}: choose one of {', '.join(PAIR_MEASURES)}.")

@@ -43,3 +43,10 @@ def test_from_a_slider_to_the_selection(app, open_page):
     page.wait_for_selector("#calibrate-counts .count")
     assert page.input_value("#calibrate-delta") == "0.99" and pairs(page) == fewer
     assert page.is_disabled("#calibrate-apply")
+    # The field shows four digits of the threshold; accepting again keeps it as it is.
+    page.fill("#calibrate-score", "0.12345678")
+    for _ in range(2):
+        with page.expect_request(lambda request: '"op":"accept"' in (request.post_data or "")) as sent:
+            page.click("#calibrate-accept")
+        assert '"score":0.12345678' in sent.value.post_data
+        page.wait_for_function("document.querySelector('#calibrate-score').value === '0.1234'")

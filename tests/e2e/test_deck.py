@@ -12,7 +12,7 @@ from reverse_proxy import reverse_proxy
 from test_review import idle, press, shown, undo_everything, verdict
 
 from m3po.studio import Studio
-from m3po.types import PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, Area, Range, ReviewView
+from m3po.types import IMAGE_TESTS, PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, Area, Range, ReviewView
 from ui.addresses import read_address, view_as_json, view_of, write_address
 
 pytestmark = pytest.mark.browser
@@ -38,7 +38,7 @@ def opened(open_page, url: str):
 
 
 def until_item(page, item: str) -> None:
-    page.wait_for_function(f"document.querySelector('#review-root').dataset.item === '{item}'")
+    page.wait_for_selector(f"#review-root[data-item='{item}']")
 
 
 def test_decisions_wait_for_a_lost_server_and_outlive_a_reload(app, open_page):
@@ -79,6 +79,140 @@ def test_a_refused_decision_brings_its_item_back(app, open_page):
     assert shown(page) == here and verdict(page) == "flag"
     assert "decided elsewhere" in page.inner_text("#review-message")
     undo_everything(page)
+
+
+def test_each_refused_decision_is_gone_back_to_and_a_refused_text_is_kept(app, open_page):
+    page, other = (opened(open_page, f"{app.url}/#review?order=id") for _ in range(2))
+    page.route("**/component_server**", lambda route: route.abort())
+    seen = []
+    for key in ("s", "s", "e"):
+        seen.append(shown(page))
+        if key == "s":
+            press(page, key)
+    page.keyboard.press("e")
+    page.fill("#review-edit-text", "a text that took an hour")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#review-unstored.failing >> text=3 not stored yet")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.reload()  # what waits is no longer awaited by anybody
+    page.wait_for_selector("#review-unstored.failing")
+    for _ in seen:
+        press(other, "f")
+    idle(other)
+    page.unroute("**/component_server**")
+    until_item(page, seen[0])
+    message = page.locator("#review-message", has_text="Not stored: 3 decisions")
+    message.wait_for()
+    assert f"(items {', '.join(seen)})" in message.inner_text() and verdict(page) == "flag"
+    idle(page)
+    page.keyboard.press("t")
+    page.locator("#review-message", has_text="Not stored: 2 decisions").wait_for()
+    idle(page)
+    assert shown(page) == seen[1]
+    page.reload()  # the last one is still gone back to
+    until_item(page, seen[2])
+    page.locator("#review-message", has_text="Not stored: This item was decided elsewhere").wait_for()
+    idle(page)
+    page.keyboard.press("e")
+    assert page.input_value("#review-edit-text") == "a text that took an hour"
+    page.keyboard.press("Escape")
+    undo_everything(page)
+
+
+class Gate:
+    """Requests of one kind wait at it until it is opened."""
+
+    def __init__(self, page, op: str) -> None:
+        self.op, self.held = f'"op":"{op}"', []
+        page.route("**/component_server**", self.take)
+
+    def take(self, route) -> None:
+        if self.held is not None and self.op in (route.request.post_data or ""):
+            self.held.append(route)
+        else:
+            route.fallback()
+
+    def open(self) -> None:
+        held, self.held = self.held, None
+        for route in held:
+            route.continue_()
+
+
+def asked(page) -> list[str]:
+    """What the page sends from now on."""
+    bodies = []
+    page.on("request", lambda request: "component_server" in request.url and bodies.append(request.post_data or ""))
+    return bodies
+
+
+def test_what_is_decided_and_not_stored_yet_is_not_shown_as_undecided(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    gate, sent = Gate(page, "batch"), asked(page)
+    press(page, "s")
+    second = shown(page)
+    press(page, "t")
+    press(page, "ArrowRight")
+    assert not any('"op":"deck"' in body for body in sent if '"op":"batch"' not in body)
+    gate.open()
+    page.wait_for_selector("#review-unstored", state="hidden")
+    idle(page)
+    press(page, "ArrowLeft")
+    press(page, "ArrowLeft")
+    assert shown(page) == second and verdict(page) == "tie"
+    undo_everything(page)
+
+
+def test_gold_is_for_the_item_that_was_seen(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    press(page, "Enter")
+    press(page, "Enter")
+    idle(page)
+    decks = Gate(page, "deck")  # the next item is not there
+    page.select_option("#review-filter", "reviewed")
+    idle(page)
+    page.wait_for_selector("[data-op=gold]")
+    batches, sent = Gate(page, "batch"), asked(page)
+    page.keyboard.press("f")
+    page.click("[data-op=gold]")
+    batches.open()
+    page.wait_for_selector("#review-message >> text=press it again")
+    decks.open()
+    idle(page)
+    assert not any('"op":"gold"' in body for body in sent)
+    page.select_option("#review-filter", "all")
+    undo_everything(page)
+
+
+def test_an_undo_whose_answer_is_lost_takes_back_one_decision(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    first = shown(page)
+    press(page, "s")
+    press(page, "s")
+    idle(page)
+    third = shown(page)
+    sent = asked(page)
+    page.route("**/component_server**", lambda route: (route.fetch(), route.abort()))  # done, but nobody hears of it
+    page.keyboard.press("u")
+    page.wait_for_selector("#review-message >> text=does not answer")
+    page.unroute("**/component_server**")
+    page.keyboard.press("u")
+    page.wait_for_selector(f"#review-root:not([data-item='{third}'])")
+    idle(page)
+    assert shown(page) != first and verdict(page) is None
+    press(page, "ArrowLeft")
+    assert shown(page) == first and verdict(page) == "skip"
+    # Through a broken tunnel nothing comes at all.
+    page.clock.install()
+    gate = Gate(page, "undo")
+    page.keyboard.press("u")
+    page.wait_for_function("document.querySelector('#review-root').dataset.busy")
+    page.clock.run_for(21_000)
+    page.wait_for_selector("#review-message >> text=does not answer")
+    gate.open()
+    page.clock.resume()
+    undo_everything(page)
+    ids = [body.split('"client_id":"')[1][:32] for body in sent if '"op":"undo"' in body]
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_a_view_is_opened_again_from_its_address_and_back_leads_out_of_it(app, open_page):
@@ -135,6 +269,7 @@ views = st.builds(
     tag=texts,
     reason=texts,
     annotator=texts,
+    survived=st.sampled_from(["", *IMAGE_TESTS]),
 )
 
 

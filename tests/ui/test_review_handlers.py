@@ -6,12 +6,12 @@ import time
 import pytest
 from workspaces import make_images
 
-from m3po.door import acting_as
+from m3po.door import Door, acting_as
 from m3po.errors import StorageError
 from m3po.settings import SelectConfig
 from m3po.studio import Studio
 from m3po.types import ReviewView
-from m3po.users import User
+from m3po.users import OWNER, User
 from ui.review.empty import why_empty
 from ui.review.handlers import CHANGED, ReviewHandler
 
@@ -375,3 +375,39 @@ def test_an_item_brings_the_reasons_of_the_newest_guideline(page):
     assert all(near["item"]["reasons"] == ["hue"] for near in answer["items"].values())
     page.send("show")
     assert page.item["reasons"] == ["hue"] and page.item["guideline"] == 1
+
+
+def test_what_fails_while_a_refusal_is_drawn_is_the_answer_to_that_command_alone(page, monkeypatch):
+    a, b, *_ = page.ids
+    page.studio.decide(page.item["instruction_id"], "override", chosen=a, rejected=b, annotator="bob")
+    read, asked = page.studio.review_item, []
+
+    def break_off(*args, **options):
+        asked.append(args)
+        if len(asked) == 2:
+            raise StorageError("The disk is full.")
+        return read(*args, **options)
+
+    monkeypatch.setattr(page.studio, "review_item", break_off)
+    skip = {"op": "skip", "client_id": "two-decisions", "chosen": a, "rejected": b}
+    refused, stored = batch(page, {"op": "tie", "client_id": "one-decision"}, skip)
+    assert refused == {"error": "The disk is full.", "level": "error"} and stored == {"stored": True}
+
+
+def test_an_undo_that_is_sent_again_takes_back_no_more(page):
+    for _ in range(2):
+        page.send("skip")
+    first = page.send("undo", client_id="one-undo-1")["item"]["instruction_id"]
+    again = page.send("undo", client_id="one-undo-1")
+    assert again["item"]["instruction_id"] == first and again["message"] == "It is undone."
+    assert page.send("undo", client_id="another-undo")["item"]["instruction_id"] != first
+    assert page.send("undo", client_id="the-third-undo")["error"] == "There is nothing to undo."
+
+
+def test_the_gold_button_does_what_it_says_whatever_another_page_did(page):
+    page.studio.people.mark_gold(page.studio.decide(page.item["instruction_id"], "tie").instruction_id)
+    page.handler = ReviewHandler(Door(page.studio, lambda: OWNER))  # who may see that it is one
+    gold = lambda: page.studio.people.overview()["gold"]  # noqa: E731
+    assert "already" in page.send("gold", gold=True)["message"] and gold() == 1
+    assert "o gold item any more" in page.send("gold", gold=False)["message"] and gold() == 0
+    assert "o gold item any more" in page.send("gold", gold=False)["message"] and gold() == 0

@@ -26,7 +26,7 @@ class Command:
     `client_id`: the page's own name of a decision, the same when it is sent again. `lean`: the page shows the next item
     already, only the storing counts. `by`: who was logged in when the key was pressed. `client`: the browser tab,
     so that it can give up its search. `reason` and `note` are what the page shows beside the item. `of`: the decision
-    that an undo or redo from the history is about.
+    that an undo or redo from the history is about. `gold`: whether the item is to be a gold item, as the button said.
     """
 
     op: str
@@ -50,6 +50,7 @@ class Command:
     reason: str = ""
     note: str = ""
     of: int | None = None
+    gold: bool = True
 
 
 def read_command(data: object, annotator: str = "") -> Command:
@@ -79,6 +80,7 @@ def read_command(data: object, annotator: str = "") -> Command:
         lean=data.get("lean") is True,
         **{key: data[key] if isinstance(data.get(key), str) else "" for key in ("reason", "note")},
         by=data.get("by") if isinstance(data.get("by"), str) else "",
+        gold=data.get("gold") is not False,
     )
 
 

@@ -1,4 +1,4 @@
-"""What each key of the review page does: one command in, one answer out, nothing kept in between.
+"""What each key of the review page does: one command in, one answer out, nothing kept but which undos are done.
 
 The page sends what it shows (instruction, pair, selection) with every command, so a decision is about what the
 annotator saw. The answer comes after the commit: what the page draws next is stored already.
@@ -7,6 +7,8 @@ annotator saw. The answer comes after the commit: what the page draws next is st
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 
 from m3po.deciding import DEFAULT_ANNOTATOR
@@ -23,8 +25,10 @@ VERDICT_KEYS = frozenset({"skip", "tie", "all_wrong", "all_right", "bad_question
 STAYING = frozenset({"mark", "swap", "edit", "reason", "note", "tag", "untag"})  # the others go on to the next item
 DECIDING = STAYING | {"accept", *VERDICT_KEYS}
 LOOKING = frozenset({"open", "show", "next", "previous", "jump", "cancel", "sources", "history"})  # the others write
+UNDOING = frozenset({"undo", "redo"})
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
 MAX_EDIT = 20_000  # characters
+KEPT_UNDOS = 500
 
 
 class ReviewHandler:
@@ -32,6 +36,8 @@ class ReviewHandler:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+        self._undoing = threading.Lock()
+        self._undone: OrderedDict[tuple[str, str], int] = OrderedDict()  # (who, client_id) -> instruction
         self._ops = {
             "open": self._open,
             "show": self._show,
@@ -84,7 +90,7 @@ class ReviewHandler:
         if command.op not in LOOKING:
             self._check_login(command)
         try:
-            return self._ops[command.op](command)
+            return self._undo_once(command) if command.op in UNDOING else self._ops[command.op](command)
         except PageError as error:
             # what is stored already may well look as if it had been decided elsewhere
             if deciding and (answer := self._known(command)):
@@ -244,6 +250,19 @@ class ReviewHandler:
         self.studio.set_tag(c.instruction_id, c.text, withdrawn=withdrawn, annotator=c.annotator)
         return self._stay(c)
 
+    def _undo_once(self, c: Command) -> dict:
+        """An undo or redo whose answer was lost comes again under the same client_id: it must not do one more."""
+        key = (c.annotator, c.client_id)
+        with self._undoing:  # the first may still be at work
+            if key in self._undone:
+                return self._answer(c, self.studio.review_item(c.view, self._undone[key]), message=f"It is {c.op}ne.")
+            answer = self._ops[c.op](c)
+            if c.client_id and answer["item"]:
+                self._undone[key] = answer["item"]["instruction_id"]
+            while len(self._undone) > KEPT_UNDOS:
+                self._undone.popitem(last=False)
+        return answer
+
     def _undo(self, c: Command) -> dict:
         decision = self.studio.undo(annotator=c.annotator, decision_id=c.of)
         if decision is None:
@@ -276,7 +295,11 @@ class ReviewHandler:
     def _gold(self, c: Command) -> dict:
         """Make what stands the known right decision, or take that back."""
         item = self._shown(c)
-        if item.gold:
+        if item.gold == c.gold:
+            return self._again(c) | {
+                "message": "It is a gold item already." if c.gold else "It is no gold item any more."
+            }
+        if not c.gold:
             self.studio.people.unmark_gold(item.instruction.id)
             return self._again(c) | {"message": "No gold item any more; the decision stays."}
         self.studio.people.mark_gold(item.instruction.id)

@@ -6,11 +6,19 @@ export const FILTERS = ["all", "unreviewed", "reviewed", "flagged", "no_pair", "
 export const ORDERS = ["m3p_score", "logp_margin", "mas_gap", "id"];
 export const PLACES = ["instructions", "answers"];
 export const MEASURES = ["m3p_score", "logp_margin", "mas_gap", "length_ratio"];
+// A signal again with another image: which preferences survive it.
+export const TESTS = {
+  mas_swap: "MAS, image swapped", mas_blank: "MAS, image blanked", logp_swap: "log-prob, image swapped",
+  logp_blank: "log-prob, image blanked",
+};
 export const DEFAULT = {
   filter: "all", order: "m3p_score", search: "", search_in: "instructions", source: "", ranges: [], area: null, tag: "",
-  reason: "", annotator: "",
+  reason: "", annotator: "", survived: "",
 };
-const WORDS = { filter: ["filter", FILTERS], order: ["order", ORDERS], search_in: ["in", PLACES] };
+const WORDS = {
+  filter: ["filter", FILTERS], order: ["order", ORDERS], search_in: ["in", PLACES],
+  survived: ["survived", ["", ...Object.keys(TESTS)]],
+};
 const TEXTS = { search: "q", source: "source", tag: "tag", reason: "reason", annotator: "by" };
 const MAX_TEXT = 1000;
 

@@ -1,9 +1,12 @@
 // The items around the shown one are fetched while the annotator looks at it: several in one call, what is here already not again.
 
+import { inTime } from "./outbox.js";
+
 export class Around {
-  // `shown`: has `shownId` and `view`; `onPlace(deck)` is told how the shown item stands.
-  constructor(server, shelf, shown, onPlace) {
-    Object.assign(this, { server, shelf, shown, onPlace });
+  // `shown`: has `shownId` and `view`; `waits()`: are decisions on their way, whose answer brings what is around;
+  // `onPlace(deck)` is told how the shown item stands.
+  constructor(server, shelf, shown, waits, onPlace) {
+    Object.assign(this, { server, shelf, shown, waits, onPlace });
     this.fetching = this.again = false;
   }
 
@@ -16,6 +19,7 @@ export class Around {
   }
 
   async fetch() {
+    if (this.waits()) return; // the server does not know of them yet: what it would say now is old
     if (this.fetching) {
       this.again = true;
       return;
@@ -23,7 +27,7 @@ export class Around {
     this.fetching = true;
     const asked = this.ask();
     try {
-      const deck = asked && (await this.server.review(asked));
+      const deck = asked && (await inTime(this.server.review(asked)));
       if (deck && !deck.error) this.take(deck, asked.request);
     } catch {
       // the next command will say it

@@ -1,14 +1,12 @@
 // The Browse page: what is drawn and brushed becomes a view, which the server counts and Review opens by its address.
 
-import { defaultView, readAddress, writeAddress } from "./address.js";
+import { defaultView, readAddress, TESTS, writeAddress } from "./address.js";
 import { Histogram } from "./histogram.js";
 import { keep, recall } from "./memory.js";
 import { Plot } from "./plot.js";
 
 const STORE = "m3po.browse";
 const POLL = 1500; // ms, while a test is at work
-const SIGNALS = { mas: "MAS", logp: "log-prob" };
-const IMAGES = { swap: "swapped", blank: "blanked" };
 const LABELS = { search: "Search", source: "Source", tag: "Tag", reason: "Reason", annotator: "Decided by" };
 
 export function start(element, server) {
@@ -20,7 +18,6 @@ class Browse {
     Object.assign(this, { root, server });
     this.view = defaultView();
     this.role = "rejected";
-    this.survived = "";
     this.first = 0; // place of the gallery's first card
     this.asked = 0;
     this.plot = new Plot(this.$("browse-plot"), {
@@ -56,7 +53,7 @@ class Browse {
       if (at.dataset.roleOf) this.setRole(at.dataset.roleOf);
       else if (at.dataset.tool) this.setTool(at.dataset.tool);
       else if (at.dataset.item) this.openReview(Number(at.dataset.item));
-      else if (at.dataset.survived !== undefined) this.setSurvived(at.dataset.survived);
+      else if (at.dataset.survived !== undefined) this.change({ survived: at.dataset.survived });
       else if (at.dataset.lift) this.lift(at.dataset.lift);
     });
     this.$("browse-clear").onclick = () => this.change({ ...defaultView(), order: this.view.order });
@@ -126,13 +123,6 @@ class Browse {
     if (this.isShown) this.refresh();
   }
 
-  setSurvived(survived) {
-    this.survived = survived;
-    this.first = 0;
-    this.fillGallery();
-    this.fillTests();
-  }
-
   turn(step) {
     this.first = Math.max(0, this.first + step * this.pageSize);
     this.fillGallery();
@@ -140,7 +130,8 @@ class Browse {
 
   // Review with this view, at one of its items or at its beginning.
   openReview(item) {
-    location.hash = writeAddress("review", this.view, item);
+    const address = writeAddress("review", this.view, item);
+    location.hash = address.includes("?") ? address : `${address}?filter=all`; // a mere name keeps the view that is there
   }
 
   async ask(command) {
@@ -198,6 +189,7 @@ class Browse {
     };
     if (this.view.filter !== "all") add("filter", this.view.filter.replace("_", " "));
     for (const [field, label] of Object.entries(LABELS)) if (this.view[field]) add(field, `${label}: ${this.view[field]}`);
+    if (this.view.survived) add("survived", `survives ${TESTS[this.view.survived]}`);
     if (this.view.area) add("area", `area of the ${this.view.area.role}`);
     if (this.view.ranges.length) add("ranges", this.view.ranges.length === 1 ? "1 range" : `${this.view.ranges.length} ranges`);
     this.$("browse-chips").replaceChildren(...chips);
@@ -205,16 +197,13 @@ class Browse {
   }
 
   async fillGallery() {
-    const { survived, first } = this;
-    const answer = await this.ask({ op: "gallery", view: this.view, start: first, survived });
-    if (!answer || first !== this.first || survived !== this.survived) return;
+    const { first, asked } = this;
+    const answer = await this.ask({ op: "gallery", view: this.view, start: first });
+    if (!answer || first !== this.first || asked !== this.asked) return;
     this.pageSize = answer.page;
     const gallery = this.$("browse-gallery");
     gallery.innerHTML = answer.html; // made by ui/markup.py, which escapes every text
     if (!answer.total) gallery.textContent = "No pair is left: take a filter away.";
-    const [signal, image] = survived.split("_");
-    const test = survived ? `, preferred by ${SIGNALS[signal]} also with the image ${IMAGES[image]}` : "";
-    this.$("browse-gallery-title").textContent = `Hard negatives, most confident first${test}`;
     const last = Math.min(first + answer.page, answer.total);
     const write = (value) => value.toLocaleString("en-US");
     this.$("browse-page").textContent = answer.total ? `${write(first + 1)}–${write(last)} of ${write(answer.total)}` : "";
@@ -224,13 +213,13 @@ class Browse {
   }
 
   async fillTests() {
-    this.drawTests(await this.ask({ op: "tests", survived: this.survived }));
+    this.drawTests(await this.ask({ op: "tests", survived: this.view.survived }));
   }
 
   async startTest() {
     const limit = Number(this.$("browse-test-limit").value) || 0;
     this.$("browse-test").disabled = true;
-    const answer = await this.ask({ op: "start", limit, survived: this.survived });
+    const answer = await this.ask({ op: "start", limit, survived: this.view.survived });
     if (!answer) this.$("browse-test").disabled = false;
     this.drawTests(answer);
   }
@@ -243,7 +232,7 @@ class Browse {
     this.$("browse-test").textContent = answer.active ? answer.message || "Testing…" : "Test image dependence";
     clearTimeout(this.timer);
     if (answer.active && this.root.isConnected) this.timer = setTimeout(() => this.isShown && this.fillTests(), POLL);
-    else if (this.wasActive) this.fillGallery();
+    else if (this.wasActive) this.refresh(); // cards and counts know of the test now
     this.wasActive = Boolean(answer.active);
   }
 }

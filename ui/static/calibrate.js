@@ -47,7 +47,7 @@ class Calibration {
       this.onKnob();
     };
     this.$("target").onchange = () => this.change({ op: "open" });
-    this.$("accept").onclick = () => this.change({ op: "accept", score: value(this.$("score")) });
+    this.$("accept").onclick = () => this.change({ op: "accept", score: this.readScore() });
     this.$("accept-none").onclick = () => this.change({ op: "accept_none" });
     this.$("audit").onclick = () =>
       this.change({ op: "audit", size: value(this.$("size")), seed: Math.floor(Math.random() * 2 ** 31) });
@@ -132,8 +132,15 @@ class Calibration {
     this.$("accept-none").hidden = this.$("audit").hidden = this.$("size-field").hidden = !answer.auto;
     if (document.activeElement !== this.$("score")) {
       this.$("score").value = answer.score === null ? "" : Math.floor(answer.score * 10000) / 10000;
+      this.told = { score: answer.score, text: this.$("score").value };
     }
     this.ask(answer.message || "");
+  }
+
+  // The score as it was told, of which the field shows four digits; what somebody wrote there is taken as it is.
+  readScore() {
+    const field = this.$("score");
+    return this.told && field.value === this.told.text ? this.told.score : value(field);
   }
 
   async send(command) {

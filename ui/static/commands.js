@@ -6,6 +6,7 @@ export const STAYING = new Set(["mark", "swap", "edit", "reason", "note", "tag",
 export const REMARKS = new Set(["reason", "note"]);
 export const TAGGING = new Set(["tag", "untag"]);
 export const UNDOING = new Set(["undo", "redo"]); // of an item that need not be the shown one
+export const BOUND = new Set([...LEAVING, ...STAYING, "gold"]); // belong to the item that was drawn when they were pressed
 export const STEPS = { next: 1, previous: -1 };
 
 // A command with what it was pressed on, so that the server knows what the annotator saw.

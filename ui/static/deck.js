@@ -5,8 +5,9 @@
 
 import { DEFAULT } from "./address.js";
 import { Around } from "./around.js";
-import { LEAVING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
-import { makeId, Outbox } from "./outbox.js";
+import { BOUND, LEAVING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
+import { inTime, makeId, Outbox } from "./outbox.js";
+import { Refused } from "./refused.js";
 import { Entry, Shelf } from "./shelf.js";
 
 const SHRINKING = new Set(["unreviewed", "audit", "mine", "disagreements"]); // views that a decided item leaves
@@ -21,19 +22,21 @@ export class Deck {
     this.line = []; // commands that wait
     this.busy = false;
     this.touched = false; // has the annotator done anything yet? Until then a better first item may take the place
-    this.refused = []; // decisions that the server did not take: the page goes back to them
+    this.refused = new Refused(`m3po.refused.${frame.root.dataset.workspace}`); // the page goes back to them, one by one
+    this.back = null; // {id, error} of the refused decision whose item is shown again
     this.view = { ...DEFAULT };
     this.shelf = new Shelf();
     this.by = ""; // who is logged in
     this.client = makeId(); // whose search a newer one gives up
     this.unsettled = null; // the view from before, while another one is searched for
     this.cancel = null; // gives that search up
+    this.lostUndo = null; // {what, id} of an undo or redo whose answer did not come
     this.showings = 0;
     this.drawnAt = performance.now();
-    this.around = new Around(server, this.shelf, this, (deck) => this.onPlace(deck));
+    this.around = new Around(server, this.shelf, this, () => this.outbox.size > 0, (deck) => this.onPlace(deck));
     this.outbox = new Outbox(server, `m3po.outbox.${frame.root.dataset.workspace}`, () => this.around.ask(), {
       answer: (command, answer, orphan) => this.onAnswer(command, answer, orphan),
-      deck: (deck, request) => this.around.take(deck, request),
+      deck: (deck, request) => (deck ? this.around.take(deck, request) : this.around.fetch()),
       count: (count, failing) => this.onCount(count, failing),
     });
     this.remarks = null; // what goes along with decisions (remarks.js)
@@ -93,7 +96,7 @@ export class Deck {
     this.tellBusy();
     try {
       for (;;) {
-        if (this.refused.length && !this.editor.isOpen) await this.goBack(this.refused.shift());
+        if (this.refused.size && !this.back && !this.editor.isOpen) await this.goBack(this.refused.first);
         else if (this.line.length) await this.apply(this.line.shift());
         else break;
       }
@@ -112,10 +115,11 @@ export class Deck {
   async apply(command) {
     const { frame, item } = this;
     const deciding = command.choose || LEAVING.has(command.op) || STAYING.has(command.op);
-    if (deciding && (!item || command.on !== this.shownId)) {
+    if ((command.choose || BOUND.has(command.op)) && (!item || command.on !== this.shownId)) {
       if (item) frame.say("A key was pressed before this item was drawn and was not used: press it again.", "hint");
       return;
     }
+    if (deciding) this.lostUndo = null; // the next undo is about this one
     if (command.op === "edit" && command.text === undefined) return this.openEditor();
     if (REMARKS.has(command.op) && !item.own) return this.remarks.wait({ ...command, instruction_id: item.instruction_id });
     if (command.choose) {
@@ -170,13 +174,26 @@ export class Deck {
     this.editor.open(this.item, (command) => this.push(command), text);
   }
 
+  // Pressed again after its answer was lost it is the same one.
+  nameUndo({ op, of }) {
+    const what = `${op} ${of || ""}`;
+    if (!this.lostUndo || this.lostUndo.what !== what) this.lostUndo = { what, id: makeId() };
+    return this.lostUndo.id;
+  }
+
   // What asks or undoes waits until every decision before it is stored.
   async send(command) {
+    const refused = this.refused.size;
     await this.outbox.drain();
-    if (UNDOING.has(command.op) && this.refused.length) return { error: "It was not stored.", level: "hint" };
+    if (UNDOING.has(command.op) && this.refused.size > refused) return { error: "It was not stored.", level: "hint" };
+    if (UNDOING.has(command.op)) command.client_id = this.nameUndo(command);
     try {
       const asked = this.server.review(withState(command, this));
-      if (!command.before) return (await asked) || SILENT; // Gradio answers a failed request with nothing
+      if (!command.before) {
+        const answer = await inTime(asked); // Gradio answers a failed request with nothing
+        if (answer && UNDOING.has(command.op)) this.lostUndo = null;
+        return answer || SILENT;
+      }
       const cancelled = new Promise((resolve) => (this.cancel = (superseded) => {
         // A newer search gives up the older one by itself.
         if (!superseded) this.server.review({ op: "cancel", client: this.client }).catch(() => {});
@@ -224,7 +241,7 @@ export class Deck {
 
   drawNothing(answer, command) {
     const { frame } = this;
-    this.entry = this.painted = this.place = null;
+    this.entry = this.painted = this.place = this.back = null;
     this.showings += 1;
     frame.$("review-body").hidden = true;
     frame.$("review-empty").hidden = false;
@@ -247,7 +264,7 @@ export class Deck {
     frame.show(entry, same && this.editor.isOpen ? "review-candidates" : null); // someone is writing there
     frame.drawPlace(place);
     if (!same) {
-      this.painted = null;
+      this.painted = this.back = null;
       this.drawnAt = performance.now();
       frame.$("review-candidates").scrollTop = 0;
     }
@@ -306,17 +323,27 @@ export class Deck {
   // `orphan`: an earlier page of this tab sent it. What is awaited is answered where it is awaited.
   onAnswer(command, answer, orphan) {
     if (!answer.error || !(command.lean || orphan)) return;
-    this.refused.push({ command, answer });
+    let { error } = answer;
+    if (command.op === "edit" && command.text) {
+      this.editor.keepDraft(command, command.text);
+      error += " Your text is kept: edit again to go on with it.";
+    }
     this.remarks.restore(command);
+    this.refused.add(command.instruction_id, error);
     this.line = [];
-    this.frame.say(answer.error, answer.level);
+    this.frame.say(this.back ? this.refused.words(this.back) : error, "error");
     this.run();
   }
 
-  async goBack({ command, answer }) {
-    const now = await this.send({ op: "show", instruction_id: command.instruction_id });
-    if (!now.error) this.draw(now, { quiet: true });
-    this.frame.say(`Not stored: ${answer.error}`, "error");
+  // To the item of a refused decision. The next one waits until this is decided or left.
+  async goBack(refused) {
+    const now = await this.send({ op: "show", instruction_id: refused.id });
+    if (!now.error) {
+      this.draw(now, { quiet: true });
+      this.refused.take(refused.id);
+    }
+    this.back = refused; // where the server does not answer, it is tried again when the page goes on
+    this.frame.say(this.refused.words(refused), "error");
   }
 
   // The server has told how the shown item stands now.

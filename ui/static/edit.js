@@ -3,7 +3,6 @@
 import { keep, recall } from "./memory.js";
 import { diffWords } from "./word_diff.js";
 
-const STORE = "m3po.drafts";
 const AROUND = 80; // characters of an unchanged stretch that stand beside a change
 const TAGS = { out: "del", in: "ins" };
 
@@ -11,7 +10,8 @@ export class Editor {
   constructor(frame, candidates) {
     this.frame = frame;
     this.candidates = candidates;
-    this.drafts = recall(STORE, {}); // by instruction
+    this.store = `m3po.drafts.${frame.root.dataset.workspace}`; // another workspace has other items of the same ids
+    this.drafts = recall(this.store, {}); // by instruction
     this.onClose = () => {};
   }
 
@@ -24,8 +24,9 @@ export class Editor {
   }
 
   keepDraft(item, text) {
-    this.drafts = text ? { [item.instruction_id]: text } : {};
-    keep(STORE, this.drafts);
+    const { [item.instruction_id]: old, ...others } = this.drafts;
+    this.drafts = text ? { ...others, [item.instruction_id]: text } : others;
+    keep(this.store, this.drafts);
   }
 
   // `text`: what could not be stored. `onSave` gets the command to send.

@@ -1,6 +1,6 @@
 // The bar that says which items are shown, and the chips of what narrows them.
 
-import { DEFAULT, readNumber } from "./address.js";
+import { DEFAULT, readNumber, TESTS } from "./address.js";
 
 const LABELS = {
   m3p_score: "M3P-Score", logp_margin: "Log-prob margin", mas_gap: "MAS gap", length_ratio: "Length ratio",
@@ -123,6 +123,7 @@ export class Filters {
       const words = low === null ? `at most ${high}` : high === null ? `at least ${low}` : `${low} to ${high}`;
       add(`${LABELS[measure]} ${words}`, { ranges: view.ranges.filter((one) => one !== range) });
     }
+    if (view.survived) add(`Survives: ${TESTS[view.survived]}`, { survived: "" });
     if (view.area) add(`Region of ${view.area.role} answers`, { area: null });
     if (chips.length > 1) {
       const { order, filter } = view;

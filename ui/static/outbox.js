@@ -3,13 +3,13 @@
 
 import { keep, recall } from "./memory.js";
 
-const PATIENCE = 20_000; // ms for an answer; a broken tunnel gives none
+const PATIENCE = 20_000; // ms for an answer
 const WAITS = [500, 1000, 2000, 4000]; // ms before it is sent again
 const BATCH = 20;
 
 export class Outbox {
   // `around()` says which items to send along with the answer (null: none); `on.answer(command, answer)`,
-  // `on.deck(deck, request)` and `on.count(unacknowledged, failing)` are told.
+  // `on.deck(deck, request)` (null: it could not be had) and `on.count(unacknowledged, failing)` are told.
   constructor(server, store, around, on) {
     Object.assign(this, { server, store, around, on });
     this.waiting = recall(store, []);
@@ -60,7 +60,7 @@ export class Outbox {
     while (this.size) {
       const batch = this.waiting.slice(0, BATCH);
       await null; // the page draws what it shows next first
-      const deck = this.around();
+      const deck = batch.length < this.size ? null : this.around(); // it must know of all that was decided
       const result = await this.send({ op: "batch", commands: batch, deck });
       this.failing = !result;
       if (!result) {
@@ -70,21 +70,17 @@ export class Outbox {
       }
       this.tries = 0;
       this.settle(batch, result);
-      if (result.deck && !result.deck.error) this.on.deck(result.deck, deck.request);
+      if (deck) this.on.deck(result.deck && !result.deck.error ? result.deck : null, deck.request);
     }
     this.pumping = false;
     for (const resolve of this.empty.splice(0)) resolve();
   }
 
   async send(body) {
-    let timer = null;
-    const late = new Promise((resolve) => (timer = setTimeout(resolve, PATIENCE)));
     try {
-      return await Promise.race([this.server.review(body), late]); // Gradio answers a failed request with nothing
+      return await inTime(this.server.review(body)); // Gradio answers a failed request with nothing
     } catch {
       return null;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -98,6 +94,17 @@ export class Outbox {
       this.on.answer(command, answer, !resolve);
       if (resolve) resolve(answer);
     });
+  }
+}
+
+// What was promised; nothing where that takes too long, as it does for ever through a broken tunnel.
+export async function inTime(promised) {
+  let timer = null;
+  const late = new Promise((resolve) => (timer = setTimeout(resolve, PATIENCE)));
+  try {
+    return await Promise.race([promised, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

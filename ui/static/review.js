@@ -74,6 +74,7 @@ function wireClicks(frame, deck, candidates, open) {
     const action = event.target.closest("[data-op]");
     if (make) deck.push({ op: "mark", role: make.dataset.make, candidate_id: Number(card.dataset.candidateId) });
     else if (event.target.closest("[data-panel]")) open(event.target.closest("[data-panel]").dataset.panel);
+    else if (action && action.dataset.gold) deck.push({ op: "gold", gold: action.dataset.gold === "true" });
     else if (action) deck.push({ op: action.dataset.op, ...(action.dataset.of && { of: Number(action.dataset.of) }) });
     else if (card && !event.target.closest("#review-edit-form") && !String(getSelection())) {
       candidates.select(Number(card.dataset.candidateId));
