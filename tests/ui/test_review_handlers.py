@@ -384,7 +384,7 @@ def test_what_fails_while_a_refusal_is_drawn_is_the_answer_to_that_command_alone
 
     def break_off(*args, **options):
         asked.append(args)
-        if len(asked) == 2:
+        if len(asked) == 1:
             raise StorageError("The disk is full.")
         return read(*args, **options)
 
