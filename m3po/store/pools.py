@@ -24,6 +24,7 @@ from m3po.store.picking import Candidates
 R = TypeVar("R")
 BLOCK = 65_536  # instructions
 FILLED = 32_768  # instructions at a time while a pool is made: their answers' texts are looked at, too
+STORED = 4  # of those blocks together: DuckDB writes whole row groups (122,880) to the disk at once, others at the end
 READERS = 2  # threads
 
 # The candidates of a block of train instructions; `picked` where a rule may pick it. Human edits can be chosen by
@@ -118,8 +119,8 @@ def _fill(con: Connection, pool: int, scorers: dict, normalise: str) -> None:
     bounds = _bounds(con, "SELECT instruction_id FROM instructions ORDER BY 1", size=FILLED)
     blocks = [scorers | each | _candidates_between(con, each) for each in bounds]
     ranks = _ranks(con, blocks) if normalise == "percentile" else None
-    done = 0
-    for block in blocks:
+    done, made = 0, []
+    for number, block in enumerate(blocks, start=1):
         scored = con.sql(_POOLED, params=block).to_arrow_table()
         found = scored.filter(scored["picked"])
         owners, counts = np.unique(found["instruction_id"].to_numpy(), return_counts=True)
@@ -139,7 +140,10 @@ def _fill(con: Connection, pool: int, scorers: dict, normalise: str) -> None:
         flat |= {name: found[name].to_numpy() for name in _LISTS if name not in flat}
         lists = {name: pa.ListArray.from_arrays(ends, pa.array(values)) for name, values in flat.items()}
         columns = {"pool_id": pa.array(np.full(len(ids), pool)), "instruction_id": ids, "reason": reason}
-        insert_table(con, "pool_values", pa.table(columns | lists))
+        made.append(pa.table(columns | lists))
+        if len(made) == STORED or number == len(blocks):
+            insert_table(con, "pool_values", pa.concat_tables(made))
+            made = []
 
 
 def _candidates_between(con: Connection, block: dict[str, int]) -> dict[str, int | None]:
