@@ -13,12 +13,22 @@ from fastapi.testclient import TestClient
 
 from benchmarks.twenty_reviewers import Reviewer, compare, read_history, review_component, work_together, write_rows
 from m3po.settings import SelectConfig, write_workspace_config
+from m3po.store import candidates
 from m3po.store.changes import state_of_store
 from m3po.users import Users, add_user
 from ui.build import build
 from ui.server import address_of, bind, build_server
 
 ROLES = {"ann": "annotator", "bob": "annotator", "cora": "curator", "vic": "viewer"}
+
+
+KNOBS = {"rule": "m3po", "weight_chosen": 0.8, "weight_rejected": 0.5, "delta": 0.3, "length_ratio": 0}
+# What the tabs of curators send when a button is pressed, by the server function that takes it.
+WRITES = {
+    "calibrate": [{"op": "apply", "knobs": KNOBS, "selection_id": 1}, {"op": "accept", "score": 0.5},
+                  {"op": "accept_none"}, {"op": "audit", "size": 1}],
+    "browse": [{"op": "start", "limit": 1}],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -53,7 +63,8 @@ def reviewer(server, name) -> Reviewer:
 def state_of(studio) -> tuple:
     def read(con):
         more = [
-            con.execute(f"SELECT count(*) FROM {name}").fetchall()[0] for name in ("assigned", "gold_items", "runs")
+            con.execute(f"SELECT count(*) FROM {name}").fetchall()[0]
+            for name in ("assigned", "gold_items", "runs", "audits")
         ]
         return (state_of_store(con), *more)
 
@@ -78,58 +89,93 @@ def test_every_event_of_the_page_is_an_endpoint_and_none_changes_anything_for_wh
         assert answer.status_code == 200 or "may do this" in answer.text, (event.name, answer.text[:300])
         said += answer.text
     for block in page.blocks.values():
-        for function in getattr(block, "server_functions", None) or []:
+        for function in getattr(block, "server_fns", None) or []:
             commands = [{"run_id": 1, "op": op} for op in ("stop", "resume")]
             if name == "vic":
                 commands += [{"op": op, "instruction_id": 1, "view": {"filter": "all", "order": "id"}, "text": "x"}
                              for op in ("tie", "skip", "flag", "undo", "redo", "edit", "gold", "accept")]  # fmt: skip
             commands.append({"op": "gold", "instruction_id": 1, "chosen": None, "rejected": None})
+            commands += WRITES.get(function.__name__, [])
             for command in commands:
                 body = {"component_id": block._id, "fn_name": function.__name__, "session_hash": name, "data": command}
                 answer = client.post("/gradio_api/component_server", json=body)
                 assert answer.status_code == 200 and ("item" not in answer.json() or "error" in answer.json()), command
                 said += answer.text
+                if command in WRITES.get(function.__name__, []):
+                    assert answer.json()["error"].endswith("only a curator may do this."), command
     assert state_of(studio) == before and not list(tmp_path.glob("*.csv")) and not (tmp_path / "out.jsonl").exists()
     assert said.count("only a curator may do this") > 12
 
 
-def test_what_was_not_sent_cannot_be_seen(studio, server):
+def score(con):
+    """MAS from 0.7644 down, log-probs of -2.44 nats a token: easy to look for."""
+    mas, logp = (candidates.scorer_id(con, kind, f"oracle-{kind}", kind) for kind in ("mas", "logp"))
+    candidates.activate(con, "mas", mas)
+    candidates.activate(con, "logp", logp)
+    con.execute(
+        "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas)"
+        " SELECT candidate_id, ?, 1, 0.7654 - candidate_id / 1000 FROM candidates",
+        [mas],
+    )
+    con.execute(
+        "INSERT INTO logprobs SELECT candidate_id, ?, 1, -4.88, 2, [7, 3], [-2.44, -2.44], [0, 6], now()::TIMESTAMP"
+        " FROM candidates",
+        [logp],
+    )
+
+
+def ask(who: Reviewer, page, name: str, data: dict) -> str:
+    """What a server function of the page answers, whichever component has it."""
+    [block] = [b for b in page.blocks.values() if name in {f.__name__ for f in getattr(b, "server_fns", None) or []}]
+    body = {"component_id": block._id, "fn_name": name, "session_hash": who.name, "data": data}
+    return who.http.post("/gradio_api/component_server", json=body).text
+
+
+# Of scores, of picks, of what bob did: what a curator hears of an item in its parts, its tokens and on Browse.
+SECRETS = ("0.76", "2.44", "bob", "overridden", 'data-role=\\"chosen', '"decidable": true')
+
+
+def converse(who: Reviewer, page) -> str:
+    """All that is told about the items to somebody who decides nothing, as JSON."""
+    heard = []
+    for op in ("open", "show", "next", "previous", "deck", "jump", "undo"):
+        for name, order in (
+            ("all", "m3p_score"),
+            ("unreviewed", "mas_gap"),
+            ("no_pair", "id"),
+            ("disagreements", "id"),
+        ):
+            heard.append(who.send(op=op, instruction_id=1, text="1", view={"filter": name, "order": order}))
+    asked = {"instruction_ids": [1, 2, 3]}
+    told = [ask(who, page, "belief", asked | {"kind": kind}) for kind in ("logp", "image")]
+    told += [ask(who, page, "browse", {"op": op, "view": {}}) for op in ("look", "gallery", "tests")]
+    told += [
+        ask(who, page, "calibrate", {"op": "open"}),
+        ask(who, page, "calibrate", {"op": "what_if", "knobs": KNOBS}),
+    ]
+    return "\n".join([json.dumps(heard), *told])
+
+
+def test_what_was_not_sent_cannot_be_seen(studio, page, server):
     """Blind, the whole conversation until the vote is searched for scores, picks and others' decisions."""
-
-    def score(con):
-        con.execute("INSERT INTO active_scorers VALUES ('mas', 77, now()::TIMESTAMP)")
-        con.execute(
-            "INSERT INTO scorers (scorer_id, kind, name, range_low, range_high) VALUES (77, 'mas', 'oracle', 0, 1)"
-        )
-        con.execute(
-            "INSERT INTO mas_scores (candidate_id, scorer_id, run_id, mas) SELECT candidate_id, 77, 1,"
-            " 0.7654 - candidate_id / 1000 FROM candidates"
-        )
-
     studio.db.write(score)
+    assert studio.select(SelectConfig(rule="rm_dpo", delta=0.0, length_ratio=0))["pairs"] == 3
     write_workspace_config(studio.path / "config.toml", dataclasses.replace(studio.config, blind=True))
-    bob, ann = reviewer(server, "bob"), reviewer(server, "ann")
+    bob, ann, cora = (reviewer(server, name) for name in ("bob", "ann", "cora"))
     view = {"view": {"filter": "all", "order": "id"}}
     shown = bob.send(op="show", **view)
     ids = [int(key) for key in shown["item"]["texts"]]
     for role, candidate in (("chosen", ids[1]), ("rejected", ids[2])):
         half = {"chosen": ids[1]} if role == "rejected" else {}
-        answer = bob.send(op="mark", instruction_id=shown["item"]["instruction_id"], role=role,
-                          candidate_id=candidate, pending=half, **view)  # fmt: skip
+        shown_as = {key: shown["item"][key] for key in ("instruction_id", "selection_id")}
+        answer = bob.send(op="mark", role=role, candidate_id=candidate, pending=half, **shown_as, **view)
     assert answer["item"]["chosen"] == ids[1] and "0.76" in answer["parts"]["review-candidates"]  # bob voted: he sees
-    heard = []
-    for command in ("open", "show", "next", "previous", "deck", "jump", "skip", "undo", "redo"):
-        for name, order in (
-            ("all", "m3p_score"),
-            ("unreviewed", "mas_gap"),
-            ("disagreements", "id"),
-            ("no_pair", "id"),
-        ):
-            heard.append(ann.send(op=command, instruction_id=1, text="1", view={"filter": name, "order": order}))
-    sent = json.dumps(heard)
+    skip = {"op": "skip", "instruction_id": 1, "selection_id": shown["item"]["selection_id"]}
+    seen, sent = converse(cora, page), json.dumps(ann.send(**skip, **view)) + converse(ann, page)
+    assert [secret for secret in SECRETS if secret not in seen] == []  # each is told to who may see it
+    assert [secret for secret in (*SECRETS, "oracle") if secret in sent] == []
     assert "answer 1 to 0" in sent and "Which is best" in sent
-    for secret in ("0.76", "oracle", "bob", "overridden", 'data-verdict=\\"override'):
-        assert secret not in sent, secret
+    assert sent.count("while you judge blind") == 5 and sent.count("after your vote") == 6  # every way was asked
     order = [list(ann.send(op="show", instruction_id=i, **view)["item"]["texts"]) for i in (1, 2, 3)]
     assert all(len(texts) == 4 for texts in order)
 
