@@ -1,8 +1,8 @@
 """A view of the review as the page sends it, checked: it comes over the network.
 
 ui/static/address.js makes an address of it, so that it can be shared and opened again. That is the page's fragment:
-`review?filter=unreviewed&q=cat&in=answers&m3p_score=0.5..&item=1`. It names the tab, then what differs from the default;
-a range is `low..high` with an open side left out, an area `role:x,y;x,y;...`.
+`review?filter=unreviewed&q=cat&in=answers&m3p_score=0.5..&item=1`. It names the tab, then what differs from the
+default; a range is `low..high` with an open side left out, an area `role:x,y;x,y;...`.
 """
 
 from __future__ import annotations
