@@ -17,14 +17,13 @@ from m3po.store import dependence, instructions
 from m3po.store.connection import Connection
 from m3po.store.review_index import Conditions, ReviewIndex
 from m3po.store.workspace import Workspace
-from m3po.types import PAIR_MEASURES, ImageRef, ReviewView
+from m3po.types import PAIR_MEASURES, PAIR_ROLES, ImageRef, ReviewView
 
 T = TypeVar("T")
 COLUMNS, ROWS = 96, 64  # cells of the density: MAS to the right, confidence upwards
 FEW = 1_500  # points that are told one by one
 BINS = 40
 TAIL = 0.001  # of the values on either side is gathered in the outermost bins
-ROLES = ("chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Browsing:
 
         Raises BadInputError for a role or a condition that cannot be.
         """
-        if role not in ROLES:
+        if role not in PAIR_ROLES:
             raise BadInputError(f"A pair has no {role!r} answer: choose chosen or rejected.")
 
         def read(con: Connection) -> dict:

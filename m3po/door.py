@@ -17,7 +17,7 @@ from typing import Any
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
 from m3po.types import Candidate, Decision, PastDecision, ReviewItem, ReviewView, TokenBeliefs
-from m3po.users import OWNER, ROLES, User
+from m3po.users import ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
 # those of an object that it holds.
@@ -253,8 +253,3 @@ def _in_answers(view: ReviewView) -> bool:
 
 def _named(role: str) -> str:
     return f"an {role}" if role[0] in "aeiou" else f"a {role}"
-
-
-def owner_door(studio: Any) -> Door:
-    """The door for the one person of an app without --auth."""
-    return Door(studio, lambda: OWNER)

@@ -276,6 +276,7 @@ class Instruction:
 REVIEW_FILTERS = ("all", "unreviewed", "reviewed", "flagged", "no_pair", "audit", "mine", "disagreements")
 REVIEW_ORDERS = ("m3p_score", "logp_margin", "mas_gap", "id")
 PAIR_MEASURES = ("m3p_score", "logp_margin", "mas_gap", "length_ratio")  # what a range can be laid on
+PAIR_ROLES = ("chosen", "rejected")
 SEARCH_PLACES = ("instructions", "answers")
 IMAGE_TESTS = ("mas_swap", "mas_blank", "logp_swap", "logp_blank")  # a signal again with another image
 

@@ -11,7 +11,8 @@ HINTS = {
     "import-images": "Where relative image paths start. Empty: the folder that the file lies in.",
     "export-only": (
         "All: human decisions, and the machine's pair where nobody decided. Reviewed: what somebody decided on. "
-        "Accepted or corrected: only what trains."
+        "Accepted or corrected: only what trains. Accepted, and auto-accepted: those, and the machine's pairs from "
+        "Calibrate's threshold on."
     ),
     "export-images": "Files beside the data, bytes inside it, or the workspace's own paths.",
     "sample-k": "Answers sampled for each instruction. More find harder negatives and take longer.",
@@ -58,7 +59,8 @@ HINTS = {
         "they are (raw), or stretched within each instruction (minmax)."
     ),
     "train-only": (
-        "All: the machine's pairs too, where nobody decided. Reviewed only: pairs that a human accepted or corrected."
+        "All: the machine's pairs too, where nobody decided. Reviewed only: pairs that a human accepted or corrected. "
+        "Accepted, and auto-accepted: those, and the machine's pairs from Calibrate's threshold on."
     ),
     "train-learning-rate": "Peak rate of the optimiser. Too high and the model forgets how to speak.",
     "train-epochs": "How often the run goes through all pairs. More errs less and says less.",

@@ -27,6 +27,7 @@ IF_VISIBLE = "(...values) => [Boolean(document.querySelector('#train-page')?.off
 ONLY = {
     "All, decisions applied": "all",
     "Reviewed only": "reviewed",
+    "Accepted, and auto-accepted": "auto",
 }
 # Field of TrainConfig -> label; the order of the form.
 NUMBERS = {

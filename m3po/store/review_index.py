@@ -28,6 +28,7 @@ from m3po.text import check_typed
 from m3po.types import (
     IMAGE_TESTS,
     PAIR_MEASURES,
+    PAIR_ROLES,
     REVIEW_FILTERS,
     REVIEW_ORDERS,
     SEARCH_PLACES,
@@ -41,7 +42,6 @@ from m3po.types import (
 KEPT_WALKS = 12  # views whose order is kept; a million items take 8 MB each
 FEW = 100  # changed items whose decisions are read one by one; of more, all are read
 MAX_CORNERS = 1000
-ROLES = ("chosen", "rejected")
 _UNDECIDED = 0  # in `verdict`; a verdict is its place in VERDICTS + 1
 _FALLING = ("m3p_score", "mas_gap")
 _FLAG = VERDICTS.index("flag") + 1
@@ -297,7 +297,7 @@ class ReviewIndex:
             return out
 
         self.measures = {name: spread(name) for name in PAIR_MEASURES}
-        self.points = {role: (spread(f"{role}_confidence"), spread(f"{role}_mas")) for role in ROLES}
+        self.points = {role: (spread(f"{role}_confidence"), spread(f"{role}_mas")) for role in PAIR_ROLES}
         self._points.clear()
         self._orders.clear()
         self._walks.clear()
@@ -523,5 +523,5 @@ def _check(view: ReviewView) -> None:
             raise BadInputError(f"The range of {limits.measure} must have finite ends: leave an open side empty.")
     if view.area is not None:
         finite = all(math.isfinite(value) for corner in view.area.corners for value in corner)
-        if view.area.role not in ROLES or not 3 <= len(view.area.corners) <= MAX_CORNERS or not finite:
+        if view.area.role not in PAIR_ROLES or not 3 <= len(view.area.corners) <= MAX_CORNERS or not finite:
             raise BadInputError(f"An area is of chosen or rejected and has 3 to {MAX_CORNERS} corners: draw it anew.")

@@ -21,6 +21,7 @@ from m3po.demo.models import demo_models  # noqa: E402
 from m3po.demo.workspace import write_demo_source  # noqa: E402
 from m3po.settings import WorkspaceConfig  # noqa: E402
 from m3po.studio import Studio  # noqa: E402
+from m3po.types import ReviewView  # noqa: E402
 
 OUT = ROOT / "build" / "screenshots"
 PICTURE = ROOT / "data" / "screenshots" / "review.png"
@@ -74,6 +75,25 @@ def open_row(page: Page) -> None:
         page.keyboard.press("ArrowDown")
 
 
+def decide_by_several(path: Path) -> None:
+    """Two people decide on the same pairs and do not always agree: Calibrate and People have something to show."""
+    studio = Studio.open(path)
+    studio.people.assign(["ann", "bob"], items=30, overlap=0.4)
+    item = studio.review_item(ReviewView())
+    for n in range(45):
+        if pair := item.machine_pair:
+            for name in ("ann", "bob")[: 1 + (n % 3 == 0)]:
+                swaps = n % (7 if name == "ann" else 6) == 3
+                roles = (pair.rejected, pair.chosen) if swaps else (pair.chosen, pair.rejected)
+                verdict = "override" if swaps else "accept"
+                studio.decide(item.instruction.id, verdict, chosen=roles[0], rejected=roles[1], annotator=name,
+                              seconds=5.0 + n % 4)  # fmt: skip
+        if item.next_id is None:
+            break
+        item = studio.review_item(ReviewView(), item.next_id)
+    studio.close()
+
+
 def take_picture(source: Path) -> None:
     """The README's picture, as a palette image small enough to be tracked."""
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +140,13 @@ def main() -> None:
             for tab in TABS:
                 shoot(browser, f"{demo.url}/#{tab}", f"full-{tab}", open_row if tab == "review" else None)
             take_picture(OUT / "full-review-light.png")
+            demo.stop()
+            decide_by_several(demo.workspace)
+            demo.start()
+            shoot(browser, f"{demo.url}/#calibrate", "several-calibrate",
+                  lambda page: page.wait_for_selector("#calibrate-evidence .chart"))  # fmt: skip
+            shoot(browser, f"{demo.url}/#people", "several-people",
+                  lambda page: page.get_by_text("bob").first.wait_for())  # fmt: skip
             browser.close()
     finally:
         for app in apps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from addresses_twin import read_address, view_as_json, write_address
 from browser import App
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from test_review import idle, press, shown, undo_everything, verdict
 
 from m3po.studio import Studio
 from m3po.types import IMAGE_TESTS, PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, Area, Range, ReviewView
-from ui.addresses import read_address, view_as_json, view_of, write_address
+from ui.addresses import view_of
 
 pytestmark = pytest.mark.browser
 PREFIX = "/studio"
@@ -391,7 +392,7 @@ def test_an_open_review_shows_what_was_picked_and_scored_anew(scored_workspace, 
         other.get_by_role("tab", name="Data").click()
         select_by("m3po")
         other.get_by_role("tab", name="Review").click()
-        other.wait_for_timeout(1500)  # less than the page's own look at what stands
+        other.wait_for_selector(f".card[data-role=rejected][data-candidate-id='{before[1]}']")
         idle(other)
         assert shown(other) == item and pair_of(other) == before != there
     finally:

@@ -1,6 +1,7 @@
 """The Calibrate tab without a browser: what each command answers, and that nothing wrong goes through."""
 
 import re
+from pathlib import Path
 
 import pytest
 from workspaces import Answer, add_answers, add_instruction, open_database
@@ -131,6 +132,13 @@ def test_a_value_that_cannot_be_is_one_sentence(studio, values):
     studio.select(SelectConfig(delta=0.3))
     error = CalibrateHandler(studio).on_command({"op": "what_if", "knobs": KNOBS | values})["error"]
     assert next(iter(values)) in error and "Traceback" not in error
+
+
+def test_its_style_is_for_its_own_tab():
+    css = (Path(__file__).parents[2] / "ui" / "calibrate.css").read_text()
+    selectors = re.findall(r"([^{}]+)\{", re.sub(r"/\*.*?\*/|@media[^{]+\{", "", css))
+    assert len(selectors) > 50
+    assert [one for rule in selectors for one in rule.split(",") if not one.strip().startswith(".calibrate")] == []
 
 
 def test_charts_keep_their_marks_inside_their_frame():

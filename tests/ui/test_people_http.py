@@ -138,7 +138,7 @@ SECRETS = ("0.76", "2.44", "bob", "overridden", 'data-role=\\"chosen', '"decidab
 def converse(who: Reviewer, page) -> str:
     """All that is told about the items to somebody who decides nothing, as JSON."""
     heard = []
-    for op in ("open", "show", "next", "previous", "deck", "jump", "undo"):
+    for op in ("open", "show", "next", "previous", "deck", "jump", "undo", "redo", "history"):
         for name, order in (
             ("all", "m3p_score"),
             ("unreviewed", "mas_gap"),

@@ -209,7 +209,7 @@ def _tell_best(label: str, curve: dict) -> list:
 
 def draw_auto(report: dict) -> Markup:
     """The threshold that the decisions allow, the one that stands, and how its audit stands."""
-    allowed, auto, target = report["threshold"], report["auto"], f"{report['target']:.3g}"
+    allowed, auto = report["threshold"], report["auto"]
     if allowed:
         words = (
             f"From {number(allowed['score'], 4)} on, {allowed['overridden']} of {count(allowed['decided'])} were "
@@ -229,7 +229,7 @@ def draw_auto(report: dict) -> Markup:
             f", set by {auto['annotator']} on {plural(basis['decided'], 'decision')} ({_rate(basis)}). They are "
             "exported with “Accepted, and auto-accepted” and never written down as decisions.",
         )  # fmt: skip
-    return join([tag("p", words, data_target=target), stands, _draw_audit(auto) if auto else None])
+    return join([tag("p", words), stands, _draw_audit(auto) if auto else None])
 
 
 def _draw_audit(auto: dict) -> Markup:

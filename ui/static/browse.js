@@ -146,7 +146,7 @@ class Browse {
   }
 
   async refresh() {
-    const asked = ++this.asked;
+    const asked = (this.root.dataset.asked = ++this.asked);
     const answer = await this.ask({ op: "look", view: this.view, role: this.role });
     if (!answer || asked !== this.asked) return;
     this.answer = answer;
@@ -161,6 +161,7 @@ class Browse {
     this.drawChips();
     this.redraw();
     this.root.dataset.left = answer.left;
+    this.root.dataset.answered = asked;
     await this.fillGallery();
     this.fillTests();
   }

@@ -37,7 +37,7 @@ export class Deck {
     this.outbox = new Outbox(server, `m3po.outbox.${frame.root.dataset.workspace}`, () => this.around.ask(), {
       answer: (command, answer, orphan) => this.onAnswer(command, answer, orphan),
       deck: (deck, request) => (deck ? this.around.take(deck, request) : this.around.fetch()),
-      count: (count, failing) => this.onCount(count, failing),
+      count: (count, failing, kept) => this.onCount(count, failing, kept),
     });
     this.remarks = null; // what goes along with decisions (remarks.js)
     this.onView = () => {}; // another view is to be shown
@@ -96,7 +96,8 @@ export class Deck {
     this.tellBusy();
     try {
       for (;;) {
-        if (this.refused.size && !this.back && !this.editor.isOpen) await this.goBack(this.refused.first);
+        const isBegun = this.item || !this.line.length; // after a reload the page comes to its place first
+        if (this.refused.size && !this.back && isBegun && !this.editor.isOpen) await this.goBack(this.refused.first);
         else if (this.line.length) await this.apply(this.line.shift());
         else break;
       }
@@ -312,10 +313,12 @@ export class Deck {
 
   // What became of decisions
 
-  onCount(count, failing) {
-    this.frame.drawUnstored(count, failing);
+  // `kept`: a reload would find them again.
+  onCount(count, failing, kept) {
+    this.frame.drawUnstored(count, failing, kept);
     this.tellBusy();
-    if (failing) this.frame.say("The server does not answer. What is not stored yet is kept here and sent again.", "error");
+    const lost = kept ? "" : " This browser keeps nothing over a reload: leave the page open until then.";
+    if (failing) this.frame.say(`The server does not answer. What is not stored yet is kept here and sent again.${lost}`, "error");
     else if (this.failing && !count) this.frame.say("The server answers again: all is stored.", "hint");
     this.failing = failing || (this.failing && count > 0);
   }

@@ -55,12 +55,13 @@ export class Frame {
   }
 
   // How many decisions the server has not acknowledged.
-  drawUnstored(count, failing) {
+  drawUnstored(count, failing, kept) {
     const box = this.$("review-unstored");
     box.hidden = !count;
     box.textContent = count ? `${count} not stored yet` : "";
     box.classList.toggle("failing", failing);
     box.title = failing ? "The server does not answer; they are sent again until it does." : "On their way to the server.";
+    if (!kept) box.title += " This browser does not keep them over a reload.";
   }
 
   say(text, level) {

@@ -9,7 +9,7 @@ const BATCH = 20;
 
 export class Outbox {
   // `around()` says which items to send along with the answer (null: none); `on.answer(command, answer)`,
-  // `on.deck(deck, request)` (null: it could not be had) and `on.count(unacknowledged, failing)` are told.
+  // `on.deck(deck, request)` (null: it could not be had) and `on.count(unacknowledged, failing, kept)` are told.
   constructor(server, store, around, on) {
     Object.assign(this, { server, store, around, on });
     this.waiting = recall(store, []);
@@ -47,11 +47,11 @@ export class Outbox {
   }
 
   changed() {
-    keep(this.store, this.waiting);
+    this.kept = keep(this.store, this.waiting);
     // Only while something could be lost does the browser ask before it leaves.
     removeEventListener("beforeunload", this.holdPage);
     if (this.size) addEventListener("beforeunload", this.holdPage);
-    this.on.count(this.size, this.failing);
+    this.on.count(this.size, this.failing, this.kept);
   }
 
   async pump() {
