@@ -127,11 +127,14 @@ def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
     assert not [mas for mas in MAS if str(mas) in whole] and "given chosen" not in whole and "cora" not in whole
     ann.keyboard.press("Enter")
     ann.wait_for_selector("text=There is no pair to accept")  # the machine's pick is not there to be accepted
+    ann.keyboard.press("b")
+    ann.wait_for_selector("#review-belief-note >> text=after your vote")
     items = []
     for _ in range(2):
         before = texts(ann)
         items.append(vote_blind(ann, str(number_of(ann, 0)), f"Shift+{number_of(ann, 1)}"))
         assert texts(ann) == before and "0.91" in ann.inner_text("#review-candidates")  # now all is shown, at its place
+        ann.wait_for_selector("#review-belief-note >> text=No token log-probs yet")
         press(ann, "Enter")
     ann.wait_for_selector("text=Your queue is empty")
     ann.click("#review-empty button >> text=Show all")

@@ -20,7 +20,7 @@ export class Belief {
       this.set(this.select.value);
     });
     // Whoever draws the candidates anew, they are coloured again.
-    new MutationObserver(() => this.apply()).observe(frame.$("review-candidates"), { childList: true });
+    new MutationObserver(() => this.onDrawn()).observe(frame.$("review-candidates"), { childList: true });
   }
 
   next() {
@@ -33,6 +33,15 @@ export class Belief {
     for (const legend of this.frame.element.querySelectorAll("[data-legend]")) legend.hidden = legend.dataset.legend !== kind;
     this.frame.root.dataset.belief = kind;
     this.known.clear(); // a run may have scored more since
+    this.apply();
+  }
+
+  // What could not be coloured may be by now: there are scores since, or the vote that ends a blindness.
+  onDrawn() {
+    const key = `${this.kind}/${this.deck.shownId}`;
+    const found = this.known.get(key);
+    const cards = [...this.frame.element.querySelectorAll("[data-candidate-id]")];
+    if (found && cards.some((card) => !found.answers[card.dataset.candidateId])) this.known.delete(key);
     this.apply();
   }
 
