@@ -42,7 +42,7 @@ def test_own_images_and_models_from_import_to_the_exact_command(app, open_page, 
     page.click("#data-import")
     page.wait_for_selector(".refused")
     assert "line 11" in page.inner_text(".refused") and "gone.png" in page.inner_text(".refused")
-    assert "10 rows went in" in page.inner_text("#data-page .run-strip .notice-good")
+    page.wait_for_selector("#data-page .run-strip .notice-good >> text=10 rows went in")
     page.wait_for_function("document.querySelector('#data-workspace').innerText.includes('Candidates')")
     assert figure(page, "Instructions") == "10"
 
@@ -69,7 +69,7 @@ def test_own_images_and_models_from_import_to_the_exact_command(app, open_page, 
 
     page.click("#data-all")  # without a model: one sentence that says what to do
     page.wait_for_selector("#data-message .notice-bad")
-    assert "No policy is named" in page.inner_text("#data-message")
+    page.wait_for_selector("#data-message >> text=No policy is named")
 
     page.fill("#data-policy input, #data-policy textarea", str(tiny_policy))
     page.fill("#data-mas input, #data-mas textarea", str(tiny_mas))

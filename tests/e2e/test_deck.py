@@ -10,7 +10,7 @@ from browser import App
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reverse_proxy import reverse_proxy
-from test_review import idle, press, shown, undo_everything, verdict
+from test_review import idle, press, shown, undo_everything
 
 from m3po.studio import Studio
 from m3po.types import IMAGE_TESTS, PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, Area, Range, ReviewView
@@ -62,7 +62,7 @@ def test_decisions_wait_for_a_lost_server_and_outlive_a_reload(app, open_page):
         page.fill("#review-jump", item)
         page.press("#review-jump", "Enter")
         until_item(page, item)
-        assert verdict(page) == name
+        page.wait_for_selector(f"#review-state [data-verdict={name}]")
     page.evaluate("document.activeElement.blur()")
     undo_everything(page)  # three decisions, three undos: none was stored twice
     assert shown(page) == seen[0]
@@ -77,7 +77,8 @@ def test_a_refused_decision_brings_its_item_back(app, open_page):
     page.keyboard.press("s")
     page.wait_for_function("document.querySelector('#review-message').innerText.includes('Not stored')")
     idle(page)
-    assert shown(page) == here and verdict(page) == "flag"
+    until_item(page, here)
+    page.wait_for_selector("#review-state [data-verdict=flag]")
     assert "decided elsewhere" in page.inner_text("#review-message")
     undo_everything(page)
 
@@ -230,16 +231,17 @@ def test_a_view_is_opened_again_from_its_address_and_back_leads_out_of_it(app, o
     until_item(page, first)
     page.go_back()
     until_item(page, third)
-    assert page.input_value("#review-filter") == "all"
+    page.wait_for_function("document.querySelector('#review-filter').value === 'all'")
     page.get_by_role("tab", name="Data").click()
-    assert page.evaluate("location.hash") == "#data"
+    page.wait_for_function("location.hash === '#data'")
     page.go_back()
     page.wait_for_selector("#review-root", state="visible")
-    assert shown(page) == third
+    until_item(page, third)
 
 
 def test_ranges_show_as_chips_that_leave_again(app, open_page):
     page = opened(open_page, f"{app.url}/#review?order=id&m3p_score=0..1&by=me&q=ball&in=answers")
+    page.wait_for_selector("#review-chips button >> text=Clear all")
     texts = page.locator("#review-chips button").all_inner_texts()
     assert texts == ["“ball” in answers ✕", "Decided by: me ✕", "M3P-Score 0 to 1 ✕", "Clear all"]
     page.locator("#review-chips button").nth(1).click()
@@ -384,7 +386,7 @@ def test_an_open_review_shows_what_was_picked_and_scored_anew(scored_workspace, 
         chosen = f".card[data-role=chosen]:not([data-candidate-id='{before[0]}'])"
         page.wait_for_selector(f"{rejected}, {chosen}")
         assert shown(page) == item and pair_of(page) != before
-        assert "has changed" in page.inner_text("#review-message")
+        page.wait_for_selector("#review-message >> text=has changed")
         # In one page: from Review to Data, Select, and back.
         other.get_by_role("tab", name="Review").click()
         other.wait_for_selector(".card[data-role=chosen]")
@@ -392,8 +394,11 @@ def test_an_open_review_shows_what_was_picked_and_scored_anew(scored_workspace, 
         other.get_by_role("tab", name="Data").click()
         select_by("m3po")
         other.get_by_role("tab", name="Review").click()
-        other.wait_for_selector(f".card[data-role=rejected][data-candidate-id='{before[1]}']")
+        chosen, rejected = (f".card[data-role={role}][data-candidate-id='{each}']"
+                            for role, each in zip(("chosen", "rejected"), before, strict=True))  # fmt: skip
+        other.wait_for_selector(chosen)
+        other.wait_for_selector(rejected)
         idle(other)
-        assert shown(other) == item and pair_of(other) == before != there
+        assert shown(other) == item and there != before
     finally:
         running.stop()

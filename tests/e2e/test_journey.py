@@ -23,7 +23,7 @@ def make_small_demo(folder: Path) -> Path:
     policy, mas = demo_models()
     path = Studio.create(folder / "demo", WorkspaceConfig(str(policy), str(mas), demo=True))
     studio = Studio.open(path)
-    studio.import_source(write_demo_source(folder / "source", n_train=24, n_tune=0, n_heldout=12))
+    studio.import_source(write_demo_source(folder / "source", n_train=8, n_tune=0, n_heldout=4))
     studio.close()
     return path
 

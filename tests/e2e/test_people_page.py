@@ -106,6 +106,12 @@ def vote_blind(page, chosen: str, rejected: str) -> str:
     return item
 
 
+def next_item(page) -> None:
+    item = page.get_attribute("#review-root", "data-item")
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"document.querySelector('#review-root').dataset.item !== '{item}'")
+
+
 def texts(page) -> list[str]:
     """The answers by their number keys."""
     cards = page.locator("[data-number]")
@@ -121,8 +127,13 @@ def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
     ann = enter("ann")
     ann.wait_for_selector("[data-candidate-id]")
     ann.get_by_role("tab", name="Data").wait_for(state="hidden")
+<<<<<<< HEAD
     ann.wait_for_selector("#review-order", state="hidden")  # the queue has its own
     assert ann.input_value("#review-filter") == "mine" and "0 of 2 reviewed" in ann.inner_text("#review-progress")
+=======
+    ann.wait_for_selector("#review-progress >> text=0 of 2 reviewed")
+    assert ann.input_value("#review-filter") == "mine"
+>>>>>>> house
     whole = ann.inner_html("#tabs")
     assert not [mas for mas in MAS if str(mas) in whole] and "given chosen" not in whole and "cora" not in whole
     ann.keyboard.press("Enter")
@@ -133,9 +144,15 @@ def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
     for _ in range(2):
         before = texts(ann)
         items.append(vote_blind(ann, str(number_of(ann, 0)), f"Shift+{number_of(ann, 1)}"))
+<<<<<<< HEAD
         assert texts(ann) == before and "0.91" in ann.inner_text("#review-candidates")  # now all is shown, at its place
         ann.wait_for_selector("#review-belief-note >> text=No token log-probs yet")
         press(ann, "Enter")
+=======
+        ann.wait_for_selector("#review-candidates >> text=0.91")  # now all is shown, at its place
+        assert texts(ann) == before
+        next_item(ann)
+>>>>>>> house
     ann.wait_for_selector("text=Your queue is empty")
     ann.click("#review-empty button >> text=Show all")
     ann.wait_for_selector("#review-order", state="visible")
@@ -150,22 +167,23 @@ def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
         right = item == "3"
         a, b = (0, 1) if right else (1, 0)
         seen.append(vote_blind(bob, str(number_of(bob, a)), f"Shift+{number_of(bob, b)}"))
-        press(bob, "Enter")
+        next_item(bob)
     assert sorted(seen) == sorted(items)
 
     cora = enter("cora", "People")
     cora.wait_for_selector("#people-disputes [data-dispute]")
     rows = {row.get_attribute("data-annotator"): row.inner_text() for row in cora.locator("[data-annotator]").all()}
-    assert "100 %" in rows["ann"] and "done" in rows["bob"]
+    assert "100 %" in rows["ann"] and "done" in rows["bob"]  # drawn by the same answer as the disputes
     assert cora.locator("#people-disputes li").count() == 1
     cora.locator("#people-disputes [data-dispute]").first.click()
     cora.wait_for_selector("[data-voter=ann]")
-    assert "overridden" in cora.inner_text("[data-voter=bob]") and cora.locator("[data-voter]").count() == 2
+    cora.wait_for_selector("[data-voter=bob] >> text=overridden")
+    assert cora.locator("[data-voter]").count() == 2
     first = cora.get_attribute("#review-root", "data-item")
     press(cora, "t")
     cora.wait_for_selector("text=Nothing here")
-    press(cora, "u")
-    assert cora.get_attribute("#review-root", "data-item") == first
+    cora.keyboard.press("u")
+    cora.wait_for_selector(f"#review-root[data-item='{first}']:not([data-busy])")
     press(cora, "t")
     cora.get_by_role("tab", name="People").click()
     cora.wait_for_selector("#people-disputes >> text=Nobody disagrees")

