@@ -191,9 +191,9 @@ class Door:
         self._studio.set_tag(instruction_id, name, withdrawn=withdrawn, annotator=user.name, of_all=of_all)
 
     def tag_names(self, annotator: str = "") -> list[str]:
-        """To choose from; who judges blind has her own alone."""
+        """To choose from; who is not to see what others say has her own alone."""
         user = self.check("tag_names")
-        return self._studio.tag_names(user.name if self._studio.people.is_blind(user) else "")
+        return self._studio.tag_names(user.name if self._studio.people.is_alone(user) else "")
 
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         return self._studio.stored_decision(instruction_id, self.check("stored_decision").name, client_id)

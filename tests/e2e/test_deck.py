@@ -10,7 +10,7 @@ from browser import App
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reverse_proxy import reverse_proxy
-from test_review import idle, press, shown, undo_everything
+from test_review import idle, press, shown, undo_everything, verdict
 
 from m3po.studio import Studio
 from m3po.types import IMAGE_TESTS, PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, Area, Range, ReviewView
