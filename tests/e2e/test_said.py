@@ -8,7 +8,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def review(open_page, app):
     page = open_page(f"{app.url}/#review")
-    page.wait_for_selector("[data-role=chosen]")
+    page.wait_for_selector("#review-root[data-draws]:not([data-busy]) [data-role=chosen]")  # all of it is drawn
     return page
 
 
