@@ -134,7 +134,7 @@ def test_keys_are_bound_by_place_named_by_the_layout_and_kept(review):
     assert bind("undo", "Control+k") == "Keys with Ctrl, Alt or Meta stay the browser's: take one without."
     review.keyboard.press("Escape")  # leaves the key, not the panel
     assert review.locator("#review-keys").is_visible() and review.inner_text("[data-bind=undo]") == "U"
-    assert bind("zoom", "q") == "Zoom is on A now."  # as this keyboard calls it
+    assert bind("zoom", "a") == "Zoom is on Q now."  # as this keyboard calls it
     assert bind("tie", "s").startswith("S is the key of Skip: press it again to exchange")
     review.keyboard.press("s")
     assert review.inner_text("#review-keys-message") == "Tie is on S now, Skip on T."

@@ -15,7 +15,7 @@ ACTIONS = (
     ("review-tie", "Tie", "tie", "Neither is better: kept out of training"),
     ("review-wrong", "All wrong", "all_wrong", "No answer is right: kept out of training"),
     ("review-right", "All right", "all_right", "Every answer is right: kept out of training"),
-    ("review-bad", "Bad question", "bad_question", "The image does not answer the question: kept out of training"),
+    ("review-bad", "Bad question", "bad_question", "The image does not answer it: kept out of training"),
     ("review-skip", "Skip", "skip", "Go on without a verdict: kept out of training until decided"),
     ("review-flag", "Flag", "flag", "Mark for a second look: kept out of training until decided"),
     ("review-swap", "Swap", "swap", "Chosen and rejected change places"),

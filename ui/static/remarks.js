@@ -65,7 +65,7 @@ export class Remarks {
   show(item, same) {
     if (!same && this.open !== "reason") this.close(); // a note's draft is kept
     if (!same && this.draftOf(item)) {
-      this.frame.say("Your unsaved note is kept: go on with it by its key or *Note*.", "hint");
+      this.frame.say("Your unsaved note is kept: Note goes on with it.", "hint");
     }
     if (this.open === "reason") this.drawReasons();
     this.draw();

@@ -25,7 +25,6 @@ export function start(element, server) {
   const remarks = new Remarks(frame, deck);
   new Tags(deck, remarks, server);
   const guideline = new Guideline(frame, deck, server);
-  const open = (panel) => (panel === "guideline" ? guideline.toggle() : remarks.toggle(panel));
   const places = new Places(frame, deck);
   const history = new History(frame, deck, server);
   const keys = new KeyMap(document.documentElement.dataset.user || "");
@@ -41,17 +40,18 @@ export function start(element, server) {
   const settings = new KeySettings(frame, keys);
   addEventListener("m3po:tab", (event) => event.detail === "review" && frame.root.isConnected && deck.reopen());
   wireDialogs(frame);
-  wireClicks(frame, deck, candidates, open);
-  wireKeys(frame, deck, candidates, keys, remarks, {
+  const calls = {
     help: () => settings.toggleHelp(),
     zoom: () => images.toggle(),
     history: () => history.toggle(),
     belief: () => belief.next(),
-    reason: () => open("reason"),
-    note: () => open("note"),
-    tags: () => open("tags"),
-    guideline: () => open("guideline"),
-  });
+    reason: () => remarks.toggle("reason"),
+    note: () => remarks.toggle("note"),
+    tags: () => remarks.toggle("tags"),
+    guideline: () => guideline.toggle(),
+  };
+  wireClicks(frame, deck, candidates, calls);
+  wireKeys(frame, deck, candidates, keys, remarks, calls);
   deck.start(...places.begin());
 }
 
@@ -63,7 +63,7 @@ function wireDialogs(frame) {
   }
 }
 
-function wireClicks(frame, deck, candidates, open) {
+function wireClicks(frame, deck, candidates, calls) {
   frame.root.addEventListener("mousedown", (event) => {
     // A clicked button must not keep the focus: Enter would press it again instead of accepting.
     if (event.target.closest("button")) event.preventDefault();
@@ -73,7 +73,7 @@ function wireClicks(frame, deck, candidates, open) {
     const card = event.target.closest("[data-candidate-id]");
     const action = event.target.closest("[data-op]");
     if (make) deck.push({ op: "mark", role: make.dataset.make, candidate_id: Number(card.dataset.candidateId) });
-    else if (event.target.closest("[data-panel]")) open(event.target.closest("[data-panel]").dataset.panel);
+    else if (event.target.closest("[data-panel]")) calls[event.target.closest("[data-panel]").dataset.panel]();
     else if (action && action.dataset.gold) deck.push({ op: "gold", gold: action.dataset.gold === "true" });
     else if (action) deck.push({ op: action.dataset.op, ...(action.dataset.of && { of: Number(action.dataset.of) }) });
     else if (card && !event.target.closest("#review-edit-form") && !String(getSelection())) {
