@@ -10,6 +10,7 @@ from workspaces import make_workspace
 
 from m3po.errors import BadInputError, NotAllowedError
 from m3po.guidelines import Guidelines
+from m3po.settings import write_workspace_config
 from m3po.store.connection import rows
 from m3po.studio import Studio
 from m3po.types import DEFAULT_REASONS, ReviewView
@@ -91,7 +92,7 @@ def test_a_remark_goes_with_ones_own_decision_alone(studio):
     with pytest.raises(BadInputError, match="no decision of yours"):
         studio.as_user(ANN).remark(1, reason="object")  # it came with a file
     studio.as_user(ANN).decide(1, "skip")
-    studio.as_user(CORA).decide(1, "tie", adjudicate=True)
+    studio.decide(1, "tie", annotator="cora", role="adjudicated")
     made = studio.as_user(ANN).remark(1, reason="object", annotator="bob")
     assert (made.annotator, made.verdict, made.role) == ("ann", "skip", "")
     assert stands(studio) == ("tie", "", "")  # the curator's last word
@@ -161,7 +162,7 @@ def test_a_list_of_reasons_that_cannot_be_is_refused(studio, reasons, words):
 
 
 def test_everybody_reads_the_guideline_and_curators_write_it(studio):
-    studio.workspace.config = dataclasses.replace(studio.config, blind=True)
+    write_workspace_config(studio.path / "config.toml", dataclasses.replace(studio.config, blind=True))
     studio.guideline.write("Look first.")
     for user in (ANN, VIC):
         own = studio.as_user(user)
@@ -173,7 +174,7 @@ def test_everybody_reads_the_guideline_and_curators_write_it(studio):
 
 
 def test_a_reason_or_a_note_of_another_reaches_nobody_who_judges_blind(studio):
-    studio.workspace.config = dataclasses.replace(studio.config, blind=True)
+    write_workspace_config(studio.path / "config.toml", dataclasses.replace(studio.config, blind=True))
     studio.as_user(BOB).decide(1, "tie", reason="count", note="there are three")
     own = studio.as_user(ANN)
 

@@ -8,6 +8,7 @@ import pytest
 from workspaces import make_workspace
 
 from m3po.errors import BadInputError, NotAllowedError
+from m3po.settings import write_workspace_config
 from m3po.studio import Studio
 from m3po.types import ReviewView
 from m3po.users import User
@@ -118,7 +119,7 @@ def test_a_tag_of_another_is_hidden_from_who_judges_alone_until_her_vote(studio)
     other = item % 5 + 1
     bob.set_tag(other, "elsewhere")
     assert tags(ann, item) == [("mine", "ann")] and tags(ann, other) == [("elsewhere", "bob")]
-    studio.workspace.config = dataclasses.replace(studio.config, blind=True)
+    write_workspace_config(studio.path / "config.toml", dataclasses.replace(studio.config, blind=True))
     assert tags(ann, other) == [] and ann.tag_names() == ["mine"]
     sent = json.dumps([draw_answer(ann.review_item(BY_ID, item), None, "ann"), ReviewHandler(ann)._names()])
     assert "second-is-wrong" not in sent and '"mine": true' in sent

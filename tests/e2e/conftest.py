@@ -16,7 +16,7 @@ from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # Playwright's event loop runs as long as it: others want their own
 def browser() -> Iterator[object]:
     executable = find_browser()
     from playwright.sync_api import sync_playwright

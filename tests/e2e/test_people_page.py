@@ -1,10 +1,12 @@
 """Several people in real browsers: login, blind review by keys, two who disagree, and a curator's last word."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 from browser import App, draw_image
+from playwright.sync_api import TimeoutError as Late
 
 from m3po.settings import SelectConfig, WorkspaceConfig
 from m3po.store import candidates
@@ -79,12 +81,22 @@ def enter(browser, app):
         page.wait_for_selector("#tabs")
         page.wait_for_selector(f"html[data-user={name}]", state="attached")
         if tab:
-            page.get_by_role("tab", name=tab).click()
+            open_tab(page, tab)
         return page
 
     yield enter_
     for context in contexts:
         context.close()
+
+
+def open_tab(page, name: str) -> None:
+    """A click before Gradio has come to life is lost."""
+    opened = page.locator("[role=tab][aria-selected=true]", has_text=name)
+    for _ in range(20):
+        page.get_by_role("tab", name=name).click()
+        with contextlib.suppress(Late):
+            return opened.wait_for(timeout=1000)
+    raise AssertionError(f"the tab {name} does not open")
 
 
 def draws(page) -> int:

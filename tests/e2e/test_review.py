@@ -19,8 +19,10 @@ def review(app, open_page):
 
 
 def idle(page) -> None:
-    """Until the line of commands is empty."""
-    page.wait_for_function("!document.querySelector('#review-root').dataset.busy")
+    """Until the line of commands is empty, and the eye has the item: a key before that is not used."""
+    page.wait_for_function(
+        "(({ busy, item, painted }) => !busy && item === painted)(document.querySelector('#review-root').dataset)"
+    )
 
 
 def shown(page) -> str:

@@ -9,6 +9,8 @@ from m3po.errors import BadInputError
 from m3po.selection import RULES
 from m3po.settings import SelectConfig
 from m3po.store import candidates, dependence, selections
+from m3po.store.instructions import Images
+from m3po.store.items import Items
 from m3po.studio import Studio
 
 
@@ -63,10 +65,10 @@ def test_gaps_are_read_again_when_the_own_scores_come(database):
     assert (before[1], after[1]) == (0, 1) and before[0] != after[0]
 
 
-def test_the_mark_of_what_came_with_a_file_is_no_reason_for_a_person(database):
+def test_the_mark_of_what_came_with_a_file_is_no_reason_for_a_person(database, tmp_path):
     database.write(lambda con: add_answers(con, add_instruction(con, "1"), FOUR))
     with pytest.raises(BadInputError, match="imported"):
-        decide(database, 1, "tie", reason="imported")
+        decide(database, Items(database, Images(tmp_path)), 1, "tie", reason="imported")
     assert database.read(lambda con: con.execute("SELECT count(*) FROM decisions").fetchall()) == [(0,)]
 
 

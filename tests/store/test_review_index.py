@@ -14,7 +14,7 @@ from workspaces import Answer, add_answers, add_instruction, open_database
 from m3po.errors import BadInputError, SearchCancelled
 from m3po.selection import RULES
 from m3po.settings import SelectConfig
-from m3po.store import assignments, decisions, selections, tags
+from m3po.store import assignments, decisions, selections, tags, undos
 from m3po.store.areas import Points
 from m3po.store.connection import Database, rows
 from m3po.store.review_index import ReviewIndex
@@ -60,7 +60,7 @@ def database(tmp_path_factory):
             con, first, [("ada", number + 1, place, False) for place, number in enumerate(queue)], False
         )
         for row in rows(con, "SELECT * FROM decisions WHERE decision_id % 7 = 0"):
-            decisions.revoke(con, row)
+            undos.revoke(con, row, row["annotator"])
         for _ in range(3 * N):  # put on, taken off, put on again
             name, who = ("odd", "odd one")[int(draw.integers(2))], ANNOTATORS[int(draw.integers(2))]
             tags.set_tag(con, int(draw.integers(1, N + 1)), name, who, who, withdrawn=bool(draw.integers(2)))

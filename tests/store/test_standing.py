@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from workspaces import Answer, add_answers, add_instruction, open_database
 
-from m3po.store import candidates, decisions, standing
+from m3po.store import candidates, decisions, standing, undos
 from m3po.store.connection import rows
 from m3po.store.instructions import Images
 from m3po.store.items import Items
@@ -43,7 +43,7 @@ def add_decisions(con, draw):
             con.execute("UPDATE decisions SET reason = NULL WHERE decision_id = ?", [row["decision_id"]])
     for row in rows(con, "SELECT * FROM decisions"):
         if draw.random() < 0.2:
-            decisions.revoke(con, row)
+            undos.revoke(con, row, row["annotator"])
 
 
 @pytest.mark.parametrize("seed", range(4))

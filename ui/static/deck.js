@@ -249,7 +249,7 @@ export class Deck {
     frame.drawEmpty(answer.empty, (action) => this.onEmptyAction(action));
     frame.drawPlace(null);
     frame.say(answer.message || "", "hint");
-    frame.root.dataset.item = "";
+    frame.root.dataset.item = frame.root.dataset.painted = "";
     if (command.pressed) this.countDraw();
     this.enableActions();
     this.onShow(null);
@@ -277,7 +277,7 @@ export class Deck {
     const showing = ++this.showings;
     const onPainted = () => requestAnimationFrame(() => {
       if (showing !== this.showings) return;
-      this.painted = this.shownId;
+      frame.root.dataset.painted = this.painted = this.shownId;
       if (!command.pressed) return;
       frame.root.dataset.latency = (performance.now() - command.pressed).toFixed(1);
       this.countDraw();
