@@ -15,7 +15,8 @@ from m3po.errors import BadInputError
 from m3po.jobs.dependence import Dependence
 from m3po.store import dependence, instructions
 from m3po.store.connection import Connection
-from m3po.store.review_index import Conditions, ReviewIndex
+from m3po.store.review_index import ReviewIndex
+from m3po.store.walks import Conditions
 from m3po.store.workspace import Workspace
 from m3po.types import PAIR_MEASURES, PAIR_ROLES, ImageRef, ReviewView
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from m3po.errors import BadInputError
 from m3po.formats.checks import check_characters
 from m3po.store import candidates, decisions, guidelines, instructions, review, selections, tags, undos, votes
+from m3po.store.candidate_rows import candidates_of
 from m3po.store.connection import Connection, Database
 from m3po.store.items import Items, as_candidate
 from m3po.text import check_word, same_answer_key
@@ -293,7 +294,7 @@ def add_edit(database: Database, instruction_id: int, text: str, annotator: str 
         if not instructions.exists(con, instruction_id):
             raise BadInputError(f"There is no instruction {instruction_id}: reload the page.")
         candidate_id = candidates.add_human(con, instruction_id, text, annotator or DEFAULT_ANNOTATOR)
-        found = candidates.candidates_of(con, [instruction_id], selections.latest_selection(con))
+        found = candidates_of(con, [instruction_id], selections.latest_selection(con))
         return as_candidate(next(row for row in found[instruction_id] if row["candidate_id"] == candidate_id), {})
 
     # In the lane of the sampler's answers: an equal text arriving at this moment must not become a second candidate.

@@ -22,6 +22,7 @@ from m3po.store.connection import Connection
 from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
 from m3po.store.selections import latest_selection
+from m3po.store.verdicts import UNDECIDED
 from m3po.store.workspace import Workspace
 from m3po.types import PastDecision, ReviewItem, TokenBeliefs
 from m3po.users import OWNER, User, Users
@@ -113,7 +114,7 @@ class People:
         index = self._index
         with index.lock:
             index.refresh(con)
-            free = index.verdict == 0
+            free = index.said.verdict == UNDECIDED
             ids, scores = index.ids[free], index.measures["m3p_score"][free]
         wanted = np.isin(ids, assignments.answered(con)) & ~np.isin(ids, assignments.ever_assigned(con))
         wanted &= ~np.isin(ids, gold)

@@ -12,7 +12,7 @@ from m3po.errors import BadInputError, UsageError
 from m3po.jobs import plans
 from m3po.selection import Scored, normalise, pick
 from m3po.settings import SelectConfig, TrainConfig
-from m3po.store import auto_accept, candidates
+from m3po.store import auto_accept, candidate_rows
 from m3po.studio import Studio
 from m3po.types import Pair, ReviewView
 
@@ -55,7 +55,7 @@ def studio(tmp_path, selected):
 def slow_pairs(studio, **knobs):
     """Every instruction's pair by the plain rule."""
     config = dataclasses.replace(studio.current_select(), **knobs)
-    found = studio.db.read(lambda con: candidates.candidates_of(con, list(range(1, N + 1)), None))
+    found = studio.db.read(lambda con: candidate_rows.candidates_of(con, list(range(1, N + 1)), None))
     scored = {
         i: [
             Scored(c["candidate_id"], i, c["mas"], c["logp_sum"], c["n_tokens"]) for c in rows if c["origin"] != "human"

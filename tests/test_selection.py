@@ -13,7 +13,7 @@ from m3po import scoring
 from m3po.errors import BadInputError
 from m3po.selection import NO_PAIR_REASONS, RULES, Scored, normalise, pick
 from m3po.settings import NORMALISATIONS, SelectConfig
-from m3po.store import candidates, pools, selections
+from m3po.store import candidate_rows, candidates, pools, selections
 from m3po.store.connection import Database
 from m3po.store.flips import find_flips
 from m3po.types import Pair
@@ -87,7 +87,7 @@ def _compare(con, workspace, config):
     values = normalise(train, config)
     selection = selections.create_selection(con, RULES[config.rule], config)
 
-    shown = [c for found in candidates.candidates_of(con, list(scored), selection).values() for c in found]
+    shown = [c for found in candidate_rows.candidates_of(con, list(scored), selection).values() for c in found]
     stored = {c["candidate_id"]: [c[name] for name in ("a", "b", "good", "hard")] for c in shown if c["a"] is not None}
     assert set(stored) == set(values)
     for candidate_id, numbers in stored.items():
@@ -195,7 +195,7 @@ def test_another_weight_or_rule_picks_from_the_values_that_are_kept(tmp_path):
         return database.write(lambda con: selections.create_selection(con, RULES[config.rule], config))
 
     first = select(delta=0.2)
-    before = database.read(lambda con: candidates.candidates_of(con, [instruction], first))
+    before = database.read(lambda con: candidate_rows.candidates_of(con, [instruction], first))
     select(delta=0.3)
     select(rule="rm_dpo", weight_chosen=0.1)
     assert pools_of(database) == 1
@@ -208,7 +208,7 @@ def test_another_weight_or_rule_picks_from_the_values_that_are_kept(tmp_path):
     database.write(lambda con: add_answers(con, instruction, [Answer("d", 0.5, -0.5)]))
     select(delta=0.2)
     assert pools_of(database) == 3
-    again = database.read(lambda con: candidates.candidates_of(con, [instruction], first))
+    again = database.read(lambda con: candidate_rows.candidates_of(con, [instruction], first))
     assert again[instruction][:2] == before[instruction]  # frozen
     database.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
-from m3po.store.candidates import candidates_of
+from m3po.store.candidate_rows import candidates_of
 from m3po.store.connection import Connection, rows
 from m3po.store.decisions import curated_pairs
 from m3po.store.instructions import Images, image_paths, read_turns

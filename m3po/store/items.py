@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from m3po.store.candidates import Bearings, candidates_of, read_bearings, scorer_info
+from m3po.store.candidate_rows import Bearings, candidates_of, read_bearings
+from m3po.store.candidates import scorer_info
 from m3po.store.connection import Connection, Database, scalar
 from m3po.store.decisions import given_pairs
 from m3po.store.instructions import Images, read_instructions

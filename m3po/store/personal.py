@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from m3po.store.connection import Connection, scalar
+from m3po.store.walks import position_of
 from m3po.types import NO_VOTES, VERDICTS
 
 UNVOTED = (0, *(VERDICTS.index(name) + 1 for name in NO_VOTES))  # in `verdict`: no vote on the item yet
@@ -48,16 +49,16 @@ class Personal:
 
     def said(self, instruction_id: int) -> str:
         """The own verdict that stands on an item, adjudications aside; "" where there is none."""
-        at = position(self.ids, instruction_id)
+        at = position_of(self.ids, instruction_id)
         return VERDICTS[self.verdict[at] - 1] if at >= 0 and self.verdict[at] else ""
 
     def is_assigned(self, instruction_id: int) -> bool:
-        at = position(self.ids, instruction_id)
+        at = position_of(self.ids, instruction_id)
         return at >= 0 and self.rank[at] >= 0
 
     def is_blind(self, instruction_id: int) -> bool:
         """Whether a blind assignment gave it, decided or not."""
-        return bool((self.blind == position(self.ids, instruction_id)).any())
+        return bool((self.blind == position_of(self.ids, instruction_id)).any())
 
     @property
     def has_blind_work(self) -> bool:
@@ -122,9 +123,3 @@ def places_of(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return np.empty(0, np.int32)
     at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
     return at[ids[at] == wanted].astype(np.int32)
-
-
-def position(ids: np.ndarray, instruction_id: int) -> int:
-    """Where it stands in the rising `ids`; -1 when it is not there."""
-    found = places_of(ids, np.array([instruction_id]))
-    return int(found[0]) if len(found) else -1

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from m3po.store.connection import Connection
 from m3po.store.decisions import as_decision, disagreeing
 from m3po.store.items import Item, Items
-from m3po.store.review_index import ReviewIndex, Walk
+from m3po.store.review_index import ReviewIndex
 from m3po.store.runs import score_is_under_way
 from m3po.store.standing import current_row, standing_rows
 from m3po.store.tags import tags_around
+from m3po.store.walks import Walk
 from m3po.types import Candidate, Decision, Pair, ReviewItem, ReviewView
 
 

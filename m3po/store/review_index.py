@@ -9,11 +9,8 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from m3po.errors import BadInputError
 from m3po.store.areas import Points
@@ -22,8 +19,9 @@ from m3po.store.connection import Connection
 from m3po.store.dependence import Survivors
 from m3po.store.personal import UNVOTED, People, Personal
 from m3po.store.searching import Searches
-from m3po.store.standing import current_row, standing_rows
 from m3po.store.tags import TagMasks
+from m3po.store.verdicts import UNDECIDED, Verdicts
+from m3po.store.walks import Conditions, Walk, position_of
 from m3po.text import check_typed
 from m3po.types import (
     IMAGE_TESTS,
@@ -40,101 +38,10 @@ from m3po.types import (
 )
 
 KEPT_WALKS = 12  # views whose order is kept; a million items take 8 MB each
-FEW = 100  # changed items whose decisions are read one by one; of more, all are read
 MAX_CORNERS = 1000
-_UNDECIDED = 0  # in `verdict`; a verdict is its place in VERDICTS + 1
 _FALLING = ("m3p_score", "mas_gap")
 _FLAG = VERDICTS.index("flag") + 1
 _TRAINED = tuple(VERDICTS.index(verdict) + 1 for verdict in TRAINING_VERDICTS)
-
-
-@dataclass(frozen=True)
-class Walk:
-    """The items of a view in its order. `places` are all that the lasting conditions let in (positions in the index),
-    `rank` the inverse (-1: not among them), `shown` those that the filter on decisions lets in now, along `places`.
-
-    The order is that of the machine's pairs: a decision never moves an item under one's hands, and an item that left
-    the view (a decision took it out of "unreviewed") still knows its neighbours.
-    """
-
-    ids: np.ndarray
-    places: np.ndarray
-    rank: np.ndarray
-    shown: np.ndarray
-
-    @property
-    def total(self) -> int:
-        return int(np.count_nonzero(self.shown))
-
-    def position(self, instruction_id: int) -> int:
-        """From 1; 0 when it is not in the view."""
-        at = self._at(instruction_id)
-        return int(np.count_nonzero(self.shown[: at + 1])) if at >= 0 and self.shown[at] else 0
-
-    def first(self) -> int | None:
-        return self._id(int(np.argmax(self.shown))) if self.shown.any() else None
-
-    def step(self, instruction_id: int, move: int) -> int:
-        """The item `move` places on; at an end, the last one that way; from one that is not among them, the first."""
-        at = self._at(instruction_id)
-        if at < 0:
-            return self.first() or instruction_id
-        for _ in range(abs(move)):
-            following = self._neighbour(at, 1 if move > 0 else -1)
-            if following < 0:
-                break
-            at = following
-        return self._id(at)
-
-    def neighbour(self, instruction_id: int, direction: int) -> int | None:
-        """The next (1) or previous (-1) one that is in the view; None at its end."""
-        at = self._at(instruction_id)
-        following = self._neighbour(at, direction) if at >= 0 else -1
-        return self._id(following) if following >= 0 else None
-
-    def following(self, instruction_id: int, count: int) -> list[int]:
-        """Up to `count` items that come after it in the view."""
-        at, found = self._at(instruction_id), []
-        while at >= 0 and len(found) < count:
-            at = self._neighbour(at, 1)
-            if at >= 0:
-                found.append(self._id(at))
-        return found
-
-    def _at(self, instruction_id: int) -> int:
-        position = position_of(self.ids, instruction_id)
-        return int(self.rank[position]) if position >= 0 else -1
-
-    def _id(self, at: int) -> int:
-        return int(self.ids[self.places[at]])
-
-    def _neighbour(self, at: int, direction: int) -> int:
-        rest = self.shown[at + 1 :] if direction > 0 else self.shown[:at][::-1]
-        step = int(np.argmax(rest)) if len(rest) else 0
-        return at + direction * (step + 1) if len(rest) and rest[step] else -1
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Whom each condition of a view lets in: `masks` over `ids`, each range by its measure, `area`, and `rest`, all
-    others; with the index's arrays of the same moment, which another selection replaces and never changes."""
-
-    masks: dict[str, np.ndarray]
-    ids: np.ndarray
-    has_pair: np.ndarray
-    measures: dict[str, np.ndarray]
-    points: dict[str, tuple[np.ndarray, np.ndarray]]
-
-    def all_but(self, left_out: str = "") -> np.ndarray:
-        """Pairs that every condition lets in, whatever one of them says."""
-        kept = [mask for name, mask in self.masks.items() if name != left_out]
-        return np.logical_and.reduce([*kept, self.has_pair])
-
-
-def position_of(ids: np.ndarray, instruction_id: int) -> int:
-    """Where it stands in the rising `ids`; -1 when it is not there."""
-    position = int(np.searchsorted(ids, instruction_id))
-    return position if position < len(ids) and ids[position] == instruction_id else -1
 
 
 class ReviewIndex:
@@ -151,7 +58,6 @@ class ReviewIndex:
         self._tagged = TagMasks()
         self._loaded: tuple = ()  # what the arrays were made from: number of instructions, selection
         self._newest = 0  # the last of those instructions, of any split
-        self._decisions = self._last_decision = 0  # how many rows were read, and the newest of them
         self._orders: dict[str, np.ndarray] = {}
         self._walks: OrderedDict[tuple, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._points: dict[str, Points] = {}
@@ -164,15 +70,7 @@ class ReviewIndex:
         self.points: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.has_pair = np.empty(0, bool)
         self.audited = np.empty(0, bool)  # in the random slice of pairs that are accepted without eyes
-        self._forget_decisions()
-
-    def _forget_decisions(self) -> None:
-        self._decisions = self._last_decision = 0
-        self.verdict = np.zeros(len(self.ids), np.uint8)  # what stands of all, _UNDECIDED or a place in VERDICTS + 1
-        self.own: dict[str, np.ndarray] = {}  # the same of each annotator's own decisions
-        self.reason_names: list[str] = [""]
-        self.reason = np.zeros(len(self.ids), np.uint16)  # of what stands of all: a place in reason_names
-        self.own_reason: dict[str, np.ndarray] = {}
+        self.said = Verdicts(self.ids)
 
     def walk(self, con: Connection, view: ReviewView, client: str = "") -> Walk:
         """The view as the database has it now. `client` names who asks: its newer search gives up an older one.
@@ -202,14 +100,14 @@ class ReviewIndex:
             return self._person(con, annotator)
 
     def _person(self, con: Connection, annotator: str) -> Personal:
-        return self.people.of(con, annotator, self.ids, self._own_arrays(annotator)[0], self._seen[0])
+        return self.people.of(con, annotator, self.ids, self.said.own_arrays(annotator)[0], self._seen[0])
 
     def may_be_decided(self, con: Connection, instruction_ids: Sequence[int]) -> list[int]:
         """Those of them on which a decision stands, and those that the index does not know."""
         with self.lock:
             self.refresh(con)
             places = {number: position_of(self.ids, number) for number in instruction_ids}
-            return [number for number, at in places.items() if at < 0 or self.verdict[at] != _UNDECIDED]
+            return [number for number, at in places.items() if at < 0 or self.said.verdict[at] != UNDECIDED]
 
     def conditions(self, con: Connection, view: ReviewView, client: str = "") -> Conditions:
         """The view, condition by condition. Raises as `walk` does."""
@@ -236,7 +134,7 @@ class ReviewIndex:
         """(reviewed, reviewable) of the train split."""
         with self.lock:
             self.refresh(con)
-            return int(np.count_nonzero(self.verdict)), len(self.ids)
+            return int(np.count_nonzero(self.said.verdict)), len(self.ids)
 
     # ---- what the database holds ------------------------------------------------------------------------------
 
@@ -249,7 +147,7 @@ class ReviewIndex:
             if state is None or state[0] != self._seen[0]:
                 self._read_all_that_changed(con)
             else:  # nothing but decisions, and the newest ids are the new ones
-                self._read_decisions(con, self._newer_decisions(con))
+                self.said.read(con, self.said.newer(con))
             self._seen = state or self._seen
 
     def _read_all_that_changed(self, con: Connection) -> None:
@@ -264,10 +162,10 @@ class ReviewIndex:
         if (*self._loaded, audits) != self._audited:
             self.audited = np.isin(self.ids, audit_ids(con, newest_audit(con, selection)))
             self._audited = (*self._loaded, audits)
-        if decisions != self._decisions:
-            newer = self._newer_decisions(con) if self._decisions else []
+        if decisions != self.said.stored:
+            newer = self.said.newer(con) if self.said.stored else []
             # an import's votes took their ids before others that were stored sooner: then all are read
-            self._read_decisions(con, newer, all_of_them=self._decisions + len(newer) != decisions)
+            self.said.read(con, newer, all_of_them=self.said.stored + len(newer) != decisions)
 
     def _load(self, con: Connection, selection: int | None) -> None:
         found = con.sql(
@@ -301,12 +199,7 @@ class ReviewIndex:
         self._points.clear()
         self._orders.clear()
         self._walks.clear()
-        self._forget_decisions()
-
-    def _newer_decisions(self, con: Connection) -> list[tuple[int, int]]:
-        """(instruction, decision) of all rows behind the newest that was read."""
-        sql = "SELECT instruction_id, decision_id FROM decisions WHERE decision_id > ?"
-        return con.execute(sql, [self._last_decision]).fetchall()
+        self.said.forget(self.ids)
 
     def _append(self, con: Connection, instructions: int, selection: int | None) -> bool:
         """Take what was imported since at the ends of the arrays: no pair and no decision of it was read. False where
@@ -329,10 +222,8 @@ class ReviewIndex:
         def longer(values: np.ndarray, value: float = 0) -> np.ndarray:
             return np.append(values, np.full(count, value, values.dtype))
 
-        self.has_pair, self.verdict, self.reason = map(longer, (self.has_pair, self.verdict, self.reason))
-        self.own, self.own_reason = (
-            {name: longer(values) for name, values in kept.items()} for kept in (self.own, self.own_reason)
-        )
+        self.has_pair = longer(self.has_pair)
+        self.said.lengthen(self.ids)
         self.measures = {name: longer(values, np.nan) for name, values in self.measures.items()}
         self.points = {role: tuple(longer(values, np.nan) for values in both) for role, both in self.points.items()}
         # Without a pair they come last in each order.
@@ -342,78 +233,12 @@ class ReviewIndex:
         self._walks.clear()
         return True
 
-    def _read_decisions(self, con: Connection, newer: list[tuple[int, int]], all_of_them: bool = False) -> None:
-        """Whatever wrote them: each row names the one instruction whose standing decision it may have changed."""
-        if all_of_them or len(newer) > FEW:
-            self._forget_decisions()
-            sql = "SELECT count(*), coalesce(max(decision_id), 0) FROM decisions"
-            [(stored, newest)] = con.execute(sql).fetchall()
-            self._take_all_standing(con)
-            self._decisions, self._last_decision = stored, newest
-        elif newer:
-            self._take_standing(con, {instruction_id for instruction_id, _ in newer})
-            self._decisions += len(newer)
-            self._last_decision = max(decision_id for _, decision_id in newer)
-
-    def _take_all_standing(self, con: Connection) -> None:
-        columns = "instruction_id, verdict, coalesce(reason, '') AS reason, annotator, role"
-        for view in ("current_decisions", "standing_decisions"):
-            found = con.sql(f"SELECT {columns} FROM {view}").to_arrow_table()
-            places = np.searchsorted(self.ids, found["instruction_id"].to_numpy())
-            there = np.append(self.ids, -1)[places] == found["instruction_id"].to_numpy()  # the others are held out
-            if view == "standing_decisions":  # a curator's last word is no vote of hers
-                there &= found["role"].is_null().to_numpy()
-            places, found = places[there], found.filter(pa.array(there))
-            verdicts = pc.index_in(found["verdict"], pa.array(VERDICTS)).to_numpy().astype(np.uint8) + 1
-            reasons = self._reason_codes(found["reason"])
-            if view == "current_decisions":
-                self.verdict[places], self.reason[places] = verdicts, reasons
-                continue
-            names = found["annotator"].to_numpy()
-            for name in set(names):
-                his, (own, own_reason) = names == name, self._own_arrays(name)
-                own[places[his]], own_reason[places[his]] = verdicts[his], reasons[his]
-
-    def _take_standing(self, con: Connection, changed: set[int]) -> None:
-        """What stands on these instructions now."""
-        standing = standing_rows(con, changed)
-        places = {number: place for number in changed if (place := position_of(self.ids, number)) >= 0}
-        for kept in (self.verdict, self.reason, *self.own.values(), *self.own_reason.values()):
-            kept[list(places.values())] = 0
-        for number, place in places.items():
-            said = standing.get(number, [])
-            for row in said:
-                if row["role"] is None:
-                    own, own_reason = self._own_arrays(row["annotator"])
-                    own[place], own_reason[place] = self._codes(row)
-            if said:
-                self.verdict[place], self.reason[place] = self._codes(current_row(said))
-
-    def _own_arrays(self, annotator: str) -> tuple[np.ndarray, np.ndarray]:
-        """Verdict and reason of the annotator's own decisions, to be filled."""
-        for kept, like in ((self.own, self.verdict), (self.own_reason, self.reason)):
-            if annotator not in kept:
-                kept[annotator] = np.zeros_like(like)
-        return self.own[annotator], self.own_reason[annotator]
-
-    def _codes(self, row: dict) -> tuple[int, int]:
-        reason = row["reason"] or ""
-        if reason not in self.reason_names:
-            self.reason_names.append(reason)
-        return VERDICTS.index(row["verdict"]) + 1, self.reason_names.index(reason)
-
-    def _reason_codes(self, reasons: pa.ChunkedArray) -> np.ndarray:
-        for name in pc.unique(reasons).to_pylist():
-            if name not in self.reason_names:
-                self.reason_names.append(name)
-        return pc.index_in(reasons, pa.array(self.reason_names)).to_numpy().astype(np.uint16)
-
     # ---- conditions -------------------------------------------------------------------------------------------
 
     def _shown(self, con: Connection, view: ReviewView) -> np.ndarray:
         """What the conditions on decisions and tags let in now."""
         nobody = np.zeros(len(self.ids), np.uint8)
-        verdict = self.own.get(view.annotator, nobody) if view.annotator else self.verdict
+        verdict = self.said.own.get(view.annotator, nobody) if view.annotator else self.said.verdict
         if view.filter in ("all", "disagreements"):
             shown = np.ones(len(self.ids), bool)
         elif view.filter == "no_pair":
@@ -421,14 +246,15 @@ class ReviewIndex:
         elif view.filter == "flagged":
             shown = verdict == _FLAG
         elif view.filter == "audit":  # a queue: what was looked at is done
-            shown = self.audited & (verdict == _UNDECIDED)
+            shown = self.audited & (verdict == UNDECIDED)
         else:
-            shown = (verdict == _UNDECIDED) == (view.filter == "unreviewed")
+            shown = (verdict == UNDECIDED) == (view.filter == "unreviewed")
         if view.tag:
             shown = shown & self._tagged.of(con, self.ids, view.tag, view.annotator)
         if view.reason:
-            reason = self.own_reason.get(view.annotator, nobody) if view.annotator else self.reason
-            shown &= reason == self.reason_names.index(view.reason) if view.reason in self.reason_names else False
+            names = self.said.reason_names
+            reason = self.said.own_reason.get(view.annotator, nobody) if view.annotator else self.said.reason
+            shown &= reason == names.index(view.reason) if view.reason in names else False
         return shown
 
     def _queue(self, con: Connection, view: ReviewView, found: tuple[int, np.ndarray] | None) -> Walk:
@@ -436,7 +262,7 @@ class ReviewIndex:
         where that is nothing, what was skipped or flagged: no vote of hers stands on it yet."""
         person = self._person(con, view.annotator)
         said = person.verdict[person.queue]
-        waits = said == _UNDECIDED
+        waits = said == UNDECIDED
         shown = (waits if waits.any() else np.isin(said, UNVOTED)) & (not view.reason)  # what is undecided has none
         let_in = self._let_in(view, found[1] if found else None)
         if let_in is not None:

@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests. One Chromium a session, one app a module, workspaces made for real."""
+"""Fixtures of the browser tests. One Chromium and one app a module, workspaces made for real."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
 
 
-@pytest.fixture(scope="package")  # Playwright's event loop runs as long as it: others want their own
+@pytest.fixture(scope="module")  # not longer: Playwright's event loop runs as long, and other tests want their own
 def browser() -> Iterator[object]:
     executable = find_browser()
     from playwright.sync_api import sync_playwright

@@ -8,7 +8,7 @@ from workspaces import Answer, add_answers, add_instruction
 
 from m3po.settings import SelectConfig
 from m3po.store import migrations, selections
-from m3po.store.candidates import candidates_of
+from m3po.store.candidate_rows import candidates_of
 from m3po.store.connection import Database, rows
 
 VALUES = ("a", "b", "good", "hard")

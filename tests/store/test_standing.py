@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from workspaces import Answer, add_answers, add_instruction, open_database
 
-from m3po.store import candidates, decisions, standing, undos
+from m3po.store import candidate_rows, decisions, standing, undos
 from m3po.store.connection import rows
 from m3po.store.instructions import Images
 from m3po.store.items import Items
@@ -71,7 +71,7 @@ def test_a_kept_item_is_never_older_than_what_was_stored(tmp_path, monkeypatch):
 
     def ask(con, ids, *more):
         asked.append(ids)
-        return candidates.candidates_of(con, ids, *more)
+        return candidate_rows.candidates_of(con, ids, *more)
 
     monkeypatch.setattr("m3po.store.items.candidates_of", ask)
     monkeypatch.setattr("m3po.store.connection.GIVE_WAY_SECONDS", 0.0)
