@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from m3po.errors import BadInputError, M3poError, UsageError, WorkspaceError
+from m3po.files import absolute
 from m3po.jobs.importing import describe
 from m3po.jobs.worker import sentence_for
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
@@ -231,7 +232,7 @@ def connect(path: Path) -> Iterator[Client | Local]:
 
     Raises WorkspaceError when it is none, or when its opener does not answer.
     """
-    path = Path(path).expanduser().resolve()
+    path = absolute(path)
     client = _find(path) if is_workspace(path) else Local(path)  # Local says what is wrong with the folder
     try:
         yield client

@@ -88,11 +88,11 @@ def init(
     check_folders(policy, mas)
     if demo:
         own_policy, own_mas = demo_models()
-        target = workspace.expanduser().resolve()
+        target = absolute(workspace)
         policy = policy or os.path.relpath(own_policy, target)  # the checkout may be moved as a whole
         mas = mas or os.path.relpath(own_mas, target)
     policy, mas = resolve_model(policy) or policy, resolve_scorer(mas) or mas  # config.toml is read from any folder
-    kept = is_workspace(workspace.expanduser().resolve()) and bool(policy or mas) and not demo
+    kept = is_workspace(absolute(workspace)) and bool(policy or mas) and not demo
     path = Studio.create(workspace, WorkspaceConfig(policy or None, mas or None, demo))
     if demo:
         with connect(path) as client:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from m3po.errors import BadInputError, UsageError
-from m3po.files import absolute
+from m3po.files import absolute, expanded
 from m3po.formats.hub import parse_hub
 from m3po.scorer_spec import map_folders
 from m3po.settings import ModelOptions
@@ -65,7 +65,7 @@ def resolve_source(name: str) -> str:
 
 def resolve_model(name: str) -> str | None:
     """A folder as an absolute path (the app may run elsewhere), a hub id or remote:MODEL@URL as it is."""
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     return (str(folder.resolve()) if folder.is_dir() else name) if name else None
 
 

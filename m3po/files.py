@@ -28,8 +28,20 @@ _REMEDIES = {
 
 def absolute(name: Path | str) -> Path:
     """The place that a person means, with `~` and links resolved. Raises UsageError where it is none."""
-    try:
+    with _places(name):
         return Path(name).expanduser().resolve()
+
+
+def expanded(name: Path | str) -> Path:
+    """The same with `~` resolved alone."""
+    with _places(name):
+        return Path(name).expanduser()
+
+
+@contextmanager
+def _places(name: Path | str) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, RuntimeError, OSError) as error:  # NUL, an unknown ~user, a loop of links
         raise UsageError(f"{str(name)!r:.200} names no place ({error}): name a file or a folder.") from None
 

@@ -341,7 +341,6 @@ class ReviewItem:
     total: int
     reviewed: int
     reviewable: int
-    previous_id: int | None = None
     next_id: int | None = None
     given: tuple[int, int] | None = None  # (chosen, rejected) as the data set came with them, to compare with
     scoring: bool = False  # a human's answer waits for its scores, and a run is there to give them

@@ -104,6 +104,17 @@ def test_a_name_that_is_no_place_is_said_in_a_sentence(here, tmp_path, name):
         assert ("names no place" in err or "null byte" in err) and "Unexpected" not in err
 
 
+@pytest.mark.parametrize(
+    "words", [["status", "{}"], ["init", "{}"], ["init", "ws", "--policy", "{}"], ["sample", "ws", "--policy", "{}"],
+              ["sample", "ws", "--policy", "policy", "--adapter", "{}"], ["score", "ws", "--mas", "vqa:{}"]],
+)  # fmt: skip
+def test_a_folder_of_nobody_is_said_in_a_sentence(here, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    Studio.create(tmp_path / "ws")
+    err = here(*[word.format("~nobody-has-this-name/x") for word in words], code=2)
+    assert "names no place" in err and "Unexpected" not in err
+
+
 def test_every_command_is_there(m3po):
     out, _ = m3po("--help")
     assert all(re.search(rf"^\W*{command} ", out, re.MULTILINE) for command in COMMANDS)

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from m3po.files import expanded
 from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import REMOTE_KINDS, Grouper, ScorerPart
 from m3po.settings import ModelOptions
@@ -75,7 +76,7 @@ def _fingerprint(name: str | Path, revision: str | None, whole: tuple[str, ...])
     remote = parse_remote(str(name))
     if remote:
         return f"remote:{hashlib.sha256(f'{remote.model}@{remote.url}'.encode()).hexdigest()[:16]}"
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if not folder.is_dir():
         return f"hub:{name}@{revision or 'main'}"
     digest, within = hashlib.sha256(), hashlib.sha256()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from m3po.errors import ModelError, UnusableModelError, UsageError
+from m3po.files import expanded
 from m3po.models.memory import gpu_in_sight
 from m3po.remote_spec import names_remote, parse_remote
 from m3po.scorer_spec import map_folders, parse_grouper, parse_scorer
@@ -116,7 +117,7 @@ def _need(package: str, what: str, *, install: str = "") -> None:
 
 def local_folder(name: str) -> Path | None:
     """The folder that `name` is, None for a hub id. Raises ModelError for a path where nothing lies."""
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -226,7 +227,7 @@ def _read(path: Path) -> dict:
 
 def check_adapter(adapter: str) -> Path:
     """The adapter's folder. Raises ModelError for one that peft did not save."""
-    folder = Path(adapter).expanduser()
+    folder = expanded(adapter)
     for needed in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / needed).is_file():
             raise ModelError(f"{adapter} has no {needed}: it is not an adapter folder that peft saved.")

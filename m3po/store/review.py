@@ -62,8 +62,7 @@ def _read_at(
         decision, pair = _stands(item, standing.get(number, ()))
         place = {"position": 0, "total": 0}
         if walk is not None:
-            place = {"position": walk.position(number), "total": walk.total}
-            place |= {"previous_id": walk.neighbour(number, -1), "next_id": walk.neighbour(number, +1)}
+            place = {"position": walk.position(number), "total": walk.total, "next_id": walk.neighbour(number, +1)}
         found.append(
             ReviewItem(
                 instruction=item.instruction,
