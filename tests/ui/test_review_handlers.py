@@ -404,6 +404,13 @@ def test_an_undo_that_is_sent_again_takes_back_no_more(page):
     assert page.send("undo", client_id="the-third-undo")["error"] == "There is nothing to undo."
 
 
+@pytest.mark.parametrize("of", ["abc", -1, 2**63, True, [1]])
+def test_an_undo_of_what_is_no_decision_takes_back_nothing(page, of):
+    page.send("skip")
+    assert "cannot be" in page.send("undo", of=of)["error"]
+    assert page.send("undo")["message"].startswith("Undone")
+
+
 def test_the_gold_button_does_what_it_says_whatever_another_page_did(page):
     page.studio.people.mark_gold(page.studio.decide(page.item["instruction_id"], "tie").instruction_id)
     page.handler = ReviewHandler(Door(page.studio, lambda: OWNER))  # who may see that it is one

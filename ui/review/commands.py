@@ -61,6 +61,8 @@ def read_command(data: object, annotator: str = "") -> Command:
         view = view_of(data.get("view") or {})
     except UsageError as error:
         raise PageError(str(error)) from error
+    if data.get("of") is not None and _id(data["of"]) is None:  # without it the newest decision would be meant
+        raise PageError("The page named a decision that cannot be; reload it.")
     pending = data.get("pending") if isinstance(data.get("pending"), dict) else {}
     seconds = data.get("seconds")
     text = data.get("text")
