@@ -100,7 +100,8 @@ def figures(con: Connection) -> list[dict]:
             FROM queued q LEFT JOIN own o USING (annotator, instruction_id) GROUP BY 1),
         pace AS (
             SELECT annotator, count(*) AS decisions, median(seconds) AS median_seconds, count(seconds) AS timed,
-                   sum(least(seconds, {BREAK_SECONDS})) AS seconds, max(decided_at) AS last_at
+                   sum(least(seconds, {BREAK_SECONDS})) FILTER (seconds IS NOT NULL) AS seconds,
+                   max(decided_at) AS last_at
             FROM own GROUP BY 1),
         measured AS (
             SELECT o.annotator, count(*) AS gold_seen, count(*) FILTER (

@@ -265,6 +265,9 @@ def test_help_shows_the_keys(review):
     assert shown(review) == here
     review.keyboard.press("Escape")
     assert not review.locator("#review-help").is_visible()
+    review.keyboard.press("?")
+    review.click("#review-help [data-close]")
+    review.wait_for_selector("#review-help", state="hidden")
 
 
 def test_enter_accepts_although_the_tab_was_clicked(app, open_page):

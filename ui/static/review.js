@@ -58,7 +58,7 @@ export function start(element, server) {
 function wireDialogs(frame) {
   for (const dialog of frame.element.querySelectorAll("dialog")) {
     dialog.addEventListener("click", (event) => {
-      if (event.target === dialog || event.target.dataset.close) dialog.close();
+      if (event.target === dialog || "close" in event.target.dataset) dialog.close();
     });
   }
 }
