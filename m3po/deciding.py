@@ -90,12 +90,17 @@ def decide(
             role=role,
             blind=blind,
         )
-        stored = decisions.add_decision(con, new)
-        if client_id:
-            decisions.remember_key(con, stored["decision_id"], new, client_id)
-        return decisions.as_decision(stored)
+        return _store(con, new, client_id)
 
     return database.write(change, lane="decision")
+
+
+def _store(con: Connection, new: decisions.NewDecision, client_id: str) -> Decision:
+    """Append, under the caller's own name of it where there is one."""
+    stored = decisions.add_decision(con, new)
+    if client_id:
+        decisions.remember_key(con, stored["decision_id"], new, client_id)
+    return decisions.as_decision(stored)
 
 
 def remark(
@@ -128,10 +133,7 @@ def remark(
         if says == said:
             return decisions.as_decision(own)
         new = decisions.say_again(own, *says)
-        stored = decisions.add_decision(con, new)
-        if client_id:
-            decisions.remember_key(con, stored["decision_id"], new, client_id)
-        return decisions.as_decision(stored)
+        return _store(con, new, client_id)
 
     return database.write(change, lane="decision")
 

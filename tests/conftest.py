@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,13 @@ def tiny_adapter(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) ->
     import tiny
 
     return tiny.build_adapter(tiny_policy, tmp_path_factory.mktemp("models") / "adapter")
+
+
+@pytest.fixture
+def studio(made: Path, tmp_path: Path) -> Iterator:
+    """Open on a copy of the workspace that the test module's own fixture `made` made once."""
+    from m3po.studio import Studio
+
+    studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
+    yield studio
+    studio.close()

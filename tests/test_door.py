@@ -3,10 +3,9 @@
 import dataclasses
 import inspect
 import json
-import shutil
 
 import pytest
-from workspaces import make_workspace
+from workspaces import ANN, BOB, BY_ID, CORA, VIC, make_selected
 
 from m3po import door
 from m3po.browsing import Browsing
@@ -19,30 +18,15 @@ from m3po.people import People
 from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
 from m3po.studio import Studio
 from m3po.types import Area, Range, ReviewView
-from m3po.users import OWNER, User
+from m3po.users import OWNER
 from ui.people_view import draw_assignments
 from ui.review.answers import draw_answer
 from ui.review.belief import read_belief
 
-ANN, BOB, CORA, VIC = (
-    User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator"), User("vic", "viewer"),
-)  # fmt: skip
-BY_ID = ReviewView("all", "id")
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    studio = Studio.open(make_workspace(tmp_path_factory.mktemp("made"), 8))
-    studio.select()
-    studio.close()
-    return studio.path
-
-
-@pytest.fixture
-def studio(made, tmp_path):
-    studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
-    yield studio
-    studio.close()
+    return make_selected(tmp_path_factory.mktemp("made"), 8)
 
 
 @pytest.fixture

@@ -3,40 +3,22 @@
 import csv
 import dataclasses
 import json
-import shutil
 
 import pytest
-from workspaces import make_workspace
+from workspaces import ANN, BOB, BY_ID, CORA, VIC, make_selected
 
 from m3po.errors import BadInputError, NotAllowedError
 from m3po.guidelines import Guidelines
 from m3po.settings import write_workspace_config
 from m3po.store.connection import rows
-from m3po.studio import Studio
-from m3po.types import DEFAULT_REASONS, ReviewView
-from m3po.users import User
+from m3po.types import DEFAULT_REASONS
 from ui.review.answers import draw_answer
 from ui.review.guideline import answer_guideline, draw_text
-
-ANN, BOB, CORA, VIC = (
-    User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator"), User("vic", "viewer"),
-)  # fmt: skip
-BY_ID = ReviewView("all", "id")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    studio = Studio.open(make_workspace(tmp_path_factory.mktemp("made"), 4))
-    studio.select()
-    studio.close()
-    return studio.path
-
-
-@pytest.fixture
-def studio(made, tmp_path):
-    studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
-    yield studio
-    studio.close()
+    return make_selected(tmp_path_factory.mktemp("made"), 4)
 
 
 def rows_of(studio, instruction_id=1) -> list[dict]:

@@ -2,38 +2,20 @@
 
 import dataclasses
 import json
-import shutil
 
 import pytest
-from workspaces import make_workspace
+from workspaces import ANN, BOB, BY_ID, CORA, VIC, make_selected
 
 from m3po.errors import BadInputError, NotAllowedError
 from m3po.settings import write_workspace_config
-from m3po.studio import Studio
 from m3po.types import ReviewView
-from m3po.users import User
 from ui.review.answers import draw_answer
 from ui.review.handlers import ReviewHandler
-
-ANN, BOB, CORA, VIC = (
-    User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator"), User("vic", "viewer"),
-)  # fmt: skip
-BY_ID = ReviewView("all", "id")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    studio = Studio.open(make_workspace(tmp_path_factory.mktemp("made"), 5))
-    studio.select()
-    studio.close()
-    return studio.path
-
-
-@pytest.fixture
-def studio(made, tmp_path):
-    studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
-    yield studio
-    studio.close()
+    return make_selected(tmp_path_factory.mktemp("made"), 5)
 
 
 def tags(own, instruction_id=1) -> list[tuple[str, str]]:

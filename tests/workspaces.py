@@ -11,6 +11,8 @@ from m3po.settings import WorkspaceConfig
 from m3po.store import candidates, instructions
 from m3po.store.connection import Connection, Database
 from m3po.studio import Studio
+from m3po.types import ReviewView
+from m3po.users import User
 
 
 @dataclass(frozen=True)
@@ -118,3 +120,17 @@ def open_selected(folder: Path, n: int = 6) -> Studio:
     studio.db.write(more)
     studio.select()
     return studio
+
+
+ANN, BOB, CORA, VIC = (
+    User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator"), User("vic", "viewer"),
+)  # fmt: skip
+BY_ID = ReviewView("all", "id")
+
+
+def make_selected(folder: Path, n: int, config: WorkspaceConfig | None = None) -> Path:
+    """A closed workspace of `make_workspace` with its pairs selected; copy it before use."""
+    studio = Studio.open(make_workspace(folder, n, config))
+    studio.select()
+    studio.close()
+    return studio.path

@@ -4,27 +4,23 @@ import re
 import shutil
 
 import pytest
-from workspaces import make_workspace
+from workspaces import ANN, BOB, CORA, make_selected
 
 from m3po.settings import WorkspaceConfig
 from m3po.studio import Studio
-from m3po.users import User
 from ui.review.handlers import ReviewHandler
 
-ANN, BOB, CORA = User("ann", "annotator"), User("bob", "annotator"), User("cora", "curator")
 VIEW = {"filter": "all", "order": "id"}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    studio = Studio.open(make_workspace(tmp_path_factory.mktemp("made"), 2, WorkspaceConfig(blind=True)))
-    studio.select()
-    studio.close()
-    return studio.path
+    return make_selected(tmp_path_factory.mktemp("made"), 2, WorkspaceConfig(blind=True))
 
 
 @pytest.fixture
 def studio(made, tmp_path):
+    """Not the one of the tests beside: the module's own workspace."""
     studio = Studio.open(shutil.copytree(made, tmp_path / "workspace"))
     yield studio
     studio.close()
