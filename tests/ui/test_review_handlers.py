@@ -404,6 +404,17 @@ def test_an_undo_that_is_sent_again_takes_back_no_more(page):
     assert page.send("undo", client_id="the-third-undo")["error"] == "There is nothing to undo."
 
 
+def test_an_undo_that_is_done_but_cannot_be_drawn_takes_back_no_more(page, monkeypatch):
+    for _ in range(2):
+        page.send("skip")
+    read = page.studio.review_item
+    monkeypatch.setattr(page.studio, "review_item", lambda *_, **__: (_ for _ in ()).throw(StorageError("Not now.")))
+    for _ in range(2):
+        assert page.send("undo", client_id="one-undo-1")["error"] == "Not now."
+    monkeypatch.setattr(page.studio, "review_item", read)
+    assert page.send("undo", client_id="another-undo")["message"].startswith("Undone")  # one was left
+
+
 @pytest.mark.parametrize("of", ["abc", -1, 2**63, True, [1]])
 def test_an_undo_of_what_is_no_decision_takes_back_nothing(page, of):
     page.send("skip")

@@ -256,12 +256,7 @@ class ReviewHandler:
         with self._undoing:  # the first may still be at work
             if key in self._undone:
                 return self._answer(c, self.studio.review_item(c.view, self._undone[key]), message=f"It is {c.op}ne.")
-            answer = self._ops[c.op](c)
-            if c.client_id and answer["item"]:
-                self._undone[key] = answer["item"]["instruction_id"]
-            while len(self._undone) > KEPT_UNDOS:
-                self._undone.popitem(last=False)
-        return answer
+            return self._ops[c.op](c)
 
     def _undo(self, c: Command) -> dict:
         decision = self.studio.undo(annotator=c.annotator, decision_id=c.of)
@@ -277,6 +272,10 @@ class ReviewHandler:
 
     def _answer_about(self, c: Command, done: str, decision: Decision) -> dict:
         """The item of a decision that was undone or redone, wherever it is."""
+        if c.client_id:  # before anything is drawn, which may fail: it is done
+            self._undone[c.annotator, c.client_id] = decision.instruction_id
+            while len(self._undone) > KEPT_UNDOS:
+                self._undone.popitem(last=False)
         item = self.studio.review_item(c.view, decision.instruction_id)
         others = decision.annotator != self._me(c)
         own = own_decision(item, self._me(c)) if item and not others else None
