@@ -99,7 +99,7 @@ def _store(con: Connection, new: decisions.NewDecision, client_id: str) -> Decis
     """Append, under the caller's own name of it where there is one."""
     stored = decisions.add_decision(con, new)
     if client_id:
-        decisions.remember_key(con, stored["decision_id"], new, client_id)
+        decisions.remember_key(con, stored["decision_id"], new.instruction_id, new.annotator, client_id)
     return decisions.as_decision(stored)
 
 
@@ -212,9 +212,11 @@ def undo(
     decision_id: int | None = None,
     *,
     curator: bool = False,
+    client_id: str = "",
 ) -> Decision | None:
     """Take back the annotator's newest decision that is not undone, or the one of that id; returns it, or None when
-    there is none. `curator`: anybody's may be taken back.
+    there is none. `curator`: anybody's may be taken back. `client_id`: the caller's own name of this undo: sent again,
+    it takes back no more.
 
     Raises BadInputError for an id that is no decision of theirs, or one that is imported or undone already.
     """
@@ -222,6 +224,8 @@ def undo(
     me = annotator or DEFAULT_ANNOTATOR
 
     def change(con: Connection) -> Decision | None:
+        if client_id and (known := undos.undone_by_key(con, me, client_id)):
+            return decisions.as_decision(known)
         if decision_id is None:
             found = undos.newest_standing(con, me)
         else:
@@ -230,7 +234,9 @@ def undo(
                 raise BadInputError(f"This decision is undone already, by {found['undone_by']}.")
         if found is None:
             return None
-        undos.revoke(con, found, me)
+        undo_id = undos.revoke(con, found, me)
+        if client_id:
+            decisions.remember_key(con, undo_id, found["instruction_id"], me, client_id)
         return decisions.as_decision(found)
 
     return database.write(change, lane="decision")
@@ -242,10 +248,11 @@ def redo(
     decision_id: int | None = None,
     *,
     curator: bool = False,
+    client_id: str = "",
 ) -> Decision | None:
     """Make stand again what the annotator's newest undo took back, unless they decided something since, or the undone
     decision of that id; returns the new, equal one, which is then the newest of its annotator, or None when there is
-    none.
+    none. `client_id` as for `undo`.
 
     Raises BadInputError for an id that is no decision of theirs or is not undone, and for what a curator alone may do.
     """
@@ -253,6 +260,8 @@ def redo(
     me = annotator or DEFAULT_ANNOTATOR
 
     def change(con: Connection) -> Decision | None:
+        if client_id and (known := undos.redone_by_key(con, me, client_id)):
+            return decisions.as_decision(known)
         if decision_id is None:
             found = undos.newest_undone(con, me)
         else:
@@ -265,7 +274,10 @@ def redo(
             raise BadInputError("A curator took this decision back: decide the item anew.")
         if not curator and found["role"]:
             raise BadInputError("The last word on an item is a curator's: decide it as your own vote.")
-        return decisions.as_decision(decisions.read_decision(con, undos.restore(con, found, me)))
+        redone = decisions.read_decision(con, undos.restore(con, found, me))
+        if client_id:
+            decisions.remember_key(con, redone["decision_id"], redone["instruction_id"], me, client_id)
+        return decisions.as_decision(redone)
 
     return database.write(change, lane="decision")
 

@@ -198,13 +198,13 @@ class Door:
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         return self._studio.stored_decision(instruction_id, self.check("stored_decision").name, client_id)
 
-    def undo(self, annotator: str = "", decision_id: int | None = None) -> Decision | None:
+    def undo(self, annotator: str = "", decision_id: int | None = None, *, client_id: str = "") -> Decision | None:
         user = self.check("undo")
-        return self._studio.undo(user.name, decision_id, curator=user.role == "curator")
+        return self._studio.undo(user.name, decision_id, curator=user.role == "curator", client_id=client_id)
 
-    def redo(self, annotator: str = "", decision_id: int | None = None) -> Decision | None:
+    def redo(self, annotator: str = "", decision_id: int | None = None, *, client_id: str = "") -> Decision | None:
         user = self.check("redo")
-        return self._studio.redo(user.name, decision_id, curator=user.role == "curator")
+        return self._studio.redo(user.name, decision_id, curator=user.role == "curator", client_id=client_id)
 
     def add_edit(self, instruction_id: int, text: str, annotator: str = "") -> Candidate:
         return self._studio.add_edit(instruction_id, text, annotator=self.check("add_edit").name)

@@ -352,16 +352,16 @@ class Studio:
         return deciding.find_stored(self.db, instruction_id, annotator, client_id)
 
     def undo(
-        self, annotator: str = deciding.DEFAULT_ANNOTATOR, decision_id: int | None = None, *, curator: bool = False
+        self, annotator: str = deciding.DEFAULT_ANNOTATOR, decision_id: int | None = None, **options
     ) -> Decision | None:
         """Take back the annotator's newest decision, or that one: see m3po.deciding.undo."""
-        return deciding.undo(self.db, annotator, decision_id, curator=curator)
+        return deciding.undo(self.db, annotator, decision_id, **options)
 
     def redo(
-        self, annotator: str = deciding.DEFAULT_ANNOTATOR, decision_id: int | None = None, *, curator: bool = False
+        self, annotator: str = deciding.DEFAULT_ANNOTATOR, decision_id: int | None = None, **options
     ) -> Decision | None:
         """Make stand again what was undone last, or that one: see m3po.deciding.redo."""
-        return deciding.redo(self.db, annotator, decision_id, curator=curator)
+        return deciding.redo(self.db, annotator, decision_id, **options)
 
     def history(self, instruction_id: int) -> list[PastDecision]:
         """Every decision on an instruction, newest first, revoked ones included."""

@@ -55,11 +55,9 @@ def add_decision(con: Connection, new: NewDecision) -> dict:
     )
 
 
-def remember_key(con: Connection, decision_id: int, new: NewDecision, client_id: str) -> None:
-    """In the transaction that stores the decision: see `decision_of_key`."""
-    con.execute(
-        "INSERT INTO decision_keys VALUES (?, ?, ?, ?)", [new.instruction_id, new.annotator, client_id, decision_id]
-    )
+def remember_key(con: Connection, decision_id: int, instruction_id: int, annotator: str, client_id: str) -> None:
+    """In the transaction that stores the decision or the undo: see `decision_of_key`. `annotator`: who sent it."""
+    con.execute("INSERT INTO decision_keys VALUES (?, ?, ?, ?)", [instruction_id, annotator, client_id, decision_id])
 
 
 def decision_of_key(con: Connection, instruction_id: int, annotator: str, client_id: str) -> dict | None:

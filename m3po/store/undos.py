@@ -52,10 +52,32 @@ def find_decision(con: Connection, decision_id: int) -> dict | None:
     )
 
 
-def revoke(con: Connection, decision: dict, annotator: str) -> None:
-    """`annotator`: who takes it back; the revoked row stays in the history."""
-    con.execute(
-        "INSERT INTO decisions (instruction_id, verdict, annotator, decided_at, revokes) VALUES (?, 'undo', ?, ?, ?)",
+def undone_by_key(con: Connection, annotator: str, client_id: str) -> dict | None:
+    """The decision that the annotator's page has undone already under this id of its own."""
+    return one(
+        con,
+        "SELECT d.* FROM decision_keys k JOIN decisions u ON u.decision_id = k.decision_id"
+        " JOIN decisions d ON d.decision_id = u.revokes WHERE k.annotator = ? AND k.client_id = ?",
+        [annotator, client_id],
+    )
+
+
+def redone_by_key(con: Connection, annotator: str, client_id: str) -> dict | None:
+    """The decision that the annotator's page has made already by a redo under this id of its own."""
+    return one(
+        con,
+        "SELECT d.* FROM decision_keys k JOIN redone x ON x.decision_id = k.decision_id"
+        " JOIN decisions d ON d.decision_id = k.decision_id WHERE k.annotator = ? AND k.client_id = ?",
+        [annotator, client_id],
+    )
+
+
+def revoke(con: Connection, decision: dict, annotator: str) -> int:
+    """`annotator`: who takes it back; the revoked row stays in the history. Returns the id of the undo."""
+    return scalar(
+        con,
+        "INSERT INTO decisions (instruction_id, verdict, annotator, decided_at, revokes) VALUES (?, 'undo', ?, ?, ?)"
+        " RETURNING decision_id",
         [decision["instruction_id"], annotator, now(), decision["decision_id"]],
     )
 

@@ -399,9 +399,35 @@ def test_an_undo_that_is_sent_again_takes_back_no_more(page):
         page.send("skip")
     first = page.send("undo", client_id="one-undo-1")["item"]["instruction_id"]
     again = page.send("undo", client_id="one-undo-1")
-    assert again["item"]["instruction_id"] == first and again["message"] == "It is undone."
+    assert again["item"]["instruction_id"] == first and again["message"] == "Undone: skip."
     assert page.send("undo", client_id="another-undo")["item"]["instruction_id"] != first
     assert page.send("undo", client_id="the-third-undo")["error"] == "There is nothing to undo."
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+def test_an_undo_or_redo_that_comes_again_after_a_restart_does_no_more(page, by_id):
+    item = page.item["instruction_id"]
+    _, second, _ = (page.studio.decide(item, verdict, annotator="ann") for verdict in ("tie", "skip", "flag"))
+    ids = {"of": second.id} if by_id else {}
+
+    def stored():
+        return len(page.studio.history(item))
+
+    def restart():
+        page.studio.close()
+        page.studio.close = lambda: None  # the fixture closes it, too
+        page.studio = Studio.open(page.studio.path)
+        page.handler = ReviewHandler(page.studio)
+
+    told = "skip" if by_id else "flag"
+    for op, done, rows in (("undo", "Undone", 4), ("redo", "Redone", 5)):
+        sent = [page.send(op, client_id=f"one-{op}-only", **ids)["message"]]
+        restart()
+        sent.append(page.send(op, client_id=f"one-{op}-only", **ids)["message"])
+        assert all(message.startswith(f"{done}: {told}") for message in sent) and stored() == rows
+    again = page.handler.on_command({"op": "undo", "view": BY_ID, "client_id": "one-undo-only"}, "bob")
+    assert again["error"] == "There is nothing to undo."  # it is ann's name of her undo, and bob has none
+    page.studio.close()
 
 
 def test_an_undo_that_is_done_but_cannot_be_drawn_takes_back_no_more(page, monkeypatch):

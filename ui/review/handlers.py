@@ -1,4 +1,4 @@
-"""What each key of the review page does: one command in, one answer out, nothing kept but which undos are done.
+"""What each key of the review page does: one command in, one answer out, nothing kept.
 
 The page sends what it shows (instruction, pair, selection) with every command, so a decision is about what the
 annotator saw. The answer comes after the commit: what the page draws next is stored already.
@@ -7,8 +7,6 @@ annotator saw. The answer comes after the commit: what the page draws next is st
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 
 from m3po.deciding import DEFAULT_ANNOTATOR
@@ -25,10 +23,8 @@ VERDICT_KEYS = frozenset({"skip", "tie", "all_wrong", "all_right", "bad_question
 STAYING = frozenset({"mark", "swap", "edit", "reason", "note", "tag", "untag"})  # the others go on to the next item
 DECIDING = STAYING | {"accept", *VERDICT_KEYS}
 LOOKING = frozenset({"open", "show", "next", "previous", "jump", "cancel", "sources", "history"})  # the others write
-UNDOING = frozenset({"undo", "redo"})
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
 MAX_EDIT = 20_000  # characters
-KEPT_UNDOS = 500
 
 
 class ReviewHandler:
@@ -36,8 +32,6 @@ class ReviewHandler:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self._undoing = threading.Lock()
-        self._undone: OrderedDict[tuple[str, str], int] = OrderedDict()  # (who, client_id) -> instruction
         self._ops = {
             "open": self._open,
             "show": self._show,
@@ -90,7 +84,7 @@ class ReviewHandler:
         if command.op not in LOOKING:
             self._check_login(command)
         try:
-            return self._undo_once(command) if command.op in UNDOING else self._ops[command.op](command)
+            return self._ops[command.op](command)
         except PageError as error:
             # what is stored already may well look as if it had been decided elsewhere
             if deciding and (answer := self._known(command)):
@@ -250,32 +244,20 @@ class ReviewHandler:
         self.studio.set_tag(c.instruction_id, c.text, withdrawn=withdrawn, annotator=c.annotator)
         return self._stay(c)
 
-    def _undo_once(self, c: Command) -> dict:
-        """An undo or redo whose answer was lost comes again under the same client_id: it must not do one more."""
-        key = (c.annotator, c.client_id)
-        with self._undoing:  # the first may still be at work
-            if key in self._undone:
-                return self._answer(c, self.studio.review_item(c.view, self._undone[key]), message=f"It is {c.op}ne.")
-            return self._ops[c.op](c)
-
     def _undo(self, c: Command) -> dict:
-        decision = self.studio.undo(annotator=c.annotator, decision_id=c.of)
+        decision = self.studio.undo(annotator=c.annotator, decision_id=c.of, client_id=c.client_id)
         if decision is None:
             raise PageError("There is nothing to undo.")
         return self._answer_about(c, "Undone", decision)
 
     def _redo(self, c: Command) -> dict:
-        decision = self.studio.redo(annotator=c.annotator, decision_id=c.of)
+        decision = self.studio.redo(annotator=c.annotator, decision_id=c.of, client_id=c.client_id)
         if decision is None:
             raise PageError("There is nothing to redo: nothing was undone since your latest decision.")
         return self._answer_about(c, "Redone", decision)
 
     def _answer_about(self, c: Command, done: str, decision: Decision) -> dict:
         """The item of a decision that was undone or redone, wherever it is."""
-        if c.client_id:  # before anything is drawn, which may fail: it is done
-            self._undone[c.annotator, c.client_id] = decision.instruction_id
-            while len(self._undone) > KEPT_UNDOS:
-                self._undone.popitem(last=False)
         item = self.studio.review_item(c.view, decision.instruction_id)
         others = decision.annotator != self._me(c)
         own = own_decision(item, self._me(c)) if item and not others else None
