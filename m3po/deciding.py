@@ -9,7 +9,7 @@ from m3po.store.candidate_rows import candidates_of
 from m3po.store.connection import Connection, Database
 from m3po.store.items import Items, as_candidate
 from m3po.text import check_word, same_answer_key
-from m3po.types import DEFAULT_REASONS, TRAINING_VERDICTS, VERDICTS, Candidate, Decision
+from m3po.types import DEFAULT_REASONS, TRAINING_VERDICTS, VERDICTS, Candidate, Decision, Reversal
 
 DEFAULT_ANNOTATOR = "me"
 MAX_ANSWER_CHARACTERS = 100_000
@@ -213,31 +213,34 @@ def undo(
     *,
     curator: bool = False,
     client_id: str = "",
-) -> Decision | None:
-    """Take back the annotator's newest decision that is not undone, or the one of that id; returns it, or None when
-    there is none. `curator`: anybody's may be taken back. `client_id`: the caller's own name of this undo: sent again,
-    it takes back no more.
+) -> Reversal | None:
+    """Take back the newest of the annotator's own decisions that is not undone, or the one of that id; returns it, or
+    None when there is none. `curator`: last words, and by its id anybody's, may be taken back. `client_id`: the
+    caller's own name of this undo: sent again, it takes back no more.
 
-    Raises BadInputError for an id that is no decision of theirs, or one that is imported or undone already.
+    Raises BadInputError for an id that is no decision of theirs, or one that is imported or undone already, and for
+    what a curator alone may do.
     """
     _check_text(annotator, _NAME)
     me = annotator or DEFAULT_ANNOTATOR
 
-    def change(con: Connection) -> Decision | None:
+    def change(con: Connection) -> Reversal | None:
         if client_id and (known := undos.undone_by_key(con, me, client_id)):
-            return decisions.as_decision(known)
+            return undos.as_reversal(con, known)
         if decision_id is None:
-            found = undos.newest_standing(con, me)
+            found = undos.newest_standing(con, me, last_words=curator)
         else:
             found = _find_own(con, decision_id, me, curator)
             if found["undo_id"] is not None:
                 raise BadInputError(f"This decision is undone already, by {found['undone_by']}.")
+            if found["role"] and not curator:
+                raise BadInputError("The last word on an item is a curator's: only a curator takes it back.")
         if found is None:
             return None
         undo_id = undos.revoke(con, found, me)
         if client_id:
             decisions.remember_key(con, undo_id, found["instruction_id"], me, client_id)
-        return decisions.as_decision(found)
+        return undos.as_reversal(con, found)
 
     return database.write(change, lane="decision")
 
@@ -249,21 +252,21 @@ def redo(
     *,
     curator: bool = False,
     client_id: str = "",
-) -> Decision | None:
-    """Make stand again what the annotator's newest undo took back, unless they decided something since, or the undone
-    decision of that id; returns the new, equal one, which is then the newest of its annotator, or None when there is
-    none. `client_id` as for `undo`.
+) -> Reversal | None:
+    """Make stand again what the annotator's newest undo took back of their own, unless they decided something since, or
+    the undone decision of that id; returns the new, equal one, or None when there is none. It stands where the undone
+    one stood: what its annotator decided later stays. `client_id` as for `undo`.
 
     Raises BadInputError for an id that is no decision of theirs or is not undone, and for what a curator alone may do.
     """
     _check_text(annotator, _NAME)
     me = annotator or DEFAULT_ANNOTATOR
 
-    def change(con: Connection) -> Decision | None:
+    def change(con: Connection) -> Reversal | None:
         if client_id and (known := undos.redone_by_key(con, me, client_id)):
-            return decisions.as_decision(known)
+            return undos.as_reversal(con, known)
         if decision_id is None:
-            found = undos.newest_undone(con, me)
+            found = undos.newest_undone(con, me, last_words=curator)
         else:
             found = _find_own(con, decision_id, me, curator)
             if found["undo_id"] is None or found["redone"]:
@@ -277,7 +280,7 @@ def redo(
         redone = decisions.read_decision(con, undos.restore(con, found, me))
         if client_id:
             decisions.remember_key(con, redone["decision_id"], redone["instruction_id"], me, client_id)
-        return decisions.as_decision(redone)
+        return undos.as_reversal(con, redone)
 
     return database.write(change, lane="decision")
 

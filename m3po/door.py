@@ -16,7 +16,7 @@ from typing import Any
 
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
-from m3po.types import Candidate, Decision, PastDecision, ReviewItem, ReviewView, TokenBeliefs
+from m3po.types import Candidate, Decision, PastDecision, Reversal, ReviewItem, ReviewView, TokenBeliefs
 from m3po.users import ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
@@ -198,11 +198,11 @@ class Door:
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         return self._studio.stored_decision(instruction_id, self.check("stored_decision").name, client_id)
 
-    def undo(self, annotator: str = "", decision_id: int | None = None, *, client_id: str = "") -> Decision | None:
+    def undo(self, annotator: str = "", decision_id: int | None = None, *, client_id: str = "") -> Reversal | None:
         user = self.check("undo")
         return self._studio.undo(user.name, decision_id, curator=user.role == "curator", client_id=client_id)
 
-    def redo(self, annotator: str = "", decision_id: int | None = None, *, client_id: str = "") -> Decision | None:
+    def redo(self, annotator: str = "", decision_id: int | None = None, *, client_id: str = "") -> Reversal | None:
         user = self.check("redo")
         return self._studio.redo(user.name, decision_id, curator=user.role == "curator", client_id=client_id)
 

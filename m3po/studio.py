@@ -45,6 +45,7 @@ from m3po.types import (
     ImageRef,
     ImportReport,
     PastDecision,
+    Reversal,
     ReviewItem,
     ReviewView,
     Run,
@@ -353,13 +354,13 @@ class Studio:
 
     def undo(
         self, annotator: str = deciding.DEFAULT_ANNOTATOR, decision_id: int | None = None, **options
-    ) -> Decision | None:
+    ) -> Reversal | None:
         """Take back the annotator's newest decision, or that one: see m3po.deciding.undo."""
         return deciding.undo(self.db, annotator, decision_id, **options)
 
     def redo(
         self, annotator: str = deciding.DEFAULT_ANNOTATOR, decision_id: int | None = None, **options
-    ) -> Decision | None:
+    ) -> Reversal | None:
         """Make stand again what was undone last, or that one: see m3po.deciding.redo."""
         return deciding.redo(self.db, annotator, decision_id, **options)
 

@@ -227,6 +227,14 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Reversal(Decision):
+    """What an undo took back or a redo made stand again, and what that changed."""
+
+    replaced: bool = False  # nothing: its annotator said something later, and that stands
+    remark: bool = False  # its reason or note alone: the same verdict stands without it
+
+
+@dataclass(frozen=True)
 class PastDecision(Decision):
     """A row of an item's history: a decision, or an undo (verdict `undo`), and what became of it."""
 

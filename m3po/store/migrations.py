@@ -386,6 +386,59 @@ def _m013_votes(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_VOTES)
 
 
+_PLACES = """
+-- A redo puts a decision back where it was among its annotator's: before those that were made since. `original`: the
+-- decision that it is equal to, which was itself no redo (none known: of before, when a redo was the newest).
+ALTER TABLE redone ADD COLUMN original BIGINT;
+-- As before, with `original`: the decision itself, where it redoes none.
+CREATE OR REPLACE VIEW standing_decisions AS
+    SELECT * EXCLUDE (said_at, decided_here) FROM (
+        SELECT *, max(CASE WHEN reason IS DISTINCT FROM 'imported' THEN said_at END)
+               OVER (PARTITION BY instruction_id, annotator, role) AS decided_here
+        FROM (
+            SELECT d.*, coalesce(x.original, d.decision_id) AS original, coalesce(x.said_at, d.decided_at) AS said_at
+            FROM decisions d
+            LEFT JOIN (SELECT redone.decision_id, original, o.decided_at AS said_at
+                       FROM redone JOIN decisions o ON o.decision_id = original) x USING (decision_id)
+            WHERE revokes IS NULL AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)))
+    QUALIFY row_number() OVER (
+        PARTITION BY instruction_id, annotator, role
+        ORDER BY coalesce(reason = 'imported' AND decided_at <= decided_here, false), original DESC) = 1;
+-- As before; but who says all wrong and who says all right do not say the same.
+CREATE OR REPLACE VIEW current_decisions AS
+    WITH outcomes AS (
+        SELECT *, coalesce(role = 'adjudicated', false) AS final, verdict NOT IN ('skip', 'flag') AS votes,
+               CASE WHEN verdict IN ('accept', 'override') THEN chosen || '>' || rejected
+                    WHEN verdict IN ('skip', 'flag') THEN 'none' ELSE verdict END AS outcome
+        FROM standing_decisions),
+    counted AS (
+        SELECT *, count(*) OVER (PARTITION BY instruction_id, outcome, final, votes) AS same,
+               count(*) OVER (PARTITION BY instruction_id, final, votes) AS voters
+        FROM outcomes)
+    SELECT * EXCLUDE (same, voters, outcome, final, votes), final OR same * 2 > voters AS agreed FROM counted
+    QUALIFY row_number() OVER (
+        PARTITION BY instruction_id
+        ORDER BY final DESC, CASE WHEN final THEN true ELSE votes END DESC, CASE WHEN final THEN 0 ELSE same END DESC,
+                 original DESC) = 1;
+CREATE OR REPLACE VIEW gold AS
+    WITH marks AS (
+        SELECT instruction_id, decision_id, marked_by, marked_at, withdrawn FROM gold_items
+        QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY rowid DESC) = 1),
+    finals AS (
+        SELECT instruction_id, decision_id, verdict, chosen, rejected FROM decisions d
+        LEFT JOIN redone x USING (decision_id)
+        WHERE role = 'adjudicated' AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)
+        QUALIFY row_number() OVER (PARTITION BY instruction_id ORDER BY coalesce(x.original, d.decision_id) DESC) = 1)
+    SELECT m.instruction_id, f.decision_id, f.verdict, f.chosen, f.rejected, m.marked_by, m.marked_at
+    FROM marks m JOIN finals f USING (instruction_id)
+    WHERE NOT m.withdrawn AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = m.decision_id);
+"""
+
+
+def _m014_places(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_PLACES)
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
@@ -400,6 +453,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m011_redone,
     _m012_gold,
     _m013_votes,
+    _m014_places,
 ]
 
 

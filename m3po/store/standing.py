@@ -6,8 +6,9 @@ The tests hold the two against each other.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from m3po.store.connection import Connection, among, rows
 from m3po.types import NO_VOTES, TRAINING_VERDICTS
@@ -15,37 +16,51 @@ from m3po.types import NO_VOTES, TRAINING_VERDICTS
 ADJUDICATED = "adjudicated"
 
 
-def standing_rows(con: Connection, instruction_ids: Iterable[int]) -> dict[int, list[dict]]:
-    """The decisions on these instructions that stand, by instruction and rising id: of each annotator the newest that
-    was not undone, a curator's last word beside the own vote."""
+def standing_rows(
+    con: Connection, instruction_ids: Iterable[int], *, without: int | None = None
+) -> dict[int, list[dict]]:
+    """The decisions on these instructions that stand, by instruction, oldest first: of each annotator the newest that
+    was not undone, a curator's last word beside the own vote. `original`: the decision that this one redoes, itself
+    where it redoes none; a redo is as old as that. `without`: a decision that is taken for undone."""
     ids = list(instruction_ids)
     if not ids:
         return {}
     # an undo names the instruction of what it revokes, so that all of an item's rows are here
     found = rows(con, f"SELECT * FROM decisions WHERE {among('instruction_id', ids)}")
-    revoked = {row["revokes"] for row in found}
+    revoked = {row["revokes"] for row in found} - {None}
+    originals = _originals(con, found) if revoked else {}
+    said_at = {row["decision_id"]: row["decided_at"] for row in found}
     voices: dict[tuple, list[dict]] = {}
     for row in found:
-        if row["revokes"] is None and row["decision_id"] not in revoked:
+        row["original"] = originals.get(row["decision_id"], row["decision_id"])
+        if row["revokes"] is None and row["decision_id"] not in revoked | {without}:
             voices.setdefault((row["instruction_id"], row["annotator"], row["role"]), []).append(row)
     standing: dict[int, list[dict]] = {}
     for (number, *_), said in voices.items():
-        standing.setdefault(number, []).append(_newest(said))
-    return {number: sorted(said, key=_id) for number, said in standing.items()}
+        standing.setdefault(number, []).append(_newest(said, said_at))
+    return {number: sorted(said, key=_place) for number, said in standing.items()}
 
 
-def _id(row: dict) -> int:
-    return row["decision_id"]
+def _originals(con: Connection, found: Sequence[dict]) -> dict[int, int]:
+    """Of those of the rows that are a redo."""
+    ids = among("decision_id", [row["decision_id"] for row in found])
+    sql = f"SELECT decision_id, original FROM redone WHERE original IS NOT NULL AND {ids}"
+    return dict(con.execute(sql).fetchall())
 
 
-def _newest(said: Sequence[dict]) -> dict:
+def _place(row: dict) -> int:
+    return row["original"]
+
+
+def _newest(said: Sequence[dict], said_at: Mapping[int, dt.datetime | None]) -> dict:
     """Of one voice's rows; what somebody decided here stands against an older vote of theirs that was imported."""
-    here = [row["decided_at"] for row in said if row["reason"] != "imported" and row["decided_at"] is not None]
+    times = [said_at[row["original"]] for row in said if row["reason"] != "imported"]
+    here = [at for at in times if at is not None]
 
     def key(row: dict) -> tuple:
         at = row["decided_at"]
         older = row["reason"] == "imported" and at is not None and bool(here) and at <= max(here)
-        return (not older, row["decision_id"])
+        return (not older, row["original"])
 
     return max(said, key=key)
 
@@ -56,18 +71,21 @@ def current_row(standing: Sequence[dict]) -> dict | None:
     said."""
     final = [row for row in standing if row["role"] == ADJUDICATED]
     if final:
-        return max(final, key=_id) | {"agreed": True}
+        return max(final, key=_place) | {"agreed": True}
     if not standing:
         return None
     said = [row for row in standing if row["verdict"] not in NO_VOTES] or standing
     same = Counter(map(_outcome, said))
-    found = max(said, key=lambda row: (same[_outcome(row)], row["decision_id"]))
+    found = max(said, key=lambda row: (same[_outcome(row)], row["original"]))
     return found | {"agreed": same[_outcome(found)] * 2 > len(said)}
 
 
 def _outcome(row: dict) -> str | None:
+    """Two say the same where theirs are equal: the pair, or the verdict that leaves it out of training."""
+    if row["verdict"] in NO_VOTES:
+        return "none"
     if row["verdict"] not in TRAINING_VERDICTS:
-        return "out"
+        return row["verdict"]
     if row["chosen"] is None or row["rejected"] is None:
         return None
     return f"{row['chosen']}>{row['rejected']}"

@@ -1,42 +1,48 @@
 """What was taken back, and what was made to stand again: rows that are added, so that both outlive a reload.
 
 An undo is a row that revokes a decision. A redo is a new decision equal to the revoked one, and a row of `redone` that
-tells it from a decision that somebody made anew.
+tells it from a decision that somebody made anew, and says which one it is equal to: it stands at the place of that, so
+that an undo and its redo together change nothing.
 """
 
 from __future__ import annotations
 
 from m3po.store.assignments import mark_gold
 from m3po.store.connection import Connection, one, scalar
+from m3po.store.decisions import as_decision
 from m3po.store.instructions import now
+from m3po.store.standing import standing_rows
+from m3po.types import Reversal
 
 
-def newest_standing(con: Connection, annotator: str) -> dict | None:
-    """The newest decision that the annotator made, or redid, and that no undo has revoked; what another tool brought is
-    not undone here."""
+def newest_standing(con: Connection, annotator: str, *, last_words: bool) -> dict | None:
+    """The newest decision of the annotator's own that no undo has revoked, whoever redid it; what another tool brought
+    is not undone here. `last_words`: those, too."""
     return one(
         con,
-        "SELECT * FROM decisions d WHERE revokes IS NULL AND reason IS DISTINCT FROM 'imported'"
-        " AND (annotator = $name OR decision_id IN (SELECT decision_id FROM redone WHERE annotator = $name))"
+        "SELECT d.* FROM decisions d LEFT JOIN redone x ON x.decision_id = d.decision_id"
+        " WHERE revokes IS NULL AND reason IS DISTINCT FROM 'imported' AND d.annotator = $name"
+        " AND ($last_words OR role IS NULL)"
         " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
-        " ORDER BY decision_id DESC LIMIT 1",
-        {"name": annotator},
+        " ORDER BY coalesce(x.original, d.decision_id) DESC LIMIT 1",
+        {"name": annotator, "last_words": last_words},
     )
 
 
-def newest_undone(con: Connection, annotator: str) -> dict | None:
-    """What the annotator's newest undo took back that is not redone yet and that no later decision of theirs followed,
-    with the undo's `undo_id` and `undone_by`."""
+def newest_undone(con: Connection, annotator: str, *, last_words: bool) -> dict | None:
+    """Of the annotator's own decisions the one that their newest undo took back, that is not redone yet and that no
+    later decision of theirs followed, with the undo's `undo_id` and `undone_by`. `last_words`: those, too."""
     return one(
         con,
         "SELECT d.*, u.decision_id AS undo_id, u.annotator AS undone_by"
         " FROM decisions u JOIN decisions d ON d.decision_id = u.revokes"
-        " WHERE u.annotator = $name AND u.decision_id NOT IN (SELECT undo_id FROM redone)"
+        " WHERE u.annotator = $name AND d.annotator = $name AND u.decision_id NOT IN (SELECT undo_id FROM redone)"
+        " AND ($last_words OR d.role IS NULL)"
         " AND u.decision_id > (SELECT coalesce(max(decision_id), 0) FROM decisions WHERE annotator = $name"
         "     AND revokes IS NULL AND reason IS DISTINCT FROM 'imported'"
         "     AND decision_id NOT IN (SELECT decision_id FROM redone))"
         " ORDER BY u.decision_id DESC LIMIT 1",
-        {"name": annotator},
+        {"name": annotator, "last_words": last_words},
     )
 
 
@@ -50,6 +56,23 @@ def find_decision(con: Connection, decision_id: int) -> dict | None:
         " WHERE d.decision_id = ? ORDER BY u.decision_id LIMIT 1",
         [decision_id],
     )
+
+
+def as_reversal(con: Connection, row: dict) -> Reversal:
+    """A decision that was just undone or redone."""
+    there = standing_rows(con, [row["instruction_id"]], without=row["decision_id"]).get(row["instruction_id"], ())
+    other = next((each for each in there if (each["annotator"], each["role"]) == (row["annotator"], row["role"])), None)
+    replaced = remark = False
+    if other is not None and other["reason"] != "imported":
+        replaced = other["original"] > _original(con, row["decision_id"])
+        remark = not replaced and all(other[name] == row[name] for name in ("verdict", "chosen", "rejected"))
+    return Reversal(**vars(as_decision(row)), replaced=replaced, remark=remark)
+
+
+def _original(con: Connection, decision_id: int) -> int:
+    """The decision that this one redoes, itself where it redoes none."""
+    known = scalar(con, "SELECT original FROM redone WHERE decision_id = ?", [decision_id])
+    return decision_id if known is None else known
 
 
 def undone_by_key(con: Connection, annotator: str, client_id: str) -> dict | None:
@@ -83,8 +106,8 @@ def revoke(con: Connection, decision: dict, annotator: str) -> int:
 
 
 def restore(con: Connection, undone: dict, annotator: str) -> int:
-    """Append what was undone once more, under its own annotator's name and on what it was shown; returns its id. A gold
-    item that rested on it rests on it again. `annotator`: who redoes it."""
+    """Append what was undone once more, under its own annotator's name, on what it was shown and at its old place;
+    returns its id. A gold item that rested on it rests on it again. `annotator`: who redoes it."""
     kept = (
         "instruction_id, verdict, chosen, rejected, annotator, seconds, reason, note, selection_id, shown, role, blind"
     )
@@ -94,7 +117,8 @@ def restore(con: Connection, undone: dict, annotator: str) -> int:
         " RETURNING decision_id",
         [now(), undone["decision_id"]],
     )
-    con.execute("INSERT INTO redone VALUES (?, ?, ?)", [decision_id, undone["undo_id"], annotator])
+    original = _original(con, undone["decision_id"])
+    con.execute("INSERT INTO redone VALUES (?, ?, ?, ?)", [decision_id, undone["undo_id"], annotator, original])
     gold = one(
         con,
         "SELECT * FROM gold_items WHERE instruction_id = ? ORDER BY rowid DESC LIMIT 1",

@@ -16,6 +16,10 @@ from m3po.types import VERDICTS
 N = 40
 PAIRS = ((1, 2), (2, 1), (1, 3), (None, None), (1, None))
 START = dt.datetime(2026, 1, 1)
+NEWEST_UNDONE = (
+    "SELECT revokes FROM decisions WHERE revokes IS NOT NULL AND decision_id NOT IN (SELECT undo_id FROM redone)"
+    " ORDER BY 1 DESC LIMIT 12"
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,8 @@ def database(tmp_path_factory):
 
 def add_decisions(con, draw):
     """Votes of several people, imported ones, last words, undone ones: of everything that the views know."""
-    con.execute("DELETE FROM decisions")
+    for table in ("decisions", "redone"):
+        con.execute(f"DELETE FROM {table}")
     for _ in range(N * 4):
         verdict = VERDICTS[draw.integers(len(VERDICTS))] if draw.random() < 0.4 else VERDICTS[draw.integers(2)]
         chosen, rejected = PAIRS[draw.integers(len(PAIRS))]
@@ -44,6 +49,11 @@ def add_decisions(con, draw):
     for row in rows(con, "SELECT * FROM decisions"):
         if draw.random() < 0.2:
             undos.revoke(con, row, row["annotator"])
+    for _ in range(2):  # some redone, of those some undone and redone again
+        for (undone,) in con.execute(NEWEST_UNDONE).fetchall():
+            again = undos.restore(con, undos.find_decision(con, undone), "a")
+            if draw.random() < 0.5:
+                undos.revoke(con, undos.find_decision(con, again), "a")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -52,7 +62,7 @@ def test_what_stands_on_some_items_is_what_the_views_say(database, seed):
         add_decisions(con, np.random.default_rng(seed))
         by_id = {"standing": {}, "current": {}}
         for name, found in by_id.items():
-            for row in rows(con, f"SELECT * FROM {name}_decisions ORDER BY decision_id"):
+            for row in rows(con, f"SELECT * FROM {name}_decisions ORDER BY original"):
                 found.setdefault(row["instruction_id"], []).append(row)
         found = standing.standing_rows(con, range(N))
         assert found == by_id["standing"] and len(found) > N / 2

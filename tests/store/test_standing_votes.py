@@ -8,6 +8,7 @@ from workspaces import make_workspace
 from m3po.store import votes
 from m3po.studio import Studio
 from m3po.types import ReviewView
+from m3po.users import User
 
 FILES = {"m3po": "data.jsonl", "argilla": "data.json", "label_studio": "data.json"}
 
@@ -90,6 +91,28 @@ def test_a_skip_or_a_flag_is_no_vote_against_another(studio, no_vote):
     vote(studio, "dan", 0, 1)
     assert studio.review_item(instruction_id=1).decision.disagreeing == ("ann", "dan")
     assert studio.review_item(ReviewView("disagreements")).instruction.id == 1
+
+
+@pytest.mark.parametrize("verdicts", [("all_right", "all_wrong"), ("tie", "all_wrong"), ("bad_question", "tie")])
+def test_two_verdicts_without_a_pair_are_a_disagreement(studio, verdicts):
+    for name, verdict in zip(("ann", "bob"), verdicts, strict=True):
+        studio.decide(1, verdict, annotator=name)
+    assert studio.review_item(instruction_id=1).decision.disagreeing == ("ann", "bob")
+    assert studio.review_item(ReviewView("disagreements")).instruction.id == 1
+    assert (studio.status()["disagreeing"], studio.people.overview()["disputed"]) == (1, 1)
+    assert studio.status()["curated_pairs"] == 1  # of two machine pairs: as before, this one is out
+    last = studio.as_user(User("cora", "curator")).decide(1, verdicts[0], adjudicate=True)
+    assert last.role == "adjudicated" and studio.review_item(ReviewView("disagreements")) is None
+    assert studio.status()["decisions"] == {verdicts[0]: 1} and studio.status()["curated_pairs"] == 1
+
+
+def test_a_majority_of_one_verdict_agrees_and_skips_and_flags_dispute_nothing(studio):
+    for name, verdict in (("ann", "tie"), ("bob", "all_wrong"), ("eve", "tie")):
+        studio.decide(1, verdict, annotator=name)
+    assert studio.review_item(instruction_id=1).decision.verdict == "tie" and studio.status()["disagreeing"] == 0
+    for name, verdict in (("ann", "skip"), ("bob", "flag")):
+        studio.decide(2, verdict, annotator=name)
+    assert studio.status()["disagreeing"] == 0 and studio.review_item(ReviewView("disagreements")) is None
 
 
 def test_a_skip_stands_where_nobody_voted(studio):

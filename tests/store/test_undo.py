@@ -35,44 +35,35 @@ def studio(tmp_path):
 
 
 class Editor:
-    """The oracle: what is done is a list, what a person may undo and redo are stacks of places in it."""
+    """The oracle: what was ever done is a list, some of it is gone, and what a person may redo is a stack of places in
+    it. A redo puts back what an undo took out, where it was."""
 
     def __init__(self):
-        self.made, self.gone, self.undone_by, self.redone = [], set(), {}, set()
-        self.undo_stack, self.redo_stack = {}, {}
-
-    def push(self, who, item, verdict, *, by):
-        place = len(self.made)
-        self.made.append((who, item, verdict))
-        for name in {who, by}:
-            self.undo_stack.setdefault(name, []).append(place)
-        return place
+        self.made, self.gone, self.redo_stack = [], {}, {}
 
     def decide(self, who, item, verdict):
         self.redo_stack[who] = []
-        return self.push(who, item, verdict, by=who)
+        self.made.append((who, item, verdict))
 
     def undo(self, who, place=None):
-        if place is None:
-            open_ = [p for p in self.undo_stack.get(who, []) if p not in self.gone]
-            if not open_:
-                return None
-            place = open_[-1]
-        self.gone.add(place)
-        self.undone_by[place] = who
-        self.redo_stack.setdefault(who, []).append(place)
+        own = [p for p, (name, *_) in enumerate(self.made) if name == who and p not in self.gone]
+        if place is None and not own:
+            return None
+        place = own[-1] if place is None else place
+        self.gone[place] = who
+        if self.made[place][0] == who:
+            self.redo_stack.setdefault(who, []).append(place)
         return place
 
     def redo(self, who, place=None):
-        if place is None:
-            if not self.redo_stack.get(who):
-                return None
-            place = self.redo_stack[who][-1]
+        if place is None and not self.redo_stack.get(who):
+            return None
+        place = self.redo_stack[who][-1] if place is None else place
+        del self.gone[place]
         for stack in self.redo_stack.values():
             if place in stack:
                 stack.remove(place)
-        self.redone.add(place)
-        return self.push(*self.made[place], by=who)
+        return place
 
     def stands(self, who, item):
         own = [p for p, (name, on, _) in enumerate(self.made) if (name, on) == (who, item) and p not in self.gone]
@@ -95,7 +86,7 @@ acts = st.lists(
 def test_any_sequence_equals_the_stacks_of_an_editor(shared, acts):
     run = next(numbers)  # names of their own, so that one workspace serves all sequences
     users = [User(f"{user.name}{run}", user.role) for user in (ANN, BOB, CORA)]
-    editor, ids = Editor(), []
+    editor, ids = Editor(), []  # of each place the row that stands for it, or did last
     for act, person, *rest in acts:
         user = users[person]
         door = shared.as_user(user)
@@ -110,13 +101,11 @@ def test_any_sequence_equals_the_stacks_of_an_editor(shared, acts):
         else:
             if place >= len(ids):
                 continue
-            owner, curator = editor.made[place][0], user.role == "curator"
-            allowed = owner == user.name or curator
-            if act == "undo":
-                allowed &= place not in editor.gone
-            else:
-                allowed &= place in editor.gone - editor.redone
-                allowed &= curator or editor.undone_by.get(place) == user.name
+            curator = user.role == "curator"
+            allowed = editor.made[place][0] == user.name or curator
+            allowed &= (place in editor.gone) == (act == "redo")
+            if act == "redo":
+                allowed &= curator or editor.gone.get(place) == user.name
             if not allowed:
                 with pytest.raises(BadInputError, match=r"^[A-Z][^.]*\.$"):
                     getattr(door, act)(decision_id=ids[place])
@@ -124,14 +113,49 @@ def test_any_sequence_equals_the_stacks_of_an_editor(shared, acts):
             found, expected = getattr(door, act)(decision_id=ids[place]), getattr(editor, act)(user.name, place)
         if expected is not None:
             assert (found.annotator, found.instruction_id, found.verdict) == editor.made[expected]
+            later = [p for p, made in enumerate(editor.made) if p > expected and made[:2] == editor.made[expected][:2]]
+            assert found.replaced == any(p not in editor.gone for p in later)
             if act == "redo":
-                ids.append(found.id)
+                with pytest.raises(BadInputError, match="redone since"):
+                    door.redo(decision_id=ids[expected])
+                ids[expected] = found.id
             assert found.id == ids[expected]
-    for user in users:
-        for item in ITEMS:
+    for item in ITEMS:
+        said = {row.annotator: row.verdict for row in shared.history(item) if row.stands}  # by the view
+        for user in users:
             vote = shared.db.read(lambda con, item=item, name=user.name: votes.own_vote(con, item, name))
             assert (vote and vote["verdict"]) == editor.stands(user.name, item)
             assert shared.people._person(user.name).said(item) == (editor.stands(user.name, item) or "")
+            assert said.get(user.name) == editor.stands(user.name, item)
+
+
+def what_stands(studio):
+    found = studio.db.read(lambda con: {item: votes.votes_of(con, item) for item in ITEMS})
+    said = {item: [(v.annotator, v.role, v.verdict, v.note) for v in rows] for item, rows in found.items()}
+    return said, [
+        (d and (d.annotator, d.verdict, d.note)) for d in (studio.review_item(instruction_id=i).decision for i in ITEMS)
+    ]
+
+
+def test_an_undo_and_its_redo_leave_what_stands_as_it_was(studio):
+    """Of every decision, whoever made it and whatever came later; and the next plain undo is the same one."""
+    ann, bob, cora = (studio.as_user(user) for user in (ANN, BOB, CORA))
+    ann.decide(1, "all_wrong"), bob.decide(1, "tie"), ann.decide(1, "tie"), ann.remark(1, note="both are blue")
+    ann.decide(2, "all_wrong"), bob.decide(2, "tie"), cora.decide(2, "skip")
+    for verdict in ("tie", "all_right"):
+        cora.decide(2, verdict, adjudicate=True)
+    before = what_stands(studio)
+    assert before[1] == [("ann", "tie", "both are blue"), ("cora", "all_right", "")]
+    for item in ITEMS:
+        made = [row for row in studio.history(item) if row.revokes is None]
+        for row in made:
+            undone, redone = cora.undo(decision_id=row.id), cora.redo(decision_id=row.id)
+            assert what_stands(studio) == before and redone.id != row.id
+            assert undone.replaced == redone.replaced == (not row.stands)
+            assert undone.remark == redone.remark == (row.note == "both are blue")
+            twice = cora.undo(decision_id=redone.id), cora.redo(decision_id=redone.id)
+            assert what_stands(studio) == before and twice[0].replaced == (not row.stands)
+    assert ann.undo().verdict == "all_wrong" and ann.undo().remark  # on the second item; then the note
 
 
 def test_undo_undo_redo_redo_is_where_one_began_also_after_reopening(tmp_path):
@@ -179,16 +203,14 @@ def test_a_curator_takes_back_and_redoes_anybodys_and_an_annotator_her_own(studi
     with pytest.raises(BadInputError, match="curator took this decision back"):
         ann.redo(decision_id=made.id)
     assert ann.redo() is None
-    assert cora.redo().annotator == "ann"
+    assert cora.redo() is None and cora.redo(decision_id=made.id).annotator == "ann"
     assert ann.review_item(ReviewView(), 1).decision.annotator == "ann"
-    assert cora.undo().annotator == "ann" and cora.redo().annotator == "ann"  # what she did last is what is undone
+    assert cora.undo() is None and cora.redo() is None  # the keys are for what is one's own
     rows = list(studio.db.read(lambda con: list(votes.history_rows(con))))
     assert [(r["annotator"], r["verdict"], r["redoes"], r["redone_by"]) for r in rows] == [
         ("ann", "tie", None, None),
         ("cora", "undo", None, None),
         ("ann", "tie", made.id, "cora"),
-        ("cora", "undo", None, None),
-        ("ann", "tie", rows[2]["decision_id"], "cora"),
     ]
     assert studio.db.read(lambda con: votes.count_voters(con, 1)) == 1  # who only undoes is no voter
 
@@ -201,10 +223,17 @@ def test_a_gold_item_is_one_again_when_its_decision_is_redone(studio):
     assert cora.undo().role == "adjudicated" and not cora.review_item(ReviewView(), 1).gold
     cora.redo()
     assert cora.review_item(ReviewView(), 1).gold
-    was = studio.as_user(User("cora", "annotator"))  # a curator no more
-    was.undo()
+    [last, _] = [row for row in studio.history(1) if row.stands]
+    assert last.role == "adjudicated"
+    was = studio.as_user(User("cora", "annotator"))  # a curator no more: her own vote is all that she takes back
+    with pytest.raises(BadInputError, match="only a curator takes it back"):
+        was.undo(decision_id=last.id)
+    assert was.undo().role == "" and was.undo() is None
+    assert cora.review_item(ReviewView(), 1).gold and was.redo().verdict == "accept" and was.redo() is None
+    cora.undo(decision_id=last.id)
+    assert was.redo() is None
     with pytest.raises(BadInputError, match="last word on an item is a curator's"):
-        was.redo()
+        was.redo(decision_id=last.id)
 
 
 def test_imported_votes_and_undos_are_refused_in_a_sentence(studio):

@@ -8,6 +8,7 @@ from workspaces import ANN, BOB, CORA, make_selected
 
 from m3po.settings import WorkspaceConfig
 from m3po.studio import Studio
+from m3po.users import User
 from ui.review.handlers import ReviewHandler
 
 VIEW = {"filter": "all", "order": "id"}
@@ -58,6 +59,39 @@ def test_every_row_says_what_became_of_it(studio):
     ]
     studio.as_user(CORA).decide(1, "skip")
     assert [row[8] for row in drawn(studio, CORA)][:2] == ["✓ stands", "replaced by a later one"]
+
+
+def test_what_a_later_decision_replaced_is_undone_and_redone_under_it_and_told_so(studio):
+    first = studio.as_user(CORA).decide(1, "all_wrong")
+    studio.as_user(CORA).decide(1, "tie")
+    for op, done in (("undo", "Undone"), ("redo", "Redone")):
+        assert ask(studio, CORA, op=op, of=first.id)["message"] == f"{done}: all wrong, but a later decision stands."
+        assert studio.review_item(instruction_id=1).decision.verdict == "tie"
+    assert [row[8] for row in drawn(studio, CORA)] == [
+        "replaced by a later one", "", "✓ stands", "undone by cora, redone",
+    ]  # fmt: skip
+    assert ask(studio, CORA, op="undo")["message"] == "Undone: tie."
+
+
+def test_undo_and_redo_of_a_reason_say_the_same(studio):
+    door = studio.as_user(CORA)
+    door.decide(1, "tie")
+    door.remark(1, reason="count")
+    for _ in range(2):
+        assert ask(studio, CORA, op="undo")["message"] == "Undone: its reason or note."
+        assert ask(studio, CORA, op="redo")["message"] == "Redone: its reason or note."
+    assert studio.review_item(instruction_id=1).decision.reason == "count"
+
+
+def test_a_last_word_has_no_button_for_who_is_no_curator_any_more(studio):
+    for user in (ANN, BOB):
+        studio.as_user(user).decide(1, "tie" if user == ANN else "all_wrong")
+    studio.as_user(CORA).decide(1, "tie", adjudicate=True)
+    was = User("cora", "annotator")
+    studio.as_user(was).decide(1, "tie")
+    html = ask(studio, was, op="history")["history"]
+    buttons = dict(zip(("own", "last word"), re.findall(r'<button[^>]*class="([^"]*)"', html), strict=False))
+    assert buttons == {"own": "plain", "last word": "plain curator-only"}
 
 
 def test_blind_she_sees_and_undoes_her_own_alone(studio):

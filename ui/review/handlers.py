@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.studio import Studio
-from m3po.types import TRAINING_VERDICTS, Decision, ReviewItem, ReviewView
+from m3po.types import TRAINING_VERDICTS, Reversal, ReviewItem, ReviewView
 from ui.framed import say_error
-from ui.review.answers import draw_answer, own_decision, read_deck
+from ui.review.answers import draw_answer, read_deck
 from ui.review.commands import Command, PageError, StaleError, read_command
 from ui.review.empty import why_empty
 from ui.review.history import draw_history
@@ -256,15 +256,13 @@ class ReviewHandler:
             raise PageError("There is nothing to redo: nothing was undone since your latest decision.")
         return self._answer_about(c, "Redone", decision)
 
-    def _answer_about(self, c: Command, done: str, decision: Decision) -> dict:
+    def _answer_about(self, c: Command, done: str, decision: Reversal) -> dict:
         """The item of a decision that was undone or redone, wherever it is."""
         item = self.studio.review_item(c.view, decision.instruction_id)
-        others = decision.annotator != self._me(c)
-        own = own_decision(item, self._me(c)) if item and not others else None
-        kept = own and own.id != decision.id and _said(own) == _said(decision)
-        told = "its reason or note" if kept else decision.verdict.replace("_", " ")
-        words = f"{decision.annotator}'s " * others + told
-        return self._answer(c, item, message=f"{done}: {words}.")
+        told = "its reason or note" if decision.remark else decision.verdict.replace("_", " ")
+        words = f"{decision.annotator}'s " * (decision.annotator != self._me(c)) + told
+        later = ", but a later decision stands" * decision.replaced
+        return self._answer(c, item, message=f"{done}: {words}{later}.")
 
     def _history(self, c: Command) -> dict:
         item = self.studio.review_item(c.view, c.instruction_id) if c.instruction_id is not None else None
@@ -364,7 +362,3 @@ class ReviewHandler:
 
     def _me(self, c: Command) -> str:
         return c.annotator or DEFAULT_ANNOTATOR
-
-
-def _said(decision: Decision) -> tuple:
-    return decision.verdict, decision.chosen, decision.rejected

@@ -67,7 +67,7 @@ def _draw_button(row: PastDecision, me: str, numbers: dict[int, int]) -> Markup 
     if row.reason == "imported" or row.redone:
         return None
     op = "redo" if row.undone_by else "undo"
-    own = row.annotator == me and row.undone_by in ("", me) and not (row.role and row.undone_by)
+    own = row.annotator == me and row.undone_by in ("", me) and not row.role
     label = f"{op.capitalize()} {row.verdict.replace('_', ' ')}, row {numbers[row.id]}"
     return tag("button", op.capitalize(), type="button", class_="plain" if own else "plain curator-only", data_op=op,
                data_of=row.id, aria_label=label)  # fmt: skip
