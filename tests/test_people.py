@@ -172,10 +172,11 @@ def test_gold_needs_a_decision_becomes_final_and_measures_others(studio):
     with pytest.raises(BadInputError, match="decide it first"):
         studio.people.mark_gold(1)
     golden = gold(studio, 5)
+    studio.people.assign(["ann", "bob"], items=2, gold=5)
+    vote(studio, ANN, golden[0], "tie")
     for item in golden:
         vote(studio, ANN, item)
         vote(studio, BOB, item, "override")
-    vote(studio, ANN, 1, "tie")
     assert standing(studio, 2).verdict == "accept" and standing(studio, 2).role == "adjudicated"
     found = {row["annotator"]: row for row in studio.people.overview()["people"]}
     assert (found["ann"]["gold_right"], found["ann"]["gold_seen"], found["bob"]["gold_right"]) == (4, 5, 0)
@@ -191,6 +192,44 @@ def test_gold_needs_a_decision_becomes_final_and_measures_others(studio):
     studio.people.unmark_gold(2, "cora")
     assert {row["annotator"]: row for row in studio.people.overview()["people"]}["ann"]["gold_seen"] == 4
     assert standing(studio, 2).role == "adjudicated"  # the decision stays
+
+
+def gold_figures(studio, name):
+    row = next(row for row in studio.people.overview()["people"] if row["annotator"] == name)
+    return row["gold_seen"], row["gold_right"]
+
+
+def test_the_first_vote_on_a_gold_item_measures_whatever_follows_it(studio):
+    golden = gold(studio, 4)
+    studio.people.assign(["ann"], items=2, gold=4)
+    ann = studio.as_user(ANN)
+    vote(studio, ANN, golden[0], "tie")  # wrong; now she is shown what is right
+    assert any(v.role for v in ann.review_item(ReviewView(), golden[0]).votes) and gold_figures(studio, "ann") == (1, 0)
+    ann.undo()
+    assert gold_figures(studio, "ann") == (1, 0)
+    vote(studio, ANN, golden[0])
+    ann.remark(golden[0], reason="count")
+    assert gold_figures(studio, "ann") == (1, 0)
+    vote(studio, ANN, golden[1])  # right, with a reason since, undone and redone: once, and right
+    ann.remark(golden[1], note="sure"), ann.undo(), ann.redo(), ann.undo(), ann.undo(), ann.redo()
+    assert gold_figures(studio, "ann") == (2, 1)
+    for verdict in ("skip", "flag", "tie"):  # the first that is a vote
+        vote(studio, ANN, golden[2], verdict)
+    assert gold_figures(studio, "ann") == (3, 1)
+
+
+def test_who_was_shown_the_last_word_before_the_vote_is_not_measured_by_it(studio):
+    for user in (ANN, BOB):
+        vote(studio, user, 1, "tie")
+    vote(studio, BOB, 1)
+    gold(studio, 1)  # later: their first votes were given before it could be seen
+    dan, eve = User("dan", "annotator"), User("eve", "annotator")
+    assert studio.as_user(dan).review_item(ReviewView(), 1).decision.role  # nothing is assigned to him: he sees it
+    vote(studio, dan, 1)
+    studio.decide(1, "tie", annotator="eve", blind=True)
+    assert [gold_figures(studio, user.name) for user in (ANN, BOB, dan, eve)] == [(1, 0), (1, 0), (0, 0), (1, 0)]
+    studio.db.write(lambda con: con.execute("UPDATE decisions SET reason = 'imported' WHERE annotator = 'dan'"))
+    assert gold_figures(studio, "dan") == (1, 1)  # a file's vote was given elsewhere
 
 
 def test_a_curators_last_word_wins_until_it_is_undone(studio):

@@ -44,11 +44,12 @@ def test_a_remark_is_the_same_decision_once_more_and_an_undo_takes_it_back(studi
     assert stands(studio) == ("flag", "count", "three, not two")
     studio.remark(1, reason="count")
     assert len(rows_of(studio)) == 3  # it says nothing new
-    studio.undo(curator=True)
+    cora = {"curator": True}  # as whom one takes back a last word
+    studio.undo(**cora)
     assert stands(studio) == ("flag", "count", "")
     studio.remark(1, reason="")
     assert stands(studio) == ("flag", "", "")
-    studio.undo(), studio.undo(), studio.undo()
+    studio.undo(**cora), studio.undo(**cora), studio.undo(**cora)
     assert stands(studio) is None
 
 

@@ -88,7 +88,12 @@ def ratings(con: Connection, selection: int | None) -> list[tuple[int, str, str]
 def figures(con: Connection) -> list[dict]:
     """One row an annotator who decided or was assigned something, by name: `annotator, assigned, done` (those of them
     that were voted on), `decisions` (that stand), `median_seconds`, `seconds` (in all, breaks cut), `timed`,
-    `gold_seen`, `gold_right`, `last_at` (UTC)."""
+    `gold_seen`, `gold_right`, `last_at` (UTC).
+
+    A gold item measures by the first vote that somebody ever gave on it, undone or changed since: it alone was given
+    before the vote showed what others said. It counts where it was given before anybody's last word on the item, or
+    from a queue or blind, where that is hidden, or came with a file.
+    """
     return rows(
         con,
         f"""
@@ -103,14 +108,23 @@ def figures(con: Connection) -> list[dict]:
                    sum(least(seconds, {BREAK_SECONDS})) FILTER (seconds IS NOT NULL) AS seconds,
                    max(decided_at) AS last_at
             FROM own GROUP BY 1),
+        on_gold AS (
+            SELECT * FROM decisions WHERE revokes IS NULL AND instruction_id IN (SELECT instruction_id FROM gold)),
+        last_words AS (
+            SELECT instruction_id, min(decision_id) AS since FROM on_gold WHERE role IS NOT NULL GROUP BY 1),
+        first_votes AS (
+            SELECT * FROM on_gold WHERE role IS NULL AND verdict NOT IN ('skip', 'flag')
+            QUALIFY row_number() OVER (PARTITION BY annotator, instruction_id ORDER BY decision_id) = 1),
         measured AS (
-            SELECT o.annotator, count(*) AS gold_seen, count(*) FILTER (
+            SELECT v.annotator, count(*) AS gold_seen, count(*) FILTER (
                 CASE WHEN g.verdict IN ('accept', 'override')
-                     THEN o.verdict IN ('accept', 'override') AND o.chosen = g.chosen AND o.rejected = g.rejected
-                     ELSE o.verdict = g.verdict END) AS gold_right
-            FROM own o JOIN gold g USING (instruction_id)
-            JOIN decisions d ON d.decision_id = g.decision_id AND d.annotator <> o.annotator
-            WHERE o.verdict NOT IN ('skip', 'flag') GROUP BY 1)
+                     THEN v.verdict IN ('accept', 'override') AND v.chosen = g.chosen AND v.rejected = g.rejected
+                     ELSE v.verdict = g.verdict END) AS gold_right
+            FROM first_votes v JOIN gold g USING (instruction_id) JOIN last_words USING (instruction_id)
+            JOIN decisions d ON d.decision_id = g.decision_id AND d.annotator <> v.annotator
+            WHERE v.decision_id < since OR v.blind OR v.reason = 'imported'
+                  OR (v.annotator, v.instruction_id) IN (SELECT (annotator, instruction_id) FROM assigned)
+            GROUP BY 1)
         SELECT annotator, coalesce(assigned, 0) AS assigned, coalesce(done, 0) AS done,
                coalesce(decisions, 0) AS decisions, median_seconds, seconds, coalesce(timed, 0) AS timed, last_at,
                coalesce(gold_seen, 0) AS gold_seen, coalesce(gold_right, 0) AS gold_right
