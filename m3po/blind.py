@@ -65,6 +65,10 @@ def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, in
     without `picks` nothing of how many pairs the machine found, either."""
     done, assigned = progress
     hidden = dict.fromkeys(("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted"), 0)
-    own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": sum(decided.values())}
+    own = (
+        {"reviewed": done, "reviewable": assigned}
+        if assigned
+        else {"reviewed": sum(decided.values()) - decided.get("skip", 0)}
+    )
     own |= {"decisions": dict(decided), "given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
     return status | hidden | own | ({} if picks else {"pairs": 0, "no_pair": {}})

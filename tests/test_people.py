@@ -113,13 +113,29 @@ def test_what_was_skipped_comes_again_at_the_end_of_a_blind_queue(studio):
         assert door.review_item(MINE).instruction.id == item
         vote(studio, ANN, item, verdict)
     left = door.review_item(MINE)
-    assert (left.instruction.id, left.reviewed, left.reviewable, left.total) == (first, 1, 3, 2)
+    assert (left.instruction.id, left.reviewed, left.reviewable, left.total) == (first, 2, 3, 1)  # not what she flagged
     [figures] = [row for row in studio.people.overview()["people"] if row["annotator"] == "ann"]
-    assert (figures["done"], figures["assigned"]) == (1, 3)
-    for item in (first, second):
-        assert door.review_item(ReviewView(), item).blind
-        vote(studio, ANN, item, "tie")
-    assert door.review_item(MINE) is None and not door.review_item(ReviewView(), first).blind
+    assert (figures["done"], figures["assigned"]) == (2, 3)
+    vote(studio, ANN, first, "tie")
+    assert door.review_item(MINE) is None and door.review_item(ReviewView(), second).reviewed == 3
+    assert door.review_item(ReviewView(), second).blind  # until all of it is voted on
+    vote(studio, ANN, second, "tie")
+    assert not door.review_item(ReviewView(), second).blind
+
+
+def test_what_was_only_skipped_is_not_reviewed_yet(studio):
+    def reviewed(user):
+        shown = studio.as_user(user).review_item(ReviewView(), 9).reviewed
+        assert shown == studio.as_user(user).status()["reviewed"]
+        return shown
+
+    before = reviewed(BOB)
+    for verdict, now in (("skip", 0), ("flag", 1), ("skip", 0), ("tie", 1)):
+        vote(studio, BOB, 9, verdict)
+        assert reviewed(BOB) == reviewed(CORA) == before + now
+    studio.people.assign(["bob"], items=1)
+    vote(studio, BOB, 10, "skip")
+    assert reviewed(BOB) == 0  # of his queue
 
 
 def test_overlap_grows_and_shrinks_and_no_decision_is_lost(studio):

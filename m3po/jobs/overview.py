@@ -60,7 +60,7 @@ class Overview:
             "no_pair": look("no_pair", _PICKED, lambda: selections.no_pair_counts(con, selection)),
             "selection": info,
             "scored_since": look("since", ("instructions", *_PICKED, *_SCORED), lambda: _count_since(con, selection)),
-            "reviewed": sum(verdicts.values()) - verdicts.get("disagree", 0),
+            "reviewed": sum(verdicts.values()) - verdicts.get("disagree", 0) - verdicts.get("skip", 0),
             "disagreeing": verdicts.get("disagree", 0),
             "reviewable": splits["train"],
             "decisions": verdicts,

@@ -17,7 +17,7 @@ from m3po.store.areas import Points
 from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
 from m3po.store.dependence import Survivors
-from m3po.store.personal import UNVOTED, People, Personal
+from m3po.store.personal import WAITING, People, Personal
 from m3po.store.searching import Searches
 from m3po.store.tags import TagMasks
 from m3po.store.verdicts import UNDECIDED, Verdicts
@@ -131,10 +131,10 @@ class ReviewIndex:
             return Conditions(masks, self.ids, self.has_pair, self.measures, self.points)
 
     def counts(self, con: Connection) -> tuple[int, int]:
-        """(reviewed, reviewable) of the train split."""
+        """(reviewed, reviewable) of the train split; what was skipped, and no more, is not reviewed yet."""
         with self.lock:
             self.refresh(con)
-            return int(np.count_nonzero(self.said.verdict)), len(self.ids)
+            return int(np.count_nonzero(~np.isin(self.said.verdict, WAITING))), len(self.ids)
 
     # ---- what the database holds ------------------------------------------------------------------------------
 
@@ -259,11 +259,11 @@ class ReviewIndex:
 
     def _queue(self, con: Connection, view: ReviewView, found: tuple[int, np.ndarray] | None) -> Walk:
         """What was assigned to the view's annotator, in the queue's order; shown is what waits for a decision, and
-        where that is nothing, what was skipped or flagged: no vote of hers stands on it yet."""
+        where that is nothing, what was skipped."""
         person = self._person(con, view.annotator)
         said = person.verdict[person.queue]
         waits = said == UNDECIDED
-        shown = (waits if waits.any() else np.isin(said, UNVOTED)) & (not view.reason)  # what is undecided has none
+        shown = (waits if waits.any() else np.isin(said, WAITING)) & (not view.reason)  # what is undecided has none
         let_in = self._let_in(view, found[1] if found else None)
         if let_in is not None:
             shown &= let_in[person.queue]

@@ -87,7 +87,7 @@ def ratings(con: Connection, selection: int | None) -> list[tuple[int, str, str]
 
 def figures(con: Connection) -> list[dict]:
     """One row an annotator who decided or was assigned something, by name: `annotator, assigned, done` (those of them
-    that were voted on), `decisions` (that stand), `median_seconds`, `seconds` (in all, breaks cut), `timed`,
+    that were voted on or flagged), `decisions` (that stand), `median_seconds`, `seconds` (in all, breaks cut), `timed`,
     `gold_seen`, `gold_right`, `last_at` (UTC).
 
     A gold item measures by the first vote that somebody ever gave on it, undone or changed since: it alone was given
@@ -101,7 +101,7 @@ def figures(con: Connection) -> list[dict]:
         queued AS (SELECT DISTINCT annotator, instruction_id FROM queues),
         work AS (
             SELECT q.annotator, count(*) AS assigned,
-                   count(*) FILTER (coalesce(o.verdict NOT IN ('skip', 'flag'), false)) AS done
+                   count(*) FILTER (coalesce(o.verdict <> 'skip', false)) AS done
             FROM queued q LEFT JOIN own o USING (annotator, instruction_id) GROUP BY 1),
         pace AS (
             SELECT annotator, count(*) AS decisions, median(seconds) AS median_seconds, count(seconds) AS timed,

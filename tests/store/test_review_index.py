@@ -147,7 +147,7 @@ def expected(con, view):
 def is_disputed(votes):
     """Several voted, none of them has the last word, and no more than half say the same."""
     said = [
-        (v["chosen"], v["rejected"]) if v["verdict"] in ("accept", "override") else "out"
+        (v["chosen"], v["rejected"]) if v["verdict"] in ("accept", "override") else v["verdict"]
         for v in votes
         if v["verdict"] not in ("skip", "flag")
     ]

@@ -16,7 +16,12 @@ ACTIONS = (
     ("review-wrong", "All wrong", "all_wrong", "No answer is right: kept out of training"),
     ("review-right", "All right", "all_right", "Every answer is right: kept out of training"),
     ("review-bad", "Bad question", "bad_question", "The image does not answer it: kept out of training"),
-    ("review-skip", "Skip", "skip", "Go on without a verdict: kept out of training until decided"),
+    (
+        "review-skip",
+        "Skip",
+        "skip",
+        "Go on without a verdict: it waits still, and is kept out of training until decided",
+    ),
     ("review-flag", "Flag", "flag", "Mark for a second look: kept out of training until decided"),
     ("review-swap", "Swap", "swap", "Chosen and rejected change places"),
     ("review-edit", "Edit", "edit", "Write the right answer: it becomes the chosen one"),

@@ -160,7 +160,8 @@ export class Deck {
     if (decides) this.remarks.forget(item.instruction_id);
     this.shelf.move(step, this.entry, decides);
     const at = { ...entry.place, reviewed: place.reviewed, reviewable: place.reviewable };
-    if (decides && item.decision_id === null) at.reviewed += 1;
+    const waits = item.decision_id === null || (item.stands || item.own)?.verdict === "skip";
+    if (decides && command.op !== "skip" && waits) at.reviewed += 1;
     if (place.position && entry.place.position) {
       const leaves = decides && SHRINKING.has(view.filter);
       at.total = place.total - (leaves ? 1 : 0);

@@ -12,7 +12,7 @@ const TABLE = [
   ["all_wrong", "KeyN", "All wrong", "all wrong: kept out of training", { op: "all_wrong" }],
   ["all_right", "KeyY", "All right", "all right: kept out of training", { op: "all_right" }],
   ["bad_question", "KeyQ", "Bad question", "bad question, that the image does not answer: kept out of training", { op: "bad_question" }],
-  ["skip", "KeyS", "Skip", "skip: kept out of training until decided", { op: "skip" }],
+  ["skip", "KeyS", "Skip", "skip: it waits still, and is kept out of training until decided", { op: "skip" }],
   ["flag", "KeyF", "Flag", "flag for a second look: kept out of training until decided", { op: "flag" }],
   ["undo", "KeyU", "Undo", "undo the latest decision, one after another", { op: "undo" }],
   ["redo", "Shift+KeyU", "Redo", "redo what was undone last, until you decide something new", { op: "redo" }],
