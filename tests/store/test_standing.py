@@ -54,6 +54,8 @@ def add_decisions(con, draw):
             again = undos.restore(con, undos.find_decision(con, undone), "a")
             if draw.random() < 0.5:
                 undos.revoke(con, undos.find_decision(con, again), "a")
+            elif draw.random() < 0.3:  # of before the place was kept
+                con.execute("UPDATE redone SET original = NULL WHERE decision_id = ?", [again])
 
 
 @pytest.mark.parametrize("seed", range(4))
