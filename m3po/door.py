@@ -92,9 +92,9 @@ class Door:
         if ROLES.index(user.role) < ROLES.index(least):
             who = "only a curator" if least == "curator" else "only an annotator or a curator"
             raise NotAllowedError(f"{user.name} is {_named(user.role)} here, and {who} may do this.")
-        if name in TELLS and self._studio.people.is_blind(user):
+        if name in TELLS and self._studio.sight.is_blind(user):
             raise NotAllowedError("This tells of single items: it is not shown while you judge blind.")
-        if name in DECIDED and self._studio.people.is_alone(user):
+        if name in DECIDED and self._studio.sight.is_alone(user):
             raise NotAllowedError("This tells what others decided: it is not shown while assigned items wait for you.")
         return user
 
@@ -114,36 +114,36 @@ class Door:
         user = self.check("review_item")
         view = self.view_of(user, view or ReviewView())
         item = self._studio.review_item(view, instruction_id, move, client=_own_client(user, client))
-        item = self._studio.people.shown_to(user, item)
+        item = self._studio.sight.shown_to(user, item)
         return replace(item, fixed_order=True) if item and view.filter == "mine" else item
 
     def review_items(self, view: ReviewView | None, instruction_ids: Sequence[int]) -> list[ReviewItem]:
         user = self.check("review_items")
         found = self._studio.review_items(view and self.view_of(user, view), instruction_ids)
-        return [self._studio.people.shown_to(user, item) for item in found]
+        return [self._studio.sight.shown_to(user, item) for item in found]
 
     def review_neighbours(self, view: ReviewView, instruction_id: int, **counts: int) -> Neighbours:
         user = self.check("review_neighbours")
         around = self._studio.review_neighbours(self.view_of(user, view), instruction_id, **counts)
-        return self._studio.people.neighbours_shown_to(user, around)
+        return self._studio.sight.neighbours_shown_to(user, around)
 
     def status(self) -> dict:
         user = self.check("status")
-        return self._studio.people.status_shown_to(user, self._studio.status())
+        return self._studio.sight.status_shown_to(user, self._studio.status())
 
     def run_warnings(self, run_id: int) -> list[str]:
         """They name single items, and what stands on them; so may the log."""
-        alone = self._studio.people.is_alone(self.check("run_warnings"))
+        alone = self._studio.sight.is_alone(self.check("run_warnings"))
         return [] if alone else self._studio.run_warnings(run_id)
 
     def run_log(self, run_id: int, lines: int = 40) -> str:
-        alone = self._studio.people.is_alone(self.check("run_log"))
+        alone = self._studio.sight.is_alone(self.check("run_log"))
         return "" if alone else self._studio.run_log(run_id, lines)
 
     def token_beliefs(self, instruction_ids: list[int]) -> list[TokenBeliefs]:
         user = self.check("token_beliefs")
         told = self._studio.token_beliefs(instruction_ids)
-        return self._studio.people.beliefs_shown_to(user, instruction_ids, told)
+        return self._studio.sight.beliefs_shown_to(user, instruction_ids, told)
 
     def cancel_search(self, client: str) -> bool:
         return self._studio.cancel_search(_own_client(self.check("cancel_search"), client))
@@ -152,8 +152,8 @@ class Door:
         """The view that this person gets: a queue is always one's own, and who judges blind walks by id, through what
         she decided herself: an order would tell her the scores. Raises NotAllowedError where she narrows the view by
         what is hidden from her."""
-        blind = self._studio.people.is_blind(user)
-        alone = blind or self._studio.people.is_alone(user)
+        blind = self._studio.sight.is_blind(user)
+        alone = blind or self._studio.sight.is_alone(user)
         narrowed = view.ranges or view.area or view.survived or view.tag or view.reason
         if blind and (narrowed or (view.search and _in_answers(view))):
             raise NotAllowedError("You judge blind: take out the filters on scores, reasons, tags and answers' texts.")
@@ -178,7 +178,7 @@ class Door:
         options["role"] = ""
         if user.role == "curator" and self._studio.people.is_last_word(instruction_id, asked=adjudicate):
             options["role"] = "adjudicated"
-        options["blind"] = self._studio.people.was_hidden(user, instruction_id)
+        options["blind"] = self._studio.sight.was_hidden(user, instruction_id)
         return self._studio.decide(instruction_id, verdict, **options)
 
     def remark(self, instruction_id: int, **options: Any) -> Decision:
@@ -193,7 +193,7 @@ class Door:
     def tag_names(self, annotator: str = "") -> list[str]:
         """To choose from; who is not to see what others say has her own alone."""
         user = self.check("tag_names")
-        return self._studio.tag_names(user.name if self._studio.people.is_alone(user) else "")
+        return self._studio.tag_names(user.name if self._studio.sight.is_alone(user) else "")
 
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         return self._studio.stored_decision(instruction_id, self.check("stored_decision").name, client_id)
@@ -210,7 +210,7 @@ class Door:
         return self._studio.add_edit(instruction_id, text, annotator=self.check("add_edit").name)
 
     def history(self, instruction_id: int) -> list[PastDecision]:
-        return self._studio.people.history(self.check("history"), instruction_id)
+        return self._studio.sight.history(self.check("history"), instruction_id)
 
 
 # Under whose name it is stored: the argument of each that takes one.

@@ -35,6 +35,7 @@ from m3po.settings import (
     WorkspaceConfig,
     check_specs,
 )
+from m3po.sight import Sight
 from m3po.store import beliefs, candidates, decisions, exports, instructions, review, runs, selections, tags
 from m3po.store.items import Items
 from m3po.store.review_index import ReviewIndex
@@ -75,6 +76,7 @@ class Studio:
         self._items = Items(self.db, workspace.images)
         self.calibration = Calibration(workspace)
         self.people = People(workspace, self.review_index)
+        self.sight = Sight(workspace, self.review_index)
         self.guideline = Guidelines(self.db)
         self._overview = Overview(workspace, self.server_runs.shown)
         self._warming: threading.Thread | None = None

@@ -46,8 +46,7 @@ def test_every_use_case_says_who_may_call_it():
         for name, _ in inspect.getmembers(kind, inspect.isfunction)
         if name[0] != "_"
     }
-    inside = {"is_blind", "shown_to", "was_hidden", "history", "is_last_word", "own_overview"}
-    inside |= {"neighbours_shown_to", "beliefs_shown_to", "status_shown_to", "is_alone"}  # the door calls them
+    inside = {"is_last_word", "own_overview"}  # the door calls them
     wanted = own | told - {f"people.{name}" for name in inside}
     kinds = (door.LOOK, door.DECIDE, door.CURATE)
     assert wanted | {"path", "config"} == set().union(*kinds)

@@ -131,7 +131,7 @@ def test_any_sequence_equals_the_stacks_of_an_editor(shared, acts):
         for item in ITEMS:
             vote = shared.db.read(lambda con, item=item, name=user.name: votes.own_vote(con, item, name))
             assert (vote and vote["verdict"]) == editor.stands(user.name, item)
-            assert shared.people._person(user.name).said(item) == (editor.stands(user.name, item) or "")
+            assert shared.sight._person(user.name).said(item) == (editor.stands(user.name, item) or "")
 
 
 def test_undo_undo_redo_redo_is_where_one_began_also_after_reopening(tmp_path):
