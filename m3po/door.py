@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from m3po.errors import NotAllowedError
@@ -24,7 +25,7 @@ from m3po.users import ROLES, User
 LOOK = frozenset({
     "status", "scorers", "runs", "run", "run_metrics", "run_log", "run_warnings", "results", "result_samples", "image",
     "thumbnail_path", "review_item", "find_instruction", "history", "current_select", "default_sample", "default_score",
-    "default_train", "own_models", "train_preview", "path", "config", "people.overview",
+    "default_train", "own_models", "train_preview", "config", "people.overview",
     "review_neighbours", "review_items", "cancel_search", "source_names", "tag_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
@@ -37,7 +38,7 @@ CURATE = frozenset({
     "start_evaluate", "export", "start_export", "people.assign", "people.set_overlap", "people.mark_gold",
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",
     "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
-    "calibration.draw_audit", "guideline.write",
+    "calibration.draw_audit", "guideline.write", "path",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
@@ -45,6 +46,11 @@ TELLS = frozenset(
 )
 # What tells what others decided on single items: not for an annotator while assigned items, gold or not, wait for her.
 DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswith("calibration.")})
+# What may name the workspace's folder, as in a run's command: it is told as its last part to all but curators.
+NAMES_FOLDER = frozenset({
+    "status", "runs", "run", "run_log", "run_warnings", "results", "scorers", "config", "own_models", "default_sample",
+    "default_score", "default_train", "train_preview",
+})  # fmt: skip
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})
 
@@ -103,8 +109,17 @@ class Door:
             raise AttributeError(name)
         if name in PARTS:
             return _Part(self, name, getattr(self._studio, name))
-        self.check(name)
-        return getattr(self._studio, name)
+        user = self.check(name)
+        return self._told(user, name, getattr(self._studio, name))
+
+    def _told(self, user: User, name: str, found: Any) -> Any:
+        """What a use case answers, or is, without where the workspace lies."""
+        if user.role == "curator" or name not in NAMES_FOLDER:
+            return found
+        folder = self._studio.path
+        if callable(found):
+            return lambda *given, **options: _without(found(*given, **options), folder)
+        return _without(found, folder)
 
     # ---- what depends on who asks -----------------------------------------------------------------------------
 
@@ -129,16 +144,18 @@ class Door:
 
     def status(self) -> dict:
         user = self.check("status")
-        return self._studio.sight.status_shown_to(user, self._studio.status())
+        return self._studio.sight.status_shown_to(user, self._told(user, "status", self._studio.status)())
 
     def run_warnings(self, run_id: int) -> list[str]:
         """They name single items, and what stands on them; so may the log."""
-        alone = self._studio.sight.is_alone(self.check("run_warnings"))
-        return [] if alone else self._studio.run_warnings(run_id)
+        user = self.check("run_warnings")
+        alone = self._studio.sight.is_alone(user)
+        return [] if alone else self._told(user, "run_warnings", self._studio.run_warnings)(run_id)
 
     def run_log(self, run_id: int, lines: int = 40) -> str:
-        alone = self._studio.sight.is_alone(self.check("run_log"))
-        return "" if alone else self._studio.run_log(run_id, lines)
+        user = self.check("run_log")
+        alone = self._studio.sight.is_alone(user)
+        return "" if alone else self._told(user, "run_log", self._studio.run_log)(run_id, lines)
 
     def token_beliefs(self, instruction_ids: list[int]) -> list[TokenBeliefs]:
         user = self.check("token_beliefs")
@@ -239,6 +256,21 @@ class _Part:
         if name in _SIGNED:
             return lambda *given, **options: found(*given, **{**options, _SIGNED[name]: user.name})
         return found
+
+
+def _without(value: Any, folder: Path) -> Any:
+    """The same with the name of `folder` in the place of its path, in every text that is in it."""
+    if isinstance(value, str):
+        return value.replace(str(folder), folder.name)
+    if isinstance(value, dict):
+        return {key: _without(each, folder) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without(each, folder) for each in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        inside = {each.name: getattr(value, each.name) for each in fields(value)}
+        told = _without(inside, folder)
+        return value if told == inside else replace(value, **told)
+    return value
 
 
 def _own_client(user: User, client: str) -> str:

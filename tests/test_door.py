@@ -329,9 +329,17 @@ def test_config_toml_switches_blindness_on_and_off_while_the_app_runs(blind):
     assert own.review_item(BY_ID).blind
     config.write_text("blind = fal")  # half written
     assert own.review_item(BY_ID).blind
-    config.write_text("")
+    config.write_text("")  # an editor that empties it first
+    assert own.review_item(BY_ID).blind
+    config.write_text("blind = false")
+    assert not own.review_item(BY_ID).blind
+    config.write_text("\n")
     assert not own.review_item(BY_ID).blind
     config.write_text("blind = true")
+    assert own.review_item(BY_ID).blind
+    config.write_text("# blind = true\n")
+    assert not own.review_item(BY_ID).blind
+    config.write_text("blind = true\n")
     assert own.review_item(BY_ID).blind
     config.unlink()
     assert own.review_item(BY_ID).blind
