@@ -27,9 +27,11 @@ def without_others(item: ReviewItem, annotator: str, own: Decision | None, edits
     """
     kept = tuple(c for c in item.candidates if edits.get(c.id, annotator) == annotator)
     tags = tuple(each for each in item.tags if each.annotator == annotator)
+    waits = any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in kept)
     return dataclasses.replace(
-        item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags
-    )
+        item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags,
+        scoring=item.scoring and waits,
+    )  # fmt: skip
 
 
 def without_names(past: Sequence[PastDecision], annotator: str) -> list[PastDecision]:
@@ -60,11 +62,18 @@ def with_progress(item: ReviewItem, done: int, assigned: int) -> ReviewItem:
     return dataclasses.replace(item, reviewed=done, reviewable=assigned)
 
 
-def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, int], *, picks: bool) -> dict:
-    """The workspace's counts without what others decided: her own verdicts and her queue's progress in their place;
-    without `picks` nothing of how many pairs the machine found, either."""
+# Of the workspace's counts those that others' decisions change, and those that an answer of theirs does.
+_BY_DECISIONS = ("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted")
+_BY_EDITS = ("scored_candidates", "scored_since", "answered_instructions", "answered_train")
+
+
+def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, int], *, edits: int, picks: bool) -> dict:
+    """The workspace's counts without what others decided or wrote: her own verdicts and her queue's progress in their
+    place, no run, for an edit starts one, and no answer of the `edits` that people wrote; without `picks` nothing of
+    how many pairs the machine found, either."""
     done, assigned = progress
-    hidden = dict.fromkeys(("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted"), 0)
+    hidden: dict = dict.fromkeys((*_BY_DECISIONS, *_BY_EDITS), 0)
+    hidden |= {"candidates": status["candidates"] - edits, "runs": []}
     own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": sum(decided.values())}
     own |= {"decisions": dict(decided), "given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
     return status | hidden | own | ({} if picks else {"pairs": 0, "no_pair": {}})

@@ -17,7 +17,7 @@ from typing import Any
 
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
-from m3po.types import Candidate, Decision, PastDecision, ReviewItem, ReviewView, TokenBeliefs
+from m3po.types import Candidate, Decision, PastDecision, ReviewItem, ReviewView, Run, TokenBeliefs
 from m3po.users import ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
@@ -44,8 +44,11 @@ CURATE = frozenset({
 TELLS = frozenset(
     {"train_preview"} | {name for name in LOOK if name.startswith(("browsing.", "dependence.", "calibration."))}
 )
-# What tells what others decided on single items: not for an annotator while assigned items, gold or not, wait for her.
-DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswith("calibration.")})
+# What tells what others decided on single items, or that somebody wrote an answer, for which a run is started: not for
+# an annotator while assigned items, gold or not, wait for her.
+DECIDED = frozenset(
+    {"train_preview", "run", "run_metrics"} | {name for name in LOOK if name.startswith("calibration.")}
+)
 # What may name the workspace's folder, as in a run's command: it is told as its last part to all but curators.
 NAMES_FOLDER = frozenset({
     "status", "runs", "run", "run_log", "run_warnings", "results", "scorers", "config", "own_models", "default_sample",
@@ -145,6 +148,18 @@ class Door:
     def status(self) -> dict:
         user = self.check("status")
         return self._studio.sight.status_shown_to(user, self._told(user, "status", self._studio.status)())
+
+    def runs(self, *given: Any, **options: Any) -> list[Run]:
+        """None where they would tell that somebody wrote an answer."""
+        user = self.check("runs")
+        alone = self._studio.sight.is_alone(user)
+        return [] if alone else self._told(user, "runs", self._studio.runs)(*given, **options)
+
+    def scorers(self) -> list[dict]:
+        """Without how many answers each scored, where others' are among them."""
+        user = self.check("scorers")
+        found = self._told(user, "scorers", self._studio.scorers)()
+        return [row | {"candidates": 0} for row in found] if self._studio.sight.is_alone(user) else found
 
     def run_warnings(self, run_id: int) -> list[str]:
         """They name single items, and what stands on them; so may the log."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from m3po import blind
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours, stamp_of
-from m3po.store import assignments, decisions, votes
+from m3po.store import assignments, candidates, decisions, votes
 from m3po.store.connection import Connection
 from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
@@ -123,7 +123,8 @@ class Sight:
         if not self.is_alone(user):
             return status
         person = self._person(user.name)
-        return blind.own_counts(status, person.counts, person.progress, picks=not self.is_blind(user))
+        edits, picks = self._db.read(candidates.count_human), not self.is_blind(user)
+        return blind.own_counts(status, person.counts, person.progress, edits=edits, picks=picks)
 
     def _own_decision(self, person: Personal, instruction_id: int) -> int | None:
         if not person.said(instruction_id):

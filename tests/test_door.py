@@ -16,12 +16,14 @@ from m3po.guidelines import Guidelines
 from m3po.jobs.dependence import Dependence
 from m3po.people import People
 from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
+from m3po.store import runs
 from m3po.studio import Studio
 from m3po.types import Area, Range, ReviewView
 from m3po.users import OWNER
 from ui.people_view import draw_assignments
 from ui.review.answers import draw_answer
 from ui.review.belief import read_belief
+from ui.review.empty import why_empty
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +293,7 @@ def test_while_assigned_items_wait_nothing_tells_what_others_did_with_them(studi
         with pytest.raises(NotAllowedError, match="what others decided"):
             ask()
     after = ann.status()
-    assert {name for name in before if before[name] != after[name]} <= {"candidates", "runs", "scored_since"}
+    assert {name for name in before if before[name] != after[name]} == set()
     [work] = ann.people.overview()["assignments"]
     assert work["items"] == 3 and not {"gold", "overlap"} & work.keys() and "3 items" in draw_assignments([work])
 
@@ -349,3 +351,37 @@ def test_a_new_workspace_is_as_blind_as_its_config_says(tmp_path):
     path = Studio.create(tmp_path / "workspace", WorkspaceConfig(blind=True))
     assert read_workspace_config(path / "config.toml").blind
     assert not read_workspace_config(Studio.create(tmp_path / "other") / "config.toml").blind
+
+
+def begin_scoring(con) -> int:
+    run_id = runs.add_run(con, "score", {}, "python -m m3po score")
+    runs.update_run(con, run_id, state="running")
+    return run_id
+
+
+def test_nothing_tells_an_annotator_that_another_wrote_an_answer_until_she_has_voted(studio):
+    ann, bob = studio.as_user(ANN), studio.as_user(BOB)
+    studio.people.assign(["ann"], items=2)
+    first = ann.review_item(ReviewView("mine")).instruction.id
+
+    def own_item():
+        return ann.review_item(ReviewView("mine"), first)
+
+    def look() -> tuple:
+        with acting_as(ANN):
+            empty = why_empty(Door(studio), ReviewView("all", "id", "no such words"))
+        return draw_answer(own_item()), empty, ann.status(), ann.runs(), ann.scorers()
+
+    before = look()
+    bob.add_edit(first, "a sentence of bob")
+    run_id = studio.db.write(begin_scoring)  # as add_edit does where the workspace names a model
+    assert bob.review_item(BY_ID, first).scoring and bob.runs()[0].id == run_id
+    assert not own_item().scoring and look() == before
+    for ask in (lambda: ann.run(run_id), lambda: ann.run_metrics(run_id)):
+        with pytest.raises(NotAllowedError, match="while assigned items wait"):
+            ask()
+    ann.add_edit(first, "a sentence of her own")
+    assert own_item().scoring  # hers waits, and she may know
+    while item := ann.review_item(ReviewView("mine")):
+        ann.decide(item.instruction.id, "tie")
+    assert ann.review_item(BY_ID, first).scoring and ann.run(run_id).kind == "score"

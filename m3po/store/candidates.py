@@ -125,6 +125,11 @@ def add_human(con: Connection, instruction_id: int, text: str, annotator: str) -
     )
 
 
+def count_human(con: Connection) -> int:
+    """How many answers people wrote."""
+    return scalar(con, "SELECT count(*) FROM candidates WHERE origin = 'human'")
+
+
 def scorer_id(con: Connection, kind: str, name: str, fingerprint: str) -> int:
     """The scorer of `kind` (logp, mas) with this content; made when there is none yet."""
     found = _known(con, "scorer", fingerprint, "kind", kind)
