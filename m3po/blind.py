@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from m3po.assigning import seed_of
 from m3po.types import Candidate, Decision, PastDecision, ReviewItem
@@ -19,13 +19,15 @@ def shuffled(item: ReviewItem, annotator: str) -> ReviewItem:
     return dataclasses.replace(item, candidates=tuple(sorted(item.candidates, key=key)), shuffled=True)
 
 
-def without_others(item: ReviewItem, annotator: str, own: Decision | None, edits: Mapping[int, str]) -> ReviewItem:
+def without_others(
+    item: ReviewItem, annotator: str, own: Decision | None, writers: Mapping[int, Collection[str]]
+) -> ReviewItem:
     """Nothing that another person did: no decision but her own (a skip or a flag), no answer that another wrote, no
     tag that another gave.
 
-    `edits`: who wrote which candidate.
+    `writers`: who wrote which candidate, of those that people wrote.
     """
-    kept = tuple(c for c in item.candidates if edits.get(c.id, annotator) == annotator)
+    kept = tuple(c for c in item.candidates if annotator in writers.get(c.id, (annotator,)))
     tags = tuple(each for each in item.tags if each.annotator == annotator)
     waits = any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in kept)
     return dataclasses.replace(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from m3po import blind
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours, stamp_of
-from m3po.store import assignments, candidates, decisions, votes
+from m3po.store import assignments, decisions, votes, writers
 from m3po.store.connection import Connection
 from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
@@ -73,10 +73,10 @@ class Sight:
         if _voted(person, instruction_id):
             return blind.with_votes(item, self._db.read(lambda con: _votes_and_gold(con, item)[0]))
         if sight.alone:
-            own, edits = self._db.read(
-                lambda con: (votes.own_vote(con, instruction_id, user.name), votes.human_edits(con, instruction_id))
+            own, written_by = self._db.read(
+                lambda con: (votes.own_vote(con, instruction_id, user.name), writers.writers_of(con, [instruction_id]))
             )
-            item = blind.without_others(item, user.name, own and decisions.as_decision(own), edits)
+            item = blind.without_others(item, user.name, own and decisions.as_decision(own), written_by)
         return blind.without_scores(item) if sight.blind else item
 
     def neighbours_shown_to(self, user: User, around: Neighbours) -> Neighbours:
@@ -111,19 +111,16 @@ class Sight:
         if any(sight.blind for sight in sights.values()):
             raise NotAllowedError("You judge blind: an answer's tokens are coloured after your vote.")
 
-        def read(con: Connection) -> dict[int, str]:
-            alone = [each for each, sight in sights.items() if sight.alone]
-            return {candidate: name for each in alone for candidate, name in votes.human_edits(con, each).items()}
-
-        writers = self._db.read(read)
-        return [each for each in told if writers.get(each.candidate_id, user.name) == user.name]
+        alone = [each for each, sight in sights.items() if sight.alone]
+        written_by = self._db.read(lambda con: writers.writers_of(con, alone)) if alone else {}
+        return [each for each in told if user.name in written_by.get(each.candidate_id, {user.name})]
 
     def status_shown_to(self, user: User, status: dict) -> dict:
         """The workspace's counts; to an annotator who is alone with her items, her own in the place of everybody's."""
         if not self.is_alone(user):
             return status
         person = self._person(user.name)
-        edits, picks = self._db.read(candidates.count_human), not self.is_blind(user)
+        edits, picks = self._db.read(writers.count_written), not self.is_blind(user)
         return blind.own_counts(status, person.counts, person.progress, edits=edits, picks=picks)
 
     def _own_decision(self, person: Personal, instruction_id: int) -> int | None:

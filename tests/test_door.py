@@ -24,6 +24,7 @@ from ui.people_view import draw_assignments
 from ui.review.answers import draw_answer
 from ui.review.belief import read_belief
 from ui.review.empty import why_empty
+from ui.review.handlers import ReviewHandler
 
 
 @pytest.fixture(scope="module")
@@ -351,6 +352,33 @@ def test_a_new_workspace_is_as_blind_as_its_config_says(tmp_path):
     path = Studio.create(tmp_path / "workspace", WorkspaceConfig(blind=True))
     assert read_workspace_config(path / "config.toml").blind
     assert not read_workspace_config(Studio.create(tmp_path / "other") / "config.toml").blind
+
+
+def test_what_another_wrote_too_is_ones_own_answer(blind):
+    """Word for word the same: one candidate, which each of its writers sees, and nobody else before her vote."""
+    ann, bob, cora = (blind.as_user(user) for user in (ANN, BOB, CORA))
+    page = ReviewHandler(ann)
+
+    def texts(own) -> list[str]:
+        return [c.text for c in own.review_item(BY_ID, 1).candidates]
+
+    first = bob.add_edit(1, "what both wrote")
+    assert "what both wrote" in texts(bob) and "what both wrote" not in texts(ann)
+    shown = ann.review_item(BY_ID, 1)
+    sent = {"op": "edit", "instruction_id": 1, "candidate_id": None, "selection_id": shown.selection_id,
+            "view": {"filter": "all", "order": "id"}, "text": "what  both wrote "}  # fmt: skip
+    answer = page.on_command(sent, "ann")
+    assert answer["item"]["pending"] == {"chosen": first.id} and str(first.id) in answer["item"]["texts"]
+    assert texts(ann).count("what both wrote") == 1 and texts(bob) == texts(bob)
+    bob.add_edit(1, "of bob alone")
+    assert "of bob alone" not in texts(ann)
+    for _ in range(2):
+        assert ann.add_edit(1, "a car").text == "a car"  # a sampled one stays what it is
+        ann.add_edit(1, "what both wrote")
+    stored = blind.db.read(lambda con: con.execute("SELECT candidate_id, annotator FROM more_writers").fetchall())
+    assert stored == [(first.id, "ann")]
+    made = ann.decide(1, "override", chosen=first.id, rejected=shown.candidates[0].id)
+    assert made.chosen == first.id and "of bob alone" in texts(ann) and "of bob alone" in texts(cora)
 
 
 def begin_scoring(con) -> int:

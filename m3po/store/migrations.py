@@ -386,6 +386,16 @@ def _m013_votes(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_VOTES)
 
 
+_WRITERS = """
+-- Who else wrote an answer that a person had written before, word for word: it is theirs too. Only added to.
+CREATE TABLE more_writers (candidate_id BIGINT, annotator VARCHAR, written_at TIMESTAMP);
+"""
+
+
+def _m014_writers(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_WRITERS)
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
@@ -400,6 +410,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m011_redone,
     _m012_gold,
     _m013_votes,
+    _m014_writers,
 ]
 
 
