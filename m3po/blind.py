@@ -55,6 +55,12 @@ def without_scores(item: ReviewItem) -> ReviewItem:
     )  # fmt: skip
 
 
+def tells(item: ReviewItem) -> bool:
+    """Whether it holds anything that who judges blind is not to see."""
+    said = (item.decision, item.pair, item.machine_pair, item.given)
+    return any(each is not None for each in said) or without_scores(item).candidates != item.candidates
+
+
 def with_votes(item: ReviewItem, votes: tuple[Decision, ...], *, gold: bool = False) -> ReviewItem:
     return dataclasses.replace(item, votes=votes, gold=gold)
 

@@ -15,7 +15,8 @@ from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace
 from m3po.types import PastDecision, ReviewItem, TokenBeliefs
-from m3po.users import User
+from m3po.users import OWNER, User
+from m3po.views import Views
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Sight:
         self._workspace = workspace
         self._db = workspace.db
         self._index = index
+        self.views = Views(workspace.db)
 
     def is_blind(self, user: User) -> bool:
         """Whether this annotator must not see scores, the machine's pick or others' decisions before the vote: always
@@ -58,6 +60,8 @@ class Sight:
         """The item as this user may see it, with everybody's votes where they may see those."""
         if item is None or user.role == "annotator":
             return item and self._shown_to_annotator(user, item)
+        if user != OWNER and blind.tells(item):
+            self.views.add(user.name, item.instruction.id)  # she may be an annotator some day
         several, gold = self._db.read(lambda con: _votes_and_gold(con, item))
         return blind.with_votes(item, several, gold=gold and user.role == "curator")
 
@@ -77,7 +81,11 @@ class Sight:
                 lambda con: (votes.own_vote(con, instruction_id, user.name), writers.writers_of(con, [instruction_id]))
             )
             item = blind.without_others(item, user.name, own and decisions.as_decision(own), written_by)
-        return blind.without_scores(item) if sight.blind else item
+        if sight.blind:
+            return blind.without_scores(item)
+        if blind.tells(item):
+            self.views.add(user.name, instruction_id)
+        return item
 
     def neighbours_shown_to(self, user: User, around: Neighbours) -> Neighbours:
         """What lies around an item, with the stamps and the progress of the items as this user is shown them: a stamp
@@ -140,8 +148,9 @@ class Sight:
         )
 
     def was_hidden(self, user: User, instruction_id: int) -> bool:
-        """Whether a vote of this user now is a blind one: all was hidden, and always had been."""
-        if not self.is_blind(user):
+        """Whether a vote of this user now is a blind one: all is hidden, they never voted on the item before, and
+        Review never sent it to them with anything that is hidden now, whatever role they had then."""
+        if not self.is_blind(user) or self.views.has(user.name, instruction_id):
             return False
         return not self._db.read(lambda con: votes.ever_voted(con, instruction_id, user.name))
 

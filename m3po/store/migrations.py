@@ -396,6 +396,16 @@ def _m014_writers(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_WRITERS)
 
 
+_OPEN_VIEWS = """
+-- What was sent to somebody's browser with scores, picks or others' decisions, once each. Only added to.
+CREATE TABLE open_views (annotator VARCHAR, instruction_id BIGINT, seen_at TIMESTAMP);
+"""
+
+
+def _m015_open_views(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_OPEN_VIEWS)
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
@@ -411,6 +421,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m012_gold,
     _m013_votes,
     _m014_writers,
+    _m015_open_views,
 ]
 
 
