@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from m3po.assigning import seed_of
 from m3po.types import Candidate, Decision, PastDecision, ReviewItem
@@ -19,17 +19,21 @@ def shuffled(item: ReviewItem, annotator: str) -> ReviewItem:
     return dataclasses.replace(item, candidates=tuple(sorted(item.candidates, key=key)), shuffled=True)
 
 
-def without_others(item: ReviewItem, annotator: str, own: Decision | None, edits: Mapping[int, str]) -> ReviewItem:
+def without_others(
+    item: ReviewItem, annotator: str, own: Decision | None, writers: Mapping[int, Collection[str]]
+) -> ReviewItem:
     """Nothing that another person did: no decision but her own (a skip or a flag), no answer that another wrote, no
     tag that another gave.
 
-    `edits`: who wrote which candidate.
+    `writers`: who wrote which candidate, of those that people wrote.
     """
-    kept = tuple(c for c in item.candidates if edits.get(c.id, annotator) == annotator)
+    kept = tuple(c for c in item.candidates if annotator in writers.get(c.id, (annotator,)))
     tags = tuple(each for each in item.tags if each.annotator == annotator)
+    waits = any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in kept)
     return dataclasses.replace(
-        item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags
-    )
+        item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags,
+        scoring=item.scoring and waits,
+    )  # fmt: skip
 
 
 def without_names(past: Sequence[PastDecision], annotator: str) -> list[PastDecision]:
@@ -51,6 +55,12 @@ def without_scores(item: ReviewItem) -> ReviewItem:
     )  # fmt: skip
 
 
+def tells(item: ReviewItem) -> bool:
+    """Whether it holds anything that who judges blind is not to see."""
+    said = (item.decision, item.pair, item.machine_pair, item.given)
+    return any(each is not None for each in said) or without_scores(item).candidates != item.candidates
+
+
 def with_votes(item: ReviewItem, votes: tuple[Decision, ...], *, gold: bool = False) -> ReviewItem:
     return dataclasses.replace(item, votes=votes, gold=gold)
 
@@ -60,15 +70,19 @@ def with_progress(item: ReviewItem, done: int, assigned: int) -> ReviewItem:
     return dataclasses.replace(item, reviewed=done, reviewable=assigned)
 
 
-def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, int], *, picks: bool) -> dict:
-    """The workspace's counts without what others decided: her own verdicts and her queue's progress in their place;
-    without `picks` nothing of how many pairs the machine found, either."""
+# Of the workspace's counts those that others' decisions change, and those that an answer of theirs does.
+_BY_DECISIONS = ("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted")
+_BY_EDITS = ("scored_candidates", "scored_since", "answered_instructions", "answered_train")
+
+
+def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, int], *, edits: int, picks: bool) -> dict:
+    """The workspace's counts without what others decided or wrote: her own verdicts and her queue's progress in their
+    place, no run, for an edit starts one, and no answer of the `edits` that people wrote; without `picks` nothing of
+    how many pairs the machine found, either."""
     done, assigned = progress
-    hidden = dict.fromkeys(("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted"), 0)
-    own = (
-        {"reviewed": done, "reviewable": assigned}
-        if assigned
-        else {"reviewed": sum(decided.values()) - decided.get("skip", 0)}
-    )
+    hidden: dict = dict.fromkeys((*_BY_DECISIONS, *_BY_EDITS), 0)
+    hidden |= {"candidates": status["candidates"] - edits, "runs": []}
+    said = sum(decided.values()) - decided.get("skip", 0)
+    own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": said}
     own |= {"decisions": dict(decided), "given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
     return status | hidden | own | ({} if picks else {"pairs": 0, "no_pair": {}})

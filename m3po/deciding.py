@@ -8,7 +8,7 @@ from m3po.store import candidates, decisions, guidelines, instructions, review, 
 from m3po.store.candidate_rows import candidates_of
 from m3po.store.connection import Connection, Database
 from m3po.store.items import Items, as_candidate
-from m3po.text import check_word, same_answer_key
+from m3po.text import check_note, check_word, same_answer_key
 from m3po.types import DEFAULT_REASONS, TRAINING_VERDICTS, VERDICTS, Candidate, Decision, Reversal
 
 DEFAULT_ANNOTATOR = "me"
@@ -151,7 +151,9 @@ def set_tag(
     nothing. Raises BadInputError for a tag that cannot be."""
     _check_text(annotator, _NAME)
     name, me = same_answer_key(name), annotator or DEFAULT_ANNOTATOR
-    check_word(name, "A tag", MAX_TAG)
+    _check_text(name, "A tag")
+    if not withdrawn:  # what was put on by an earlier rule comes off
+        check_word(name, "A tag", MAX_TAG)
 
     def change(con: Connection) -> None:
         if not instructions.exists(con, instruction_id):
@@ -183,6 +185,7 @@ def _check_text(text: str, what: str) -> None:
 def _check_remarks(reason: str, note: str) -> None:
     _check_text(reason, "The reason")
     _check_text(note, "The note")
+    check_note(note, "The note")
     if len(note) > MAX_NOTE_CHARACTERS:
         raise BadInputError(f"The note has {len(note):,} characters: shorten it to {MAX_NOTE_CHARACTERS:,}.")
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
-from m3po.types import Candidate, Decision, PastDecision, Reversal, ReviewItem, ReviewView, TokenBeliefs
+from m3po.types import Candidate, Decision, PastDecision, Reversal, ReviewItem, ReviewView, Run, TokenBeliefs
 from m3po.users import ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
@@ -24,7 +25,7 @@ from m3po.users import ROLES, User
 LOOK = frozenset({
     "status", "scorers", "runs", "run", "run_metrics", "run_log", "run_warnings", "results", "result_samples", "image",
     "thumbnail_path", "review_item", "find_instruction", "history", "current_select", "default_sample", "default_score",
-    "default_train", "own_models", "train_preview", "path", "config", "people.overview",
+    "default_train", "own_models", "train_preview", "config", "people.overview",
     "review_neighbours", "review_items", "cancel_search", "source_names", "tag_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
@@ -37,14 +38,22 @@ CURATE = frozenset({
     "start_evaluate", "export", "start_export", "people.assign", "people.set_overlap", "people.mark_gold",
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",
     "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
-    "calibration.draw_audit", "guideline.write",
+    "calibration.draw_audit", "guideline.write", "path",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
     {"train_preview"} | {name for name in LOOK if name.startswith(("browsing.", "dependence.", "calibration."))}
 )
-# What tells what others decided on single items: not for an annotator while assigned items, gold or not, wait for her.
-DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswith("calibration.")})
+# What tells what others decided on single items, or that somebody wrote an answer, for which a run is started: not for
+# an annotator while assigned items, gold or not, wait for her.
+DECIDED = frozenset(
+    {"train_preview", "run", "run_metrics"} | {name for name in LOOK if name.startswith("calibration.")}
+)
+# What may name the workspace's folder, as in a run's command: it is told as its last part to all but curators.
+NAMES_FOLDER = frozenset({
+    "status", "runs", "run", "run_log", "run_warnings", "results", "scorers", "config", "own_models", "default_sample",
+    "default_score", "default_train", "train_preview",
+})  # fmt: skip
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})
 
@@ -92,9 +101,9 @@ class Door:
         if ROLES.index(user.role) < ROLES.index(least):
             who = "only a curator" if least == "curator" else "only an annotator or a curator"
             raise NotAllowedError(f"{user.name} is {_named(user.role)} here, and {who} may do this.")
-        if name in TELLS and self._studio.people.is_blind(user):
+        if name in TELLS and self._studio.sight.is_blind(user):
             raise NotAllowedError("This tells of single items: it is not shown while you judge blind.")
-        if name in DECIDED and self._studio.people.is_alone(user):
+        if name in DECIDED and self._studio.sight.is_alone(user):
             raise NotAllowedError("This tells what others decided: it is not shown while assigned items wait for you.")
         return user
 
@@ -103,8 +112,17 @@ class Door:
             raise AttributeError(name)
         if name in PARTS:
             return _Part(self, name, getattr(self._studio, name))
-        self.check(name)
-        return getattr(self._studio, name)
+        user = self.check(name)
+        return self._told(user, name, getattr(self._studio, name))
+
+    def _told(self, user: User, name: str, found: Any) -> Any:
+        """What a use case answers, or is, without where the workspace lies."""
+        if user.role == "curator" or name not in NAMES_FOLDER:
+            return found
+        folder = self._studio.path
+        if callable(found):
+            return lambda *given, **options: _without(found(*given, **options), folder)
+        return _without(found, folder)
 
     # ---- what depends on who asks -----------------------------------------------------------------------------
 
@@ -114,36 +132,50 @@ class Door:
         user = self.check("review_item")
         view = self.view_of(user, view or ReviewView())
         item = self._studio.review_item(view, instruction_id, move, client=_own_client(user, client))
-        item = self._studio.people.shown_to(user, item)
+        item = self._studio.sight.shown_to(user, item)
         return replace(item, fixed_order=True) if item and view.filter == "mine" else item
 
     def review_items(self, view: ReviewView | None, instruction_ids: Sequence[int]) -> list[ReviewItem]:
         user = self.check("review_items")
         found = self._studio.review_items(view and self.view_of(user, view), instruction_ids)
-        return [self._studio.people.shown_to(user, item) for item in found]
+        return [self._studio.sight.shown_to(user, item) for item in found]
 
     def review_neighbours(self, view: ReviewView, instruction_id: int, **counts: int) -> Neighbours:
         user = self.check("review_neighbours")
         around = self._studio.review_neighbours(self.view_of(user, view), instruction_id, **counts)
-        return self._studio.people.neighbours_shown_to(user, around)
+        return self._studio.sight.neighbours_shown_to(user, around)
 
     def status(self) -> dict:
         user = self.check("status")
-        return self._studio.people.status_shown_to(user, self._studio.status())
+        return self._studio.sight.status_shown_to(user, self._told(user, "status", self._studio.status)())
+
+    def runs(self, *given: Any, **options: Any) -> list[Run]:
+        """None where they would tell that somebody wrote an answer."""
+        user = self.check("runs")
+        alone = self._studio.sight.is_alone(user)
+        return [] if alone else self._told(user, "runs", self._studio.runs)(*given, **options)
+
+    def scorers(self) -> list[dict]:
+        """Without how many answers each scored, where others' are among them."""
+        user = self.check("scorers")
+        found = self._told(user, "scorers", self._studio.scorers)()
+        return [row | {"candidates": 0} for row in found] if self._studio.sight.is_alone(user) else found
 
     def run_warnings(self, run_id: int) -> list[str]:
         """They name single items, and what stands on them; so may the log."""
-        alone = self._studio.people.is_alone(self.check("run_warnings"))
-        return [] if alone else self._studio.run_warnings(run_id)
+        user = self.check("run_warnings")
+        alone = self._studio.sight.is_alone(user)
+        return [] if alone else self._told(user, "run_warnings", self._studio.run_warnings)(run_id)
 
     def run_log(self, run_id: int, lines: int = 40) -> str:
-        alone = self._studio.people.is_alone(self.check("run_log"))
-        return "" if alone else self._studio.run_log(run_id, lines)
+        user = self.check("run_log")
+        alone = self._studio.sight.is_alone(user)
+        return "" if alone else self._told(user, "run_log", self._studio.run_log)(run_id, lines)
 
     def token_beliefs(self, instruction_ids: list[int]) -> list[TokenBeliefs]:
         user = self.check("token_beliefs")
         told = self._studio.token_beliefs(instruction_ids)
-        return self._studio.people.beliefs_shown_to(user, instruction_ids, told)
+        return self._studio.sight.beliefs_shown_to(user, instruction_ids, told)
 
     def cancel_search(self, client: str) -> bool:
         return self._studio.cancel_search(_own_client(self.check("cancel_search"), client))
@@ -152,8 +184,8 @@ class Door:
         """The view that this person gets: a queue is always one's own, and who judges blind walks by id, through what
         she decided herself: an order would tell her the scores. Raises NotAllowedError where she narrows the view by
         what is hidden from her."""
-        blind = self._studio.people.is_blind(user)
-        alone = blind or self._studio.people.is_alone(user)
+        blind = self._studio.sight.is_blind(user)
+        alone = blind or self._studio.sight.is_alone(user)
         narrowed = view.ranges or view.area or view.survived or view.tag or view.reason
         if blind and (narrowed or (view.search and _in_answers(view))):
             raise NotAllowedError("You judge blind: take out the filters on scores, reasons, tags and answers' texts.")
@@ -178,7 +210,7 @@ class Door:
         options["role"] = ""
         if user.role == "curator" and self._studio.people.is_last_word(instruction_id, asked=adjudicate):
             options["role"] = "adjudicated"
-        options["blind"] = self._studio.people.was_hidden(user, instruction_id)
+        options["blind"] = self._studio.sight.was_hidden(user, instruction_id)
         return self._studio.decide(instruction_id, verdict, **options)
 
     def remark(self, instruction_id: int, **options: Any) -> Decision:
@@ -193,7 +225,7 @@ class Door:
     def tag_names(self, annotator: str = "") -> list[str]:
         """To choose from; who is not to see what others say has her own alone."""
         user = self.check("tag_names")
-        return self._studio.tag_names(user.name if self._studio.people.is_alone(user) else "")
+        return self._studio.tag_names(user.name if self._studio.sight.is_alone(user) else "")
 
     def stored_decision(self, instruction_id: int, annotator: str, client_id: str) -> Decision | None:
         return self._studio.stored_decision(instruction_id, self.check("stored_decision").name, client_id)
@@ -210,7 +242,7 @@ class Door:
         return self._studio.add_edit(instruction_id, text, annotator=self.check("add_edit").name)
 
     def history(self, instruction_id: int) -> list[PastDecision]:
-        return self._studio.people.history(self.check("history"), instruction_id)
+        return self._studio.sight.history(self.check("history"), instruction_id)
 
 
 # Under whose name it is stored: the argument of each that takes one.
@@ -239,6 +271,21 @@ class _Part:
         if name in _SIGNED:
             return lambda *given, **options: found(*given, **{**options, _SIGNED[name]: user.name})
         return found
+
+
+def _without(value: Any, folder: Path) -> Any:
+    """The same with the name of `folder` in the place of its path, in every text that is in it."""
+    if isinstance(value, str):
+        return value.replace(str(folder), folder.name)
+    if isinstance(value, dict):
+        return {key: _without(each, folder) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without(each, folder) for each in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        inside = {each.name: getattr(value, each.name) for each in fields(value)}
+        told = _without(inside, folder)
+        return value if told == inside else replace(value, **told)
+    return value
 
 
 def _own_client(user: User, client: str) -> str:

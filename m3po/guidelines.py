@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from m3po.errors import BadInputError
 from m3po.store import guidelines
 from m3po.store.connection import Connection, Database
-from m3po.text import check_word, is_plain, same_answer_key
+from m3po.text import check_note, check_word, same_answer_key
 from m3po.types import DEFAULT_REASONS, Guideline
 from m3po.users import OWNER
 
@@ -93,6 +93,8 @@ def check_reasons(reasons: Sequence[str]) -> tuple[str, ...]:
         raise BadInputError(f"A guideline has from 1 to {MAX_REASONS} reasons, not {len(found)}.")
     for reason in found:
         check_word(reason, "A reason", MAX_REASON)
+        if "," in reason:  # the form and --reasons list them by commas
+            raise BadInputError(f"The reason {reason!r} holds a comma, which parts two: write it without.")
         if reason.casefold() == IMPORTED:
             raise BadInputError(f"{reason!r} marks votes that came with a file: give the reason another name.")
     if len({reason.casefold() for reason in found}) < len(found):
@@ -104,6 +106,5 @@ def _checked_text(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     if len(text) > MAX_TEXT:
         raise BadInputError(f"The guideline has {len(text):,} characters: shorten it to {MAX_TEXT:,}.")
-    if not is_plain(text.replace("\n", " ").replace("\t", " ")):
-        raise BadInputError("The guideline holds a character that cannot be shown: leave it out.")
+    check_note(text, "The guideline")
     return text

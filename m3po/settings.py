@@ -295,15 +295,19 @@ class WorkspaceConfig:
                 check_address(value)
 
 
-def read_workspace_config(path: Path) -> WorkspaceConfig:
+def read_workspace_config(path: Path, *, needed: bool = False) -> WorkspaceConfig:
     """Read config.toml; relative model folders are taken from the file's own folder.
 
-    Raises WorkspaceError for a file that is not TOML or holds a wrong type.
+    Raises WorkspaceError for a file that is not TOML or holds a wrong type; where it is `needed`, also for none and for
+    one without a letter.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return WorkspaceConfig()
+        text = path.read_text(encoding="utf-8") if needed or path.exists() else ""
+        if needed and not text.strip():
+            raise WorkspaceError(f"{path} is empty: write it again; for the defaults, a comment is enough.")
+        values = tomllib.loads(text)
+    except OSError as error:
+        raise WorkspaceError(f"{path} cannot be read ({error.strerror}): write it again.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WorkspaceError(f"{path} is not valid TOML ({error}); correct it or delete it.") from error
     known = {field.name for field in dataclasses.fields(WorkspaceConfig)}

@@ -35,6 +35,7 @@ from m3po.settings import (
     WorkspaceConfig,
     check_specs,
 )
+from m3po.sight import Sight
 from m3po.store import beliefs, candidates, decisions, exports, instructions, review, runs, selections, tags
 from m3po.store.items import Items
 from m3po.store.review_index import ReviewIndex
@@ -76,6 +77,7 @@ class Studio:
         self._items = Items(self.db, workspace.images)
         self.calibration = Calibration(workspace)
         self.people = People(workspace, self.review_index)
+        self.sight = Sight(workspace, self.review_index)
         self.guideline = Guidelines(self.db)
         self._overview = Overview(workspace, self.server_runs.shown)
         self._warming: threading.Thread | None = None
@@ -103,6 +105,7 @@ class Studio:
         """Let go of the workspace; a running worker goes on and is found again, an import or export is interrupted."""
         if self._warming is not None:
             self._warming.join()
+        self.sight.views.close()
         self.server_runs.close()
         self.runner.close()
         self.workspace.close()

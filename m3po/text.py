@@ -13,6 +13,8 @@ from m3po.types import Turn
 
 _SLICES = re.compile(r"(sha256:[0-9a-f]{16})\.[0-9a-f]{16}")
 _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs by category, and nothing to see
+_JOINERS = "\u200c\u200d"  # in Persian and Hindi words, and in emoji
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
@@ -27,13 +29,26 @@ def is_plain(text: str) -> bool:
     return not any(unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING for c in text)
 
 
+def is_visible(text: str) -> bool:
+    """Whether there is anything to see: one letter, digit, punctuation mark or symbol at least."""
+    return any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANK for c in text)
+
+
 def check_word(word: str, what: str, limit: int) -> None:
     """Raises BadInputError for what is no short text of one line."""
     if not word:
         raise BadInputError(f"{what} is empty: write a word or two.")
     if len(word) > limit:
         raise BadInputError(f"{what} has {len(word):,} characters: shorten it to {limit}.")
-    if not is_plain(word):
+    unseen = any(unicodedata.category(c) == "Cf" and c not in _JOINERS for c in word)  # two words that look like one
+    if unseen or not (is_plain(word) and is_visible(word)):
+        raise BadInputError(f"{what} holds a character that cannot be shown: leave it out.")
+
+
+def check_note(text: str, what: str) -> None:
+    """Raises BadInputError for what is no text of some lines to read; an empty one is."""
+    plain = is_plain(re.sub(r"[\r\n\t]", " ", text))
+    if not plain or (text.strip() and not is_visible(text)):
         raise BadInputError(f"{what} holds a character that cannot be shown: leave it out.")
 
 

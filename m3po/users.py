@@ -172,6 +172,12 @@ class Users:
         found = self._current().get(name)
         return found[0] if found else None
 
+    def find_account(self, name: str) -> str | None:
+        """What tells the account apart from an earlier one of this name, or from itself under an earlier password; it
+        is made of the hash, whose salt is random, and tells nothing of it. None where there is no such user."""
+        found = self._current().get(name)
+        return hashlib.sha256(found[1].encode()).hexdigest() if found else None
+
     def check(self, name: str, password: str) -> bool:
         """Whether they belong together. It takes equally long whether name or password is wrong; after FREE_TRIES wrong
         ones for a name, the next must wait, twice as long each time, and is refused unlooked-at before."""

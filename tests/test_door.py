@@ -16,12 +16,15 @@ from m3po.guidelines import Guidelines
 from m3po.jobs.dependence import Dependence
 from m3po.people import People
 from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
+from m3po.store import runs
 from m3po.studio import Studio
 from m3po.types import Area, Range, ReviewView
 from m3po.users import OWNER
 from ui.people_view import draw_assignments
 from ui.review.answers import draw_answer
 from ui.review.belief import read_belief
+from ui.review.empty import why_empty
+from ui.review.handlers import ReviewHandler
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +49,7 @@ def test_every_use_case_says_who_may_call_it():
         for name, _ in inspect.getmembers(kind, inspect.isfunction)
         if name[0] != "_"
     }
-    inside = {"is_blind", "shown_to", "was_hidden", "history", "is_last_word", "own_overview"}
-    inside |= {"neighbours_shown_to", "beliefs_shown_to", "status_shown_to", "is_alone"}  # the door calls them
+    inside = {"is_last_word", "own_overview"}  # the door calls them
     wanted = own | told - {f"people.{name}" for name in inside}
     kinds = (door.LOOK, door.DECIDE, door.CURATE)
     assert wanted | {"path", "config"} == set().union(*kinds)
@@ -292,7 +294,7 @@ def test_while_assigned_items_wait_nothing_tells_what_others_did_with_them(studi
         with pytest.raises(NotAllowedError, match="what others decided"):
             ask()
     after = ann.status()
-    assert {name for name in before if before[name] != after[name]} <= {"candidates", "runs", "scored_since"}
+    assert {name for name in before if before[name] != after[name]} == set()
     [work] = ann.people.overview()["assignments"]
     assert work["items"] == 3 and not {"gold", "overlap"} & work.keys() and "3 items" in draw_assignments([work])
 
@@ -330,9 +332,17 @@ def test_config_toml_switches_blindness_on_and_off_while_the_app_runs(blind):
     assert own.review_item(BY_ID).blind
     config.write_text("blind = fal")  # half written
     assert own.review_item(BY_ID).blind
-    config.write_text("")
+    config.write_text("")  # an editor that empties it first
+    assert own.review_item(BY_ID).blind
+    config.write_text("blind = false")
+    assert not own.review_item(BY_ID).blind
+    config.write_text("\n")
     assert not own.review_item(BY_ID).blind
     config.write_text("blind = true")
+    assert own.review_item(BY_ID).blind
+    config.write_text("# blind = true\n")
+    assert not own.review_item(BY_ID).blind
+    config.write_text("blind = true\n")
     assert own.review_item(BY_ID).blind
     config.unlink()
     assert own.review_item(BY_ID).blind
@@ -342,3 +352,64 @@ def test_a_new_workspace_is_as_blind_as_its_config_says(tmp_path):
     path = Studio.create(tmp_path / "workspace", WorkspaceConfig(blind=True))
     assert read_workspace_config(path / "config.toml").blind
     assert not read_workspace_config(Studio.create(tmp_path / "other") / "config.toml").blind
+
+
+def test_what_another_wrote_too_is_ones_own_answer(blind):
+    """Word for word the same: one candidate, which each of its writers sees, and nobody else before her vote."""
+    ann, bob, cora = (blind.as_user(user) for user in (ANN, BOB, CORA))
+    page = ReviewHandler(ann)
+
+    def texts(own) -> list[str]:
+        return [c.text for c in own.review_item(BY_ID, 1).candidates]
+
+    first = bob.add_edit(1, "what both wrote")
+    assert "what both wrote" in texts(bob) and "what both wrote" not in texts(ann)
+    shown = ann.review_item(BY_ID, 1)
+    sent = {"op": "edit", "instruction_id": 1, "candidate_id": None, "selection_id": shown.selection_id,
+            "view": {"filter": "all", "order": "id"}, "text": "what  both wrote "}  # fmt: skip
+    answer = page.on_command(sent, "ann")
+    assert answer["item"]["pending"] == {"chosen": first.id} and str(first.id) in answer["item"]["texts"]
+    assert texts(ann).count("what both wrote") == 1 and texts(bob) == texts(bob)
+    bob.add_edit(1, "of bob alone")
+    assert "of bob alone" not in texts(ann)
+    for _ in range(2):
+        assert ann.add_edit(1, "a car").text == "a car"  # a sampled one stays what it is
+        ann.add_edit(1, "what both wrote")
+    stored = blind.db.read(lambda con: con.execute("SELECT candidate_id, annotator FROM more_writers").fetchall())
+    assert stored == [(first.id, "ann")]
+    made = ann.decide(1, "override", chosen=first.id, rejected=shown.candidates[0].id)
+    assert made.chosen == first.id and "of bob alone" in texts(ann) and "of bob alone" in texts(cora)
+
+
+def begin_scoring(con) -> int:
+    run_id = runs.add_run(con, "score", {}, "python -m m3po score")
+    runs.update_run(con, run_id, state="running")
+    return run_id
+
+
+def test_nothing_tells_an_annotator_that_another_wrote_an_answer_until_she_has_voted(studio):
+    ann, bob = studio.as_user(ANN), studio.as_user(BOB)
+    studio.people.assign(["ann"], items=2)
+    first = ann.review_item(ReviewView("mine")).instruction.id
+
+    def own_item():
+        return ann.review_item(ReviewView("mine"), first)
+
+    def look() -> tuple:
+        with acting_as(ANN):
+            empty = why_empty(Door(studio), ReviewView("all", "id", "no such words"))
+        return draw_answer(own_item()), empty, ann.status(), ann.runs(), ann.scorers()
+
+    before = look()
+    bob.add_edit(first, "a sentence of bob")
+    run_id = studio.db.write(begin_scoring)  # as add_edit does where the workspace names a model
+    assert bob.review_item(BY_ID, first).scoring and bob.runs()[0].id == run_id
+    assert not own_item().scoring and look() == before
+    for ask in (lambda: ann.run(run_id), lambda: ann.run_metrics(run_id)):
+        with pytest.raises(NotAllowedError, match="while assigned items wait"):
+            ask()
+    ann.add_edit(first, "a sentence of her own")
+    assert own_item().scoring  # hers waits, and she may know
+    while item := ann.review_item(ReviewView("mine")):
+        ann.decide(item.instruction.id, "tie")
+    assert ann.review_item(BY_ID, first).scoring and ann.run(run_id).kind == "score"

@@ -95,6 +95,16 @@ def test_a_reason_is_one_of_the_guideline(studio, reason):
     assert rows_of(studio) == []
 
 
+@pytest.mark.parametrize("note", ["turned\u202e round", "\u2066x", "\u200b", "\u2800 ", "bell\x07"])
+def test_a_note_is_text_that_can_be_seen(studio, note):
+    with pytest.raises(BadInputError, match=r"^The note holds a character that cannot be shown"):
+        studio.decide(1, "tie", note=note)
+    studio.decide(1, "tie", note="one\n\ttwo\r\n👩\u200d🔬 \u200fשלום")
+    with pytest.raises(BadInputError, match="cannot be shown"):
+        studio.remark(1, note=note)
+    assert len(studio.history(1)) == 1
+
+
 def test_a_guideline_has_versions_and_an_old_reason_can_still_arrive(studio):
     own = studio.as_user(CORA).guideline
     assert own.current().version == 0 and own.current().reasons == DEFAULT_REASONS
@@ -132,6 +142,9 @@ def test_two_who_write_at_once_lose_nothing(studio):
         (["x" * 61], "shorten it to 60"),
         (["turned\u202e round"], "cannot be shown"),
         (["two\x07"], "cannot be shown"),
+        (["\u200b"], "cannot be shown"),
+        (["object\u200b"], "cannot be shown"),
+        (["left, right"], "holds a comma"),
     ],
 )
 def test_a_list_of_reasons_that_cannot_be_is_refused(studio, reasons, words):

@@ -8,6 +8,7 @@ from workspaces import ANN, BOB, BY_ID, CORA, VIC, make_selected
 
 from m3po.errors import BadInputError, NotAllowedError
 from m3po.settings import write_workspace_config
+from m3po.store.tags import set_tag
 from m3po.types import ReviewView
 from ui.review.answers import draw_answer
 from ui.review.handlers import ReviewHandler
@@ -56,13 +57,29 @@ def test_a_tag_is_put_on_once_and_taken_off_by_who_gave_it_or_a_curator(studio):
     assert studio.history(1) == []  # no decision
 
 
-@pytest.mark.parametrize("name", ["", " \n ", "x" * 61, "two\x00", "\ud800", "turned\u202e"])
+UNSEEN = ["\u200b", "odd\u200b", "\u2060\u2060", "\u3164", "\u2800", "soft\u00adly", "\u0301", "\u200d"]
+
+
+@pytest.mark.parametrize("name", ["", " \n ", "x" * 61, "two\x00", "\ud800", "turned\u202e", *UNSEEN])
 def test_a_tag_that_cannot_be_is_refused(studio, name):
     with pytest.raises(BadInputError, match="A tag"):
         studio.set_tag(1, name)
     with pytest.raises(BadInputError, match="no instruction 99"):
         studio.set_tag(99, "odd")
     assert stored(studio) == 0
+
+
+@pytest.mark.parametrize("name", ["نمی\u200cدانم", "👩\u200d🔬", "क्\u200dष", "❤️", "naïve", "?", "a, b"])
+def test_words_of_any_script_are_tags(studio, name):
+    studio.set_tag(1, name)
+    assert tags(studio) == [(name, "me")]
+
+
+def test_what_an_earlier_rule_let_on_comes_off(studio):
+    studio.db.write(lambda con: set_tag(con, 1, "odd\u200b", "me", "me", withdrawn=False))
+    assert tags(studio) == [("odd\u200b", "me")]
+    studio.set_tag(1, "odd\u200b", withdrawn=True)
+    assert tags(studio) == []
 
 
 def test_a_view_is_narrowed_by_a_tag_as_it_stands_now(studio):

@@ -139,3 +139,13 @@ def test_the_command_adds_lists_and_removes(tmp_path, monkeypatch):
     assert call("remove", "ann").exit_code == 0 and "ann" not in call("list").stdout
     for words in (("add",), ("remove",), ("change", "ann")):
         assert isinstance(call(*words).exception, UsageError)
+
+
+def test_an_account_made_anew_under_a_name_is_another_one(path):
+    known = Users(path)
+    first = known.find_account("ann")
+    add_user(path, "ann", "s:ecret pass", "curator")  # the same password again: another salt
+    second = known.find_account("ann")
+    remove_user(path, "ann")
+    assert known.find_account("ann") is None and len({first, second, None}) == 3
+    assert known.find_account("nobody") is None

@@ -68,7 +68,7 @@ def _draw_head(studio: Studio) -> Markup:
     return tag(
         "div",
         tag("span", tag("b", "M3PO"), " Studio", class_="brand"),
-        tag("span", studio.path.name, class_="quiet workspace-name", title=str(studio.path)),
+        tag("span", studio.path.name, class_="quiet workspace-name", title=studio.path.name),
         tag(
             "button",
             id="theme-toggle",

@@ -73,9 +73,9 @@ def build_import_card(studio: Studio) -> Card:
         *columns, strict = values
         return {**_source(path, format_, images, _of_this(mapped, path, format_, columns)), "strict": bool(strict)}
 
-    def on_preview(path: str, format_: str, images: str, mapped: str, *columns: str | None) -> list:
-        columns = _of_this(mapped, path, format_, columns)
+    def on_preview(path: str | None, format_: str, images: str, mapped: str, *columns: str | None) -> list:
         try:
+            columns = _of_this(mapped, path, format_, columns)
             shown = studio.preview_import(**_source(path, format_, images, columns))
         except M3poError as error:  # chosen without rejected, perhaps: what was chosen so far stays
             return [draw_notice(str(error)), *[gr.skip()] * (len(FIELDS) + 3)]
@@ -99,8 +99,8 @@ def build_import_card(studio: Studio) -> Card:
     return Card(button=button, message=message, strip=strip, form=[*form, strict], read=read, preview=preview)
 
 
-def _key(path: str, format_: str) -> str:
-    return f"{format_}:{path.strip()}"
+def _key(path: str | None, format_: str) -> str:
+    return f"{format_}:{(path or '').strip()}"
 
 
 def _of_this(mapped: str, path: str, format_: str, columns: Any) -> Any:
@@ -110,7 +110,7 @@ def _of_this(mapped: str, path: str, format_: str, columns: Any) -> Any:
 
 def _source(path: str, format_: str, images: str, columns: Any) -> dict:
     """What a preview and an import are given alike. A column is None where nobody was asked; "" means none."""
-    if not path.strip():
+    if not isinstance(path, str) or not path.strip():
         raise BadInputError("Give the path of a folder or file, or hub:owner/name, to import.")
     mapping = {field: column for field, column in zip(FIELDS, columns, strict=True) if column not in (None, AS_READ)}
     return {"source": path.strip(), "format": format_, "images": images.strip() or None, "mapping": mapping or None}

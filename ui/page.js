@@ -53,6 +53,8 @@
   });
   // The forms' fields say what they mean: Gradio draws them without a tooltip.
   function hint(event) {
+    const { folder } = document.documentElement.dataset; // of curators: see ui/server.py
+    if (folder && event.target instanceof Element && event.target.matches(".workspace-name")) event.target.title = folder;
     for (let at = event.target; at instanceof Element; at = at.parentElement) {
       const text = at.id && window.m3poHints[at.id];
       if (!text) continue;

@@ -29,7 +29,7 @@ from ui.hints import write_script
 from ui.prefix import StripPrefix, read_prefix
 from ui.scripts import send_script
 from ui.theme import build_theme
-from ui.users import login_check, user_of
+from ui.users import Sessions, login_check, user_of
 
 HERE = Path(__file__).parent
 SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
@@ -108,10 +108,13 @@ def build_server(
 
     @app.get("/m3po/me.js")
     def me() -> Response:
-        """Who is looking, before anything is drawn: style.css shows each role its own buttons. It decides nothing."""
+        """Who is looking, before anything is drawn: style.css shows each role its own buttons. It decides nothing.
+        Where the workspace lies is told to curators alone."""
         user = current_user()
-        known = json.dumps({"role": user.role if user else "", "user": user.name if user else ""})
-        script = f"Object.assign(document.documentElement.dataset, {known});"
+        known = {"role": user.role if user else "", "user": user.name if user else ""}
+        if user is not None and user.role == "curator":
+            known["folder"] = str(studio.path)
+        script = f"Object.assign(document.documentElement.dataset, {json.dumps(known)});"
         return Response(script, media_type="text/javascript", headers={"Cache-Control": "no-store"})
 
     gr.mount_gradio_app(
@@ -136,6 +139,8 @@ def build_server(
         head="<script src='m3po/me.js'></script>"
         f"<script>{write_script()}{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
+    if users is not None:
+        app.routes[-1].app.tokens = Sessions(users)
     return app
 
 

@@ -24,6 +24,29 @@ def login_check(users: Users) -> Callable[[str, str], Awaitable[bool]]:
     return check
 
 
+class Sessions(dict[str, str]):
+    """Gradio's login tokens, name by token, each good as long as the account that it was given to is as it was then: a
+    new password ends it, and an account that is made anew under the name is another one."""
+
+    def __init__(self, users: Users) -> None:
+        super().__init__()
+        self._users = users
+        self._accounts: dict[str, str | None] = {}
+
+    def __setitem__(self, token: str, name: str) -> None:
+        self._accounts[token] = self._users.find_account(name)
+        super().__setitem__(token, name)
+
+    def __delitem__(self, token: str) -> None:
+        super().__delitem__(token)
+        self._accounts.pop(token, None)
+
+    def get(self, token: str | None, default: str | None = None) -> str | None:
+        name = super().get(token)
+        account = self._users.find_account(name) if name is not None else None
+        return name if account is not None and account == self._accounts.get(token) else default
+
+
 def user_of(request: Request, users: Users | None, app: object) -> User | None:
     """The logged-in user as the users file has them now; None for nobody. Without users it is the owner.
 

@@ -8,8 +8,8 @@ from m3po.formats.lines import type_name
 from m3po.formats.rows import PLACEHOLDER
 from m3po.types import Turn
 
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant"}
-ROLES |= {"chatgpt": "assistant", "system": "system"}
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant"}
+SPEAKERS |= {"chatgpt": "assistant", "system": "system"}
 
 
 def read_turns(value: object, name: str = "conversations") -> list[Turn]:
@@ -61,10 +61,10 @@ def _read_turn(turn: object, number: int) -> Turn:
     if not isinstance(turn, dict):
         raise BadInputError(f"turn {number} must be an object with from and value, not {type_name(turn)}; correct it")
     speaker = turn.get("from") if turn.get("from") is not None else turn.get("role")
-    if not isinstance(speaker, str) or speaker not in ROLES:
+    if not isinstance(speaker, str) or speaker not in SPEAKERS:
         raise BadInputError(f"turn {number} is from {speaker!r:.60}; write human or gpt")
     text = turn.get("value") if turn.get("value") is not None else turn.get("content")
-    return Turn(ROLES[speaker], read_content(text, f"turn {number}"))
+    return Turn(SPEAKERS[speaker], read_content(text, f"turn {number}"))
 
 
 def read_role_turns(value: object) -> list[Turn]:

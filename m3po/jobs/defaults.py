@@ -19,7 +19,7 @@ def own_models(own: WorkspaceConfig) -> dict[str, str | None]:
 def own_policy(workspace: Workspace, own: WorkspaceConfig) -> str:
     """The policy of config.toml, remote or not; raises UsageError when it names none."""
     if not own.policy:
-        place = workspace.path / CONFIG
+        place = f"{workspace.path.name}/{CONFIG}"  # where that lies is no page's to tell
         raise UsageError(f'No policy is named: give --policy, or write policy = "..." into {place}.')
     return own.policy
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from m3po.store.connection import Connection, one, registered, scalar
 from m3po.store.instructions import Images, beside_prompts, now, prompts
+from m3po.store.writers import add_writer
 from m3po.text import earlier_fingerprint, same_answer_key
 
 
@@ -108,7 +109,8 @@ def ingest_samples(con: Connection, shard: Path, sampler: int, run_id: int) -> i
 
 
 def add_human(con: Connection, instruction_id: int, text: str, annotator: str) -> int:
-    """An answer written by a human; a text that is already a candidate is that candidate. Returns its id."""
+    """An answer written by a human; a text that is already a candidate is that candidate, and the annotator's own as
+    well. Returns its id."""
     key = same_answer_key(text)
     known = scalar(
         con,
@@ -116,6 +118,7 @@ def add_human(con: Connection, instruction_id: int, text: str, annotator: str) -
         [instruction_id, key],
     )
     if known is not None:
+        add_writer(con, instruction_id, known, annotator)
         return known
     return scalar(
         con,

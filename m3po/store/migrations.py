@@ -439,6 +439,26 @@ def _m014_places(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_PLACES)
 
 
+_WRITERS = """
+-- Who else wrote an answer that a person had written before, word for word: it is theirs too. Only added to.
+CREATE TABLE more_writers (candidate_id BIGINT, annotator VARCHAR, written_at TIMESTAMP);
+"""
+
+
+def _m015_writers(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_WRITERS)
+
+
+_OPEN_VIEWS = """
+-- What was sent to somebody's browser with scores, picks or others' decisions, once each. Only added to.
+CREATE TABLE open_views (annotator VARCHAR, instruction_id BIGINT, seen_at TIMESTAMP);
+"""
+
+
+def _m016_open_views(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_OPEN_VIEWS)
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m001_first,
     _m002_ratings,
@@ -454,6 +474,8 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     _m012_gold,
     _m013_votes,
     _m014_places,
+    _m015_writers,
+    _m016_open_views,
 ]
 
 

@@ -83,7 +83,7 @@ class Personal:
         return int(np.count_nonzero(~np.isin(self.verdict[self.queue], WAITING))), len(self.queue)
 
 
-class People:
+class Persons:
     """The arrays of whoever asked lately, for the index whose `ids` they lie along."""
 
     def __init__(self) -> None:

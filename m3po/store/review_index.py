@@ -17,7 +17,7 @@ from m3po.store.areas import Points
 from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
 from m3po.store.dependence import Survivors
-from m3po.store.personal import WAITING, People, Personal
+from m3po.store.personal import WAITING, Personal, Persons
 from m3po.store.searching import Searches
 from m3po.store.tags import TagMasks
 from m3po.store.verdicts import UNDECIDED, Verdicts
@@ -54,7 +54,7 @@ class ReviewIndex:
         self.searches = Searches()
         self.survivors = Survivors()
         self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
-        self.people = People()
+        self.people = Persons()
         self._tagged = TagMasks()
         self._loaded: tuple = ()  # what the arrays were made from: number of instructions, selection
         self._newest = 0  # the last of those instructions, of any split

@@ -60,12 +60,6 @@ def ever_voted(con: Connection, instruction_id: int, annotator: str) -> bool:
     return bool(scalar(con, sql, [instruction_id, annotator]))
 
 
-def human_edits(con: Connection, instruction_id: int) -> dict[int, str]:
-    """Who wrote which candidate of an item."""
-    sql = "SELECT candidate_id, annotator FROM candidates WHERE instruction_id = ? AND origin = 'human'"
-    return dict(con.execute(sql, [instruction_id]).fetchall())
-
-
 def ratings(con: Connection, selection: int | None) -> list[tuple[int, str, str]]:
     """(instruction, annotator, what they said), one row a vote that stands on the train split; skipped and flagged ones
     are none. A pair is called `machine` where it is the selection's, else `chosen>rejected`; other verdicts are

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import shutil
 import threading
@@ -22,6 +23,7 @@ from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspac
 from m3po.store.connection import Database
 from m3po.store.instructions import Images, StoredImage
 
+log = logging.getLogger("m3po.store")
 DATABASE = "m3po.duckdb"
 CONFIG = "config.toml"
 SERVER = "server.json"
@@ -99,18 +101,26 @@ class Workspace:
             part.write_text(json.dumps({"pid": os.getpid(), "address": address, "socket": socket}))
 
     def read_config(self) -> WorkspaceConfig:
-        """config.toml as it is now: what it forbids counts from the moment it is written."""
-        return read_workspace_config(self.path / CONFIG)
+        """config.toml as it is now: what it forbids counts from the moment it is written.
+
+        Raises WorkspaceError for one that cannot be read, and for an empty one: editors empty a file before they write
+        it, and that forbids nothing.
+        """
+        return read_workspace_config(self.path / CONFIG, needed=True)
 
     @property
     def blind(self) -> bool:
         """Whether annotators judge blind, by config.toml as it is now: read again when it changes.
-        Half edited or gone, it says what it said before."""
-        with contextlib.suppress(OSError, WorkspaceError):
+        Half edited, empty or gone, it says what it said before."""
+        with contextlib.suppress(OSError):
             found = (self.path / CONFIG).stat()
-            stamp = (found.st_mtime_ns, found.st_size)
+            stamp, said = (found.st_mtime_ns, found.st_size), self._blind[1]
             if stamp != self._blind[0]:
-                self._blind = (stamp, self.read_config().blind)
+                try:
+                    said = self.read_config().blind
+                except WorkspaceError as error:
+                    log.warning("annotators judge %s as before: %s", "blind" if said else "openly", error)
+                self._blind = (stamp, said)
         return self._blind[1]
 
     def close(self) -> None:

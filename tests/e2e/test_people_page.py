@@ -138,6 +138,8 @@ def number_of(page, answer: int) -> int:
 def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
     ann = enter("ann")
     ann.wait_for_selector("[data-candidate-id]")
+    ann.hover(".workspace-name")
+    assert ann.get_attribute(".workspace-name", "title") == "workspace"  # where it lies is told to curators
     ann.get_by_role("tab", name="Data").wait_for(state="hidden")
     ann.wait_for_selector("#review-order", state="hidden")  # the queue has its own
     ann.wait_for_selector("#review-progress >> text=0 of 2 reviewed")
@@ -175,6 +177,8 @@ def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
 
     cora = enter("cora", "People")
     cora.wait_for_selector("#people-disputes [data-dispute]")
+    cora.hover(".workspace-name")
+    assert cora.get_attribute(".workspace-name", "title").endswith("/workspace")
     rows = {row.get_attribute("data-annotator"): row.inner_text() for row in cora.locator("[data-annotator]").all()}
     assert "100 %" in rows["ann"] and "done" in rows["bob"]  # drawn by the same answer as the disputes
     assert cora.locator("#people-disputes li").count() == 1

@@ -125,7 +125,7 @@ def test_any_sequence_equals_the_stacks_of_an_editor(shared, acts):
         for user in users:
             vote = shared.db.read(lambda con, item=item, name=user.name: votes.own_vote(con, item, name))
             assert (vote and vote["verdict"]) == editor.stands(user.name, item)
-            assert shared.people._person(user.name).said(item) == (editor.stands(user.name, item) or "")
+            assert shared.sight._person(user.name).said(item) == (editor.stands(user.name, item) or "")
             assert said.get(user.name) == editor.stands(user.name, item)
 
 

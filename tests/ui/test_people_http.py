@@ -15,7 +15,7 @@ from benchmarks.twenty_reviewers import Reviewer, compare, read_history, review_
 from m3po.settings import SelectConfig, write_workspace_config
 from m3po.store import candidates
 from m3po.store.changes import state_of_store
-from m3po.users import Users, add_user
+from m3po.users import Users, add_user, remove_user
 from ui.build import build
 from ui.server import address_of, bind, build_server
 
@@ -107,6 +107,18 @@ def test_every_event_of_the_page_is_an_endpoint_and_none_changes_anything_for_wh
     assert said.count("only a curator may do this") > 12
 
 
+@pytest.mark.parametrize("name", ["ann", "cora"])
+def test_an_event_with_nothing_in_it_gets_a_sentence_and_is_no_bug(page, server, name, caplog):
+    client = log_in(server, name)
+    previews = [number for number, event in page.fns.items() if event.name.startswith("on_preview")]
+    for number in previews:
+        body = {"fn_index": number, "data": [None] * len(page.fns[number].inputs), "session_hash": name}
+        answer = client.post("/gradio_api/run/predict", json=body)
+        words = "only a curator may do this" if name == "ann" else "Give the path of a folder or file"
+        assert answer.status_code == 200 and words in answer.text
+    assert previews and not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
 def score(con):
     """MAS from 0.7644 down, log-probs of -2.44 nats a token: easy to look for."""
     mas, logp = (candidates.scorer_id(con, kind, f"oracle-{kind}", kind) for kind in ("mas", "logp"))
@@ -190,17 +202,45 @@ def test_the_page_is_told_the_role_and_nobody_without_login_is_told_anything(ser
         assert '"role": "curator", "user": "me"' in alone.get("/m3po/me.js").text
 
 
-def test_who_is_removed_from_the_file_is_out_at_once(studio, server, users):
-    client = log_in(server, "bob")
+def test_who_is_removed_from_the_file_is_out_at_once_and_a_new_account_does_not_let_in_the_old_one(
+    studio, server, users
+):
+    client, other = log_in(server, "bob"), log_in(server, "ann")
     image = f"/m3po/image/{studio.review_item().instruction.images[0].sha256}"
-    assert client.get(image).status_code == 200
-    from m3po.users import remove_user
+    vote = {"component_id": review_component(other), "fn_name": "review", "session_hash": "bob"}
+    vote["data"] = {"op": "tie", "instruction_id": 1}
 
+    def is_out() -> bool:
+        found = [client.get(image), client.post("/gradio_api/component_server", json=vote), client.get("/config")]
+        return [answer.status_code for answer in found] == [401] * 3 and '"role": ""' in client.get("/m3po/me.js").text
+
+    assert client.get(image).status_code == 200
     remove_user(users.path, "bob")
-    assert client.get(image).status_code == 401
-    component = review_component(log_in(server, "ann"))
-    answer = Reviewer("bob", client, component).send(op="tie", instruction_id=1)
-    assert "Log in first" in answer["error"] and studio.history(1) == []
+    assert is_out()
+    add_user(users.path, "bob", "secret of bob", "curator")  # another person, perhaps
+    assert is_out()
+    client = log_in(server, "bob")
+    assert client.get(image).status_code == 200
+    add_user(users.path, "bob", "another password of bob", "curator")
+    assert is_out()
+    assert other.get(image).status_code == 200 and studio.history(1) == []
+
+
+def test_where_the_workspace_lies_is_told_to_curators_alone(studio, page, server):
+    place = str(studio.path)
+    told = {}
+    for name in ROLES:
+        client = log_in(server, name)
+        told[name] = client.get("/config").text + client.get("/m3po/me.js").text + client.get("/").text
+        for number, event in page.fns.items():
+            if "tick" in event.name or "load" in event.name:
+                data = [getattr(each, "value", None) for each in event.inputs]
+                body = {"fn_index": number, "data": [None if callable(v) else v for v in data], "session_hash": name}
+                told[name] += client.post("/gradio_api/run/predict", json=body).text
+    assert {name for name, text in told.items() if place in text} == {"cora"}
+    assert all(studio.path.name in text for text in told.values())
+    with TestClient(build_server(studio, page)) as alone:
+        assert place in alone.get("/m3po/me.js").text
 
 
 def test_twenty_people_at_once_lose_nothing_and_store_nothing_twice(studio, page, tmp_path, users):

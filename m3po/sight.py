@@ -1,0 +1,176 @@
+"""What an annotator sees of the items and the counts: what is hidden before her vote, and from when on it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from m3po import blind
+from m3po.errors import NotAllowedError
+from m3po.neighbours import Neighbours, stamp_of
+from m3po.store import assignments, decisions, votes, writers
+from m3po.store.connection import Connection
+from m3po.store.personal import Personal
+from m3po.store.review_index import ReviewIndex
+from m3po.store.workspace import Workspace
+from m3po.types import PastDecision, ReviewItem, TokenBeliefs
+from m3po.users import OWNER, User
+from m3po.views import Views
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """What is taken from an annotator's item: scores and the pick, what others did, the machine's order of answers, and
+    the order of items by scores."""
+
+    blind: bool
+    alone: bool
+    shuffled: bool
+    by_id: bool
+
+
+class Sight:
+    """A workspace as each person may see it; nothing is hidden from curators and viewers."""
+
+    def __init__(self, workspace: Workspace, index: ReviewIndex) -> None:
+        self._workspace = workspace
+        self._db = workspace.db
+        self._index = index
+        self.views = Views(workspace.db)
+
+    def is_blind(self, user: User) -> bool:
+        """Whether this annotator must not see scores, the machine's pick or others' decisions before the vote: always
+        where config.toml says so, else as long as something of a blind assignment waits for them."""
+        if user.role != "annotator":
+            return False
+        if self._workspace.blind:
+            return True
+        return self._person(user.name).has_blind_work
+
+    def is_alone(self, user: User) -> bool:
+        """Whether nothing may tell this annotator what others decided: while she judges blind, or something assigned to
+        her waits for her vote. Which of it that is, would tell which of her items are gold."""
+        return user.role == "annotator" and (self._workspace.blind or self._person(user.name).has_work)
+
+    def _person(self, name: str) -> Personal:
+        return self._db.read(lambda con: self._index.person(con, name))
+
+    def shown_to(self, user: User, item: ReviewItem | None) -> ReviewItem | None:
+        """The item as this user may see it, with everybody's votes where they may see those."""
+        if item is None or user.role == "annotator":
+            return item and self._shown_to_annotator(user, item)
+        if user != OWNER and blind.tells(item):
+            self.views.add(user.name, item.instruction.id)  # she may be an annotator some day
+        several, gold = self._db.read(lambda con: _votes_and_gold(con, item))
+        return blind.with_votes(item, several, gold=gold and user.role == "curator")
+
+    def _shown_to_annotator(self, user: User, item: ReviewItem) -> ReviewItem:
+        person, instruction_id = self._person(user.name), item.instruction.id
+        sight = self._hidden(person, instruction_id)
+        done, assigned = person.progress
+        item = dataclasses.replace(item, fixed_order=sight.by_id)
+        if assigned:
+            item = blind.with_progress(item, done, assigned)
+        if sight.shuffled:
+            item = blind.shuffled(item, user.name)
+        if _voted(person, instruction_id):
+            return blind.with_votes(item, self._db.read(lambda con: _votes_and_gold(con, item)[0]))
+        if sight.alone:
+            own, written_by = self._db.read(
+                lambda con: (votes.own_vote(con, instruction_id, user.name), writers.writers_of(con, [instruction_id]))
+            )
+            item = blind.without_others(item, user.name, own and decisions.as_decision(own), written_by)
+        if sight.blind:
+            return blind.without_scores(item)
+        if blind.tells(item):
+            self.views.add(user.name, instruction_id)
+        return item
+
+    def neighbours_shown_to(self, user: User, around: Neighbours) -> Neighbours:
+        """What lies around an item, with the stamps and the progress of the items as this user is shown them: a stamp
+        tells nothing of a decision that is hidden, and changes with the vote that ends the hiding."""
+        if user.role != "annotator":
+            return around
+        person = self._person(user.name)
+        stamps = {}
+        for instruction_id in around.stamps:
+            sight, decision_id = self._hidden(person, instruction_id), around.decided.get(instruction_id)
+            tags = around.tags.get(instruction_id, ())
+            if sight.alone:
+                decision_id = self._own_decision(person, instruction_id)
+                tags = [each for each in tags if each.annotator == user.name]
+            stamps[instruction_id] = stamp_of(
+                around.selection_id, decision_id, tags, blind=sight.blind, shuffled=sight.shuffled
+            )
+        done, assigned = person.progress
+        own = {"reviewed": done, "reviewable": assigned} if assigned else {}
+        return dataclasses.replace(around, stamps=stamps, decided={}, tags={}, **own)
+
+    def beliefs_shown_to(
+        self, user: User, instruction_ids: Sequence[int], told: list[TokenBeliefs]
+    ) -> list[TokenBeliefs]:
+        """Of the answers' tokens those of answers that `shown_to` leaves. Raises NotAllowedError where an item is shown
+        without scores."""
+        if user.role != "annotator":
+            return told
+        person = self._person(user.name)
+        sights = {each: self._hidden(person, each) for each in instruction_ids}
+        if any(sight.blind for sight in sights.values()):
+            raise NotAllowedError("You judge blind: an answer's tokens are coloured after your vote.")
+
+        alone = [each for each, sight in sights.items() if sight.alone]
+        written_by = self._db.read(lambda con: writers.writers_of(con, alone)) if alone else {}
+        return [each for each in told if user.name in written_by.get(each.candidate_id, {user.name})]
+
+    def status_shown_to(self, user: User, status: dict) -> dict:
+        """The workspace's counts; to an annotator who is alone with her items, her own in the place of everybody's."""
+        if not self.is_alone(user):
+            return status
+        person = self._person(user.name)
+        edits, picks = self._db.read(writers.count_written), not self.is_blind(user)
+        return blind.own_counts(status, person.counts, person.progress, edits=edits, picks=picks)
+
+    def _own_decision(self, person: Personal, instruction_id: int) -> int | None:
+        if not person.said(instruction_id):
+            return None
+        own = self._db.read(lambda con: votes.own_vote(con, instruction_id, person.annotator))
+        return own and own["decision_id"]
+
+    def _hidden(self, person: Personal, instruction_id: int) -> _Hidden:
+        hidden = self._workspace.blind or person.has_blind_work
+        voted = _voted(person, instruction_id)
+        return _Hidden(
+            blind=hidden and not voted,
+            alone=not voted and (hidden or person.is_assigned(instruction_id)),
+            by_id=hidden,
+            shuffled=hidden or person.is_blind(instruction_id),  # the vote that ends the blindness moves no answer
+        )
+
+    def was_hidden(self, user: User, instruction_id: int) -> bool:
+        """Whether a vote of this user now is a blind one: all is hidden, they never voted on the item before, and
+        Review never sent it to them with anything that is hidden now, whatever role they had then."""
+        if not self.is_blind(user) or self.views.has(user.name, instruction_id):
+            return False
+        return not self._db.read(lambda con: votes.ever_voted(con, instruction_id, user.name))
+
+    def history(self, user: User, instruction_id: int) -> list[PastDecision]:
+        """Every decision on an item, newest first; to an annotator from whom others' are hidden, her own."""
+        found = self._db.read(lambda con: decisions.history(con, instruction_id))
+        if user.role != "annotator":
+            return found
+        person = self._person(user.name)
+        others = _voted(person, instruction_id) or not (self.is_blind(user) or person.is_assigned(instruction_id))
+        return found if others else blind.without_names(found, user.name)
+
+
+def _voted(person: Personal, instruction_id: int) -> bool:
+    return person.said(instruction_id) not in ("", "skip", "flag")
+
+
+def _votes_and_gold(con: Connection, item: ReviewItem) -> tuple[tuple, bool]:
+    if item.decision is None:
+        return (), False
+    instruction_id, final = item.instruction.id, bool(item.decision.role)
+    several = votes.votes_of(con, instruction_id) if final or votes.count_voters(con, instruction_id) > 1 else ()
+    return several, final and assignments.gold_item(con, instruction_id) is not None
