@@ -51,8 +51,8 @@ def prepare_edits(workspace: Workspace, config: ScoreConfig, run_id: int) -> tup
     if changed:
         missing = "MAS" if logp is not None else "log-prob" if mas is not None else "scores"
         words = (
-            f"An edited answer stays without {missing}: {' and '.join(changed)} changed on disk, or went, since the"
-            " other answers were scored. Run `score`, or press Score on Data, to score all of them anew."
+            f"An edited answer stays without {missing}, because {' and '.join(changed)} changed on disk (or is gone)"
+            " since the other answers were scored: run `score`, or press Score on Data, to score all of them anew."
         )
         if logp is None and mas is None:
             raise JobError(words)

@@ -89,7 +89,7 @@ def test_a_model_that_changed_since_scores_no_edit(studio: Studio) -> None:
     for model in (studio.config.policy, studio.config.mas):
         change_weights(model)
     one, [run] = edit(studio, "A fish in a boat.")
-    assert run.state == "failed" and "changed on disk" in run.message and "Run `score`" in run.message
+    assert run.state == "failed" and "changed on disk" in run.message and "run `score`" in run.message
     assert all(model in run.message for model in (studio.config.policy, studio.config.mas))
     assert scored(studio, one) == (False, False) and state(studio) == before
     item = studio.review_item(instruction_id=1)
