@@ -156,7 +156,8 @@ class ScoreConfig(ModelOptions):
     the same are grouped by this model afterwards ("off": shown without groups again).
 
     `image`: the same signals with the image blanked or swapped for another instruction's by `image_seed`, stored beside
-    (m3po.jobs.dependence); `limit` takes that many instructions with a pair, drawn by the same seed (0 = all).
+    (m3po.jobs.dependence); `limit` takes that many instructions with a pair, drawn by the same seed (0 = all). `edits`:
+    what humans wrote and nothing else, by the scorers in use and no others (m3po.jobs.edits).
     """
 
     policy: str | None
@@ -168,6 +169,7 @@ class ScoreConfig(ModelOptions):
     image: str = ""
     image_seed: int = 0
     limit: int = 0
+    edits: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -177,7 +177,7 @@ class Studio:
 
     def start_dependence(self, limit: int = 0, seed: int = 0) -> list[Run]:
         """Score again with the images blanked and swapped: see m3po.jobs.dependence."""
-        return [self.run(run_id) for run_id in self.dependence.start(self.config, limit, seed)]
+        return [self.run(run_id) for run_id in self.dependence.start(limit, seed)]
 
     def start_select(self, config: SelectConfig | None = None, **links: int | None) -> Run:
         return self._queue(("select", config or self.current_select()), **links)[-1]
@@ -285,7 +285,7 @@ class Studio:
         if run.kind == "score" and run.state == "finished":
             since = run.created_at  # not when it started: its input was frozen a moment before that
             if self.db.read(lambda con: candidates.has_unscored_edits(con, since)):
-                launches.launch_edit_scoring(self.workspace, self.runner, self.config)
+                launches.launch_edit_scoring(self.workspace, self.runner)
 
     # ---- review -----------------------------------------------------------------------------------------------
 
@@ -375,7 +375,7 @@ class Studio:
         """Keep an answer that a human wrote as a candidate; it is scored in the background."""
         candidate = deciding.add_edit(self.db, instruction_id, text, annotator)
         if candidate.logp_sum is None or candidate.mas is None:
-            launches.launch_edit_scoring(self.workspace, self.runner, self.config)
+            launches.launch_edit_scoring(self.workspace, self.runner)
         return candidate
 
     # ---- images -----------------------------------------------------------------------------------------------

@@ -26,6 +26,14 @@
   };
   const tabButton = (name) =>
     [...document.querySelectorAll('#tabs [role="tab"]')].find((tab) => tab.textContent.trim() === NAMES[name]);
+  // Gradio lays a tab out when it is opened. No focus: the next Enter may be meant for the review.
+  function show(id, until) {
+    const at = document.getElementById(id);
+    if (at && at.offsetParent) {
+      at.scrollIntoView({ block: "center" });
+      at.animate([{ outline: "3px solid var(--m3-accent)" }, { outline: "3px solid transparent" }], 2500);
+    } else if (performance.now() < until) requestAnimationFrame(() => show(id, until));
+  }
   const tabOf = (fragment) => fragment.slice(1).split("?")[0]; // a view may follow
   window.m3po = {
     openTab(name) {
@@ -42,6 +50,7 @@
     if (event.target.closest("#theme-toggle")) window.m3po.toggleTheme();
     const open = event.target.closest("[data-open-tab]");
     if (open) window.m3po.openTab(open.dataset.openTab);
+    if (open && open.dataset.show) show(open.dataset.show, performance.now() + 3000);
     const tab = event.target.closest('#tabs [role="tab"]');
     if (tab) {
       const name = Object.keys(NAMES).find((key) => NAMES[key] === tab.textContent.trim());

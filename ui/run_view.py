@@ -129,11 +129,15 @@ def seconds_of(run: Run) -> float | None:
 def latest(runs: Sequence[Run], kind: str) -> Run | None:
     """The run of a kind that says most; `runs` are newest first.
 
-    One at work comes first, then one that waits, then the newest that ever began: those after a failed one in a chain
-    never did, and would hide why.
+    One at work comes first, then one that waits, then the newest that ever began or failed to: those after a failed one
+    in a chain did neither, and would hide why.
     """
     of_kind = [run for run in runs if run.kind == kind]
-    for tells in (lambda run: run.state == "running", lambda run: run.active, lambda run: run.started_at is not None):
+
+    def tried(run: Run) -> bool:
+        return run.started_at is not None or run.state == "failed"
+
+    for tells in (lambda run: run.state == "running", lambda run: run.active, tried):
         if found := next(filter(tells, of_kind), None):
             return found
     return of_kind[0] if of_kind else None

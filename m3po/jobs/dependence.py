@@ -18,10 +18,11 @@ from m3po.jobs.runner import JobRunner
 from m3po.models.fingerprint import scorer_fingerprint
 from m3po.models.preflight import checked
 from m3po.scorer_spec import parse_scorer
-from m3po.settings import ScoreConfig, WorkspaceConfig
+from m3po.settings import ScoreConfig
 from m3po.store import candidates, dependence, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
+from m3po.text import same_model
 
 LISTED = 1_000  # pairs of a report
 Gaps = dict[tuple[str, str], dependence.Gaps]
@@ -35,17 +36,17 @@ class Dependence:
         self._workspace, self._runner = workspace, runner
         self._known: tuple[tuple, Found] = ((), ({}, {}))  # replaced whole: threads read it
 
-    def start(self, config: WorkspaceConfig, limit: int = 0, seed: int = 0) -> list[int]:
+    def start(self, limit: int = 0, seed: int = 0) -> list[int]:
         """Queue the runs, by the models whose scores are shown; their ids. `limit`: so many pairs, drawn by `seed`
         (0: every answer). Raises JobError where nothing is scored, or not by models that can look again."""
-        steps = [checked(step) for step in self._steps(config, limit, seed)]
+        steps = [checked(step) for step in self._steps(limit, seed)]
         command = f"python -m m3po dependence {shlex.quote(str(self._workspace.path))}"
         command += f" --limit {limit}" * bool(limit) + f" --seed {seed}" * bool(seed)
         return launches.launch_steps(
             self._workspace, self._runner, [("score", step) for step in steps], command=command
         )
 
-    def _steps(self, own: WorkspaceConfig, limit: int, seed: int) -> list[ScoreConfig]:
+    def _steps(self, limit: int, seed: int) -> list[ScoreConfig]:
         db = self._workspace.db
         active = db.read(
             lambda con: {
@@ -53,7 +54,7 @@ class Dependence:
             }
         )
         logps, masses = [], []
-        for shown in scorings.scorings_of_edit(db, own):
+        for shown in scorings.scorings_in_use(db):
             shown = dataclasses.replace(shown, activate=False, limit=limit, image_seed=seed, group=None)
             if shown.policy and active["logp"]:
                 _check_same(active["logp"], scorings.logp_fingerprint(shown))
@@ -150,7 +151,7 @@ def _looks_at_images(mas: str) -> bool:
 
 
 def _check_same(active: dict, fingerprint: str) -> None:
-    if active["fingerprint"] != fingerprint:
+    if not same_model(active["fingerprint"], fingerprint):
         raise JobError(
             f"{active['name']} is no longer what gave the scores that are shown (its files changed): score again first."
         )

@@ -8,18 +8,15 @@ import shutil
 from collections.abc import Sequence
 
 from m3po.errors import M3poError
-from m3po.jobs import plans, scorings, trainings
+from m3po.jobs import edits, plans, scorings, trainings
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
-from m3po.models.preflight import checked
-from m3po.remote_spec import names_remote
 from m3po.settings import (
     EvaluateConfig,
     SampleConfig,
     ScoreConfig,
     SelectConfig,
     TrainConfig,
-    WorkspaceConfig,
     check_specs,
 )
 from m3po.store import candidates, instructions, runs
@@ -119,20 +116,16 @@ def launch_pipeline(
     return launch_steps(workspace, runner, steps)
 
 
-def launch_edit_scoring(workspace: Workspace, runner: JobRunner, own: WorkspaceConfig) -> None:
-    """Score by the active scorers what lacks scores, unless a run that is waiting or at work will see to it.
+def launch_edit_scoring(workspace: Workspace, runner: JobRunner) -> None:
+    """Score by the scorers in use what humans wrote, unless a run that is waiting or at work will see to it.
 
     Nothing is raised: the answer is stored, and a scorer that cannot be asked is no fault of its writer.
     """
     if any(run.kind == "score" for run in workspace.db.read(runs.read_active)):
         return
     try:
-        for score in scorings.scorings_of_edit(workspace.db, own):
-            if names_remote(score.mas) and not workspace.read_config().remote:
-                if not score.policy:
-                    continue
-                score = dataclasses.replace(score, mas=None)
-            launch_steps(workspace, runner, [("score", checked(score))])
+        for score in edits.scorings_of_edits(workspace):
+            launch_steps(workspace, runner, [("score", score)])
     except M3poError as error:
         log.warning("an edited answer stays unscored: %s", error)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from m3po.errors import JobError, UsageError
+from m3po.jobs.edits import prepare_edits
 from m3po.jobs.pilot import build_report, for_sampled
 from m3po.jobs.scorings import check_score, logp_fingerprint
 from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
@@ -46,7 +47,7 @@ from m3po.text import counted, override_prompt
 from m3po.types import Run
 
 # What is the server's own affair, and what another command (dependence) asks for.
-_NO_OPTION = {"score": ("activate", "image", "image_seed", "limit")}
+_NO_OPTION = {"score": ("activate", "image", "image_seed", "limit", "edits")}
 CHANGED = {"blank": "blanked", "swap": "swapped"}
 Prepared = tuple[dict, pa.Table] | dict
 
@@ -113,6 +114,8 @@ def _prepare_score(workspace: Workspace, run: Run) -> Prepared:
         return _prepare_grouping(workspace, config)
     if config.image:
         return _prepare_changed(workspace, config)
+    if config.edits:
+        return prepare_edits(workspace, config, run.id)
     spec = parse_scorer(config.mas) if config.mas else None
     known = _fingerprints(config)
     if spec and (spec.is_mean or spec.parts[0].kind == "column"):

@@ -112,11 +112,9 @@ def scoring_for(db: Database, own: WorkspaceConfig, sample: SampleConfig) -> Sco
     return _scoring(weights, models["mas"] or _shown_mas(db))
 
 
-def scorings_of_edit(db: Database, own: WorkspaceConfig) -> list[ScoreConfig]:
-    """What scores a human's answer as those beside it are: by the models that are shown, else by the workspace's."""
-    models = own_models(own)
-    weights = active_policy(db) or {"policy": models["policy"]}
-    return _as_shown(db, _scoring(weights, _shown_mas(db) or models["mas"]))
+def scorings_in_use(db: Database) -> list[ScoreConfig]:
+    """What gave the scores that are shown, by name: whether its files are still the same is for the caller to ask."""
+    return _as_shown(db, _scoring(active_policy(db), _shown_mas(db)))
 
 
 def _scoring(weights: dict, mas: str | None) -> ScoreConfig | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from m3po.store.connection import Connection, registered
+from m3po.store.connection import Connection
 
 
-def insert_table(con: Connection, name: str, table: pa.Table) -> None:
-    """Append `table` to the database's table `name`; its columns are named as there, and those it lacks stay empty."""
-    columns = ", ".join(table.column_names)
-    with registered(con, "whole_table", table):
-        con.execute(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM whole_table")
+def insert_table(con: Connection, name: str, whole_table: pa.Table) -> None:
+    """Append `whole_table` to the database's table `name`; its columns are named as there, and those it lacks stay
+    empty."""
+    columns = ", ".join(whole_table.column_names)
+    # DuckDB finds the variable by its name. Registered, the table would be a view, which an open transaction keeps with
+    # all that the table holds until it ends: a selection of a million instructions would keep 600 MB.
+    con.execute(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM whole_table")

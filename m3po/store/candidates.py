@@ -208,9 +208,11 @@ def unscored(
     *,
     needs_image: bool = False,
     among: list[int] | None = None,
+    only_edits: bool = False,
 ) -> pa.Table:
     """Prompts with their candidates that lack the log-prob by scorer `logp` or the MAS by `mas` (None: not wanted);
-    `needs_image`: a MAS is wanted only where there is an image; `among`: of these instructions alone."""
+    `needs_image`: a MAS is wanted only where there is an image; `among`: of these instructions alone; `only_edits`:
+    of what humans wrote alone."""
     table = con.sql(
         """
         WITH missing AS (
@@ -221,13 +223,14 @@ def unscored(
             FROM candidates c JOIN instructions i USING (instruction_id)
             LEFT JOIN logprobs l ON l.candidate_id = c.candidate_id AND l.scorer_id = $logp
             LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
-            WHERE $among IS NULL OR c.instruction_id IN (SELECT unnest($among::BIGINT[])))
+            WHERE ($among IS NULL OR c.instruction_id IN (SELECT unnest($among::BIGINT[])))
+              AND (NOT $only_edits OR c.origin = 'human'))
         SELECT instruction_id, list(candidate_id ORDER BY candidate_id) AS candidate_ids,
                list(text ORDER BY candidate_id) AS texts, list(truncated ORDER BY candidate_id) AS truncated,
                list(want_logp ORDER BY candidate_id) AS want_logp, list(want_mas ORDER BY candidate_id) AS want_mas
         FROM missing WHERE want_logp OR want_mas GROUP BY instruction_id ORDER BY instruction_id
         """,
-        params={"logp": logp, "mas": mas, "needs_image": needs_image, "among": among},
+        params={"logp": logp, "mas": mas, "needs_image": needs_image, "among": among, "only_edits": only_edits},
     ).to_arrow_table()
     return beside_prompts(con, table, images)
 

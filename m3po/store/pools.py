@@ -54,10 +54,7 @@ _POOLED = _SCORED.format(
 _REASONS = ("not_train", "no_candidates", "no_mas", "no_logprob", "truncated", None)
 _LISTS = ("candidate_ids", "mas", "logp_mean", "n_tokens", "a", "b", "content")
 # Two candidates an instruction are drawn by a hash that Python computes alike (m3po.selection.random_key).
-_DRAWN = """
-    SELECT ('0x' || substr(md5($seed || ':' || instruction_id || ':' || candidate_id), 1, 15))::BIGINT AS drawn
-    FROM asked ORDER BY n
-"""
+_DRAWN = "('0x' || substr(md5('{seed}:' || instruction_id || ':' || candidate_id), 1, 15))::BIGINT AS drawn"
 
 
 @dataclass(frozen=True)
@@ -296,9 +293,9 @@ def _as_block(con: Connection, table: pa.Table, seed: int | None) -> Block:
     drawn = None
     if seed is not None:
         owners = np.repeat(ids[open_to], np.diff(starts))
+        # not registered, for the reason that bulk.insert_table gives
         asked = pa.table({"n": np.arange(len(owners)), "instruction_id": owners, "candidate_id": flat["candidate_ids"]})
-        with registered(con, "asked", asked):
-            drawn = con.execute(_DRAWN, {"seed": str(seed)}).fetchnumpy()["drawn"]
+        drawn = con.from_arrow(asked).order("n").project(_DRAWN.format(seed=int(seed))).fetchnumpy()["drawn"]
     found = Candidates(
         starts,
         flat["candidate_ids"],

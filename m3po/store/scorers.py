@@ -101,8 +101,14 @@ def mean_scorer(con: Connection, name: str, parts: list[tuple[float, int]]) -> i
     return scorer
 
 
-def fill_mean(con: Connection, scorer: int, run_id: int) -> int:
-    """The weighted mean of every candidate that all parts have scored and that has no mean yet; how many."""
+def parts_of(con: Connection, scorer: int | None) -> list[int]:
+    """The scorers that this one is the mean of; none of any other."""
+    return [row[0] for row in con.execute("SELECT part FROM scorer_parts WHERE scorer_id = ?", [scorer]).fetchall()]
+
+
+def fill_mean(con: Connection, scorer: int, run_id: int, *, only_edits: bool = False) -> int:
+    """The weighted mean of every candidate (`only_edits`: that a human wrote) that all parts have scored and that has
+    no mean yet; how many."""
     before = _count(con, scorer)
     con.execute(
         """
@@ -111,10 +117,11 @@ def fill_mean(con: Connection, scorer: int, run_id: int) -> int:
                sum(p.weight * (m.mas - p.range_low) / (p.range_high - p.range_low)), $now
         FROM mas_scores m JOIN scorer_parts p ON p.part = m.scorer_id AND p.scorer_id = $scorer
         WHERE candidate_id NOT IN (SELECT candidate_id FROM mas_scores WHERE scorer_id = $scorer)
+          AND (NOT $only_edits OR candidate_id IN (SELECT candidate_id FROM candidates WHERE origin = 'human'))
         GROUP BY candidate_id
         HAVING count(*) = (SELECT count(*) FROM scorer_parts WHERE scorer_id = $scorer)
         """,
-        {"scorer": scorer, "run": run_id, "now": now()},
+        {"scorer": scorer, "run": run_id, "now": now(), "only_edits": only_edits},
     )
     return _count(con, scorer) - before
 

@@ -159,7 +159,7 @@ def test_an_edit_is_judged_as_the_answers_beside_it_were(studio, tiny_policy) ->
         candidates.activate(con, "mas", frozen["mas_scorer"])
 
     studio.db.write(score)
-    assert scorings.scorings_of_edit(studio.db, studio.config) == [ScoreConfig(policy="policy", mas=None), config]
+    assert scorings.scorings_in_use(studio.db) == [ScoreConfig(policy="policy", mas=None), config]
 
 
 def watch(monkeypatch, database, name: str) -> list:

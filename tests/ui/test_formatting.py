@@ -78,6 +78,8 @@ def test_the_running_run_comes_before_a_newer_one_that_waits():
     ended = dt.datetime(2026, 1, 1)
     chain = [make_run(id=3, state="stopped"), make_run(id=1, state="failed", started_at=ended)]
     assert latest(chain, "sample").id == 1  # what never began does not hide what failed
+    refused = [make_run(id=4, state="failed"), make_run(id=3, state="finished", started_at=ended)]
+    assert latest(refused, "sample").id == 4  # before it began: that is the news
     assert latest(runs[:1], "sample").id == 9 and latest([], "sample") is None
 
 

@@ -238,7 +238,7 @@ def test_an_imported_vote_is_said_to_be_imported_and_not_to_be_outdated(page, tm
     page.studio.select(SelectConfig(rule="given"))  # the machine has a pick now, which it had not then
     state = page.send("show")["parts"]["review-state"]
     assert (page.item["chosen"], page.item["rejected"]) == (b, a)
-    assert "overridden by bob" in state and ">imported<" in state and "earlier state" not in state
+    assert "overridden by bob" in state and ">imported<" in state and "changed since" not in state
     against = {"verdict": "override", "chosen": 0, "rejected": 1, "annotator": "cyd"}
     (tmp_path / "rows.jsonl").write_text(json.dumps(line | {"decisions": [vote, against]}))
     page.studio.import_source(tmp_path / "rows.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from workspaces import make_workspace
 
@@ -89,7 +90,9 @@ def test_values_frozen_under_another_scorer_are_said_to_be(tmp_path) -> None:
         studio.select()
         assert "select again" not in state()
         studio.db.write(switch)
-        assert "selected with MAS of scorer: select again" in state()
+        assert "picked by another scorer&#x27;s MAS" in state() and "are by scorer as it was" in state()
+        [button] = re.findall("<button[^>]*>select again</button>", state())
+        assert 'class="link curator-only"' in button and 'data-open-tab="data" data-show="data-select"' in button
         studio.db.write(lambda con: candidates.activate(con, "mas", candidates.scorer_id(con, "mas", "", "scorer-1")))
         assert "select again" not in state()
         studio.db.write(switch)
@@ -97,3 +100,17 @@ def test_values_frozen_under_another_scorer_are_said_to_be(tmp_path) -> None:
         assert "select again" not in state()
     finally:
         studio.close()
+
+
+def test_an_answer_that_a_person_wrote_has_its_reason_for_no_rank(studio) -> None:
+    item = studio.review_item()
+    edit = studio.add_edit(item.instruction.id, "A fish in a boat.")
+    studio.decide(item.instruction.id, "override", chosen=edit.id, rejected=item.candidates[0].id)
+    item = studio.review_item()
+    human = [dataclasses.replace(c, mas=0.5, logp_sum=-1.0) if c.id == edit.id else c for c in item.candidates]
+    parts = draw_item(dataclasses.replace(item, candidates=tuple(human)))
+    assert parts["review-candidates"].count("None here: a person wrote it") == 2  # good and hard
+    assert "None here: a person wrote one of the two" in parts["review-state"]
+    assert "a person wrote" not in "".join(
+        draw_item(dataclasses.replace(item, candidates=item.candidates[:2])).values()
+    )

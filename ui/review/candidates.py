@@ -195,7 +195,7 @@ def _origin(c: Candidate, item: ReviewItem) -> Markup | None:
         words = (
             ("scoring…", "Log-prob and MAS come by themselves.")
             if item.scoring
-            else ("not scored", "Score it on Data.")
+            else ("not scored", "Score on Data; where scoring failed, its card there says why.")
         )
         notes.append(tag("span", words[0], class_="chip chip-busy" if item.scoring else "chip", title=words[1]))
     if item.given and c.id in item.given:
@@ -254,6 +254,8 @@ def _values(c: Candidate, item: ReviewItem) -> list[Markup]:
             title += f" Sum {number(c.logp_sum)} nats over {plural(c.n_tokens or 0, 'token')}."
         if column.key == "mas" and c.mas_minimum is not None:
             title += f" The mean over its sentences; the worst one has {number(c.mas_minimum)}."
+        if column.key in ("good", "hard") and c.origin == "human":
+            title += " None here: a person wrote it, and only answers that a rule may pick are ranked."
         cells.append(
             tag("span", tag("i", column.head), shown, class_="value", title=title, aria_label=f"{column.head} {shown}")
         )

@@ -6,7 +6,7 @@ The page swaps only the parts that changed, so the image stays while candidates 
 from __future__ import annotations
 
 from m3po.scorer_spec import short_name
-from m3po.types import TRAINING_VERDICTS, Decision, ReviewItem
+from m3po.types import TRAINING_VERDICTS, Decision, Pair, ReviewItem
 from ui.formatting import PAIR_TOOLTIPS, VERDICT_LABELS, clip, clock, image_url, number
 from ui.markup import Markup, join, tag
 from ui.review.candidates import Pending, draw_candidates, number_candidates, roles_of
@@ -14,6 +14,12 @@ from ui.scatter import ScatterPoint, draw_scatter
 from ui.votes_view import draw_votes
 
 _NO_M3P = " None here: one of the two was not there, or not scored, when the pairs were picked; Select again gives it."
+_WRITTEN = " None here: a person wrote one of the two, and only answers that a rule may pick are ranked."
+_CHANGED = (
+    "Since this decision an answer came, a score changed, or the machine picks another pair. The decision still counts;"
+    " accepting confirms it as the item is now."
+)
+_SELECT_AGAIN = "Goes to Select on Data, which picks all pairs anew by the scores shown. Decisions stay as they are."
 
 
 def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Markup]:
@@ -73,10 +79,7 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
         if decision.reason == "imported" and not decision.disagreeing:
             parts.append(tag("span", "imported", class_="chip", title="Voted in another tool; it came with a file."))
         elif decision.stale:
-            parts.append(
-                tag("span", "made on an earlier state", class_="chip chip-warn",
-                    title="Candidates, scores or the machine's pick changed since; Enter confirms it as it is now.")
-            )  # fmt: skip
+            parts.append(tag("span", "item changed since", class_="chip chip-warn", title=_CHANGED))
         if decision.disagreeing or decision.verdict not in TRAINING_VERDICTS:
             parts.append(tag("span", "not trained on", class_="quiet"))
     elif pending:
@@ -86,7 +89,7 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
     if item.pair is not None:
         for key, label in (("m3p_score", "M3P"), ("logp_margin", "margin"), ("mas_gap", "gap")):
             value = getattr(item.pair, key)
-            why = _NO_M3P if key == "m3p_score" and value is None else ""
+            why = _why_no_m3p(item, item.pair) if key == "m3p_score" and value is None else ""
             warn = key == "logp_margin" and value is not None and value < 0
             parts.append(
                 tag("span", tag("i", label), number(value, sign=key != "m3p_score"), title=PAIR_TOOLTIPS[key] + why,
@@ -94,12 +97,20 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
             )  # fmt: skip
     if item.selected_by:
         title = (
-            f"The MAS shown is by the scorer in use now; good, hard, M3P and the machine's pair were frozen with "
-            f"{item.selected_by}. Select again on Data to have all by one scorer."
+            f"The MAS shown is by the scorer in use now; good, hard, M3P and the machine's pair are by "
+            f"{short_name(item.selected_by)} as it was when the pairs were picked, until they are selected again."
         )
-        words = f"selected with MAS of {short_name(item.selected_by)}: select again"
-        parts.append(tag("span", words, class_="quiet", title=title))
+        parts.append(tag("span", "picked by another scorer's MAS", class_="quiet", title=title))
+        parts.append(
+            tag("button", "select again", type="button", class_="link curator-only", data_open_tab="data",
+                data_show="data-select", title=_SELECT_AGAIN)
+        )  # fmt: skip
     return join(parts)
+
+
+def _why_no_m3p(item: ReviewItem, pair: Pair) -> str:
+    written = {c.id for c in item.candidates if c.origin == "human"}
+    return _WRITTEN if written & {pair.chosen, pair.rejected} else _NO_M3P
 
 
 def _draw_verdict(decision: Decision) -> Markup:
