@@ -59,6 +59,27 @@ def undo_everything(page) -> None:
     raise AssertionError("there is always something more to undo")
 
 
+COVERED = """() => {
+    const message = document.querySelector("#review-message").getBoundingClientRect();
+    const parts = [...document.querySelectorAll("#review-root button, .card, #review-image, #review-instruction")];
+    const shown = parts.filter((part) => part.offsetParent).map((part) => [part, part.getBoundingClientRect()]);
+    const meets = ([part, box]) => box.left < message.right && box.right > message.left
+        && box.top < message.bottom && box.bottom > message.top;
+    return { height: message.height, bottom: message.bottom, over: shown.filter(meets).map(([part]) => part.id) };
+}"""
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)])
+def test_what_the_page_says_lies_on_nothing(review, size):
+    review.set_viewport_size({"width": size[0], "height": size[1]})
+    undo_everything(review)
+    short = review.evaluate(COVERED)
+    assert short["height"] >= 20 and short["bottom"] <= size[1] and short["over"] == []
+    review.evaluate("document.querySelector('#review-message').textContent = 'Not stored: 12, 13. '.repeat(20)")
+    long = review.evaluate(COVERED)
+    assert long["height"] > short["height"] and long["bottom"] <= size[1] and long["over"] == []
+
+
 def test_everything_is_on_one_screen(review):
     ids = (
         "review-image",
