@@ -1,11 +1,12 @@
-"""Twenty people decide at once, over HTTP, for a minute: is a decision lost, stored twice, or under another's name?
+"""Twenty people decide at once for a minute: is a decision lost, stored twice, or under another's name?
 
-    PYTHONPATH=. .venv/bin/python benchmarks/twenty_reviewers.py [SECONDS]
+    PYTHONPATH=. .venv/bin/python benchmarks/twenty_reviewers.py [SECONDS] [--browsers]
 
-Each logs in as a browser does, works through a queue of her own (the same items for all) and keeps a note of what the
-server acknowledged; at the end the notes are held against the database, row by row. Now and then one undoes.
-Prints decisions a second, how long a decision took to be stored and answered with the next item, and what it cost the
-server in CPU time, which says more than the others where something else computes beside.
+Over HTTP, or with --browsers as twenty pages of a real Chromium, by key presses (twenty_browsers.py). Each logs in,
+works through a queue of her own (the same items for all) and keeps a note of what the server acknowledged; at the end
+the notes are held against the database, row by row. Now and then one undoes. Prints decisions a second, how long a
+decision took until the next item was there, and what it cost the server in CPU time, which says more than the others
+where something else computes beside.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def write_rows(folder: Path, items: int) -> Path:
     return path
 
 
-def main(seconds: float) -> int:
+def main(seconds: float, *, browsers: bool = False) -> int:
     folder = Path(tempfile.mkdtemp(prefix="m3po-twenty-"))
     names = [f"person{n:02}" for n in range(PEOPLE)]
     for name in names:
@@ -144,10 +145,16 @@ def main(seconds: float) -> int:
     )  # fmt: skip
     try:
         url = next(word for word in app.stdout.readline().split() if word.startswith("http"))
-        reviewers = [log_in(url, name) for name in names]
-        begun, spent = time.monotonic(), cpu_seconds(app.pid)
-        work_together(reviewers, seconds)
-        took, spent = time.monotonic() - begun, cpu_seconds(app.pid) - spent
+        cost = Cost(app.pid)
+        if browsers:
+            from twenty_browsers import work_in_browsers  # Playwright is a development tool
+
+            reviewers = work_in_browsers(url, names, PASSWORD, seconds, cost.begin)
+        else:
+            reviewers = [log_in(url, name) for name in names]
+            cost.begin()
+            work_together(reviewers, seconds)
+        took, spent = cost.read()
     finally:
         app.terminate()
         app.wait(30)
@@ -156,18 +163,33 @@ def main(seconds: float) -> int:
     studio.close()
     errors = [error for reviewer in reviewers for error in reviewer.errors]
     latencies = np.array([value for reviewer in reviewers for value in reviewer.seconds]) * 1000
-    print(f"{PEOPLE} people, {took:.0f} s: {found['decisions']} decisions, {found['decisions'] / took:.0f} a second")
+    presses = sum(len(reviewer.seconds) for reviewer in reviewers)
+    print(f"{PEOPLE} people{' in browsers' * browsers}, {took:.0f} s: {presses} commands acknowledged, "
+          f"{found['decisions']} decisions stored, {found['decisions'] / took:.0f} a second")  # fmt: skip
     print(f"lost {found['lost']}, twice {found['twice']}, errors {len(errors)}", *errors[:3], sep="\n")
-    print(f"a decision, answered with the next item: p50 {np.median(latencies):.0f} ms, "
+    what = "key to next item drawn" if browsers else "a decision, answered with the next item"
+    print(f"{what}: p50 {np.median(latencies):.0f} ms, "
           f"p95 {np.quantile(latencies, 0.95):.0f} ms, max {latencies.max():.0f} ms")  # fmt: skip
     print(f"server CPU a decision: {spent / max(found['decisions'], 1) * 1000:.0f} ms")
     return 1 if found["lost"] or found["twice"] or errors else 0
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used until now, in user and kernel mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+class Cost:
+    """What it took since everybody was at work: seconds, and CPU seconds of the server, in user and kernel mode."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.begin()
+
+    def begin(self) -> None:
+        self.begun, self.spent = time.monotonic(), self._cpu_seconds()
+
+    def read(self) -> tuple[float, float]:
+        return time.monotonic() - self.begun, self._cpu_seconds() - self.spent
+
+    def _cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def log_in(url: str, name: str) -> Reviewer:
@@ -183,4 +205,5 @@ def read_history(studio: Studio, folder: Path) -> list[dict]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0))
+    given = [word for word in sys.argv[1:] if word != "--browsers"]
+    sys.exit(main(float(given[0]) if given else 60.0, browsers="--browsers" in sys.argv))

@@ -13,7 +13,7 @@ from m3po.settings import write_workspace_config
 from m3po.store.connection import rows
 from m3po.types import DEFAULT_REASONS
 from ui.review.answers import draw_answer
-from ui.review.guideline import answer_guideline, draw_text
+from ui.review.guideline import answer_guideline
 
 
 @pytest.fixture(scope="module")
@@ -206,15 +206,6 @@ def test_the_history_says_which_guideline_held_and_exports_carry_the_reason(stud
     studio.export(tmp_path / "out.jsonl", only="reviewed")
     [row] = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert (row["decision"]["reason"], row["decisions"][0]["reason"]) == ("", "")  # a mark, no reason
-
-
-def test_a_guideline_is_drawn_as_paragraphs_and_lists_and_never_as_html():
-    text = "# Rules\nFirst line\nsecond line\n\n- one <b>\n- two\n  goes on\n\n1. a\n2) b\n\nend <script>x</script>"
-    assert draw_text(text) == (
-        "<h4>Rules</h4><p>First line\nsecond line</p><ul><li>one &lt;b&gt;</li><li>two\ngoes on</li></ul>"
-        "<ol><li>a</li><li>b</li></ol><p>end &lt;script&gt;x&lt;/script&gt;</p>"
-    )
-    assert draw_text("  \n\n") == "" and draw_text("-no list") == "<p>-no list</p>"
 
 
 def test_what_the_page_asks_of_the_guideline_is_checked(studio):

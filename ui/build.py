@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import gradio as gr
 
 from m3po.door import Door, acting_as
@@ -55,6 +57,8 @@ def _build(studio: Door) -> gr.Blocks:
                 name = "review" if judges or studio.status()["pairs"] else "data"
             return gr.Tabs(selected=name)
 
+        _tick_where_one_looks(page)
+
         # `fragment` comes from the browser: the tab that was open before a reload.
         fragment = gr.Textbox(visible=False)
         page.load(
@@ -62,6 +66,21 @@ def _build(studio: Door) -> gr.Blocks:
             api_visibility="private",
         )  # fmt: skip
     return page
+
+
+def _tick_where_one_looks(page: gr.Blocks) -> None:
+    """The timers of a tab run while it is open: a page that somebody reviews on asks nothing for the other tabs."""
+    tabs = [block for block in page.blocks.values() if isinstance(block, gr.Tab)]
+    timers = [block for block in page.blocks.values() if isinstance(block, gr.Timer)]
+    for tab in tabs:
+        active = [{"__type__": "update", "active": _tab_of(timer) is tab} for timer in timers]
+        tab.select(None, None, timers, js=f"() => {json.dumps(active)}", show_progress="hidden")
+
+
+def _tab_of(block: gr.blocks.Block) -> gr.Tab | None:
+    while block is not None and not isinstance(block, gr.Tab):
+        block = block.parent
+    return block
 
 
 def _draw_head(studio: Studio) -> Markup:

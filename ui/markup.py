@@ -25,7 +25,12 @@ def escape(value: object) -> Markup:
     """`value` as text for element content or a quoted attribute; a Markup stays as it is."""
     if isinstance(value, Markup):
         return value
-    return Markup(html.escape(_INVISIBLE.sub("\ufffd", str(value)), quote=True))
+    return Markup(html.escape(clean(str(value)), quote=True))
+
+
+def clean(text: str) -> str:
+    """`text` with a sign in the place of each character that would hide or reorder what is around it."""
+    return _INVISIBLE.sub("\ufffd", text)
 
 
 def tag(name: str, *children: object, **attributes: object) -> Markup:

@@ -35,7 +35,15 @@
     } else if (performance.now() < until) requestAnimationFrame(() => show(id, until));
   }
   const tabOf = (fragment) => fragment.slice(1).split("?")[0]; // a view may follow
+  // Keys that somebody pressed while the page still came: Review uses them or says that it did not.
+  let early = [];
+  const keepKey = (event) => !(event.target instanceof Element && event.target.closest("input, textarea, select")) && early.push(event);
+  document.addEventListener("keydown", keepKey);
   window.m3po = {
+    takeEarlyKeys() {
+      document.removeEventListener("keydown", keepKey);
+      return early.splice(0);
+    },
     openTab(name) {
       const button = tabButton(name);
       if (button) button.click();
@@ -53,6 +61,7 @@
     if (open && open.dataset.show) show(open.dataset.show, performance.now() + 3000);
     const tab = event.target.closest('#tabs [role="tab"]');
     if (tab) {
+      early = []; // they were meant for another tab
       const name = Object.keys(NAMES).find((key) => NAMES[key] === tab.textContent.trim());
       if (name && name !== tabOf(location.hash)) history.pushState(null, "", `#${name}`);
       dispatchEvent(new CustomEvent("m3po:tab", { detail: name }));

@@ -27,7 +27,7 @@ from m3po.users import Users
 from ui.guard import Guard, KnowCaller
 from ui.hints import write_script
 from ui.prefix import StripPrefix, read_prefix
-from ui.scripts import send_script
+from ui.scripts import preload_scripts, send_script
 from ui.theme import build_theme
 from ui.users import Sessions, login_check, user_of
 
@@ -136,7 +136,7 @@ def build_server(
         mcp_server=False,
         theme=build_theme(),
         css_paths=[HERE / f"{name}.css" for name in STYLES],
-        head="<script src='m3po/me.js'></script>"
+        head=f"{preload_scripts()}<script src='m3po/me.js'></script>"
         f"<script>{write_script()}{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
     if users is not None:

@@ -59,6 +59,68 @@ def undo_everything(page) -> None:
     raise AssertionError("there is always something more to undo")
 
 
+COVERED = """() => {
+    const message = document.querySelector("#review-message").getBoundingClientRect();
+    const parts = [...document.querySelectorAll("#review-root button, .card, #review-image, #review-instruction")];
+    const shown = parts.filter((part) => part.offsetParent).map((part) => [part, part.getBoundingClientRect()]);
+    const meets = ([part, box]) => box.left < message.right && box.right > message.left
+        && box.top < message.bottom && box.bottom > message.top;
+    return { height: message.height, bottom: message.bottom, over: shown.filter(meets).map(([part]) => part.id) };
+}"""
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)])
+def test_what_the_page_says_lies_on_nothing(review, size):
+    review.set_viewport_size({"width": size[0], "height": size[1]})
+    undo_everything(review)
+    short = review.evaluate(COVERED)
+    assert short["height"] >= 20 and short["bottom"] <= size[1] and short["over"] == []
+    review.evaluate("document.querySelector('#review-message').textContent = 'Not stored: 12, 13. '.repeat(20)")
+    long = review.evaluate(COVERED)
+    assert long["height"] > short["height"] and long["bottom"] <= size[1] and long["over"] == []
+
+
+FILL_ROWS = """(words) => {
+    for (const text of document.querySelectorAll(".row-text")) text.textContent = "word ".repeat(words);
+    return new Promise((resolve) => requestAnimationFrame(() => {
+        const box = document.querySelector("#review-candidates");
+        const texts = [...document.querySelectorAll(".row-text")];
+        const cut = texts.filter((text) => text.scrollHeight > text.clientHeight + 1).length;
+        resolve({ rows: texts.length, cut, left: box.clientHeight - box.scrollHeight,
+            heights: texts.map((text) => Math.round(text.clientHeight / 19.6)) });
+    }));
+}"""
+
+
+def test_the_other_answers_take_the_room_that_there_is(review):
+    idle(review)
+    review.set_viewport_size({"width": 1280, "height": 1000})
+    whole = review.evaluate(FILL_ROWS, 16)
+    assert whole["rows"] == 6 and whole["cut"] == 0 and whole["left"] >= 0 and min(whole["heights"]) > 1
+    cut = review.evaluate(FILL_ROWS, 200)
+    assert cut["cut"] == 6 and cut["left"] >= 0  # all of them in sight
+    assert max(cut["heights"]) - min(cut["heights"]) <= 1 and cut["heights"][0] > 2
+    review.set_viewport_size({"width": 1280, "height": 660})
+    review.wait_for_function("[...document.querySelectorAll('.row-text')].every((text) => text.clientHeight < 30)")
+
+
+def test_keys_before_the_first_item_act_or_are_told(app, open_page):
+    page = open_page(f"{app.url}/#review")
+    page.add_init_script("""addEventListener("DOMContentLoaded", () => {
+        const wait = setInterval(() => {
+            if (!window.m3po || !window.m3po.takeEarlyKeys) return;
+            clearInterval(wait);
+            for (const code of ["KeyH", "KeyT"]) {
+                document.body.dispatchEvent(new KeyboardEvent("keydown", { code, key: code[3], bubbles: true }));
+            }
+        });
+    })""")
+    page.reload()
+    page.wait_for_selector("#review-message >> text=press it again")
+    page.wait_for_selector("#review-history:not([hidden]) p")  # of the item that came
+    assert verdict(page) is None
+
+
 def test_everything_is_on_one_screen(review):
     ids = (
         "review-image",
@@ -94,6 +156,7 @@ def test_ids_are_unique(review):
 def test_keys_decide_move_and_undo(review):
     first, before = shown(review), pair(review)
     press(review, "x")
+    review.wait_for_selector("#review-message >> text=Stored. Enter or →: next item.")
     assert shown(review) == first and pair(review) == before[::-1] and verdict(review) == "override"
     press(review, "x")
     assert pair(review) == before and verdict(review) == "accept"  # the machine's pair again is no override

@@ -47,6 +47,14 @@ def test_a_reason_and_a_note_wait_for_the_decision_or_join_it_and_outlive_a_relo
     review.click("#review-box button >> text=relation")
     review.keyboard.press("m")
     review.keyboard.type("tsnfq <b>")  # nothing of it is a key
+    review.keyboard.press("Escape")
+    review.wait_for_selector("#review-message >> text=Your unsaved note is kept")
+    review.keyboard.press("m")
+    assert review.input_value("#review-note-text") == "tsnfq <b>"
+    review.click("#review-box button >> text=Drop")
+    review.keyboard.press("m")
+    assert review.input_value("#review-note-text") == ""
+    review.keyboard.type("tsnfq <b>")
     assert shown(review) == first and draws(review) == drawn
     review.reload()
     review.wait_for_selector("text=Your unsaved note is kept")
@@ -76,10 +84,10 @@ def test_the_guideline_is_written_beside_the_item_and_its_reasons_are_on_the_key
     right = review.locator(".review-right").bounding_box()
     assert panel["y"] >= image["y"] + image["height"] and panel["x"] + panel["width"] <= right["x"]  # it covers neither
     review.click("#guideline-edit")
-    review.fill("#guideline-draft", "# Look first\n- at <i>the image</i>\n- then at the words")
+    review.fill("#guideline-draft", "# Look first\n- at **<i>the image</i>**\n- then at the words")
     review.fill("#guideline-reasons", "hue, shape")
     review.press("#guideline-reasons", "Control+Enter")
-    review.wait_for_selector("#review-guideline[data-version='1'] li >> text=at <i>the image</i>")
+    review.wait_for_selector("#review-guideline[data-version='1'] li strong >> text=<i>the image</i>")
     settle(review)
     before = shown(review)
     review.keyboard.press("w")

@@ -78,11 +78,11 @@ def draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
     elif by_role["chosen"] and by_role["rejected"]:
         cards.append(_draw_joined(by_role["chosen"][1], by_role["rejected"][1]))
     others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
+    counted = plural(len(others), "other candidate" if any(by_role.values()) else "candidate")
+    shared = tag("span", "… begins as another one does", class_="shared-start")
     head = tag(
         "div",
-        tag(
-            "span", plural(len(others), "other candidate" if any(by_role.values()) else "candidate"), class_="head-text"
-        ),
+        tag("span", counted, shared if any('class="row-start"' in row for row in others) else None, class_="head-text"),
         *[tag("span", column.head, class_="value", title=column.tooltip) for column in _columns(item)],
         class_="row-head",
     )

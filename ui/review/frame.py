@@ -74,13 +74,14 @@ def build_frame(workspace: str = "") -> Markup:
         class_="review-right",
         aria_label="Candidates",
     )  # fmt: skip
+    message = tag("div", id="review-message", role="status", aria_live="polite", hidden=True)
     return tag(
         "div",
         build_toolbar(),
         tag("div", id="review-chips", hidden=True, aria_label="What this view is narrowed to"),
-        tag("div", id="review-message", role="status", aria_live="polite", hidden=True),
         tag("div", left, right, class_="review-body", id="review-body", hidden=True),
         tag("div", id="review-empty", class_="empty-state"),
+        tag("div", message, class_="review-foot"),
         *_build_key_dialogs(),
         id="review-root", class_="review", data_workspace=workspace,
     )  # fmt: skip

@@ -1,49 +1,16 @@
 """The guideline beside the item: its text drawn, its versions, and the form with which a curator writes another one.
 
-The text is plain: blank lines part paragraphs, `-` or `1.` begins an item of a list, `#` a heading. It is never HTML.
+The text is Markdown (ui/markdown.py), and never HTML.
 """
 
 from __future__ import annotations
-
-import re
 
 from m3po.errors import M3poError
 from m3po.studio import Studio
 from m3po.types import Guideline
 from ui.formatting import clock
+from ui.markdown import draw_markdown
 from ui.markup import Markup, join, tag
-
-_HEADING = re.compile(r"#{1,6}\s+(.*)")
-_BULLET = re.compile(r"\s*[-*•]\s+(.*)")
-_NUMBER = re.compile(r"\s*\d{1,3}[.)]\s+(.*)")
-_LISTS = (("ul", _BULLET), ("ol", _NUMBER))
-
-
-def draw_text(text: str) -> Markup:
-    """Headings, paragraphs and lists; a line that begins no list goes on with what precedes it."""
-    blocks: list[tuple[str, list[str]]] = []  # (element, its lines or items)
-    going_on = False
-    for line in text.splitlines():
-        if not line.strip():
-            going_on = False
-            continue
-        if heading := _HEADING.match(line):
-            blocks.append(("h4", [heading[1]]))
-            going_on = False
-            continue
-        name, words = next(((name, found[1]) for name, rule in _LISTS if (found := rule.match(line))), ("", line))
-        if name and blocks and blocks[-1][0] == name:
-            blocks[-1][1].append(words)
-        elif name:
-            blocks.append((name, [words]))
-        elif going_on:
-            blocks[-1][1][-1] += "\n" + words.strip()
-        else:
-            blocks.append(("p", [words.strip()]))
-        going_on = True
-    return join([
-        tag(name, *([tag("li", item) for item in items] if name in ("ul", "ol") else items)) for name, items in blocks
-    ])  # fmt: skip
 
 
 def build_guideline_frame() -> Markup:
@@ -58,8 +25,8 @@ def build_guideline_frame() -> Markup:
     form = tag(
         "div",
         tag("textarea", id="guideline-draft", aria_label="Text of the guideline", maxlength=50_000,
-            placeholder="What is a good answer here, and what makes one wrong? Blank lines part paragraphs, - begins "
-            "an item of a list, # a heading."),
+            placeholder="What is a good answer here, and what makes one wrong? Markdown: blank lines part paragraphs, "
+            "- begins an item of a list, # a heading; *so* and **so** stress a word."),
         tag("label", "Reasons, by commas: the first nine have the keys 1–9",
             tag("input", id="guideline-reasons", type="text", autocomplete="off")),
         tag("div", tag("button", "Keep as a new version (Ctrl+Enter)", id="guideline-save", type="button",
@@ -97,7 +64,7 @@ def _write(studio: Studio, asked: dict) -> Guideline:
 def _shown(studio: Studio, guideline: Guideline) -> dict:
     written = [row["version"] for row in studio.guideline.versions()]
     by = f"{guideline.author}, {clock(guideline.at)}" if guideline.version else "nobody wrote one yet"
-    text = draw_text(guideline.text) or tag("p", "No text yet. A curator writes what a good answer is here.",
+    text = draw_markdown(guideline.text) or tag("p", "No text yet. A curator writes what a good answer is here.",
                                             class_="quiet")  # fmt: skip
     listed = join([tag("h4", "Reasons"), tag("ol", *[tag("li", reason) for reason in guideline.reasons])])
     return {

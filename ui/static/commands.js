@@ -3,6 +3,7 @@
 // Those that go on to the next item.
 export const LEAVING = new Set(["accept", "skip", "tie", "all_wrong", "all_right", "bad_question", "flag"]);
 export const STAYING = new Set(["mark", "swap", "edit", "reason", "note", "tag", "untag"]);
+export const PAIRING = new Set(["mark", "swap", "edit"]); // of those that stay, the ones that store a pair
 export const REMARKS = new Set(["reason", "note"]);
 export const TAGGING = new Set(["tag", "untag"]);
 export const UNDOING = new Set(["undo", "redo"]); // of an item that need not be the shown one

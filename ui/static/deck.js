@@ -5,7 +5,7 @@
 
 import { DEFAULT } from "./address.js";
 import { Around } from "./around.js";
-import { BOUND, LEAVING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
+import { BOUND, LEAVING, PAIRING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
 import { inTime, makeId, Outbox } from "./outbox.js";
 import { Refused } from "./refused.js";
 import { Entry, Shelf } from "./shelf.js";
@@ -40,6 +40,7 @@ export class Deck {
       count: (count, failing, kept) => this.onCount(count, failing, kept),
     });
     this.remarks = null; // what goes along with decisions (remarks.js)
+    this.words = (template) => template; // writes the keys of actions into a text (keys.js)
     this.onView = () => {}; // another view is to be shown
     this.onShow = () => {}; // an item is drawn
     editor.onClose = () => this.run();
@@ -149,7 +150,10 @@ export class Deck {
       if (command.of && item) this.onShow(item, true); // the history that it was pressed in is not what there is now
       frame.say(answer.error, answer.level);
       if (command.op === "edit" && command.text) this.openEditor(command.text);
-    } else this.draw(answer, command);
+    } else {
+      this.draw(answer, command);
+      if (stored && PAIRING.has(command.op) && !answer.message) this.frame.say(this.words("Stored. {accept} or {next}: next item."), "hint");
+    }
   }
 
   // To an item that is ready. Nothing is awaited here: it is drawn in the same turn as the key.

@@ -71,7 +71,7 @@ export class Frame {
     box.className = level === "error" ? "message-error" : "message-hint";
     box.setAttribute("role", level === "error" ? "alert" : "status");
     box.hidden = !text;
-    if (text && level !== "error") this.sayTimer = setTimeout(() => (box.hidden = true), 4000);
+    if (text && level !== "error") this.sayTimer = setTimeout(() => (box.hidden = true), Math.max(4000, text.length * 60)); // time to read it
   }
 
   // While a view takes long it can be given up; null when its answer is there.

@@ -64,7 +64,7 @@ export class Guideline {
     this.select.replaceChildren(...answer.versions.map((n) => new Option(n ? `version ${n}` : "none yet", n)));
     this.select.value = answer.version;
     this.frame.$("guideline-by").textContent = answer.by;
-    this.frame.$("guideline-text").innerHTML = answer.html; // made by ui/markup.py, which escapes every text
+    this.frame.$("guideline-text").innerHTML = answer.html; // made by ui/markdown.py and ui/markup.py, which escape every text
     this.panel.dataset.version = answer.version;
     return true;
   }
@@ -82,7 +82,8 @@ export class Guideline {
   }
 
   write(on) {
-    this.form.hidden = !on; // the text stays above it
+    this.form.hidden = !on;
+    this.panel.classList.remove("compared");
     this.frame.$("guideline-edit").hidden = on;
   }
 
@@ -113,8 +114,9 @@ export class Guideline {
     this.after = newest.version;
     this.keepDraft();
     const box = this.frame.$("guideline-text");
+    this.panel.classList.add("compared");
     this.shown = newest;
-    box.innerHTML = newest.html; // made by ui/markup.py, which escapes every text
+    box.innerHTML = newest.html; // made by ui/markdown.py and ui/markup.py, which escape every text
   }
 
   onKey(event) {

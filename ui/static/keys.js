@@ -18,7 +18,7 @@ const TABLE = [
   ["redo", "Shift+KeyU", "Redo", "redo what was undone last, until you decide something new", { op: "redo" }],
   ["history", "KeyH", "History", "the item's history, where any decision is undone and redone", { call: "history" }],
   ["reason", "KeyW", "Reason", "a reason that goes with the decision: then a digit; again, or Esc, leaves the list", { call: "reason" }],
-  ["note", "KeyM", "Note", "a note that goes with the decision; Ctrl+Enter keeps it, Esc leaves", { call: "note" }],
+  ["note", "KeyM", "Note", "a note that goes with the decision; Ctrl+Enter keeps it, Esc leaves it as a draft", { call: "note" }],
   ["tags", "KeyG", "Tags", "tags of the item; Enter adds one, Esc leaves", { call: "tags" }],
   ["guideline", "KeyI", "Guideline", "the guideline beside the item", { call: "guideline" }],
   ["next", "ArrowRight", "Next", "next item", { op: "next", repeats: true }],

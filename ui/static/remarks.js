@@ -162,14 +162,19 @@ export class Remarks {
       else this.drafts[item.instruction_id] = { by: this.deck.by, text };
       keep(this.draftStore, this.drafts);
     };
+    const isChanged = () => area.value.trim() !== this.said(item).note;
     const leave = () => {
+      this.close();
+      if (isChanged()) this.frame.say("Your unsaved note is kept: Note goes on with it.", "hint");
+      else draft(null);
+    };
+    const drop = () => {
       draft(null);
       this.close();
     };
     const save = () => {
-      leave();
-      const note = area.value.trim();
-      if (note !== this.said(item).note) this.deck.push({ op: "note", note });
+      drop();
+      if (isChanged()) this.deck.push({ op: "note", note: area.value.trim() });
     };
     area.oninput = () => draft(area.value);
     area.onkeydown = (event) => {
@@ -181,7 +186,7 @@ export class Remarks {
     };
     const keepButton = button("Keep (Ctrl+Enter)", save);
     keepButton.classList.add("action-main");
-    this.box.replaceChildren(area, keepButton, button("Leave (Esc)", leave));
+    this.box.replaceChildren(area, keepButton, button("Leave (Esc)", leave), button("Drop what I wrote", drop));
     area.focus();
   }
 }

@@ -13,7 +13,10 @@ import { hasModifier, isTyping, KeyMap } from "./keys.js";
 import { KeySettings } from "./key_settings.js";
 import { Places } from "./places.js";
 import { Remarks } from "./remarks.js";
+import { Rows } from "./rows.js";
 import { Tags } from "./tags.js";
+
+const SAYING = new Set(["reason", "note", "tags"]); // calls that are about an item
 
 export function start(element, server) {
   const frame = new Frame(element);
@@ -21,6 +24,7 @@ export function start(element, server) {
   const editor = new Editor(frame, candidates);
   const deck = new Deck(frame, candidates, editor, server);
   const images = new Images(frame);
+  new Rows(frame);
   new Filters(frame, deck);
   const remarks = new Remarks(frame, deck);
   new Tags(deck, remarks, server);
@@ -28,6 +32,7 @@ export function start(element, server) {
   const places = new Places(frame, deck);
   const history = new History(frame, deck, server);
   const keys = new KeyMap(document.documentElement.dataset.user || "");
+  deck.words = (template) => keys.fill(template);
   deck.onShow = (item, same) => {
     if (!same) images.onShow();
     remarks.show(item, same);
@@ -51,8 +56,9 @@ export function start(element, server) {
     guideline: () => guideline.toggle(),
   };
   wireClicks(frame, deck, candidates, calls);
-  wireKeys(frame, deck, candidates, keys, remarks, calls);
+  const onKey = wireKeys(frame, deck, candidates, keys, remarks, calls);
   deck.start(...places.begin());
+  for (const event of window.m3po ? window.m3po.takeEarlyKeys() : []) onKey(event);
 }
 
 function wireDialogs(frame) {
@@ -99,11 +105,13 @@ function wireKeys(frame, deck, candidates, keys, remarks, calls) {
     if (remarks.takeKey(event, meaning) || !meaning) return;
     event.preventDefault();
     if (event.repeat && !meaning.repeats) return; // a held key decides once
-    if (meaning.call) calls[meaning.call]();
+    if (SAYING.has(meaning.call) && !deck.item) frame.say("Nothing is shown yet: press it again when the item is there.", "hint");
+    else if (meaning.call) calls[meaning.call]();
     else if (meaning.select) candidates.selectNeighbour(meaning.select);
     else if (!meaning.markSelected) deck.push(meaning, event.timeStamp);
     else if (candidates.selected === null) frame.say("Select a candidate first, by key or a click.", "hint");
     else deck.push({ op: "mark", role: meaning.markSelected, candidate_id: candidates.selected });
   }
   document.addEventListener("keydown", onKey);
+  return onKey;
 }
