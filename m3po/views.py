@@ -22,7 +22,7 @@ class Views:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._lock = threading.Lock()
+        self._lock, self._storing = threading.Lock(), threading.Lock()
         self._known: dict[str, set[int]] = {}
         self._waiting: list[tuple[str, int]] = []
         self._timer: threading.Timer | None = None
@@ -51,21 +51,21 @@ class Views:
 
     def store(self) -> None:
         """Write what waits; on a full disk it goes on waiting."""
-        with self._lock:
-            views, self._waiting, self._timer = self._waiting, [], None
-        if not views:
-            return
-        try:
-            self._db.write(lambda con: open_views.add_views(con, views), lane="decision")
-        except StorageError as error:
-            log.warning("what was shown openly is not stored yet: %s", error)
+        with self._storing:
             with self._lock:
-                self._waiting = views + self._waiting
+                views, self._waiting = self._waiting, []
+                if self._timer is not None:
+                    self._timer.cancel()  # no thread is left that finds nothing, or the end of Python
+                    self._timer = None
+            if not views:
+                return
+            try:
+                self._db.write(lambda con: open_views.add_views(con, views), lane="decision")
+            except StorageError as error:
+                log.warning("what was shown openly is not stored yet: %s", error)
+                with self._lock:
+                    self._waiting = views + self._waiting
 
     def close(self) -> None:
-        with self._lock:
-            timer = self._timer
-        if timer is not None:
-            timer.cancel()
-            timer.join()  # one that is storing at this moment ends first
+        """Store the rest; one that is storing at this moment ends first."""
         self.store()

@@ -11,7 +11,7 @@ from ui.markup import Markup, join, tag
 HEADS = (
     ("Annotator", ""),
     ("Assigned", "Items in the queue, decided or not, gold items included."),
-    ("Done", "Of those assigned, voted on by this annotator; skipped and flagged ones are left."),
+    ("Done", "Of those assigned, voted on or flagged by this annotator; skipped ones are left."),
     ("Pace", "Items an hour of the time spent on them; what lasted longer than 5 minutes counts as 5."),
     ("Median", "Seconds from an item's drawing to its decision."),
     ("Left", "Time for the rest of the queue at that pace."),
