@@ -32,9 +32,11 @@ def build(studio: Studio) -> gr.Blocks:
 
 
 def _build(studio: Door) -> gr.Blocks:
+    # What is drawn first is what most come for; on_load knows better, but only when all of it is there.
+    first = "review" if studio.status()["pairs"] else "data"
     with gr.Blocks(title="M3PO Studio", analytics_enabled=False, fill_width=True, elem_id="m3po") as page:
         gr.HTML(_draw_head(studio), elem_id="head", apply_default_css=False, js_on_load=None)
-        with gr.Tabs(elem_id="tabs", selected="data") as tabs:
+        with gr.Tabs(elem_id="tabs", selected=first) as tabs:
             with gr.Tab("Data", id="data"):
                 build_data_tab(studio, page)
             with gr.Tab("Browse", id="browse"):
@@ -57,7 +59,7 @@ def _build(studio: Door) -> gr.Blocks:
                 name = "review" if judges or studio.status()["pairs"] else "data"
             return gr.Tabs(selected=name)
 
-        _tick_where_one_looks(page)
+        _tick_where_one_looks(page, first)
 
         # `fragment` comes from the browser: the tab that was open before a reload.
         fragment = gr.Textbox(visible=False)
@@ -68,10 +70,12 @@ def _build(studio: Door) -> gr.Blocks:
     return page
 
 
-def _tick_where_one_looks(page: gr.Blocks) -> None:
+def _tick_where_one_looks(page: gr.Blocks, first: str) -> None:
     """The timers of a tab run while it is open: a page that somebody reviews on asks nothing for the other tabs."""
     tabs = [block for block in page.blocks.values() if isinstance(block, gr.Tab)]
     timers = [block for block in page.blocks.values() if isinstance(block, gr.Timer)]
+    for timer in timers:
+        timer.active = _tab_of(timer).id == first
     for tab in tabs:
         active = [{"__type__": "update", "active": _tab_of(timer) is tab} for timer in timers]
         tab.select(None, None, timers, js=f"() => {json.dumps(active)}", show_progress="hidden")

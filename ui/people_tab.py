@@ -105,7 +105,7 @@ def build_people_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     tab.select(draw, None, drawn, **QUIET)
     page.load(draw, None, drawn, **QUIET)
-    gr.Timer(TICK, active=False).tick(on_tick, visible, drawn, js=IF_VISIBLE, **QUIET)
+    gr.Timer(TICK).tick(on_tick, visible, drawn, js=IF_VISIBLE, **QUIET)
 
 
 def _build_assign_form() -> tuple[list, gr.Button]:

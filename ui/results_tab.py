@@ -116,4 +116,4 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     tab.select(draw, state, outputs, **QUIET)
     page.load(draw, state, outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
-    gr.Timer(TICK, active=False).tick(on_tick, [visible, *state], outputs, js=IF_VISIBLE, **QUIET)
+    gr.Timer(TICK).tick(on_tick, [visible, *state], outputs, js=IF_VISIBLE, **QUIET)

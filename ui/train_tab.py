@@ -161,7 +161,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     tab.select(on_form, form, preview, **QUIET)
     page.load(on_form, form, preview, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
-    gr.Timer(TICK, active=False).tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
+    gr.Timer(TICK).tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
     page.load(lambda: draw_live(studio, ""), None, live, **QUIET)
 
 
