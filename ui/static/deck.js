@@ -140,7 +140,8 @@ export class Deck {
     const answer = await (deciding ? this.outbox.add(withState(command, this)) : this.send(command));
     if (!this.line.some((waiting) => waiting.before)) this.unsettled = null;
     if (answer.superseded) return;
-    const stored = deciding && !TAGGING.has(command.op) && !answer.error && (LEAVING.has(command.op) || (answer.item && answer.item.own));
+    const whole = answer.item && answer.item.own && !Object.keys(answer.item.pending).length; // half a pair waits here alone
+    const stored = deciding && !TAGGING.has(command.op) && !answer.error && (LEAVING.has(command.op) || whole);
     if (stored) this.remarks.forget(item.instruction_id);
     if (answer.cancelled) return this.setBack(command.before, "Cancelled: this is the view from before.");
     if (answer.error) {

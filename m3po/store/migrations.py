@@ -7,25 +7,25 @@ from collections.abc import Callable
 import duckdb
 
 from m3po.errors import WorkspaceError
-from m3po.store.migrations import making_pairs, reviewing
+from m3po.store import schema_pairs, schema_review
 
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
-    making_pairs.m001_first,
-    making_pairs.m002_ratings,
-    making_pairs.m003_samplers,
-    making_pairs.m004_judgements,
-    making_pairs.m005_given,
-    making_pairs.m006_pools,
-    reviewing.m007_decision_keys,
-    reviewing.m008_auto_accept,
-    reviewing.m009_people,
-    reviewing.m010_remarks,
-    reviewing.m011_redone,
-    reviewing.m012_gold,
-    reviewing.m013_votes,
-    reviewing.m014_places,
-    reviewing.m015_writers,
-    reviewing.m016_open_views,
+    schema_pairs.m001_first,
+    schema_pairs.m002_ratings,
+    schema_pairs.m003_samplers,
+    schema_pairs.m004_judgements,
+    schema_pairs.m005_given,
+    schema_pairs.m006_pools,
+    schema_review.m007_decision_keys,
+    schema_review.m008_auto_accept,
+    schema_review.m009_people,
+    schema_review.m010_remarks,
+    schema_review.m011_redone,
+    schema_review.m012_gold,
+    schema_review.m013_votes,
+    schema_review.m014_places,
+    schema_review.m015_writers,
+    schema_review.m016_open_views,
 ]
 
 
