@@ -55,10 +55,14 @@ def without_scores(item: ReviewItem) -> ReviewItem:
     )  # fmt: skip
 
 
-def tells(item: ReviewItem) -> bool:
-    """Whether it holds anything that who judges blind is not to see."""
+def tells(item: ReviewItem, annotator: str, writers: Mapping[int, Collection[str]]) -> bool:
+    """Whether it holds anything that this person is not to see when she judges blind; `writers` as for
+    `without_others`."""
     said = (item.decision, item.pair, item.machine_pair, item.given)
-    return any(each is not None for each in said) or without_scores(item).candidates != item.candidates
+    if any(each is not None for each in said) or any(each.annotator != annotator for each in item.tags):
+        return True
+    others = any(annotator not in writers.get(c.id, (annotator,)) for c in item.candidates)
+    return others or without_scores(item).candidates != item.candidates
 
 
 def with_votes(item: ReviewItem, votes: tuple[Decision, ...], *, gold: bool = False) -> ReviewItem:
@@ -72,16 +76,16 @@ def with_progress(item: ReviewItem, done: int, assigned: int) -> ReviewItem:
 
 # Of the workspace's counts those that others' decisions change, and those that an answer of theirs does.
 _BY_DECISIONS = ("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted")
-_BY_EDITS = ("scored_candidates", "scored_since", "answered_instructions", "answered_train")
+_BY_EDITS = ("scored_candidates", "scored_since", "answered_instructions", "answered_train", "written")
 
 
-def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, int], *, edits: int, picks: bool) -> dict:
+def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, int], *, picks: bool) -> dict:
     """The workspace's counts without what others decided or wrote: her own verdicts and her queue's progress in their
-    place, no run, for an edit starts one, and no answer of the `edits` that people wrote; without `picks` nothing of
-    how many pairs the machine found, either."""
+    place, no run, for an edit starts one, and no answer that people wrote; without `picks` nothing of how many pairs
+    the machine found, either."""
     done, assigned = progress
     hidden: dict = dict.fromkeys((*_BY_DECISIONS, *_BY_EDITS), 0)
-    hidden |= {"candidates": status["candidates"] - edits, "runs": []}
+    hidden |= {"candidates": status["candidates"] - status["written"], "runs": []}
     said = sum(decided.values()) - decided.get("skip", 0)
     own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": said}
     own |= {"decisions": dict(decided), "given": status["given"] | {"decided": 0, "reviewers_agree": 0}}

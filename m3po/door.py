@@ -138,7 +138,7 @@ class Door:
     def review_items(self, view: ReviewView | None, instruction_ids: Sequence[int]) -> list[ReviewItem]:
         user = self.check("review_items")
         found = self._studio.review_items(view and self.view_of(user, view), instruction_ids)
-        return [self._studio.sight.shown_to(user, item) for item in found]
+        return self._studio.sight.all_shown_to(user, found)
 
     def review_neighbours(self, view: ReviewView, instruction_id: int, **counts: int) -> Neighbours:
         user = self.check("review_neighbours")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from m3po import blind
@@ -11,12 +11,12 @@ from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours, stamp_of
 from m3po.store import assignments, decisions, votes, writers
 from m3po.store.connection import Connection
+from m3po.store.open_views import OpenViews
 from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace
 from m3po.types import PastDecision, ReviewItem, TokenBeliefs
 from m3po.users import OWNER, User
-from m3po.views import Views
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ class Sight:
         self._workspace = workspace
         self._db = workspace.db
         self._index = index
-        self.views = Views(workspace.db)
+        self._open_views = OpenViews(workspace.db)
+
+    def close(self) -> None:
+        """Store what waits to be; before the database is closed."""
+        self._open_views.close()
 
     def is_blind(self, user: User) -> bool:
         """Whether this annotator must not see scores, the machine's pick or others' decisions before the vote: always
@@ -58,34 +62,54 @@ class Sight:
 
     def shown_to(self, user: User, item: ReviewItem | None) -> ReviewItem | None:
         """The item as this user may see it, with everybody's votes where they may see those."""
-        if item is None or user.role == "annotator":
-            return item and self._shown_to_annotator(user, item)
-        if user != OWNER and blind.tells(item):
-            self.views.add(user.name, item.instruction.id)  # she may be an annotator some day
-        several, gold = self._db.read(lambda con: _votes_and_gold(con, item))
-        return blind.with_votes(item, several, gold=gold and user.role == "curator")
+        return item and self.all_shown_to(user, [item])[0]
 
-    def _shown_to_annotator(self, user: User, item: ReviewItem) -> ReviewItem:
-        person, instruction_id = self._person(user.name), item.instruction.id
-        sight = self._hidden(person, instruction_id)
-        done, assigned = person.progress
-        item = dataclasses.replace(item, fixed_order=sight.by_id)
-        if assigned:
-            item = blind.with_progress(item, done, assigned)
-        if sight.shuffled:
-            item = blind.shuffled(item, user.name)
-        if _voted(person, instruction_id):
-            return blind.with_votes(item, self._db.read(lambda con: _votes_and_gold(con, item)[0]))
-        if sight.alone:
-            own, written_by = self._db.read(
-                lambda con: (votes.own_vote(con, instruction_id, user.name), writers.writers_of(con, [instruction_id]))
-            )
-            item = blind.without_others(item, user.name, own and decisions.as_decision(own), written_by)
-        if sight.blind:
-            return blind.without_scores(item)
-        if blind.tells(item):
-            self.views.add(user.name, instruction_id)
-        return item
+    def all_shown_to(self, user: User, items: Sequence[ReviewItem]) -> list[ReviewItem]:
+        """`shown_to` each."""
+        written_by = self._writers_of(items)
+        if user.role == "annotator":
+            return self._shown_to_annotator(user.name, items, written_by)
+        found = []
+        for item in items:
+            if user is not OWNER and blind.tells(item, user.name, written_by):
+                self._open_views.add(user.name, item.instruction.id)  # she may be an annotator some day
+            several, gold = self._db.read(lambda con, item=item: _votes_and_gold(con, item))
+            found.append(blind.with_votes(item, several, gold=gold and user.role == "curator"))
+        return found
+
+    def _shown_to_annotator(
+        self, name: str, items: Sequence[ReviewItem], written_by: Mapping[int, Collection[str]]
+    ) -> list[ReviewItem]:
+        person = self._person(name)
+        hiding = {item.instruction.id: self._hidden(person, item.instruction.id) for item in items}
+        own_votes = self._own_votes(person, [number for number, hidden in hiding.items() if hidden.alone])
+        found = []
+        for item in items:
+            number, hidden = item.instruction.id, hiding[item.instruction.id]
+            item = _in_her_order(item, person, hidden)
+            if _voted(person, number):
+                several, _ = self._db.read(lambda con, item=item: _votes_and_gold(con, item))
+                found.append(blind.with_votes(item, several))
+                continue
+            if hidden.alone:
+                own = own_votes.get(number)
+                item = blind.without_others(item, name, own and decisions.as_decision(own), written_by)
+            if hidden.blind:
+                item = blind.without_scores(item)
+            elif blind.tells(item, name, written_by):
+                self._open_views.add(name, number)
+            found.append(item)
+        return found
+
+    def _writers_of(self, items: Sequence[ReviewItem]) -> dict[int, set[str]]:
+        """As in m3po.store.writers, of what these items hold."""
+        written = [item.instruction.id for item in items if any(c.origin == "human" for c in item.candidates)]
+        return self._db.read(lambda con: writers.writers_of(con, written)) if written else {}
+
+    def _own_votes(self, person: Personal, instruction_ids: Sequence[int]) -> dict[int, dict]:
+        """What stands of this person's own, adjudications aside, on those of the items that have it."""
+        said = [each for each in instruction_ids if person.said(each)]
+        return self._db.read(lambda con: votes.own_votes(con, said, person.annotator)) if said else {}
 
     def neighbours_shown_to(self, user: User, around: Neighbours) -> Neighbours:
         """What lies around an item, with the stamps and the progress of the items as this user is shown them: a stamp
@@ -93,15 +117,17 @@ class Sight:
         if user.role != "annotator":
             return around
         person = self._person(user.name)
+        hiding = {each: self._hidden(person, each) for each in around.stamps}
+        own_votes = self._own_votes(person, [each for each, hidden in hiding.items() if hidden.alone])
         stamps = {}
-        for instruction_id in around.stamps:
-            sight, decision_id = self._hidden(person, instruction_id), around.decided.get(instruction_id)
-            tags = around.tags.get(instruction_id, ())
-            if sight.alone:
-                decision_id = self._own_decision(person, instruction_id)
+        for instruction_id, hidden in hiding.items():
+            decision_id, tags = around.decided.get(instruction_id), around.tags.get(instruction_id, ())
+            if hidden.alone:
+                own_vote = own_votes.get(instruction_id)
+                decision_id = own_vote and own_vote["decision_id"]
                 tags = [each for each in tags if each.annotator == user.name]
             stamps[instruction_id] = stamp_of(
-                around.selection_id, decision_id, tags, blind=sight.blind, shuffled=sight.shuffled
+                around.selection_id, decision_id, tags, blind=hidden.blind, shuffled=hidden.shuffled
             )
         done, assigned = person.progress
         own = {"reviewed": done, "reviewable": assigned} if assigned else {}
@@ -115,11 +141,11 @@ class Sight:
         if user.role != "annotator":
             return told
         person = self._person(user.name)
-        sights = {each: self._hidden(person, each) for each in instruction_ids}
-        if any(sight.blind for sight in sights.values()):
+        hiding = {each: self._hidden(person, each) for each in instruction_ids}
+        if any(hidden.blind for hidden in hiding.values()):
             raise NotAllowedError("You judge blind: an answer's tokens are coloured after your vote.")
 
-        alone = [each for each, sight in sights.items() if sight.alone]
+        alone = [each for each, hidden in hiding.items() if hidden.alone]
         written_by = self._db.read(lambda con: writers.writers_of(con, alone)) if alone else {}
         return [each for each in told if user.name in written_by.get(each.candidate_id, {user.name})]
 
@@ -128,14 +154,7 @@ class Sight:
         if not self.is_alone(user):
             return status
         person = self._person(user.name)
-        edits, picks = self._db.read(writers.count_written), not self.is_blind(user)
-        return blind.own_counts(status, person.counts, person.progress, edits=edits, picks=picks)
-
-    def _own_decision(self, person: Personal, instruction_id: int) -> int | None:
-        if not person.said(instruction_id):
-            return None
-        own = self._db.read(lambda con: votes.own_vote(con, instruction_id, person.annotator))
-        return own and own["decision_id"]
+        return blind.own_counts(status, person.counts, person.progress, picks=not self.is_blind(user))
 
     def _hidden(self, person: Personal, instruction_id: int) -> _Hidden:
         hidden = self._workspace.blind or person.has_blind_work
@@ -150,7 +169,7 @@ class Sight:
     def was_hidden(self, user: User, instruction_id: int) -> bool:
         """Whether a vote of this user now is a blind one: all is hidden, they never voted on the item before, and
         Review never sent it to them with anything that is hidden now, whatever role they had then."""
-        if not self.is_blind(user) or self.views.has(user.name, instruction_id):
+        if not self.is_blind(user) or self._open_views.has(user.name, instruction_id):
             return False
         return not self._db.read(lambda con: votes.ever_voted(con, instruction_id, user.name))
 
@@ -162,6 +181,15 @@ class Sight:
         person = self._person(user.name)
         others = _voted(person, instruction_id) or not (self.is_blind(user) or person.is_assigned(instruction_id))
         return found if others else blind.without_names(found, user.name)
+
+
+def _in_her_order(item: ReviewItem, person: Personal, hidden: _Hidden) -> ReviewItem:
+    """The item with her own progress, and with its answers in the order that she gets them in."""
+    done, assigned = person.progress
+    item = dataclasses.replace(item, fixed_order=hidden.by_id)
+    if assigned:
+        item = blind.with_progress(item, done, assigned)
+    return blind.shuffled(item, person.annotator) if hidden.shuffled else item
 
 
 def _voted(person: Personal, instruction_id: int) -> bool:

@@ -105,7 +105,7 @@ class Studio:
         """Let go of the workspace; a running worker goes on and is found again, an import or export is interrupted."""
         if self._warming is not None:
             self._warming.join()
-        self.sight.views.close()
+        self.sight.close()
         self.server_runs.close()
         self.runner.close()
         self.workspace.close()

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from m3po.jobs import plans
 from m3po.scorer_spec import name_models
-from m3po.store import candidates, decisions, instructions, runs, samplers, scorers, selections
+from m3po.store import candidates, decisions, instructions, runs, samplers, scorers, selections, writers
 from m3po.store.changes import state_of_store
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
@@ -53,6 +53,7 @@ class Overview:
             "instructions": splits,
             "images": look("images", ("images",), lambda: instructions.count_images(con)),
             **look("candidates", _ANSWERED + _SCORED, lambda: candidates.counts(con)),
+            "written": look("written", ("candidates",), lambda: writers.count_written(con)),
             "samplers": look("samplers", _ANSWERED + _PICKED, lambda: samplers.list_samplers(con, selection)),
             "without_log_prob": without,
             "advice": plans.advise_log_probs(without),

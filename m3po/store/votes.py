@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from m3po.store.connection import Connection, rows, scalar
 from m3po.store.decisions import as_decision, current_decision
@@ -16,8 +16,18 @@ BREAK_SECONDS = 300.0  # who looked longer at one item than this was not at work
 
 def own_vote(con: Connection, instruction_id: int, annotator: str) -> dict | None:
     """The annotator's own decision that stands, adjudications aside."""
-    said = standing_rows(con, [instruction_id]).get(instruction_id, ())
-    return next((row for row in said if row["annotator"] == annotator and row["role"] is None), None)
+    return own_votes(con, [instruction_id], annotator).get(instruction_id)
+
+
+def own_votes(con: Connection, instruction_ids: Sequence[int], annotator: str) -> dict[int, dict]:
+    """`own_vote` on each of these instructions that has one."""
+    standing = standing_rows(con, instruction_ids)
+    return {
+        number: row
+        for number, said in standing.items()
+        for row in said
+        if row["annotator"] == annotator and row["role"] is None
+    }
 
 
 def own_decision(con: Connection, instruction_id: int, annotator: str) -> dict | None:
