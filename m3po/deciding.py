@@ -228,7 +228,7 @@ def undo(
     me = annotator or DEFAULT_ANNOTATOR
 
     def change(con: Connection) -> Reversal | None:
-        if client_id and (known := undos.undone_by_key(con, me, client_id)):
+        if client_id and (known := undos.reversed_by_key(con, me, client_id, redo=False)):
             return undos.as_reversal(con, known)
         if decision_id is None:
             found = undos.newest_standing(con, me, last_words=curator)
@@ -266,7 +266,7 @@ def redo(
     me = annotator or DEFAULT_ANNOTATOR
 
     def change(con: Connection) -> Reversal | None:
-        if client_id and (known := undos.redone_by_key(con, me, client_id)):
+        if client_id and (known := undos.reversed_by_key(con, me, client_id, redo=True)):
             return undos.as_reversal(con, known)
         if decision_id is None:
             found = undos.newest_undone(con, me, last_words=curator)

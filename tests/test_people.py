@@ -248,6 +248,24 @@ def test_who_was_shown_the_last_word_before_the_vote_is_not_measured_by_it(studi
     assert gold_figures(studio, "dan") == (1, 1)  # a file's vote was given elsewhere
 
 
+def test_a_vote_measures_by_what_was_assigned_when_it_was_given(studio):
+    """Before an item is assigned, and after it is taken back, the last word on it is shown."""
+    gold(studio, 1)
+    vote(studio, ANN, 1)
+    studio.people.assign(["ann"], items=1, gold=1)
+    assert gold_figures(studio, "ann") == (0, 0)
+    made = studio.people.assign(["ann", "bob"], items=2, overlap=1.0)
+    before = queue_of(studio, BOB)
+    for item in before:
+        vote(studio, CORA, item)
+        studio.people.mark_gold(item, "cora")
+    studio.people.set_overlap(made["assignment_id"], 0.0)
+    [kept] = queue_of(studio, BOB)
+    for item in before:
+        vote(studio, BOB, item)
+    assert kept in before and gold_figures(studio, "bob") == (1, 1)
+
+
 def test_a_curators_last_word_wins_until_it_is_undone(studio):
     vote(studio, ANN, 1)
     vote(studio, BOB, 1, "override")

@@ -21,19 +21,21 @@ def standing_rows(
 ) -> dict[int, list[dict]]:
     """The decisions on these instructions that stand, by instruction, oldest first: of each annotator the newest that
     was not undone, a curator's last word beside the own vote. `original`: the decision that this one redoes, itself
-    where it redoes none; a redo is as old as that. `without`: a decision that is taken for undone."""
+    where it redoes none; a redo is as old as that. `without`: a decision that is taken for undone, and all that redid
+    it."""
     ids = list(instruction_ids)
     if not ids:
         return {}
     # an undo names the instruction of what it revokes, so that all of an item's rows are here
     found = rows(con, f"SELECT * FROM decisions WHERE {among('instruction_id', ids)}")
     revoked = {row["revokes"] for row in found} - {None}
-    originals = _originals(con, found) if revoked else {}
+    originals = _originals(con, [row["decision_id"] for row in found]) if revoked else {}
+    gone = originals.get(without, without)
     said_at = {row["decision_id"]: row["decided_at"] for row in found}
     voices: dict[tuple, list[dict]] = {}
     for row in found:
         row["original"] = originals.get(row["decision_id"], row["decision_id"])
-        if row["revokes"] is None and row["decision_id"] not in revoked | {without}:
+        if row["revokes"] is None and row["decision_id"] not in revoked and row["original"] != gone:
             voices.setdefault((row["instruction_id"], row["annotator"], row["role"]), []).append(row)
     standing: dict[int, list[dict]] = {}
     for (number, *_), said in voices.items():
@@ -41,10 +43,15 @@ def standing_rows(
     return {number: sorted(said, key=_place) for number, said in standing.items()}
 
 
-def _originals(con: Connection, found: Sequence[dict]) -> dict[int, int]:
-    """Of those of the rows that are a redo."""
-    ids = among("decision_id", [row["decision_id"] for row in found])
-    sql = f"SELECT decision_id, original FROM redone WHERE original IS NOT NULL AND {ids}"
+def original_of(con: Connection, decision_id: int) -> int:
+    """The decision that this one redoes, itself where it redoes none."""
+    return _originals(con, [decision_id]).get(decision_id, decision_id)
+
+
+def _originals(con: Connection, decision_ids: Iterable[int]) -> dict[int, int]:
+    """Of those of the decisions that are a redo."""
+    of_these = among("decision_id", decision_ids)
+    sql = f"SELECT decision_id, original FROM redone WHERE original IS NOT NULL AND {of_these}"
     return dict(con.execute(sql).fetchall())
 
 

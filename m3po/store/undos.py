@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from m3po.store.assignments import mark_gold
 from m3po.store.connection import Connection, one, scalar
-from m3po.store.decisions import as_decision
+from m3po.store.decisions import as_decision, read_decision
 from m3po.store.instructions import now
-from m3po.store.standing import standing_rows
+from m3po.store.standing import original_of, standing_rows
 from m3po.types import Reversal
 
 
@@ -64,35 +64,21 @@ def as_reversal(con: Connection, row: dict) -> Reversal:
     other = next((each for each in there if (each["annotator"], each["role"]) == (row["annotator"], row["role"])), None)
     replaced = remark = False
     if other is not None and other["reason"] != "imported":
-        replaced = other["original"] > _original(con, row["decision_id"])
+        replaced = other["original"] > original_of(con, row["decision_id"])
         remark = not replaced and all(other[name] == row[name] for name in ("verdict", "chosen", "rejected"))
     return Reversal(**vars(as_decision(row)), replaced=replaced, remark=remark)
 
 
-def _original(con: Connection, decision_id: int) -> int:
-    """The decision that this one redoes, itself where it redoes none."""
-    known = scalar(con, "SELECT original FROM redone WHERE decision_id = ?", [decision_id])
-    return decision_id if known is None else known
-
-
-def undone_by_key(con: Connection, annotator: str, client_id: str) -> dict | None:
-    """The decision that the annotator's page has undone already under this id of its own."""
-    return one(
-        con,
-        "SELECT d.* FROM decision_keys k JOIN decisions u ON u.decision_id = k.decision_id"
-        " JOIN decisions d ON d.decision_id = u.revokes WHERE k.annotator = ? AND k.client_id = ?",
-        [annotator, client_id],
-    )
-
-
-def redone_by_key(con: Connection, annotator: str, client_id: str) -> dict | None:
-    """The decision that the annotator's page has made already by a redo under this id of its own."""
-    return one(
-        con,
-        "SELECT d.* FROM decision_keys k JOIN redone x ON x.decision_id = k.decision_id"
-        " JOIN decisions d ON d.decision_id = k.decision_id WHERE k.annotator = ? AND k.client_id = ?",
-        [annotator, client_id],
-    )
+def reversed_by_key(con: Connection, annotator: str, client_id: str, *, redo: bool) -> dict | None:
+    """The decision that the annotator's page has undone already under this id of its own, or with `redo` the one that
+    it has made so by a redo."""
+    sql = "SELECT decision_id FROM decision_keys WHERE annotator = ? AND client_id = ?"
+    known = scalar(con, sql, [annotator, client_id])
+    if known is None:  # nearly always, and then the decisions need not be looked through
+        return None
+    of_redo, of_undo = "decision_id FROM redone", "revokes FROM decisions"
+    found = scalar(con, f"SELECT {of_redo if redo else of_undo} WHERE decision_id = ?", [known])
+    return None if found is None else read_decision(con, found)
 
 
 def revoke(con: Connection, decision: dict, annotator: str) -> int:
@@ -117,7 +103,7 @@ def restore(con: Connection, undone: dict, annotator: str) -> int:
         " RETURNING decision_id",
         [now(), undone["decision_id"]],
     )
-    original = _original(con, undone["decision_id"])
+    original = original_of(con, undone["decision_id"])
     con.execute("INSERT INTO redone VALUES (?, ?, ?, ?)", [decision_id, undone["undo_id"], annotator, original])
     gold = one(
         con,

@@ -96,7 +96,8 @@ def figures(con: Connection) -> list[dict]:
 
     A gold item measures by the first vote that somebody ever gave on it, undone or changed since: it alone was given
     before the vote showed what others said. It counts where it was given before anybody's last word on the item, or
-    from a queue or blind, where that is hidden, or came with a file.
+    blind or while the item stood in the voter's queue, where that is hidden (not, whether it was looked at before it
+    was assigned), or came with a file.
     """
     return rows(
         con,
@@ -119,6 +120,9 @@ def figures(con: Connection) -> list[dict]:
         first_votes AS (
             SELECT * FROM on_gold WHERE role IS NULL AND verdict NOT IN ('skip', 'flag')
             QUALIFY row_number() OVER (PARTITION BY annotator, instruction_id ORDER BY decision_id) = 1),
+        places AS (
+            SELECT annotator, instruction_id, withdrawn, changed_at AS since, lead(changed_at) OVER (
+                PARTITION BY assignment_id, annotator, instruction_id ORDER BY rowid) AS until FROM assigned),
         measured AS (
             SELECT v.annotator, count(*) AS gold_seen, count(*) FILTER (
                 CASE WHEN g.verdict IN ('accept', 'override')
@@ -126,8 +130,10 @@ def figures(con: Connection) -> list[dict]:
                      ELSE v.verdict = g.verdict END) AS gold_right
             FROM first_votes v JOIN gold g USING (instruction_id) JOIN last_words USING (instruction_id)
             JOIN decisions d ON d.decision_id = g.decision_id AND d.annotator <> v.annotator
-            WHERE v.decision_id < since OR v.blind OR v.reason = 'imported'
-                  OR (v.annotator, v.instruction_id) IN (SELECT (annotator, instruction_id) FROM assigned)
+            WHERE v.decision_id < last_words.since OR v.blind OR v.reason = 'imported'
+                  OR EXISTS (
+                      SELECT 1 FROM places p WHERE p.annotator = v.annotator AND p.instruction_id = v.instruction_id
+                      AND NOT p.withdrawn AND p.since <= v.decided_at AND coalesce(v.decided_at < p.until, true))
             GROUP BY 1)
         SELECT annotator, coalesce(assigned, 0) AS assigned, coalesce(done, 0) AS done,
                coalesce(decisions, 0) AS decisions, median_seconds, seconds, coalesce(timed, 0) AS timed, last_at,

@@ -125,7 +125,8 @@ def test_any_sequence_equals_the_stacks_of_an_editor(shared, acts):
         for user in users:
             vote = shared.db.read(lambda con, item=item, name=user.name: votes.own_vote(con, item, name))
             assert (vote and vote["verdict"]) == editor.stands(user.name, item)
-            assert shared.sight._person(user.name).said(item) == (editor.stands(user.name, item) or "")
+            own = shared.db.read(lambda con, name=user.name: shared.review_index.person(con, name))
+            assert own.said(item) == (editor.stands(user.name, item) or "")
             assert said.get(user.name) == editor.stands(user.name, item)
 
 
@@ -156,6 +157,22 @@ def test_an_undo_and_its_redo_leave_what_stands_as_it_was(studio):
             twice = cora.undo(decision_id=redone.id), cora.redo(decision_id=redone.id)
             assert what_stands(studio) == before and twice[0].replaced == (not row.stands)
     assert ann.undo().verdict == "all_wrong" and ann.undo().remark  # on the second item; then the note
+
+
+def test_an_undo_sent_again_after_its_redo_says_what_it_said(studio):
+    """The redone copy of what it undid is no later word, and no earlier one."""
+    ann = studio.as_user(ANN)
+    ann.decide(1, "tie")
+    first = ann.undo(client_id="the-first-undo")
+    ann.redo(client_id="its-redo")
+    assert ann.undo(client_id="the-first-undo") == first and not (first.remark or first.replaced)
+    ann.remark(1, note="both are blue")
+    second = ann.undo(client_id="the-second-undo")
+    assert second.remark
+    redone = ann.redo(client_id="the-second-redo")
+    assert redone.remark and ann.undo(client_id="the-second-undo") == second
+    assert ann.redo(client_id="the-second-redo") == redone
+    assert ann.undo(client_id="its-redo").id == redone.id  # the id of a redo is none of an undo
 
 
 def test_undo_undo_redo_redo_is_where_one_began_also_after_reopening(tmp_path):
