@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from review_page import BY_ID, Page
 from workspaces import make_images
 
 from m3po.door import Door, acting_as
@@ -14,38 +15,6 @@ from m3po.types import ReviewView
 from m3po.users import OWNER, User
 from ui.review.empty import why_empty
 from ui.review.handlers import CHANGED, ReviewHandler
-
-BY_ID = {"filter": "all", "order": "id"}
-
-
-class Page:
-    """What keys.js keeps: the item shown and its pair, sent along with every command."""
-
-    def __init__(self, studio):
-        self.studio, self.handler, self.item = studio, ReviewHandler(studio), {}
-        self.send("show", instruction_id=None)
-
-    def send(self, op: str, **values):
-        keys = ("instruction_id", "selection_id", "chosen", "rejected", "pending")
-        answer = self.handler.on_command(
-            {**{k: self.item.get(k) for k in keys}, "op": op, "view": BY_ID, **values}, "ann"
-        )
-        if answer.get("item"):
-            self.item = answer["item"]
-        return answer
-
-    @property
-    def ids(self):
-        item = self.studio.review_item(ReviewView("all", "id"), self.item["instruction_id"])
-        return [c.id for c in item.candidates]
-
-    def history(self):
-        return [(d.verdict, d.chosen, d.rejected) for d in self.studio.history(self.item["instruction_id"])]
-
-
-@pytest.fixture
-def page(studio):
-    return Page(studio)
 
 
 def test_half_a_pair_waits_and_a_whole_one_is_stored(page):
@@ -246,46 +215,6 @@ def test_an_imported_vote_is_said_to_be_imported_and_not_to_be_outdated(page, tm
     assert "reviewers disagree: bob, cyd" in state and "shown as cyd has it" in state and ">imported<" not in state
 
 
-def batch(page, *commands, annotator="ann"):
-    """As the page's outbox sends them: each with what it was pressed on, and an id of its own."""
-    keys = ("instruction_id", "selection_id", "chosen", "rejected", "pending")
-    sent = [{**{k: page.item.get(k) for k in keys}, "view": BY_ID, "lean": True, **c} for c in commands]
-    return page.handler.on_command({"op": "batch", "commands": sent, "deck": None}, annotator)["answers"]
-
-
-def test_a_decision_that_is_sent_again_is_the_same_row(page):
-    first = page.item["instruction_id"]
-    skip = {"op": "skip", "client_id": "one-decision", "decision_id": None}
-    assert batch(page, skip, skip) == [{"stored": True}] * 2
-    assert batch(page, skip) == [{"stored": True}] and len(page.studio.history(first)) == 1
-    page.send("undo")
-    assert batch(page, skip) == [{"stored": True}]  # it came late: what was undone stays undone
-    assert [d.verdict for d in page.studio.history(first)] == ["undo", "skip"]
-    assert "elsewhere" not in str(batch(page, skip | {"client_id": "another-one"}))
-    assert batch(page, skip | {"by": "bob", "client_id": "third-decision"})[0]["error"].startswith(
-        "This was decided by bob"
-    )
-    assert len(page.studio.history(first)) == 3
-
-
-@pytest.mark.parametrize("op", ["undo", "gold"])
-def test_what_another_login_asks_for_undoes_and_marks_nothing(page, op):
-    """Ann's tab is still open when bob logs in by another tab of the same browser."""
-    page.studio.decide(page.item["instruction_id"], "tie", annotator="bob")
-    page.send("show")
-    answer = page.handler.on_command({"op": op, "view": BY_ID, "by": "ann", **page.item}, "bob")
-    assert answer["error"] == "This page was ann's, and bob is logged in now: nothing was changed; reload it."
-    assert [d.verdict for d in page.studio.history(page.item["instruction_id"])] == ["tie"]
-    assert "error" not in page.handler.on_command({"op": op, "view": BY_ID, "by": "bob", **page.item}, "bob")
-
-
-def test_a_decision_on_what_somebody_else_decided_is_refused_in_the_background_too(page):
-    a, b, *_ = page.ids
-    page.studio.decide(page.item["instruction_id"], "override", chosen=a, rejected=b, annotator="bob")
-    [answer] = batch(page, {"op": "tie", "client_id": "one-decision", "decision_id": None, "chosen": a, "rejected": b})
-    assert "elsewhere" in answer["error"] and answer["item"]["chosen"] == a
-
-
 def test_the_items_around_are_sent_once_and_again_when_they_change(page):
     around = {"op": "deck", "instruction_id": page.item["instruction_id"], "view": BY_ID}
     deck = page.handler.on_command({**around, "known": {}}, "ann")
@@ -375,77 +304,6 @@ def test_an_item_brings_the_reasons_of_the_newest_guideline(page):
     assert all(near["item"]["reasons"] == ["hue"] for near in answer["items"].values())
     page.send("show")
     assert page.item["reasons"] == ["hue"] and page.item["guideline"] == 1
-
-
-def test_what_fails_while_a_refusal_is_drawn_is_the_answer_to_that_command_alone(page, monkeypatch):
-    a, b, *_ = page.ids
-    page.studio.decide(page.item["instruction_id"], "override", chosen=a, rejected=b, annotator="bob")
-    read, asked = page.studio.review_item, []
-
-    def break_off(*args, **options):
-        asked.append(args)
-        if len(asked) == 1:
-            raise StorageError("The disk is full.")
-        return read(*args, **options)
-
-    monkeypatch.setattr(page.studio, "review_item", break_off)
-    skip = {"op": "skip", "client_id": "two-decisions", "chosen": a, "rejected": b}
-    refused, stored = batch(page, {"op": "tie", "client_id": "one-decision"}, skip)
-    assert refused == {"error": "The disk is full.", "level": "error"} and stored == {"stored": True}
-
-
-def test_an_undo_that_is_sent_again_takes_back_no_more(page):
-    for _ in range(2):
-        page.send("skip")
-    first = page.send("undo", client_id="one-undo-1")["item"]["instruction_id"]
-    again = page.send("undo", client_id="one-undo-1")
-    assert again["item"]["instruction_id"] == first and again["message"] == "Undone: skip."
-    assert page.send("undo", client_id="another-undo")["item"]["instruction_id"] != first
-    assert page.send("undo", client_id="the-third-undo")["error"] == "There is nothing to undo."
-
-
-@pytest.mark.parametrize("by_id", [False, True])
-def test_an_undo_or_redo_that_comes_again_after_a_restart_does_no_more(page, by_id):
-    item = page.item["instruction_id"]
-    _, second, _ = (page.studio.decide(item, verdict, annotator="ann") for verdict in ("tie", "skip", "flag"))
-    ids = {"of": second.id} if by_id else {}
-
-    def stored():
-        return len(page.studio.history(item))
-
-    def restart():
-        page.studio.close()
-        page.studio.close = lambda: None  # the fixture closes it, too
-        page.studio = Studio.open(page.studio.path)
-        page.handler = ReviewHandler(page.studio)
-
-    told = "skip" if by_id else "flag"
-    for op, done, rows in (("undo", "Undone", 4), ("redo", "Redone", 5)):
-        sent = [page.send(op, client_id=f"one-{op}-only", **ids)["message"]]
-        restart()
-        sent.append(page.send(op, client_id=f"one-{op}-only", **ids)["message"])
-        assert all(message.startswith(f"{done}: {told}") for message in sent) and stored() == rows
-    again = page.handler.on_command({"op": "undo", "view": BY_ID, "client_id": "one-undo-only"}, "bob")
-    assert again["error"] == "There is nothing to undo."  # it is ann's name of her undo, and bob has none
-    page.studio.close()
-
-
-def test_an_undo_that_is_done_but_cannot_be_drawn_takes_back_no_more(page, monkeypatch):
-    for _ in range(2):
-        page.send("skip")
-    read = page.studio.review_item
-    monkeypatch.setattr(page.studio, "review_item", lambda *_, **__: (_ for _ in ()).throw(StorageError("Not now.")))
-    for _ in range(2):
-        assert page.send("undo", client_id="one-undo-1")["error"] == "Not now."
-    monkeypatch.setattr(page.studio, "review_item", read)
-    assert page.send("undo", client_id="another-undo")["message"].startswith("Undone")  # one was left
-
-
-@pytest.mark.parametrize("of", ["abc", -1, 2**63, True, [1]])
-def test_an_undo_of_what_is_no_decision_takes_back_nothing(page, of):
-    page.send("skip")
-    assert "cannot be" in page.send("undo", of=of)["error"]
-    assert page.send("undo")["message"].startswith("Undone")
 
 
 def test_the_gold_button_does_what_it_says_whatever_another_page_did(page):
