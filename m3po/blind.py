@@ -83,9 +83,9 @@ def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, in
     """The workspace's counts without what others decided or wrote: her own verdicts and her queue's progress in their
     place, no run, for an edit starts one, and no answer that people wrote; without `picks` nothing of how many pairs
     the machine found, either."""
-    done, assigned = progress
+    edits, (done, assigned) = status["written"], progress
     hidden: dict = dict.fromkeys((*_BY_DECISIONS, *_BY_EDITS), 0)
-    hidden |= {"candidates": status["candidates"] - status["written"], "runs": []}
+    hidden |= {"candidates": status["candidates"] - edits, "runs": []}
     said = sum(decided.values()) - decided.get("skip", 0)
     own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": said}
     own |= {"decisions": dict(decided), "given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
