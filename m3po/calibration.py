@@ -283,7 +283,7 @@ def _judged(con: Connection, selection: int) -> dict:
     """Score and outcome of the pairs that people saw as they are and agree on, and how many of the others there are."""
     found = auto_accept.judged_pairs(con, selection)
     verdict = ~np.isin(found["verdict"].astype(str), auto_accept.NO_VERDICTS)
-    agreed, seen = found["agreed"].astype(bool), found["seen"].astype(bool)
+    agreed, seen, blind = (found[name].astype(bool) for name in ("agreed", "seen", "blind"))
     counts = agreed & seen & verdict
     return {
         "scores": found["m3p_score"][counts].astype(np.float64),
@@ -291,7 +291,8 @@ def _judged(con: Connection, selection: int) -> dict:
         "annotators": dict(Counter(found["annotator"][counts].astype(str).tolist()).most_common()),
         "left_out": {
             "disagreement": int(np.count_nonzero(~agreed)),
-            "another_pair": int(np.count_nonzero(agreed & verdict & ~seen)),
+            "another_pair": int(np.count_nonzero(agreed & verdict & ~seen & ~blind)),
+            "blind": int(np.count_nonzero(agreed & verdict & blind)),
             "no_verdict": int(np.count_nonzero(agreed & ~verdict)),
         },
     }
@@ -309,7 +310,8 @@ def _auto(con: Connection, selection: int) -> dict | None:
     if audit:
         size = len(auto_accept.audit_ids(con, audit))
         found = auto_accept.read_audit(con, audit)
-        decided = [row for row in found if row["agreed"] and row["verdict"] not in auto_accept.NO_VERDICTS]
+        answered = [row for row in found if row["agreed"] and not row["blind"]]
+        decided = [row for row in answered if row["verdict"] not in auto_accept.NO_VERDICTS]
         auto["audit"] = {
             "size": size,
             "population": audit["population"],

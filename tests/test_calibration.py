@@ -184,12 +184,16 @@ def test_what_counts_as_an_override_and_what_does_not_count(studio):
     studio.decide(items[4].instruction.id, "tie", annotator="bob")
     rates = studio.calibration.report()["rates"]
     assert (rates["all"]["decided"], rates["all"]["overridden"]) == (3, 2)
-    assert rates["left_out"] == {"disagreement": 1, "another_pair": 0, "no_verdict": 1}
+    assert rates["left_out"] == {"disagreement": 1, "another_pair": 0, "blind": 0, "no_verdict": 1}
     assert rates["annotators"] == {"me": 3}
     assert sum(row["pairs"] for row in rates["bins"]) == len(items)
     # An accept of another pair than the machine's is no consent to the machine's.
     studio.decide(items[5].instruction.id, "accept", chosen=items[5].pair.rejected, rejected=items[5].pair.chosen)
     assert studio.calibration.report()["rates"]["all"]["overridden"] == 3
+    # Who judges blind says which pair is best, and was never asked whether this one is right.
+    studio.decide(items[6].instruction.id, "tie", blind=True)
+    rates = studio.calibration.report()["rates"]
+    assert (rates["all"]["decided"], rates["all"]["overridden"], rates["left_out"]["blind"]) == (4, 3, 1)
     # What was decided on another pair says nothing of the one that is picked now.
     studio.select(SelectConfig(delta=0.1, rule="rm_dpo"))
     now = studio.review_item(instruction_id=items[0].instruction.id).machine_pair

@@ -74,12 +74,12 @@ def test_who_was_shown_the_last_word_before_the_vote_is_not_measured_by_it(studi
     for user in (ANN, BOB):
         vote(studio, user, 1, "tie")
     vote(studio, BOB, 1)
-    gold(studio, 1)  # later: their first votes were given before it could be seen
+    gold(studio, 1)  # later: it may rest on their own votes
     dan, eve = User("dan", "annotator"), User("eve", "annotator")
     assert studio.as_user(dan).review_item(ReviewView(), 1).decision.role  # nothing is assigned to him: he sees it
     vote(studio, dan, 1)
     studio.decide(1, "tie", annotator="eve", blind=True)
-    assert [gold_figures(studio, user.name) for user in (ANN, BOB, dan, eve)] == [(1, 0), (1, 0), (0, 0), (1, 0)]
+    assert [gold_figures(studio, user.name) for user in (ANN, BOB, dan, eve)] == [(0, 0), (0, 0), (0, 0), (1, 0)]
     studio.db.write(lambda con: con.execute("UPDATE decisions SET reason = 'imported' WHERE annotator = 'dan'"))
     assert gold_figures(studio, "dan") == (1, 1)  # a file's vote was given elsewhere
 
@@ -100,3 +100,31 @@ def test_a_vote_measures_by_what_was_assigned_when_it_was_given(studio):
     for item in before:
         vote(studio, BOB, item)
     assert kept in before and gold_figures(studio, "bob") == (1, 1)
+
+
+def test_who_looked_at_the_last_word_before_the_item_was_assigned_is_not_measured_by_it(studio):
+    golden = gold(studio, 2)
+    assert studio.as_user(ANN).review_item(ReviewView(), golden[0]).decision.role
+    studio.sight.close()  # what she was shown is stored
+    studio.people.assign(["ann", "bob"], items=2, gold=2)
+    for user in (ANN, BOB):
+        for item in golden:
+            vote(studio, user, item)
+    assert [gold_figures(studio, name) for name in ("ann", "bob")] == [(1, 1), (2, 2)]
+
+
+def test_agreement_is_of_what_each_said_first(studio):
+    """A vote shows what others said: who then says the same agrees with them no more than before."""
+    studio.people.assign(["ann", "bob"], items=6, overlap=1.0)
+    shared = queue_of(studio, ANN)
+    for item in shared:
+        vote(studio, BOB, item)
+        vote(studio, ANN, item, "accept" if item in shared[:3] else "tie")
+    first = studio.people.overview()
+    assert first["disputed"] == 3 and 0 < first["kappas"][0][2].items == 6
+    for item in shared[3:]:
+        vote(studio, ANN, item)
+    now = studio.people.overview()
+    assert now["disputed"] == 0 and now["alpha"].value == first["alpha"].value < 0.5
+    vote(studio, BOB, shared[0], "skip")  # who takes the vote back says nothing any more
+    assert studio.people.overview()["alpha"].items == 5

@@ -14,10 +14,12 @@ from m3po.store.connection import Connection, one, rows, scalar
 from m3po.store.instructions import now
 
 # The selection's pairs that people decided about, seen as they are: `seen` is false where another pair was shown (or
-# none: a vote from another tool). `wrong`: they did not take the pair as it is.
+# none: a vote from another tool) and for a blind vote, which says which pair is best and not whether this one is
+# right. `wrong`: they did not take the pair as it is.
 _JUDGED = """
-    SELECT p.instruction_id, p.m3p_score, d.annotator, d.agreed, d.verdict,
-           coalesce(json_extract(d.shown, '$.machine')::BIGINT[] = [p.chosen, p.rejected], false) AS seen,
+    SELECT p.instruction_id, p.m3p_score, d.annotator, d.agreed, d.verdict, coalesce(d.blind, false) AS blind,
+           NOT coalesce(d.blind, false)
+           AND coalesce(json_extract(d.shown, '$.machine')::BIGINT[] = [p.chosen, p.rejected], false) AS seen,
            NOT (d.verdict IN ('accept', 'override') AND d.chosen = p.chosen AND d.rejected = p.rejected) AS wrong
     FROM selection_pairs p JOIN current_decisions d USING (instruction_id)
     WHERE p.selection_id = $selection AND p.chosen IS NOT NULL AND p.m3p_score IS NOT NULL
@@ -28,7 +30,7 @@ NO_VERDICTS = ("skip", "flag")
 
 def judged_pairs(con: Connection, selection: int) -> dict[str, np.ndarray]:
     """Columns of the selection's pairs on which a decision stands: `instruction_id`, `m3p_score`, `annotator`,
-    `agreed`, `verdict`, `seen`, `wrong`."""
+    `agreed`, `verdict`, `blind`, `seen`, `wrong`."""
     return con.execute(f"{_JUDGED} ORDER BY 1", {"selection": selection}).fetchnumpy()
 
 

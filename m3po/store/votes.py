@@ -71,18 +71,29 @@ def ever_voted(con: Connection, instruction_id: int, annotator: str) -> bool:
 
 
 def ratings(con: Connection, selection: int | None) -> list[tuple[int, str, str]]:
-    """(instruction, annotator, what they said), one row a vote that stands on the train split; skipped and flagged ones
-    are none. A pair is called `machine` where it is the selection's, else `chosen>rejected`; other verdicts are
-    themselves, so that two say the same exactly when their labels are equal."""
+    """(instruction, annotator, what they said first), one row for each whose vote stands on the train split; skipped
+    and flagged ones are none. A pair is called `machine` where it is the selection's, else `chosen>rejected`; other
+    verdicts are themselves, so that two say the same exactly when their labels are equal.
+
+    The first vote alone is an independent one: it showed what others said. Where it was changed since, what stands may
+    be theirs.
+    """
     return con.execute(
         """
+        WITH own AS (
+            SELECT * FROM decisions WHERE revokes IS NULL AND role IS NULL AND verdict NOT IN ('skip', 'flag')),
+        first_votes AS (
+            SELECT * FROM own
+            QUALIFY row_number() OVER (PARTITION BY annotator, instruction_id ORDER BY decision_id) = 1)
         SELECT d.instruction_id, d.annotator,
                CASE WHEN d.verdict NOT IN ('accept', 'override') THEN d.verdict
                     WHEN d.chosen = p.chosen AND d.rejected = p.rejected THEN 'machine'
                     ELSE d.chosen || '>' || d.rejected END
-        FROM standing_decisions d JOIN instructions i USING (instruction_id)
+        FROM first_votes d JOIN instructions i USING (instruction_id)
+        JOIN standing_decisions s ON s.instruction_id = d.instruction_id AND s.annotator = d.annotator
+             AND s.role IS NULL AND s.verdict NOT IN ('skip', 'flag')
         LEFT JOIN selection_pairs p ON p.instruction_id = d.instruction_id AND p.selection_id = $selection
-        WHERE d.role IS NULL AND i.split = 'train' AND d.verdict NOT IN ('skip', 'flag')
+        WHERE i.split = 'train'
         ORDER BY 1, 2
         """,
         {"selection": selection},
@@ -95,9 +106,9 @@ def figures(con: Connection) -> list[dict]:
     `gold_seen`, `gold_right`, `last_at` (UTC).
 
     A gold item measures by the first vote that somebody ever gave on it, undone or changed since: it alone was given
-    before the vote showed what others said. It counts where it was given before anybody's last word on the item, or
-    blind or while the item stood in the voter's queue, where that is hidden (not, whether it was looked at before it
-    was assigned), or came with a file.
+    before the vote showed what others said. It counts where it came after the first last word on the item (which may
+    rest on earlier votes), and that was hidden: it was given blind, or while the item stood in the voter's queue and
+    had not been shown to them before, or came with a file.
     """
     return rows(
         con,
@@ -130,10 +141,11 @@ def figures(con: Connection) -> list[dict]:
                      ELSE v.verdict = g.verdict END) AS gold_right
             FROM first_votes v JOIN gold g USING (instruction_id) JOIN last_words USING (instruction_id)
             JOIN decisions d ON d.decision_id = g.decision_id AND d.annotator <> v.annotator
-            WHERE v.decision_id < last_words.since OR v.blind OR v.reason = 'imported'
-                  OR EXISTS (
-                      SELECT 1 FROM places p WHERE p.annotator = v.annotator AND p.instruction_id = v.instruction_id
-                      AND NOT p.withdrawn AND p.since <= v.decided_at AND coalesce(v.decided_at < p.until, true))
+            WHERE v.decision_id > last_words.since AND (v.blind OR v.reason = 'imported' OR EXISTS (
+                SELECT 1 FROM places p WHERE p.annotator = v.annotator AND p.instruction_id = v.instruction_id
+                AND NOT p.withdrawn AND p.since <= v.decided_at AND coalesce(v.decided_at < p.until, true)
+                AND NOT EXISTS (SELECT 1 FROM open_views o WHERE o.annotator = v.annotator
+                                AND o.instruction_id = v.instruction_id AND o.seen_at < p.since)))
             GROUP BY 1)
         SELECT annotator, coalesce(assigned, 0) AS assigned, coalesce(done, 0) AS done,
                coalesce(decisions, 0) AS decisions, median_seconds, seconds, coalesce(timed, 0) AS timed, last_at,

@@ -142,6 +142,7 @@ def _draw_rates(report: dict) -> Markup:
         f"{plural(left_out['another_pair'], 'decision')} on another pair than the one picked now"
         if left_out["another_pair"]
         else "",
+        f"{plural(left_out['blind'], 'blind vote')}, which did not see the pick" if left_out["blind"] else "",
         f"{count(left_out['no_verdict'])} skipped or flagged" if left_out["no_verdict"] else "",
         f"{count(left_out['disagreement'])} where reviewers disagree" if left_out["disagreement"] else "",
     ]
@@ -247,7 +248,7 @@ def _draw_audit(auto: dict) -> Markup:
         parts.append(tag("a", f"{count(audit['waiting'])} wait in Review", href=AUDIT))
         parts.append(". The rate is unbiased once all are decided.")
     elif audit["no_verdict"]:
-        parts.append(f"; {count(audit['no_verdict'])} skipped, flagged or disputed are not in it.")
+        parts.append(f"; {count(audit['no_verdict'])} skipped, flagged, disputed or voted on blind are not in it.")
     else:
         parts.append(". All are decided: this is an unbiased estimate of what nobody looks at.")
     return tag("p", *parts)
