@@ -276,7 +276,9 @@ class _Part:
 def _without(value: Any, folder: Path) -> Any:
     """The same with the name of `folder` in the place of its path, in every text that is in it."""
     if isinstance(value, str):
-        return value.replace(str(folder), folder.name)
+        for path, name in ((_quoted(folder), _quoted(folder.name)), (str(folder), folder.name)):
+            value = value.replace(path, name)
+        return value
     if isinstance(value, dict):
         return {key: _without(each, folder) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -286,6 +288,11 @@ def _without(value: Any, folder: Path) -> Any:
         told = _without(inside, folder)
         return value if told == inside else replace(value, **told)
     return value
+
+
+def _quoted(path: Path | str) -> str:
+    """As within the quotes of shlex.quote, with which a command writes it."""
+    return str(path).replace("'", "'\"'\"'")
 
 
 def _own_client(user: User, client: str) -> str:
