@@ -129,7 +129,10 @@ def test_what_was_only_skipped_is_not_reviewed_yet(studio):
         assert shown == studio.as_user(user).status()["reviewed"]
         return shown
 
+    for user, verdict in ((ANN, "tie"), (BOB, "all_wrong")):  # a disputed item is reviewed, if not agreed on
+        vote(studio, user, 8, verdict)
     before = reviewed(BOB)
+    assert studio.status()["disagreeing"] == 1 and before == studio.review_item(ReviewView("reviewed")).total
     for verdict, now in (("skip", 0), ("flag", 1), ("skip", 0), ("tie", 1)):
         vote(studio, BOB, 9, verdict)
         assert reviewed(BOB) == reviewed(CORA) == before + now

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from m3po.store.connection import Connection, scalar
+from m3po.store.verdicts import waiting
 from m3po.store.walks import position_of
 from m3po.types import NO_VOTES, VERDICTS
 
-WAITING = (0, VERDICTS.index("skip") + 1)  # in `verdict`: what was skipped waits still; a flag passes it on to others
 UNVOTED = (0, *(VERDICTS.index(name) + 1 for name in NO_VOTES))  # in `verdict`: no vote on the item yet
 KEPT = 64  # persons whose arrays are kept; a million items take 1 MB each
 
@@ -79,8 +79,8 @@ class Personal:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """(done, assigned) of the own queue; see WAITING."""
-        return int(np.count_nonzero(~np.isin(self.verdict[self.queue], WAITING))), len(self.queue)
+        """(done, assigned) of the own queue."""
+        return int(np.count_nonzero(~waiting(self.verdict[self.queue]))), len(self.queue)
 
 
 class Persons:

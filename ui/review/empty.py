@@ -23,6 +23,13 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
             "action": "train",
             "waiting": bool(active),
         }
+    if view.filter == "audit" and not narrowed:
+        return {
+            "title": "The audit is done",
+            "text": "Every pair of the audit has a decision, or none was drawn.",
+            "action": "all",
+            "waiting": False,
+        }
     if view.filter == "mine":
         return {
             "title": "Your queue is empty",

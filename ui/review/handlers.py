@@ -328,7 +328,7 @@ class ReviewHandler:
             return {"stored": True}
         if item.next_id is not None:
             return self._answer(c, self.studio.review_item(c.view, item.next_id))
-        if c.view.filter in ("unreviewed", "mine", "disagreements"):
+        if c.view.filter in ("unreviewed", "audit", "mine", "disagreements"):
             return self._answer(c, self.studio.review_item(c.view), message="That was the last one of this view.")
         return self._answer(
             c, self.studio.review_item(c.view, item.instruction.id), message="That was the last one of this view."

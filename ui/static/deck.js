@@ -165,10 +165,11 @@ export class Deck {
     if (decides) this.remarks.forget(item.instruction_id);
     this.shelf.move(step, this.entry, decides);
     const at = { ...entry.place, reviewed: place.reviewed, reviewable: place.reviewable };
-    const waits = item.decision_id === null || (item.stands || item.own)?.verdict === "skip";
+    const skipped = (item.stands || item.own)?.verdict === "skip";
+    const waits = item.decision_id === null || skipped;
     if (decides && command.op !== "skip" && waits) at.reviewed += 1;
     if (place.position && entry.place.position) {
-      const leaves = decides && SHRINKING.has(view.filter);
+      const leaves = decides && SHRINKING.has(view.filter) && !(skipped && command.op === "skip");
       at.total = place.total - (leaves ? 1 : 0);
       at.position = place.position + (leaves ? 0 : step);
     }
