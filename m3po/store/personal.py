@@ -72,6 +72,11 @@ class Personal:
         return bool(np.isin(self.verdict[self.queue], UNVOTED).any())
 
     @property
+    def n_flagged(self) -> int:
+        """How many of the own queue were flagged: passed on to others, and without a vote of this person."""
+        return int(np.count_nonzero(self.verdict[self.queue] == VERDICTS.index("flag") + 1))
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many items each own verdict stands on."""
         found = np.bincount(self.verdict, minlength=len(VERDICTS) + 1)[1:].tolist()
