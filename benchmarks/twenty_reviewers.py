@@ -2,7 +2,7 @@
 
     PYTHONPATH=. .venv/bin/python benchmarks/twenty_reviewers.py [SECONDS] [--browsers]
 
-Over HTTP, or with --browsers as twenty pages of a real Chromium, by key presses (twenty_browsers.py). Each logs in,
+Over HTTP, or with --browsers as twenty pages of a real Chromium, by key presses (_browsers.py). Each logs in,
 works through a queue of her own (the same items for all) and keeps a note of what the server acknowledged; at the end
 the notes are held against the database, row by row. Now and then one undoes. Prints decisions a second, how long a
 decision took until the next item was there, and what it cost the server in CPU time, which says more than the others
@@ -13,39 +13,35 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 from PIL import Image
 
+from benchmarks._notes import Notes
 from m3po.settings import SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
 from m3po.users import add_user
 
 PEOPLE = 20
 ITEMS = 1500
-LEAST = 2
 PASSWORD = "a password of theirs"
 
 
-class Reviewer:
+@dataclass
+class Reviewer(Notes):
     """One person at one browser: sends the review page's commands and notes what was acknowledged."""
 
-    def __init__(self, name: str, http: httpx.Client, component: int) -> None:
-        self.name, self.http, self.component = name, http, component
-        self.stored: list[tuple[int, str, int | None, int | None]] = []  # what stands, as acknowledged
-        self.undone: list[tuple[int, str, int | None, int | None]] = []
-        self.seconds: list[float] = []
-        self.errors: list[str] = []
-        self.chance = random.Random(name)
+    http: httpx.Client
+    component: int
 
     def send(self, **command: object) -> dict:
         body = {"component_id": self.component, "fn_name": "review", "session_hash": self.name}
@@ -55,33 +51,25 @@ class Reviewer:
         return answer.json()
 
     def work(self, until: float) -> None:
-        """Decide item after item until the clock says so (LEAST of them however slow the machine is)."""
+        """Decide item after item until the clock says so."""
         try:
             item = self.send(op="open")["item"]
-            while item is not None and (time.monotonic() < until or len(self.stored) < LEAST):
+            while item is not None and self.goes_on(until):
                 item = self.decide(item)
         except Exception as error:
-            self.errors.append(f"{self.name}: {type(error).__name__}: {error}")
+            self.fail(error)
 
     def decide(self, item: dict) -> dict | None:
-        op = self.chance.choices(("accept", "tie", "skip", "undo"), (70, 20, 8, 2))[0]
-        if op == "undo" and not self.stored:
-            op = "skip"
-        if op == "accept" and item["chosen"] is None:
-            op = "tie"  # there is no pair to accept
+        op = self.choose(has_pair=item["chosen"] is not None)
         known = {name: item[name] for name in ("instruction_id", "selection_id", "chosen", "rejected", "decision_id")}
         begun = time.perf_counter()
         answer = self.send(op=op, **known)
         self.seconds.append(time.perf_counter() - begun)
         if "error" in answer:
-            self.errors.append(f"{self.name}: {answer['error']}")
+            self.fail(answer["error"])
             return None
-        if op == "undo":
-            self.undone.append(self.stored.pop())
-            return self.send(op="open")["item"]
-        pair = (item["chosen"], item["rejected"]) if op == "accept" else (None, None)
-        self.stored.append((item["instruction_id"], op, *pair))
-        return answer["item"]
+        self.note(op, item["instruction_id"], item["chosen"], item["rejected"])
+        return self.send(op="open")["item"] if op == "undo" else answer["item"]
 
 
 def work_together(reviewers: list[Reviewer], seconds: float) -> None:
@@ -147,7 +135,7 @@ def main(seconds: float, *, browsers: bool = False) -> int:
         url = next(word for word in app.stdout.readline().split() if word.startswith("http"))
         cost = Cost(app.pid)
         if browsers:
-            from twenty_browsers import work_in_browsers  # Playwright is a development tool
+            from benchmarks._browsers import work_in_browsers  # Playwright is a development tool
 
             reviewers = work_in_browsers(url, names, PASSWORD, seconds, cost.begin)
         else:
@@ -179,7 +167,6 @@ class Cost:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.begin()
 
     def begin(self) -> None:
         self.begun, self.spent = time.monotonic(), self._cpu_seconds()

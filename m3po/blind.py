@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from m3po.assigning import seed_of
+from m3po.store.verdicts import count_reviewed
 from m3po.types import Candidate, Decision, PastDecision, ReviewItem
 
 
@@ -86,7 +87,6 @@ def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, in
     edits, (done, assigned) = status["written"], progress
     hidden: dict = dict.fromkeys((*_BY_DECISIONS, *_BY_EDITS), 0)
     hidden |= {"candidates": status["candidates"] - edits, "runs": []}
-    said = sum(decided.values()) - decided.get("skip", 0)
-    own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": said}
+    own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": count_reviewed(decided)}
     own |= {"decisions": dict(decided), "given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
     return status | hidden | own | ({} if picks else {"pairs": 0, "no_pair": {}})

@@ -22,6 +22,7 @@ from m3po.store import flips as store_flips
 from m3po.store.connection import Connection
 from m3po.store.pools import read_some
 from m3po.store.selections import latest_selection, selection_info
+from m3po.store.verdicts import SKIP
 from m3po.store.workspace import Workspace
 
 FLIPS = ("all", "against", "to", "lost", "new")  # which flips a list shows
@@ -309,7 +310,7 @@ def _auto(con: Connection, selection: int) -> dict | None:
     audit = auto_accept.newest_audit(con, selection)
     if audit:
         size = len(auto_accept.audit_ids(con, audit))
-        found = auto_accept.read_audit(con, audit)
+        found = [row for row in auto_accept.read_audit(con, audit) if row["verdict"] != SKIP]
         answered = [row for row in found if row["agreed"] and not row["blind"]]
         decided = [row for row in answered if row["verdict"] not in auto_accept.NO_VERDICTS]
         auto["audit"] = {

@@ -235,7 +235,8 @@ def undo(
         else:
             found = _find_own(con, decision_id, me, curator)
             if found["undo_id"] is not None:
-                raise BadInputError(f"This decision is undone already, by {found['undone_by']}.")
+                who = found["undone_by"] if curator else "you" if found["undone_by"] == me else "a curator"
+                raise BadInputError(f"This decision is undone already, by {who}.")
             if found["role"] and not curator:
                 raise BadInputError("The last word on an item is a curator's: only a curator takes it back.")
         if found is None:

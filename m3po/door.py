@@ -25,7 +25,7 @@ from m3po.users import ROLES, User
 LOOK = frozenset({
     "status", "scorers", "runs", "run", "run_metrics", "run_log", "run_warnings", "results", "result_samples", "image",
     "thumbnail_path", "review_item", "find_instruction", "history", "current_select", "default_sample", "default_score",
-    "default_train", "own_models", "train_preview", "config", "people.overview",
+    "default_train", "own_models", "train_preview", "config", "people.overview", "people.count_flagged",
     "review_neighbours", "review_items", "cancel_search", "source_names", "tag_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
@@ -44,11 +44,8 @@ CURATE = frozenset({
 TELLS = frozenset(
     {"train_preview"} | {name for name in LOOK if name.startswith(("browsing.", "dependence.", "calibration."))}
 )
-# What tells what others decided on single items, or that somebody wrote an answer, for which a run is started: not for
-# an annotator while assigned items, gold or not, wait for her.
-DECIDED = frozenset(
-    {"train_preview", "run", "run_metrics"} | {name for name in LOOK if name.startswith("calibration.")}
-)
+# What tells what others decided on single items: not for an annotator while assigned items, gold or not, wait for her.
+DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswith("calibration.")})
 # What may name the workspace's folder, as in a run's command: it is told as its last part to all but curators.
 NAMES_FOLDER = frozenset({
     "status", "runs", "run", "run_log", "run_warnings", "results", "scorers", "config", "own_models", "default_sample",
@@ -149,28 +146,39 @@ class Door:
         user = self.check("status")
         return self._studio.sight.status_shown_to(user, self._told(user, "status", self._studio.status)())
 
+    # Runs tell that somebody wrote an answer, for which one is started, and their logs and warnings name single items:
+    # there are none for an annotator from whom that is hidden.
+
     def runs(self, *given: Any, **options: Any) -> list[Run]:
-        """None where they would tell that somebody wrote an answer."""
-        user = self.check("runs")
-        alone = self._studio.sight.is_alone(user)
-        return [] if alone else self._told(user, "runs", self._studio.runs)(*given, **options)
+        return self._unless_alone("runs", [], *given, **options)
+
+    def run(self, run_id: int) -> Run:
+        found = self._unless_alone("run", None, run_id)
+        if found is None:
+            raise NotAllowedError("Runs may tell what others wrote: none is shown while assigned items wait for you.")
+        return found
+
+    def run_metrics(self, run_id: int) -> dict[str, list[tuple[int, float | None]]]:
+        return self._unless_alone("run_metrics", {}, run_id)
+
+    def run_warnings(self, run_id: int) -> list[str]:
+        return self._unless_alone("run_warnings", [], run_id)
+
+    def run_log(self, run_id: int, lines: int = 40) -> str:
+        return self._unless_alone("run_log", "", run_id, lines)
+
+    def _unless_alone(self, name: str, nothing: Any, *given: Any, **options: Any) -> Any:
+        """What the use case answers, or `nothing` to an annotator who is alone with her items."""
+        user = self.check(name)
+        if self._studio.sight.is_alone(user):
+            return nothing
+        return self._told(user, name, getattr(self._studio, name))(*given, **options)
 
     def scorers(self) -> list[dict]:
         """Without how many answers each scored, where others' are among them."""
         user = self.check("scorers")
         found = self._told(user, "scorers", self._studio.scorers)()
         return [row | {"candidates": 0} for row in found] if self._studio.sight.is_alone(user) else found
-
-    def run_warnings(self, run_id: int) -> list[str]:
-        """They name single items, and what stands on them; so may the log."""
-        user = self.check("run_warnings")
-        alone = self._studio.sight.is_alone(user)
-        return [] if alone else self._told(user, "run_warnings", self._studio.run_warnings)(run_id)
-
-    def run_log(self, run_id: int, lines: int = 40) -> str:
-        user = self.check("run_log")
-        alone = self._studio.sight.is_alone(user)
-        return "" if alone else self._told(user, "run_log", self._studio.run_log)(run_id, lines)
 
     def token_beliefs(self, instruction_ids: list[int]) -> list[TokenBeliefs]:
         user = self.check("token_beliefs")
@@ -249,7 +257,7 @@ class Door:
 _SIGNED = {
     "assign": "created_by", "set_overlap": "changed_by", "mark_gold": "curator", "unmark_gold": "curator",
     "accept_above": "annotator", "accept_none": "annotator", "draw_audit": "annotator",
-    "write": "author",
+    "write": "author", "count_flagged": "annotator",
 }  # fmt: skip
 
 
@@ -276,7 +284,9 @@ class _Part:
 def _without(value: Any, folder: Path) -> Any:
     """The same with the name of `folder` in the place of its path, in every text that is in it."""
     if isinstance(value, str):
-        return value.replace(str(folder), folder.name)
+        for path, name in ((_quoted(folder), _quoted(folder.name)), (str(folder), folder.name)):
+            value = value.replace(path, name)
+        return value
     if isinstance(value, dict):
         return {key: _without(each, folder) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -286,6 +296,11 @@ def _without(value: Any, folder: Path) -> Any:
         told = _without(inside, folder)
         return value if told == inside else replace(value, **told)
     return value
+
+
+def _quoted(path: Path | str) -> str:
+    """As within the quotes of shlex.quote, with which a command writes it."""
+    return str(path).replace("'", "'\"'\"'")
 
 
 def _own_client(user: User, client: str) -> str:

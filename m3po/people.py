@@ -239,6 +239,10 @@ class People:
             del row["gold"], row["overlap"]  # how many of them test her is not hers to know, nor to reckon
         return nobody | {"people": [row | {"agreement": None} for row in own], "assignments": own_work}
 
+    def count_flagged(self, annotator: str) -> int:
+        """How many of the items assigned to somebody they flagged: they wait for their vote still (m3po.sight)."""
+        return self._db.read(lambda con: self._index.person(con, annotator)).n_flagged
+
     def write_history(self, out: Path | str) -> dict:
         """Every decision ever made, in a .csv or .jsonl file: see m3po.history_file."""
         return history_file.write_history(self._db, out)

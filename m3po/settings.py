@@ -311,7 +311,8 @@ def read_workspace_config(path: Path, *, needed: bool = False) -> WorkspaceConfi
     except OSError as error:
         raise WorkspaceError(f"{path} cannot be read ({error.strerror}): write it again.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WorkspaceError(f"{path} is not valid TOML ({error}); correct it or delete it.") from error
+        remedy = "correct it; for the defaults, a comment is enough"
+        raise WorkspaceError(f"{path} is not valid TOML ({error}): {remedy}.") from error
     known = {field.name for field in dataclasses.fields(WorkspaceConfig)}
     unknown = sorted(set(values) - known)
     if unknown:

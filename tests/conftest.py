@@ -8,8 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("m3po", deadline=None)  # a machine that is busy breaks no rule
+hypothesis.settings.load_profile("m3po")
 _TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(_TESTS.parent), str(_TESTS)]  # the package from a checkout, and `import tiny`
 # Nothing may reach for the network, and worker processes that tests start inherit this.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from m3po.assigning import deal, deciles, queue_order, seed_of, seeded, stratified_order
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=200), st.integers(0, 2**63), st.data())
 def test_every_beginning_has_each_stratum_in_proportion(strata, seed, data):
     ids = np.arange(1, len(strata) + 1)
@@ -38,7 +38,7 @@ def test_deciles_are_by_rank_and_missing_scores_stand_apart():
     assert deciles(np.full(3, np.nan)).tolist() == [10, 10, 10]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 60), st.integers(1, 6), st.data())
 def test_all_are_dealt_once_but_the_shared_ones_to_everybody(n, people, data):
     names = [f"p{i}" for i in range(people)]

@@ -11,10 +11,12 @@ from people_acts import gold, queue_of, vote
 from workspaces import ANN, BOB, CORA, open_selected
 
 from m3po.cli import main
+from m3po.door import Door, acting_as
 from m3po.errors import BadInputError, UsageError
 from m3po.studio import Studio
 from m3po.types import ReviewView
 from m3po.users import OWNER, User, Users, add_user
+from ui.review.empty import why_empty
 from ui.review.handlers import ReviewHandler
 
 N = 40
@@ -87,8 +89,13 @@ def test_what_was_skipped_comes_again_at_the_end_of_a_blind_queue(studio):
     vote(studio, ANN, first, "tie")
     assert door.review_item(MINE) is None and door.review_item(ReviewView(), second).reviewed == 3
     assert door.review_item(ReviewView(), second).blind  # until all of it is voted on
+    with acting_as(ANN):
+        told = why_empty(Door(studio), MINE)
+    assert told["action"] == "flagged" and "what you flagged" in told["text"]
     vote(studio, ANN, second, "tie")
     assert not door.review_item(ReviewView(), second).blind
+    with acting_as(ANN):
+        assert why_empty(Door(studio), MINE)["action"] == "all"
 
 
 def test_what_was_only_skipped_is_not_reviewed_yet(studio):
@@ -97,7 +104,10 @@ def test_what_was_only_skipped_is_not_reviewed_yet(studio):
         assert shown == studio.as_user(user).status()["reviewed"]
         return shown
 
+    for user, verdict in ((ANN, "tie"), (BOB, "all_wrong")):  # a disputed item is reviewed, if not agreed on
+        vote(studio, user, 8, verdict)
     before = reviewed(BOB)
+    assert studio.status()["disagreeing"] == 1 and before == studio.review_item(ReviewView("reviewed")).total
     for verdict, now in (("skip", 0), ("flag", 1), ("skip", 0), ("tie", 1)):
         vote(studio, BOB, 9, verdict)
         assert reviewed(BOB) == reviewed(CORA) == before + now

@@ -47,7 +47,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(workspaces, configs)
 def test_what_is_picked_over_arrays_is_what_the_twin_picks(workspace, config):
     database = Database(Path(":memory:"))
@@ -229,7 +229,7 @@ def test_given_preferences_of_what_is_held_out_are_no_pairs_to_compare_with(tmp_
     database.close()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(workspaces, configs, configs)
 def test_flips_are_those_that_the_other_selection_makes(workspace, one, other):
     one = dataclasses.replace(one, normalise="percentile")

@@ -14,6 +14,7 @@ from m3po.settings import (
     read_workspace_config,
     write_workspace_config,
 )
+from m3po.studio import Studio
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -41,6 +42,27 @@ def test_a_folder_beside_the_file_is_found_and_a_hub_id_stays(tmp_path):
 def test_a_mistake_is_named_with_its_remedy(tmp_path, text, sentence):
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(WorkspaceError, match=sentence):
+        read_workspace_config(tmp_path / "config.toml")
+
+
+def test_an_empty_file_where_it_is_needed_is_refused(tmp_path):
+    """An editor empties a file before it writes it: what it forbids must not be lost for that moment."""
+    path = Studio.create(tmp_path / "ws", WorkspaceConfig(blind=True, remote=False))
+    text = (path / "config.toml").read_text()
+    for emptied in ("", "\n"):
+        (path / "config.toml").write_text(emptied)
+        with pytest.raises(WorkspaceError, match="is empty: write it again"):
+            Studio.open(path)
+    (path / "config.toml").write_text(text)
+    studio = Studio.open(path)
+    assert studio.workspace.blind and not studio.config.remote
+    studio.close()
+
+
+def test_what_is_not_toml_is_not_told_to_be_deleted(tmp_path):
+    """A workspace without config.toml is none any more."""
+    (tmp_path / "config.toml").write_text("policy = mine")
+    with pytest.raises(WorkspaceError, match="correct it; for the defaults, a comment is enough"):
         read_workspace_config(tmp_path / "config.toml")
 
 

@@ -320,9 +320,9 @@ def test_nothing_tells_an_annotator_that_another_wrote_an_answer_until_she_has_v
     run_id = studio.db.write(begin_scoring)  # as add_edit does where the workspace names a model
     assert bob.review_item(BY_ID, first).scoring and bob.runs()[0].id == run_id
     assert not own_item().scoring and look() == before
-    for ask in (lambda: ann.run(run_id), lambda: ann.run_metrics(run_id)):
-        with pytest.raises(NotAllowedError, match="while assigned items wait"):
-            ask()
+    assert (ann.run_metrics(run_id), ann.run_log(run_id), ann.run_warnings(run_id)) == ({}, "", [])
+    with pytest.raises(NotAllowedError, match="what others wrote: none is shown while assigned items wait"):
+        ann.run(run_id)
     ann.add_edit(first, "a sentence of her own")
     assert own_item().scoring  # hers waits, and she may know
     while item := ann.review_item(ReviewView("mine")):

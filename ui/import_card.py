@@ -69,11 +69,11 @@ def build_import_card(studio: Studio) -> Card:
     mapped = gr.State("")
     form = [path, format_, images, mapped, *choices]
 
-    def read(path: str, format_: str, images: str, mapped: str, *values: Any) -> dict:
+    def read(path: str | None, format_: str, images: str | None, mapped: str, *values: Any) -> dict:
         *columns, strict = values
         return {**_source(path, format_, images, _of_this(mapped, path, format_, columns)), "strict": bool(strict)}
 
-    def on_preview(path: str | None, format_: str, images: str, mapped: str, *columns: str | None) -> list:
+    def on_preview(path: str | None, format_: str, images: str | None, mapped: str, *columns: str | None) -> list:
         try:
             columns = _of_this(mapped, path, format_, columns)
             shown = studio.preview_import(**_source(path, format_, images, columns))
@@ -103,17 +103,22 @@ def _key(path: str | None, format_: str) -> str:
     return f"{format_}:{(path or '').strip()}"
 
 
-def _of_this(mapped: str, path: str, format_: str, columns: Any) -> Any:
+def _of_this(mapped: str, path: str | None, format_: str, columns: Any) -> Any:
     """The columns that were chosen, where they were chosen for this source."""
     return columns if mapped == _key(path, format_) else [None] * len(columns)
 
 
-def _source(path: str, format_: str, images: str, columns: Any) -> dict:
+def _source(path: str | None, format_: str, images: str | None, columns: Any) -> dict:
     """What a preview and an import are given alike. A column is None where nobody was asked; "" means none."""
     if not isinstance(path, str) or not path.strip():
         raise BadInputError("Give the path of a folder or file, or hub:owner/name, to import.")
     mapping = {field: column for field, column in zip(FIELDS, columns, strict=True) if column not in (None, AS_READ)}
-    return {"source": path.strip(), "format": format_, "images": images.strip() or None, "mapping": mapping or None}
+    return {
+        "source": path.strip(),
+        "format": format_,
+        "images": (images or "").strip() or None,
+        "mapping": mapping or None,
+    }
 
 
 def _columns_of(shown: dict, chosen: Any) -> list[dict]:

@@ -96,7 +96,11 @@ def build_server(
         app.add_middleware(StripPrefix, prefix=prefix)
     auth = login_check(users) if users else None
 
-    app.add_middleware(KnowCaller, who=lambda request: user_of(request, users, app.routes[-1].app))
+    def gradio_app() -> FastAPI:
+        """Mounted below, after all routes of our own."""
+        return app.routes[-1].app
+
+    app.add_middleware(KnowCaller, who=lambda request: user_of(request, users, gradio_app()))
 
     @app.get("/m3po/image/{sha256}")
     def image(sha256: str, size: str = "shown") -> Response:
@@ -140,7 +144,7 @@ def build_server(
         f"<script>{write_script()}{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
     if users is not None:
-        app.routes[-1].app.tokens = Sessions(users)
+        gradio_app().tokens = Sessions(users)
     return app
 
 

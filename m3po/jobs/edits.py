@@ -41,17 +41,17 @@ def prepare_edits(workspace: Workspace, config: ScoreConfig, run_id: int) -> tup
     if spec and spec.is_mean:
         return db.write(lambda con: _fill_mean(con, spec.text, run_id))
     logp = mas = None
-    changed = []
+    changed = {}  # by what this run was to give
     if config.policy:
         logp = _in_use(db, "logp", logp_fingerprint(config))
-        changed += [config.policy] if logp is None else []
+        changed |= {"log-prob": config.policy} if logp is None else {}
     if spec:
         mas = _in_use(db, "mas", scorer_fingerprint(spec.parts[0], config))
-        changed += [spec.text] if mas is None else []
+        changed |= {"MAS": spec.text} if mas is None else {}
     if changed:
-        missing = "MAS" if logp is not None else "log-prob" if mas is not None else "scores"
+        models = " and ".join(changed.values())
         words = (
-            f"An edited answer stays without {missing}, because {' and '.join(changed)} changed on disk (or is gone)"
+            f"An edited answer stays without {' and '.join(changed)}, because {models} changed on disk (or is gone)"
             " since the other answers were scored: run `score`, or press Score on Data, to score all of them anew."
         )
         if logp is None and mas is None:

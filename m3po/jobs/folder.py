@@ -44,8 +44,11 @@ class RunFolder:
         self.config_path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def read_workspace_config(self) -> WorkspaceConfig:
-        """config.toml of the workspace that the run belongs to, as it is now; the defaults where there is none."""
-        return read_workspace_config(self.path.parent.parent / "config.toml")
+        """config.toml of the workspace that the run belongs to, as it is now.
+
+        Raises WorkspaceError for one that cannot be read, is gone, or is empty, which forbids nothing.
+        """
+        return read_workspace_config(self.path.parent.parent / "config.toml", needed=True)
 
     def shards(self) -> list[Path]:
         """Finished shards, oldest first."""

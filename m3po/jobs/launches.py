@@ -98,11 +98,16 @@ def _queue_steps(
 ) -> list[int]:
     chain: list[int] = []
     for kind, config in steps:
-        shown = command or plans.command_line(kind, workspace, config)
+        # No command scores edits alone: `score` scores everything, and switches scorers.
+        shown = command if command or _is_of_edits(config) else plans.command_line(kind, workspace, config)
         for each in scorings.score_steps(config) if kind == "score" else [config]:
             after = {"after": chain[-1]} if chain else {}
             chain.append(runner.queue(con, kind, dataclasses.asdict(each), shown, **(links | after)))
     return chain
+
+
+def _is_of_edits(config: SampleConfig | ScoreConfig | SelectConfig) -> bool:
+    return isinstance(config, ScoreConfig) and config.edits
 
 
 def launch_pipeline(

@@ -10,6 +10,7 @@ from m3po.scorer_spec import name_models
 from m3po.store import candidates, decisions, instructions, runs, samplers, scorers, selections, writers
 from m3po.store.changes import state_of_store
 from m3po.store.connection import Connection
+from m3po.store.verdicts import count_reviewed
 from m3po.store.workspace import Workspace
 from m3po.types import Run
 
@@ -61,7 +62,7 @@ class Overview:
             "no_pair": look("no_pair", _PICKED, lambda: selections.no_pair_counts(con, selection)),
             "selection": info,
             "scored_since": look("since", ("instructions", *_PICKED, *_SCORED), lambda: _count_since(con, selection)),
-            "reviewed": sum(verdicts.values()) - verdicts.get("disagree", 0) - verdicts.get("skip", 0),
+            "reviewed": count_reviewed(verdicts),
             "disagreeing": verdicts.get("disagree", 0),
             "reviewable": splits["train"],
             "decisions": verdicts,

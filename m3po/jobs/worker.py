@@ -124,7 +124,8 @@ def _take_lock(folder: RunFolder) -> int:
 def obey(folder: RunFolder) -> None:
     """Hold the run to its workspace's `remote = false`, whoever started it: no server is asked, nothing is downloaded.
 
-    Before a library of Hugging Face is imported, which reads its switch once. Raises UsageError.
+    Before a library of Hugging Face is imported, which reads its switch once. Raises UsageError, and WorkspaceError
+    as RunFolder.read_workspace_config does.
     """
     config = folder.read_workspace_config()
     check_specs(config, folder.read_config())

@@ -149,12 +149,16 @@ def _rollback(cursor: Connection) -> None:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn what DuckDB says about disk and lock into one sentence for the user; bugs pass as they are."""
+    """Turn what DuckDB says about disk and lock into one sentence for the user; bugs pass as they are.
+
+    What a decision may meet names the folder by its last part: where the workspace lies is told to curators alone.
+    """
     try:
         yield
     except duckdb.Error as error:
         text = str(error)
-        first = text.splitlines()[0]
+        first = text.splitlines()[0].replace(str(path.parent), path.parent.name)
+        name = f"{path.parent.name}/{path.name}"
         # A full disk shows up under several names, depending on what was being written.
         if any(words in text for words in ("No space left", "max_temp_directory_size", "quota exceeded")):
             raise StorageError(DISK_FULL) from error
@@ -164,11 +168,11 @@ def translated(path: Path) -> Iterator[None]:
             ) from error
         if "Could not write" in text or "Failed to commit" in text:
             raise StorageError(
-                f"{path} cannot be written ({first.rpartition(': ')[2]}): see to the disk and its limits, then try "
+                f"{name} cannot be written ({first.rpartition(': ')[2]}): see to the disk and its limits, then try "
                 "again; everything stored until now is kept."
             ) from error
         if isinstance(error, duckdb.IOException | duckdb.SerializationException):
-            raise StorageError(f"{path} cannot be read or written ({first}): restore it from a copy.") from error
+            raise StorageError(f"{name} cannot be read or written ({first}): restore it from a copy.") from error
         if isinstance(error, duckdb.OutOfMemoryException | duckdb.FatalException):
             raise StorageError(f"The database gave up ({first}); restart the app, nothing stored is lost.") from error
         raise

@@ -12,18 +12,19 @@ from m3po.store.instructions import Images, image_paths, read_turns
 from m3po.store.samplers import samplers_of
 from m3po.store.selections import latest_selection
 from m3po.store.tags import tags_by_item
+from m3po.store.verdicts import SKIP
 
 BATCH = 500
 
 
 def instruction_ids(con: Connection, only: str) -> list[int]:
-    """In id order; `reviewed`: with a current decision; `accepted`: with one that trains; `auto`: those, and the pairs
-    that are accepted without eyes."""
+    """In id order; `reviewed`: with a current decision other than a skip; `accepted`: with one that trains; `auto`:
+    those, and the pairs that are accepted without eyes."""
     if only == "auto":
         return [pair["instruction_id"] for pair in curated_pairs(con, latest_selection(con), only, texts=False)]
     conditions = {
         "all": "true",
-        "reviewed": "d.decision_id IS NOT NULL",
+        "reviewed": f"d.verdict <> '{SKIP}'",
         "accepted": "d.agreed AND d.verdict IN ('accept', 'override')",
     }
     sql = (

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from m3po.store.connection import Connection, scalar
+from m3po.store.verdicts import waiting
 from m3po.store.walks import position_of
 from m3po.types import NO_VOTES, VERDICTS
 
-WAITING = (0, VERDICTS.index("skip") + 1)  # in `verdict`: what was skipped waits still; a flag passes it on to others
 UNVOTED = (0, *(VERDICTS.index(name) + 1 for name in NO_VOTES))  # in `verdict`: no vote on the item yet
 KEPT = 64  # persons whose arrays are kept; a million items take 1 MB each
 
@@ -72,6 +72,11 @@ class Personal:
         return bool(np.isin(self.verdict[self.queue], UNVOTED).any())
 
     @property
+    def n_flagged(self) -> int:
+        """How many of the own queue were flagged: passed on to others, and without a vote of this person."""
+        return int(np.count_nonzero(self.verdict[self.queue] == VERDICTS.index("flag") + 1))
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many items each own verdict stands on."""
         found = np.bincount(self.verdict, minlength=len(VERDICTS) + 1)[1:].tolist()
@@ -79,8 +84,8 @@ class Personal:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """(done, assigned) of the own queue; see WAITING."""
-        return int(np.count_nonzero(~np.isin(self.verdict[self.queue], WAITING))), len(self.queue)
+        """(done, assigned) of the own queue."""
+        return int(np.count_nonzero(~waiting(self.verdict[self.queue]))), len(self.queue)
 
 
 class Persons:

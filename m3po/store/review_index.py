@@ -17,10 +17,10 @@ from m3po.store.areas import Points
 from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
 from m3po.store.dependence import Survivors
-from m3po.store.personal import WAITING, Personal, Persons
+from m3po.store.personal import Personal, Persons
 from m3po.store.searching import Searches
 from m3po.store.tags import TagMasks
-from m3po.store.verdicts import UNDECIDED, Verdicts
+from m3po.store.verdicts import UNDECIDED, Verdicts, in_turn, waiting
 from m3po.store.walks import Conditions, Walk, position_of
 from m3po.text import check_typed
 from m3po.types import (
@@ -39,6 +39,7 @@ from m3po.types import (
 
 KEPT_WALKS = 12  # views whose order is kept; a million items take 8 MB each
 MAX_CORNERS = 1000
+_IN_TURN = ("unreviewed", "audit")  # as a queue: what was skipped comes when all else is done
 _FALLING = ("m3p_score", "mas_gap")
 _FLAG = VERDICTS.index("flag") + 1
 _TRAINED = tuple(VERDICTS.index(verdict) + 1 for verdict in TRAINING_VERDICTS)
@@ -91,7 +92,10 @@ class ReviewIndex:
                 shown = shown & self.people.disputed(con, self.ids)
             if view.survived:
                 shown = shown & self.survivors.mask(con, view.survived, self.ids)
-            return Walk(self.ids, places, rank, shown[places])
+            shown = shown[places]
+            if view.filter in _IN_TURN:
+                shown = in_turn(shown, self._verdict(view)[places])
+            return Walk(self.ids, places, rank, shown)
 
     def person(self, con: Connection, annotator: str) -> Personal:
         """What one person was assigned and decided, as the database has it now."""
@@ -128,13 +132,15 @@ class ReviewIndex:
                 masks[limits.measure] = self._in_range(limits) if known is None else known & self._in_range(limits)
             if view.area is not None:
                 masks["area"] = self._in_area(view.area)
+            if view.filter in _IN_TURN:
+                masks["rest"] = self._rest_in_turn(view, masks)
             return Conditions(masks, self.ids, self.has_pair, self.measures, self.points)
 
     def counts(self, con: Connection) -> tuple[int, int]:
-        """(reviewed, reviewable) of the train split; what was skipped, and no more, is not reviewed yet."""
+        """(reviewed, reviewable) of the train split."""
         with self.lock:
             self.refresh(con)
-            return int(np.count_nonzero(~np.isin(self.said.verdict, WAITING))), len(self.ids)
+            return int(np.count_nonzero(~waiting(self.said.verdict))), len(self.ids)
 
     # ---- what the database holds ------------------------------------------------------------------------------
 
@@ -237,8 +243,7 @@ class ReviewIndex:
 
     def _shown(self, con: Connection, view: ReviewView) -> np.ndarray:
         """What the conditions on decisions and tags let in now."""
-        nobody = np.zeros(len(self.ids), np.uint8)
-        verdict = self.said.own.get(view.annotator, nobody) if view.annotator else self.said.verdict
+        verdict = self._verdict(view)
         if view.filter in ("all", "disagreements"):
             shown = np.ones(len(self.ids), bool)
         elif view.filter == "no_pair":
@@ -246,24 +251,33 @@ class ReviewIndex:
         elif view.filter == "flagged":
             shown = verdict == _FLAG
         elif view.filter == "audit":  # a queue: what was looked at is done
-            shown = self.audited & (verdict == UNDECIDED)
+            shown = self.audited & waiting(verdict)
         else:
-            shown = (verdict == UNDECIDED) == (view.filter == "unreviewed")
+            shown = waiting(verdict) == (view.filter == "unreviewed")
         if view.tag:
             shown = shown & self._tagged.of(con, self.ids, view.tag, view.annotator)
         if view.reason:
-            names = self.said.reason_names
+            names, nobody = self.said.reason_names, np.zeros(len(self.ids), np.uint16)
             reason = self.said.own_reason.get(view.annotator, nobody) if view.annotator else self.said.reason
             shown &= reason == names.index(view.reason) if view.reason in names else False
         return shown
 
+    def _verdict(self, view: ReviewView) -> np.ndarray:
+        """What the view's annotator said, or what stands of all."""
+        if not view.annotator:
+            return self.said.verdict
+        return self.said.own.get(view.annotator, np.zeros(len(self.ids), np.uint8))
+
+    def _rest_in_turn(self, view: ReviewView, masks: dict[str, np.ndarray]) -> np.ndarray:
+        """What `walk` takes in turn of those whom every condition lets in."""
+        fresh = masks["rest"] & (self._verdict(view) == UNDECIDED)
+        return fresh if np.logical_and.reduce([*masks.values(), fresh]).any() else masks["rest"]
+
     def _queue(self, con: Connection, view: ReviewView, found: tuple[int, np.ndarray] | None) -> Walk:
-        """What was assigned to the view's annotator, in the queue's order; shown is what waits for a decision, and
-        where that is nothing, what was skipped."""
+        """What was assigned to the view's annotator, in the queue's order; shown is what waits there, in turn."""
         person = self._person(con, view.annotator)
         said = person.verdict[person.queue]
-        waits = said == UNDECIDED
-        shown = (waits if waits.any() else np.isin(said, WAITING)) & (not view.reason)  # what is undecided has none
+        shown = waiting(said) & (not view.reason)  # what is undecided has none
         let_in = self._let_in(view, found[1] if found else None)
         if let_in is not None:
             shown &= let_in[person.queue]
@@ -271,7 +285,7 @@ class ReviewIndex:
             shown &= self._tagged.of(con, self.ids, view.tag, view.annotator)[person.queue]
         if view.survived:
             shown &= self.survivors.mask(con, view.survived, self.ids)[person.queue]
-        return Walk(self.ids, person.queue, person.rank, shown)
+        return Walk(self.ids, person.queue, person.rank, in_turn(shown, said))
 
     def _ordered(self, view: ReviewView, found: tuple[int, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
         """`places` and `rank` of a Walk, kept for the views that were used last. `found`: what the search found."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +15,24 @@ from m3po.types import VERDICTS
 
 FEW = 100  # changed items whose decisions are read one by one; of more, all are read
 UNDECIDED = 0  # in `verdict`; a verdict is its place in VERDICTS + 1
+SKIP = "skip"  # the verdict that leaves an item waiting, where nobody says more; a flag passes it on to others
+_SKIPPED = VERDICTS.index(SKIP) + 1
+
+
+def waiting(verdict: np.ndarray) -> np.ndarray:
+    """Which of them are not reviewed: nobody said anything, or it was skipped and no more."""
+    return (verdict == UNDECIDED) | (verdict == _SKIPPED)
+
+
+def in_turn(waits: np.ndarray, verdict: np.ndarray) -> np.ndarray:
+    """Of what waits, what comes now: that on which nobody said anything; when that is done, what was skipped."""
+    fresh = waits & (verdict == UNDECIDED)
+    return fresh if fresh.any() else waits
+
+
+def count_reviewed(counts: Mapping[str, int]) -> int:
+    """How many items are reviewed, of how many each verdict stands on."""
+    return sum(counts.values()) - counts.get(SKIP, 0)
 
 
 class Verdicts:

@@ -9,6 +9,7 @@ from m3po.store.connection import Connection, rows, scalar
 from m3po.store.decisions import as_decision, current_decision
 from m3po.store.standing import ADJUDICATED, standing_rows
 from m3po.store.tags import tags_by_item
+from m3po.store.verdicts import SKIP
 from m3po.types import Decision
 
 BREAK_SECONDS = 300.0  # who looked longer at one item than this was not at work on it
@@ -117,7 +118,7 @@ def figures(con: Connection) -> list[dict]:
         queued AS (SELECT DISTINCT annotator, instruction_id FROM queues),
         work AS (
             SELECT q.annotator, count(*) AS assigned,
-                   count(*) FILTER (coalesce(o.verdict <> 'skip', false)) AS done
+                   count(*) FILTER (coalesce(o.verdict <> '{SKIP}', false)) AS done
             FROM queued q LEFT JOIN own o USING (annotator, instruction_id) GROUP BY 1),
         pace AS (
             SELECT annotator, count(*) AS decisions, median(seconds) AS median_seconds, count(seconds) AS timed,

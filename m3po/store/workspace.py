@@ -63,7 +63,7 @@ class Workspace:
         self.path = Path(path).resolve()
         if not is_workspace(self.path):
             raise WorkspaceError(f"{self.path} is not a workspace: make one with `python -m m3po init {path}`.")
-        self.config = read_workspace_config(self.path / CONFIG)
+        self.config = self.read_config()
         self._blind: tuple[tuple, bool] = ((), self.config.blind)  # what it was read from, and what it said
         self.importing = threading.Lock()  # held by an import: what it knows to be new must stay new until it ends
         # Lone files that exports of this process wrote, with their hashes; those of runs are in the runs.

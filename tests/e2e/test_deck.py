@@ -279,7 +279,7 @@ views = st.builds(
 def test_both_sides_read_and_write_the_same_addresses(app, open_page):
     cases = []
 
-    @settings(max_examples=60, deadline=None, database=None, phases=[Phase.generate],
+    @settings(max_examples=60, database=None, phases=[Phase.generate],
               suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
     @given(views, st.none() | st.integers(0, 2**53 - 1))
     def collect(view, item):

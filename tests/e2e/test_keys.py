@@ -197,7 +197,7 @@ def common_words(a: list[str], b: list[str]) -> int:
 def test_an_edit_shows_which_words_go_and_come(review):
     cases = []
 
-    @settings(max_examples=80, deadline=None, database=None, phases=[Phase.generate],
+    @settings(max_examples=80, database=None, phases=[Phase.generate],
               suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
     @given(texts, texts)
     def collect(before, after):

@@ -14,7 +14,7 @@ from m3po.evaluation.agreement import cohen_kappa, collect, krippendorff_alpha, 
 LABELS = st.sampled_from(["machine", "tie", "all_wrong", "1>2", "2>1", "3>4"])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(LABELS, LABELS), min_size=2, max_size=40))
 def test_kappa_is_that_of_scikit_learn(pairs):
     assume(len({label for pair in pairs for label in pair}) > 1)
@@ -22,7 +22,7 @@ def test_kappa_is_that_of_scikit_learn(pairs):
     assert cohen_kappa(pairs).value == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.dictionaries(st.sampled_from("abcd"), LABELS, max_size=4), min_size=2, max_size=30))
 def test_alpha_is_that_of_krippendorff(units):
     compared = [unit for unit in units if len(unit) > 1]

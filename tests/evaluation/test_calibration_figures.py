@@ -29,7 +29,7 @@ def test_bins_by_hand_and_their_bounds():
 decided = st.lists(st.tuples(st.sampled_from([0.2, 0.4, 0.5, 0.6, 0.8, 0.9]), st.booleans()), max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(decided, st.sampled_from([0.1, 0.3, 0.6]))
 def test_the_threshold_is_the_lowest_score_that_holds(pairs, target):
     scores, wrong = np.array([s for s, _ in pairs]), np.array([w for _, w in pairs], bool)

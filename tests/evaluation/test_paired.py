@@ -36,7 +36,7 @@ def test_random_swaps_come_near_it_and_are_the_same_each_time():
     assert swap_test(*rates(60, 0)) == 1 / 2000  # never zero: so many swaps cannot tell less
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(0, 3), st.integers(1, 3)), max_size=6))
 def test_of_ratios_it_is_the_share_of_swaps_with_as_large_a_change(rows):
     rows = [(1, 2, 1, 2), *rows]

@@ -79,7 +79,7 @@ RAW = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     records=st.lists(st.one_of(GOOD, GOOD, GOOD, GOOD, RECORDS, RAW), min_size=1, max_size=30),
     format=st.sampled_from(["m3po", "imagefolder"]), end=st.sampled_from([b"\n", b"\r\n"]), bom=st.booleans(),

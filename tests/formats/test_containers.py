@@ -197,7 +197,7 @@ def test_a_header_that_is_none(folder: Path, header: str) -> None:
 cells = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(cells, cells, cells), max_size=6), delimiter=st.sampled_from(",;\t|"))
 def test_a_table_reads_as_the_standard_library_wrote_it(tmp_path: Path, rows: list, delimiter: str) -> None:
     path = tmp_path / "x.csv"
@@ -216,7 +216,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(json_values, max_size=6), chunk=st.integers(1, 40), indent=st.sampled_from([None, 2]))
 def test_a_list_is_read_in_pieces_of_any_size(tmp_path: Path, values: list, chunk: int, indent: int | None) -> None:
     path = _text(tmp_path / "x.json", "\ufeff " + json.dumps(values, indent=indent, ensure_ascii=chunk % 2 == 0) + "\n")

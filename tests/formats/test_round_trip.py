@@ -83,7 +83,7 @@ def rows(draw, format: str) -> dict:
 
 
 @pytest.mark.parametrize("format", list(WRITERS))
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), way=st.integers(0, 2))
 def test_what_is_written_is_read_again(folder: Path, format: str, data: st.DataObject, way: int) -> None:
     drawn = data.draw(st.lists(rows(format), min_size=1, max_size=3, unique_by=lambda row: row["id"]))

@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=rows_of_files)
 def test_m3po_comes_back_as_it_was_written(folder: Path, rows: list[dict]) -> None:
     out = folder / "rows.jsonl"

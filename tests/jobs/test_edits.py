@@ -73,7 +73,6 @@ def scored(studio: Studio, candidate: int, number: int = 1) -> tuple[bool, bool]
 
 
 def test_an_edit_gets_its_scores_and_nothing_else_does(studio: Studio) -> None:
-    studio.import_source(studio.path.parent / "rows.jsonl")
     late = studio.path.parent / "late.jsonl"  # not scored yet, and nobody asked for it
     late.write_text(json.dumps({"id": "late", "images": ["0.png"], "instruction": "?", "split": "train",
                                 "candidates": [{"text": "late"}]}) + "\n")  # fmt: skip
@@ -81,6 +80,7 @@ def test_an_edit_gets_its_scores_and_nothing_else_does(studio: Studio) -> None:
     before = state(studio)
     one, [run] = edit(studio, "A fish in a boat.")
     assert run.state == "finished" and run.result["candidates"] == 1
+    assert run.command == "" and all(other.command for other in studio.runs() if other.id != run.id)
     assert scored(studio, one) == (True, True) and state(studio) == before
 
 
@@ -108,7 +108,7 @@ def test_where_one_model_changed_the_other_scores(studio: Studio) -> None:
     assert warning.startswith("An edited answer stays without MAS") and studio.config.mas in warning
 
 
-def test_the_models_of_config_toml_do_not_stand_in_for_those_in_use(studio: Studio, tiny_policy: Path) -> None:
+def test_the_models_of_config_toml_do_not_stand_in_for_those_in_use(studio: Studio) -> None:
     """Nothing is scored where no scorer is in use, and a model that is gone is not replaced."""
     shutil.rmtree(studio.config.mas)
     one, [run] = edit(studio, "A fish in a boat.")
@@ -136,4 +136,6 @@ def test_an_edit_gets_the_mean_of_the_parts_in_use(studio: Studio, tiny_policy: 
     change_weights(studio.config.mas)
     two, started = edit(studio, "No fish at all.")
     assert sorted(run.state for run in started) == ["failed", "finished", "stopped", "stopped"]
+    [failed] = [run for run in started if run.state == "failed"]
+    assert "stays without MAS, because" in failed.message  # its log-prob came by a run of its own
     assert scored(studio, two) == (True, False) and state(studio) == before

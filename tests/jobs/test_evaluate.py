@@ -28,6 +28,7 @@ def write_run(folder: Path, policy: Path, n_rows: int = 7, **settings) -> tuple[
     run = RunFolder(folder)
     settings = {"batch_size": 2, "max_new_tokens": 8, **settings}
     run.write_config(dataclasses.asdict(EvaluateConfig(policy=str(policy), **settings)))
+    (run.path.parent.parent / "config.toml").write_text("# what a worker obeys\n")
     rows = []
     for n in range(n_rows):
         path = run.path / f"{n}.png"
@@ -61,7 +62,7 @@ def greedy(policy: Policy, row: dict) -> str:
 
 
 def test_a_run_goes_on_where_it_was_with_the_greedy_answers_of_the_adapted_model(tiny_policy, tiny_adapter, tmp_path):
-    run, rows = write_run(tmp_path / "1", tiny_policy, adapter=str(tiny_adapter))
+    run, rows = write_run(tmp_path / "runs" / "1", tiny_policy, adapter=str(tiny_adapter))
     Path(rows[4]["images"][0]).write_bytes(b"no image")
     run.shards_path.mkdir()
     finished = pa.table({"instruction_id": [0, 1], "text": ["kept", "as it was"]})
@@ -92,7 +93,7 @@ def test_a_run_goes_on_where_it_was_with_the_greedy_answers_of_the_adapted_model
 
 
 def test_an_empty_split_is_named(tiny_policy, tmp_path):
-    run, _ = write_run(tmp_path / "1", tiny_policy, n_rows=0)
+    run, _ = write_run(tmp_path / "runs" / "1", tiny_policy, n_rows=0)
     assert work_here(run, "evaluate") == 1
     message = run.read_events()[0][-1]["message"]
     assert "heldout" in message and "import" in message

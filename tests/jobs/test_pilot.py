@@ -59,7 +59,7 @@ def by_hand(instructions: list, config: SelectConfig, k: int) -> tuple[list[floa
     return shares, distinct
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(answer, min_size=1, max_size=3), min_size=1, max_size=3), configs, st.integers(1, 9))
 def test_draws_come_near_to_every_possible_draw(drawn: list, config: SelectConfig, k: int) -> None:
     instructions = build(drawn)

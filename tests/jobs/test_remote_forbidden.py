@@ -17,7 +17,7 @@ from m3po.bridge import call
 from m3po.door import acting_as
 from m3po.errors import UsageError, WorkspaceError
 from m3po.jobs.folder import RunFolder
-from m3po.jobs.worker import OFFLINE
+from m3po.jobs.worker import OFFLINE, obey
 from m3po.settings import SampleConfig, ScoreConfig, WorkspaceConfig, read_workspace_config
 from m3po.store import candidates
 from m3po.studio import Studio
@@ -154,6 +154,15 @@ def test_a_worker_downloads_only_where_it_may(tmp_path: Path, remote: bool) -> N
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert bool(seen) is remote, (seen, done.stdout)
+
+
+def test_an_emptied_config_lets_no_worker_out(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs" / "000001")
+    folder.write_config({"policy": "org/name"})
+    for change, words in ((lambda path: path.write_text("\n"), "is empty"), (Path.unlink, "cannot be read")):
+        change(tmp_path / "config.toml")
+        with pytest.raises(WorkspaceError, match=words):
+            obey(folder)
 
 
 def test_a_config_that_cannot_be_read_forbids(studio: Studio, server: FakeServer) -> None:

@@ -98,7 +98,8 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, tiny_policy: Pa
     assert result["sampled"] == N and result["skipped"] == 0
     assert result["policy_fingerprint"].startswith("sha256:")
 
-    killed = make_run(tmp_path / "killed", tiny_policy, images)
+    killed = make_run(tmp_path / "runs" / "killed", tiny_policy, images)
+    (tmp_path / "config.toml").write_text("# what a worker obeys\n")
     process = start(killed, "-c", SLOW_WORKER)
     try:
         deadline = time.monotonic() + 120

@@ -32,6 +32,7 @@ def write_run(folder: Path, policy: Path, n_pairs: int, **overrides) -> RunFolde
     settings = {"batch_size": "2", "learning_rate": "0.003", "lora_r": "4"}
     config = build_train_config(str(policy), "demo", {**settings, **{k: str(v) for k, v in overrides.items()}})
     run.write_config(dataclasses.asdict(config))
+    (run.path.parent.parent / "config.toml").write_text("# what a worker obeys\n")
     rows = []
     for n in range(n_pairs):
         path = run.path / f"{n}.png"
@@ -73,7 +74,7 @@ def wait_for_step(run: RunFolder, process: subprocess.Popen, step: int) -> None:
 
 
 def test_a_killed_run_is_gone_on_with_and_ends_at_the_same_step(tiny_policy, tmp_path):
-    run = write_run(tmp_path / "1", tiny_policy, n_pairs=10, epochs=10)  # 50 steps, a checkpoint every 5
+    run = write_run(tmp_path / "runs" / "1", tiny_policy, n_pairs=10, epochs=10)  # 50 steps, a checkpoint every 5
     process = start(run)
     wait_for_step(run, process, 7)
     process.send_signal(signal.SIGKILL)
@@ -95,7 +96,7 @@ def test_a_killed_run_is_gone_on_with_and_ends_at_the_same_step(tiny_policy, tmp
 
 
 def test_a_stop_file_ends_the_run_with_an_adapter_and_a_checkpoint(tiny_policy, tmp_path, monkeypatch):
-    run = write_run(tmp_path / "1", tiny_policy, n_pairs=10, epochs=200)
+    run = write_run(tmp_path / "runs" / "1", tiny_policy, n_pairs=10, epochs=200)
     emit = Worker.emit
 
     def emit_and_stop(job, event, **values):
@@ -114,7 +115,7 @@ def test_a_stop_file_ends_the_run_with_an_adapter_and_a_checkpoint(tiny_policy, 
 
 
 def test_what_cannot_work_fails_in_one_sentence(tmp_path):
-    run = write_run(tmp_path / "1", tmp_path / "no such model", n_pairs=0)
+    run = write_run(tmp_path / "runs" / "1", tmp_path / "no such model", n_pairs=0)
     assert work_here(run, "train") == 1
     message = run.read_events()[0][-1]["message"]
     assert "no pair" in message and "review" in message

@@ -21,7 +21,7 @@ def nucleus_by_hand(probs: list[float], top_p: float) -> list[float]:
     return [kept.get(n, 0.0) / total for n in range(len(probs))]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     logits=st.lists(st.integers(-40, 40), min_size=1, max_size=12),
     temperature=st.sampled_from([0.3, 1.0, 2.5]),

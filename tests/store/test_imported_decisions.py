@@ -53,8 +53,8 @@ def test_a_vote_keeps_its_annotator_time_seconds_and_note(studio):
     texts = {c.id: c.text for c in studio.review_item().candidates}
     assert (texts[ada.chosen], texts[ada.rejected]) == ("A car.", "A red boat.")
     assert found["bob"].verdict == "tie" and found["bob"].chosen is None
-    status = studio.status()  # one of two: no majority, so nobody's decision stands
-    assert (status["reviewed"], status["disagreeing"], status["human_pairs"]) == (0, 1, 0)
+    status = studio.status()  # one of two: reviewed, but no majority, so nobody's decision trains
+    assert (status["reviewed"], status["disagreeing"], status["human_pairs"]) == (1, 1, 0)
     assert status["decisions"] == {"disagree": 1}
 
 

@@ -78,7 +78,7 @@ ASKED = st.fixed_dictionaries(
 numbers = itertools.count()
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     found=st.lists(ROWS, min_size=2, max_size=5),
     asked=ASKED,

@@ -81,7 +81,7 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(acts)
 def test_any_sequence_equals_the_stacks_of_an_editor(shared, acts):
     run = next(numbers)  # names of their own, so that one workspace serves all sequences
@@ -215,8 +215,9 @@ def test_a_curator_takes_back_and_redoes_anybodys_and_an_annotator_her_own(studi
             bob.undo(decision_id=of)
     assert cora.undo(decision_id=made.id).annotator == "ann"
     assert ann.review_item(ReviewView(), 1).decision is None and ann.undo() is None
-    with pytest.raises(BadInputError, match="undone already, by cora"):
-        ann.undo(decision_id=made.id)
+    for who, by in ((ann, "a curator"), (cora, "cora")):  # an annotator learns no other's name
+        with pytest.raises(BadInputError, match=f"undone already, by {by}\\."):
+            who.undo(decision_id=made.id)
     with pytest.raises(BadInputError, match="curator took this decision back"):
         ann.redo(decision_id=made.id)
     assert ann.redo() is None

@@ -66,6 +66,28 @@ def test_filters(studio):
     }
 
 
+def test_what_was_skipped_waits_at_the_end_and_every_count_says_so(studio, tmp_path):
+    """A skip is no review: in the bar, in `status`, in the filters, and in an export of what is reviewed."""
+    unreviewed = ReviewView("unreviewed", "id")
+    first, second, third, *others = [item.instruction.id for item in walk(studio, unreviewed)]
+    for number in (first, second):
+        studio.decide(number, "skip")
+    assert [item.instruction.id for item in walk(studio, unreviewed)] == [third, *others]
+    studio.decide(third, "tie")
+    for number in others:
+        studio.decide(number, "skip")
+    waiting = [first, second, *others]
+    assert [item.instruction.id for item in walk(studio, unreviewed)] == waiting
+    [item] = walk(studio, ReviewView("reviewed", "id"))
+    assert item.instruction.id == third and (item.reviewed, studio.status()["reviewed"]) == (1, 1)
+    assert studio.browsing.look(unreviewed)["left"] == sum(bool(i.machine_pair) for i in walk(studio, unreviewed))
+    studio.export(tmp_path / "out.jsonl", only="reviewed")
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+    for number in waiting:
+        studio.decide(number, "all_wrong")
+    assert studio.review_item(unreviewed) is None and studio.status()["reviewed"] == 7
+
+
 def test_an_item_that_left_the_view_still_knows_the_next_one(studio):
     view = ReviewView("unreviewed", "id")
     items = walk(studio, view)

@@ -28,7 +28,7 @@ def test_candidates_are_other_ones_only_beside_a_pair_or_half_of_one(studio):
     assert ">2 other candidates<" in draw_item(studio.review_item())["review-candidates"]
 
 
-def test_where_reviewers_disagree_is_counted_apart(studio):
+def test_where_reviewers_disagree_is_reviewed_and_counted_beside_it(studio):
     item = studio.review_item()
     one, other = item.candidates[0].id, item.candidates[1].id
     studio.decide(item.instruction.id, "override", chosen=one, rejected=other, annotator="ann")
@@ -37,5 +37,5 @@ def test_where_reviewers_disagree_is_counted_apart(studio):
     assert preview["human"] == 1 and "Left out" not in draw_preview(preview)
     studio.decide(item.instruction.id, "override", chosen=other, rejected=one, annotator="bob")
     preview = studio.train_preview(TrainConfig(policy="/nowhere"))
-    assert "<b>0 / 3</b>" in draw_workspace(studio.status()) and "1 disagree" in draw_workspace(studio.status())
+    assert "<b>1 / 3</b>" in draw_workspace(studio.status()) and "1 disagree" in draw_workspace(studio.status())
     assert preview["human"] == 0 and "reviewers disagree" in draw_preview(preview)

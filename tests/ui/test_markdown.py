@@ -54,7 +54,7 @@ PIECES = [piece.replace("_", " ").replace("~", "\n") for piece in WRITTEN.split(
 pieces = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pieces)
 def test_whatever_is_written_only_harmless_elements_come_of_it(text):
     for name, attributes in Reader(draw_markdown(text)).seen:

@@ -248,7 +248,7 @@ def _draw_audit(auto: dict) -> Markup:
         parts.append(tag("a", f"{count(audit['waiting'])} wait in Review", href=AUDIT))
         parts.append(". The rate is unbiased once all are decided.")
     elif audit["no_verdict"]:
-        parts.append(f"; {count(audit['no_verdict'])} skipped, flagged, disputed or voted on blind are not in it.")
+        parts.append(f"; {count(audit['no_verdict'])} flagged, disputed or voted on blind are not in it.")
     else:
         parts.append(". All are decided: this is an unbiased estimate of what nobody looks at.")
     return tag("p", *parts)

@@ -77,12 +77,13 @@ def draw_candidates(item: ReviewItem, pending: Pending) -> Markup:
         cards = [tag("p", *words, class_="no-pair", role="note")]
     elif by_role["chosen"] and by_role["rejected"]:
         cards.append(_draw_joined(by_role["chosen"][1], by_role["rejected"][1]))
-    others = [_draw_row(n, c, item) for n, c in numbered if roles[c.id] == "none"]
+    rest = [(n, c, _split_row(c, item)) for n, c in numbered if roles[c.id] == "none"]
+    others = [_draw_row(n, c, text, item) for n, c, text in rest]
     counted = plural(len(others), "other candidate" if any(by_role.values()) else "candidate")
     shared = tag("span", "… begins as another one does", class_="shared-start")
     head = tag(
         "div",
-        tag("span", counted, shared if any('class="row-start"' in row for row in others) else None, class_="head-text"),
+        tag("span", counted, shared if any(start for _, _, (start, _) in rest) else None, class_="head-text"),
         *[tag("span", column.head, class_="value", title=column.tooltip) for column in _columns(item)],
         class_="row-head",
     )
@@ -143,7 +144,7 @@ def _draw_vacant(role: str) -> Markup:
                class_=f"vacant vacant-{role}")  # fmt: skip
 
 
-def _draw_row(n: int, c: Candidate, item: ReviewItem) -> Markup:
+def _draw_row(n: int, c: Candidate, text: tuple[str, str], item: ReviewItem) -> Markup:
     make = [
         tag("button", label, type="button", class_=f"make make-{role}", data_make=role, tabindex="-1",
             **keyed_title(f"Make this candidate {role} ({keys})"))
@@ -157,7 +158,7 @@ def _draw_row(n: int, c: Candidate, item: ReviewItem) -> Markup:
         tag(
             "div",
             tag("kbd", n, **keyed_title(_key_help(n))),
-            tag("div", tag("p", *_draw_row_text(c, item), class_="row-text", dir="auto"), _draw_said(c, item),
+            tag("div", tag("p", *_draw_row_text(*text), class_="row-text", dir="auto"), _draw_said(c, item),
                 _draw_refuted(c), class_="row-said"),
             tag("span", _origin(c, item), _count_refuted(c), *_values(c, item), class_="values"),
             tag("div", *make, class_="row-actions"),
@@ -168,9 +169,12 @@ def _draw_row(n: int, c: Candidate, item: ReviewItem) -> Markup:
     )  # fmt: skip
 
 
-def _draw_row_text(c: Candidate, item: ReviewItem) -> list[Markup]:
+def _split_row(c: Candidate, item: ReviewItem) -> tuple[str, str]:
     """A closed row leaves out what the answer shares with another one; open, it is whole."""
-    start, rest = split_shared(clip(c.text), (clip(other.text) for other in item.candidates))
+    return split_shared(clip(c.text), (clip(other.text) for other in item.candidates))
+
+
+def _draw_row_text(start: str, rest: str) -> list[Markup]:
     return [tag("span", start, class_="row-start"), tag("span", rest, class_="row-rest")] if start else [escape(rest)]
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from m3po.door import current_user
 from m3po.studio import Studio
 from m3po.types import ReviewView
+from m3po.users import User
 
 
 def why_empty(studio: Studio, view: ReviewView) -> dict:
@@ -22,6 +23,20 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
             "text": "Every pair has a decision. Fine-tune on them, or look at them again.",
             "action": "train",
             "waiting": bool(active),
+        }
+    if view.filter == "audit" and not narrowed:
+        return {
+            "title": "The audit is done",
+            "text": "Every pair of the audit has a decision, or none was drawn.",
+            "action": "all",
+            "waiting": False,
+        }
+    if view.filter == "mine" and user is not None and _has_flagged(studio, user):
+        return {
+            "title": "Only what you flagged is left",
+            "text": "Until you vote on what you flagged, too, what others decided stays hidden.",
+            "action": "flagged",
+            "waiting": False,
         }
     if view.filter == "mine":
         return {
@@ -57,6 +72,11 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
         "action": "data",
         "waiting": False,
     }
+
+
+def _has_flagged(studio: Studio, user: User) -> bool:
+    """Whether what she flagged of her items hides others' decisions from her still."""
+    return user.role == "annotator" and studio.people.count_flagged(annotator=user.name) > 0
 
 
 def _tell_annotator(view: ReviewView, status: dict, narrowed: bool) -> dict | None:

@@ -142,7 +142,7 @@ class ReviewHandler:
 
     def _check_login(self, c: Command) -> None:
         """Another tab of the browser may have logged in as somebody else: what one did is not done by the other."""
-        me = c.annotator or DEFAULT_ANNOTATOR
+        me = self._me(c)
         if not c.by or c.by == me:
             return
         if c.op in DECIDING:
@@ -153,7 +153,7 @@ class ReviewHandler:
         """The answer to a decision that is stored already: its first answer was lost on the way."""
         if not c.client_id or c.instruction_id is None:
             return None
-        stored = self.studio.stored_decision(c.instruction_id, c.annotator or DEFAULT_ANNOTATOR, c.client_id)
+        stored = self.studio.stored_decision(c.instruction_id, self._me(c), c.client_id)
         if stored is None:
             return None
         if c.op in STAYING:
@@ -165,7 +165,7 @@ class ReviewHandler:
         if item.pair is None and item.machine_pair is None:
             raise PageError("There is no pair to accept: make one chosen and one rejected, or decide otherwise.")
         pair, decision = item.pair or item.machine_pair, item.decision
-        mine = decision is not None and decision.annotator == (c.annotator or DEFAULT_ANNOTATOR)
+        mine = decision is not None and decision.annotator == self._me(c)
         stands = mine and decision.verdict in TRAINING_VERDICTS and not decision.stale
         # what is disputed is to get the last word there
         stands = stands and not (decision.disagreeing and c.view.filter == "disagreements")
@@ -269,7 +269,7 @@ class ReviewHandler:
         if item is None:
             raise PageError("Nothing is shown that could have a history.")
         past = self.studio.history(item.instruction.id)
-        return {"history": draw_history(item, past, c.annotator or DEFAULT_ANNOTATOR)}
+        return {"history": draw_history(item, past, self._me(c))}
 
     def _gold(self, c: Command) -> dict:
         """Make what stands the known right decision, or take that back."""
@@ -328,7 +328,7 @@ class ReviewHandler:
             return {"stored": True}
         if item.next_id is not None:
             return self._answer(c, self.studio.review_item(c.view, item.next_id))
-        if c.view.filter in ("unreviewed", "mine", "disagreements"):
+        if c.view.filter in ("unreviewed", "audit", "mine", "disagreements"):
             return self._answer(c, self.studio.review_item(c.view), message="That was the last one of this view.")
         return self._answer(
             c, self.studio.review_item(c.view, item.instruction.id), message="That was the last one of this view."

@@ -79,7 +79,7 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
         if decision.reason == "imported" and not decision.disagreeing:
             parts.append(tag("span", "imported", class_="chip", title="Voted in another tool; it came with a file."))
         elif decision.stale:
-            parts.append(tag("span", "item changed since", class_="chip chip-warn", title=_CHANGED))
+            parts.append(tag("span", "made on an earlier state", class_="chip chip-warn", title=_CHANGED))
         if decision.disagreeing or decision.verdict not in TRAINING_VERDICTS:
             parts.append(tag("span", "not trained on", class_="quiet"))
     elif pending:

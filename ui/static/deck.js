@@ -165,10 +165,11 @@ export class Deck {
     if (decides) this.remarks.forget(item.instruction_id);
     this.shelf.move(step, this.entry, decides);
     const at = { ...entry.place, reviewed: place.reviewed, reviewable: place.reviewable };
-    const waits = item.decision_id === null || (item.stands || item.own)?.verdict === "skip";
+    const skipped = (item.stands || item.own)?.verdict === "skip";
+    const waits = item.decision_id === null || skipped;
     if (decides && command.op !== "skip" && waits) at.reviewed += 1;
     if (place.position && entry.place.position) {
-      const leaves = decides && SHRINKING.has(view.filter);
+      const leaves = decides && SHRINKING.has(view.filter) && !(skipped && command.op === "skip");
       at.total = place.total - (leaves ? 1 : 0);
       at.position = place.position + (leaves ? 0 : step);
     }
@@ -314,6 +315,7 @@ export class Deck {
 
   onEmptyAction(action) {
     if (action === "all") this.setView({ ...DEFAULT, order: this.view.order });
+    else if (action === "flagged") this.setView({ ...DEFAULT, filter: action, order: this.view.order });
     else if (window.m3po) window.m3po.openTab(action);
   }
 

@@ -91,7 +91,7 @@ export class Frame {
     const text = document.createElement("p");
     text.textContent = empty.text;
     box.append(title, text);
-    const label = { train: "Go to Fine-tune", data: "Go to Data", all: "Show all" }[empty.action];
+    const label = { train: "Go to Fine-tune", data: "Go to Data", all: "Show all", flagged: "Show flagged" }[empty.action];
     if (label) {
       const button = document.createElement("button");
       button.type = "button";

@@ -7,11 +7,10 @@ acknowledged when the page has nothing under way any more and has not said that 
 from __future__ import annotations
 
 import asyncio
-import random
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,11 +19,11 @@ sys.path[:0] = [str(ROOT / "tests" / "e2e")]
 from browser import FLAGS, find_browser  # noqa: E402
 from playwright.async_api import Browser, Page, async_playwright  # noqa: E402
 
+from benchmarks._notes import Notes  # noqa: E402
+
 SMALL = {"width": 800, "height": 600}
 PATIENCE = 180_000  # ms; twenty pages on two cores take their time
-LEAST = 2
 KEYS = {"accept": "Enter", "tie": "t", "all_wrong": "n", "skip": "s", "undo": "u"}
-SHARES = (60, 20, 10, 8, 2)
 
 STATE = """() => {
     const { item, painted, busy, draws } = document.querySelector("#review-root").dataset;
@@ -39,47 +38,32 @@ READY = """draws => {
 
 
 @dataclass
-class Person:
-    """One person at one page: presses keys and notes what they were pressed on."""
+class Person(Notes):
+    """One person at one page: presses keys and notes what they were pressed on. `seconds`: from a press until the eye
+    has what comes next."""
 
-    name: str
     page: Page
-    stored: list[tuple[int, str, int | None, int | None]] = field(default_factory=list)  # what stands
-    undone: list[tuple[int, str, int | None, int | None]] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # from a press until the eye has what comes next
-    errors: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.chance = random.Random(self.name)
 
     async def work(self, until: float) -> None:
-        """Decide until the clock says so (LEAST times however slow the machine is), then wait until all is stored."""
+        """Decide until the clock says so, then wait until all is stored."""
         try:
-            while time.monotonic() < until or len(self.stored) < LEAST:
+            while self.goes_on(until):
                 await self.press()
             await self.page.wait_for_selector("#review-root:not([data-busy])", timeout=PATIENCE)
             said = (await self.page.evaluate(STATE))["said"]
             if "Not stored" in said or "not answer" in said:
-                self.errors.append(f"{self.name}: {said}")
+                self.fail(said)
         except Exception as error:
-            self.errors.append(f"{self.name}: {type(error).__name__}: {error}")
+            self.fail(error)
 
     async def press(self) -> None:
         before = await self.page.evaluate(STATE)
-        op = self.chance.choices(tuple(KEYS), SHARES)[0]
-        if op == "undo" and not self.stored:
-            op = "skip"
-        if op == "accept" and before["rejected"] is None:
-            op = "tie"
+        op = self.choose(has_pair=before["rejected"] is not None)
         begun = time.perf_counter()
         await self.page.keyboard.press(KEYS[op])
         await self.page.wait_for_function(READY, arg=before["draws"] + 1, timeout=PATIENCE)
         self.seconds.append(time.perf_counter() - begun)
-        if op == "undo":
-            self.undone.append(self.stored.pop())
-            return
-        pair = (before["chosen"], before["rejected"]) if op == "accept" else (None, None)
-        self.stored.append((before["item"], op, *pair))
+        self.note(op, before["item"], before["chosen"], before["rejected"])
 
 
 async def open_page(browser: Browser, url: str, name: str, password: str) -> Person:
