@@ -6,6 +6,7 @@ from typing import Any
 
 from m3po.errors import BadInputError, M3poError
 from m3po.studio import Studio
+from ui.framed import BROKEN
 
 # Every event goes straight to its handler: no queue, no overlay, and no public endpoint.
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -22,7 +23,7 @@ def numbers(values: dict[str, Any]) -> dict[str, Any]:
 def run_command(studio: Studio, command: object) -> dict:
     """A stop or resume button. Returns `{}` or `{"error": sentence}`."""
     if not isinstance(command, dict) or not isinstance(command.get("run_id"), int):
-        return {"error": "The page sent something that is no command; reload it."}
+        return {"error": BROKEN}
     try:
         if command.get("op") == "stop":
             studio.stop_run(command["run_id"])

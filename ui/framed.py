@@ -5,6 +5,7 @@ Commands are public endpoints: whoever sends one is known by m3po.door, and what
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from m3po.errors import M3poError
 from ui.scripts import load_script
 
 log = logging.getLogger(__name__)
+BROKEN = "The page sent something that is no command; reload it."
 
 
 def build_framed_tab(
@@ -23,6 +25,8 @@ def build_framed_tab(
     """The tab's component; its script `name`.js calls `server.<name>(command)`, and `functions` by their names."""
 
     def command(data: dict) -> dict:
+        if not _can_be_answered(data):
+            return {"error": BROKEN, "level": "hint"}
         user = current_user()
         return on_command(data, user.name if user else "")
 
@@ -34,6 +38,16 @@ def build_framed_tab(
         elem_id=name,
         apply_default_css=False,
     )
+
+
+def _can_be_answered(data: object) -> bool:
+    """Whether it is a command by its form, in text that can be written: half of a surrogate pair, told in an answer,
+    would break it."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return isinstance(data, dict) and isinstance(data.get("op"), str)
 
 
 def say_error(error: Exception, name: str, data: object) -> str:

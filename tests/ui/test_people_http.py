@@ -124,6 +124,28 @@ def test_an_event_with_nothing_in_it_gets_a_sentence_and_is_no_bug(page, server,
     assert previews and not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
 
 
+def test_what_is_no_command_gets_a_sentence(page, server, caplog):
+    client = log_in(server, "cora")
+    for block in page.blocks.values():
+        for function in getattr(block, "server_fns", None) or []:
+            if function.__name__ not in ("review", "browse", "calibrate"):
+                continue
+            for data in (
+                [],
+                {"op": {}},
+                {"op": []},
+                {"op": "open", "by": "\ud800"},
+                {"op": "open", "view": {"text": ["\udfff"]}},
+            ):
+                body = {"component_id": block._id, "fn_name": function.__name__, "session_hash": "x", "data": data}
+                sent = json.dumps(body).encode()
+                answer = client.post(
+                    "/gradio_api/component_server", content=sent, headers={"content-type": "application/json"}
+                )
+                assert answer.status_code == 200 and "that is no command" in answer.json()["error"], (data, answer.text)
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
 def score(con):
     """MAS from 0.7644 down, log-probs of -2.44 nats a token: easy to look for."""
     mas, logp = (candidates.scorer_id(con, kind, f"oracle-{kind}", kind) for kind in ("mas", "logp"))

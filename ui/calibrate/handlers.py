@@ -10,11 +10,10 @@ from m3po.errors import UsageError
 from m3po.settings import RULES
 from m3po.studio import Studio
 from ui.calibrate.view import draw_auto, draw_counts, draw_empty, draw_evidence, draw_flips
-from ui.framed import say_error
+from ui.framed import BROKEN, say_error
 from ui.markup import Markup
 
 PAGE = 20  # flips at a time
-BROKEN = "The page sent something that is no command; reload it."
 
 
 class CalibrateHandler:

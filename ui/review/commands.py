@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from m3po.errors import M3poError, UsageError
 from m3po.types import ReviewView
 from ui.addresses import view_of
+from ui.framed import BROKEN
 
 
 class PageError(M3poError):
@@ -56,7 +57,7 @@ class Command:
 def read_command(data: object, annotator: str = "") -> Command:
     """Check what came over the network. Raises PageError: handlers are public endpoints."""
     if not isinstance(data, dict):
-        raise PageError("The page sent something that is no command; reload it.")
+        raise PageError(BROKEN)
     try:
         view = view_of(data.get("view") or {})
     except UsageError as error:
