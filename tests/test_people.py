@@ -116,6 +116,20 @@ def test_what_was_only_skipped_is_not_reviewed_yet(studio):
     assert reviewed(BOB) == 0  # of his queue
 
 
+def test_a_flag_is_found_until_somebody_votes(studio):
+    def flagged():
+        return [item.instruction.id for item in [studio.review_item(ReviewView("flagged"))] if item]
+
+    studio.as_user(ANN).decide(2, "flag")
+    assert flagged() == [2]
+    studio.as_user(BOB).decide(2, "skip")
+    assert flagged() == [2] and standing(studio, 2).annotator == "ann"  # a skip takes no flag away
+    vote(studio, BOB, 2, "tie")
+    assert not flagged() and standing(studio, 2).verdict == "tie"
+    studio.as_user(BOB).undo()
+    assert flagged() == [2]
+
+
 def test_overlap_grows_and_shrinks_and_no_decision_is_lost(studio):
     made = studio.people.assign(["ann", "bob"], items=20, overlap=0.1)
     before = {user.name: queue_of(studio, user) for user in (ANN, BOB)}

@@ -82,6 +82,7 @@ def parse(record: dict, source: str) -> Fields:
         "ratings": ratings if any(ratings) else (),
         "decisions": decisions,
         "known_as": known_as(metadata),
+        "split": metadata.get("m3po_split"),
         "warnings": warnings,
     }
 

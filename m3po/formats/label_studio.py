@@ -1,6 +1,7 @@
 """Label Studio: tasks of `data` and `annotations`, as its JSON export has them and its import takes them.
 
-    {"id", "data": {"image", "instruction", "answers": [...], "m3po_source", "m3po_id", "m3po_content"},
+    {"id", "data": {"image", "instruction", "answers": [...], "m3po_source", "m3po_id", "m3po_content",
+              "m3po_split"},
      "annotations": [{"completed_by", "created_at", "lead_time", "was_cancelled",
                       "result": [{"type": "pairwise", "from_name", "to_name", "value": {"selected": "left"}}, ...]}]}
 
@@ -99,6 +100,7 @@ def parse(record: dict, source: str) -> Fields:
         "ratings": ratings if any(ratings) else (),
         "decisions": decisions,
         "known_as": known_as(data),
+        "split": data.get("m3po_split"),
         "warnings": warnings,
     }
 

@@ -154,7 +154,8 @@ def read_standing(vote: Mapping) -> dict[str, object]:
 def name_origin(row: Mapping) -> dict[str, str]:
     """What a task says of the instruction that it is, for `known_as` to find it again."""
     origin = {"m3po_source": row["source"], "m3po_id": row["external_id"]}
-    return origin | ({"m3po_content": row["content_hash"]} if row.get("content_hash") else {})
+    kept = {"m3po_content": row.get("content_hash"), "m3po_split": row.get("split")}
+    return origin | {name: value for name, value in kept.items() if value}
 
 
 def known_as(told: Mapping) -> tuple[str, str, str] | None:

@@ -188,7 +188,7 @@ CREATE OR REPLACE VIEW standing_decisions AS
     QUALIFY row_number() OVER (
         PARTITION BY instruction_id, annotator, role
         ORDER BY coalesce(reason = 'imported' AND decided_at <= decided_here, false), original DESC) = 1;
--- As before; but who says all wrong and who says all right do not say the same.
+-- As before; but who says all wrong and who says all right do not say the same, and a skip takes no flag away.
 CREATE OR REPLACE VIEW current_decisions AS
     WITH outcomes AS (
         SELECT *, coalesce(role = 'adjudicated', false) AS final, verdict NOT IN ('skip', 'flag') AS votes,
@@ -203,7 +203,7 @@ CREATE OR REPLACE VIEW current_decisions AS
     QUALIFY row_number() OVER (
         PARTITION BY instruction_id
         ORDER BY final DESC, CASE WHEN final THEN true ELSE votes END DESC, CASE WHEN final THEN 0 ELSE same END DESC,
-                 original DESC) = 1;
+                 verdict = 'flag' DESC, original DESC) = 1;
 CREATE OR REPLACE VIEW gold AS
     WITH marks AS (
         SELECT instruction_id, decision_id, marked_by, marked_at, withdrawn FROM gold_items

@@ -74,14 +74,15 @@ def _newest(said: Sequence[dict], said_at: Mapping[int, dt.datetime | None]) -> 
 
 def current_row(standing: Sequence[dict]) -> dict | None:
     """Of one item's standing decisions what counts: the newest adjudication, else the newest of the majority; with
-    `agreed`: whether it is final or has more than half of the votes. A skip or a flag counts where nothing else was
-    said."""
+    `agreed`: whether it is final or has more than half of the votes. A flag counts where nobody voted, a skip where
+    nobody said anything else."""
     final = [row for row in standing if row["role"] == ADJUDICATED]
     if final:
         return max(final, key=_place) | {"agreed": True}
     if not standing:
         return None
-    said = [row for row in standing if row["verdict"] not in NO_VOTES] or standing
+    said = [row for row in standing if row["verdict"] not in NO_VOTES]
+    said = said or [row for row in standing if row["verdict"] != "skip"] or standing
     same = Counter(map(_outcome, said))
     found = max(said, key=lambda row: (same[_outcome(row)], row["original"]))
     return found | {"agreed": same[_outcome(found)] * 2 > len(said)}

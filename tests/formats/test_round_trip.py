@@ -36,7 +36,7 @@ PAIR_FORMATS = ("trl", "rlhf_v", "rlaif_v", "mmpr", "llamafactory", "ms_swift", 
 WITHOUT_ID = ("trl",)
 ONE_IMAGE = ("rlhf_v", "rlaif_v", "pope")
 NO_TURNS = ("rlhf_v", "rlaif_v", "mmpr", "csv", "vlfeedback", "pope")
-SPLIT_KEPT = ("rlhf_v", "rlaif_v", "mmpr", "csv", "llava", "sharegpt", "m3po", "pope")
+SPLIT_KEPT = ("rlhf_v", "rlaif_v", "mmpr", "csv", "llava", "sharegpt", "m3po", "pope", "label_studio", "argilla")
 
 
 @pytest.fixture(scope="module")
