@@ -1,5 +1,6 @@
 """What the server gives out, and what it does not; no browser needed."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -37,6 +38,14 @@ def test_images_of_the_workspace_are_served_for_long(studio, client):
     answer = client.get(f"/m3po/image/{image_of(studio)}")
     assert answer.status_code == 200 and answer.headers["content-type"] == "image/webp"
     assert "immutable" in answer.headers["cache-control"]
+
+
+def test_gradio_still_looks_at_its_queue_as_often_as_it_is_told(client, page):
+    """The name is Gradio's own: a version without it would wake 1,000 times a second again, unseen."""
+    assert (
+        "sleep_when_free" in inspect.getsource(type(page._queue).start_processing)
+        and page._queue.sleep_when_free > 0.01
+    )
 
 
 def test_nothing_else_is_served(studio, client):
