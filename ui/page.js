@@ -40,6 +40,7 @@
   const keepKey = (event) => !(event.target instanceof Element && event.target.closest("input, textarea, select")) && early.push(event);
   document.addEventListener("keydown", keepKey);
   window.m3po = {
+    landedOn: location.hash, // a tab may be laid out much later, when the address names another place
     takeEarlyKeys() {
       document.removeEventListener("keydown", keepKey);
       return early.splice(0);

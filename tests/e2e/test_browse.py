@@ -70,6 +70,14 @@ def test_lasso_and_brush_become_the_view_of_review(app, open_page):
     page.click(".negative >> nth=0")
     page.wait_for_selector("[data-role=rejected]")
     assert page.evaluate("location.hash").startswith("#review?item=")
+    # Also on a page that was loaded on Browse, which remembers where Review was before.
+    page.get_by_role("tab", name="Browse").click()
+    page.reload()
+    page.wait_for_selector(".negative")
+    drag(page, "#browse-plot", [(0.05, 0.02), (0.6, 0.02), (0.6, 0.5), (0.3, 0.98), (0.05, 0.98)])
+    page.wait_for_selector("#browse-chips [data-lift=area]")
+    page.click("#browse-review")
+    page.wait_for_function(f"document.querySelector('#review-position').innerText.endsWith('/ {inside}')")
 
 
 def test_a_view_of_browse_is_reopened_by_its_address(app, open_page):

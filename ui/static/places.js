@@ -20,7 +20,8 @@ export class Places {
   begin() {
     const { tab, view, item } = readAddress(location.hash);
     const [navigation] = performance.getEntriesByType("navigation");
-    const isReload = navigation && navigation.type === "reload" && recall(STORE, null); // newer than the address
+    const stays = navigation && navigation.type === "reload" && location.hash === window.m3po.landedOn;
+    const isReload = stays && recall(STORE, null); // newer than the address
     if (tab === "review" && location.hash.includes("?") && !isReload) return [view, item];
     const saved = readAddress(recall(STORE, "review"));
     return [saved.view, saved.item];
