@@ -100,8 +100,9 @@ def test_only_the_active_models_and_their_own_counterparts_are_read(tmp_path) ->
 
 
 def test_what_comes_over_the_network_is_checked(studio) -> None:
-    assert read_belief(studio, None) == {"answers": {}, "notes": {}}
+    assert read_belief(studio, None) == {"answers": {}, "notes": {}, "drawn_by": {}}
     hostile = {"kind": "<b>", "instruction_ids": [True, -1, "1; DROP", 2**70, {}, None]}
-    assert read_belief(studio, hostile) == {"answers": {}, "notes": {}}
+    assert read_belief(studio, hostile) == {"answers": {}, "notes": {}, "drawn_by": {}}
     found = read_belief(studio, {"kind": "image", "instruction_ids": list(range(100))})
     assert len(found["answers"]) == MAX_ASKED and "score on Data" in found["notes"]["1"]
+    assert found["drawn_by"]["1"] == ""

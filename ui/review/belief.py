@@ -127,14 +127,16 @@ def build_belief_switch() -> Markup:
 
 
 def read_belief(studio: Studio, data: object) -> dict:
-    """What the page asks: `instruction_ids` and a `kind`. Answers the drawn tokens by candidate, by instruction, and
-    what there is to say where nothing can be coloured. It comes over the network: what is no id is left out."""
+    """What the page asks: `instruction_ids` and a `kind`. Answers by instruction the drawn tokens by candidate, the kind
+    of their colours, and what there is to say where that is another or none. It comes over the network: what is no id
+    is left out."""
     asked = data if isinstance(data, dict) else {}
     kind = asked.get("kind") if asked.get("kind") in KINDS else KINDS[0]
     ids = asked.get("instruction_ids") if isinstance(asked.get("instruction_ids"), list) else []
     wanted = [i for i in ids[:MAX_ASKED] if isinstance(i, int) and not isinstance(i, bool) and 0 <= i < 2**63]
     answers: dict[str, dict[str, str]] = {str(i): {} for i in wanted}
     blanked = dict.fromkeys(answers, False)
+    drawn_by = dict.fromkeys(answers, kind)
     told, notes = _ask(studio, wanted)
     for beliefs in told:
         key = str(beliefs.instruction_id)
@@ -142,10 +144,12 @@ def read_belief(studio: Studio, data: object) -> dict:
         blanked[key] = blanked[key] or beliefs.blank_log_probs is not None
     for key, drawn in answers.items():
         if not drawn:
+            drawn_by[key] = ""
             notes[key] = notes.get(key) or "No token log-probs yet: score on Data."
         elif kind == "image" and not blanked[key]:
+            drawn_by[key] = "logp"
             notes[key] = "Shown by log-prob: not scored with the image blanked yet (Browse, or `m3po dependence`)."
-    return {"answers": answers, "notes": notes}
+    return {"answers": answers, "notes": notes, "drawn_by": drawn_by}
 
 
 def _ask(studio: Studio, wanted: list[int]) -> tuple[list[TokenBeliefs], dict[str, str]]:

@@ -30,7 +30,6 @@ export class Belief {
   set(kind) {
     this.kind = this.select.value = kind;
     write(kind);
-    for (const legend of this.frame.element.querySelectorAll("[data-legend]")) legend.hidden = legend.dataset.legend !== kind;
     this.frame.root.dataset.belief = kind;
     this.known.clear(); // a run may have scored more since
     this.apply();
@@ -49,6 +48,8 @@ export class Belief {
     const id = this.deck.shownId;
     const found = this.kind === "off" ? null : this.known.get(`${this.kind}/${id}`);
     this.frame.$("review-belief-note").textContent = (found && found.note) || "";
+    const drawnBy = found ? found.drawnBy : this.kind; // log-prob, where more is not known
+    for (const legend of this.frame.element.querySelectorAll("[data-legend]")) legend.hidden = legend.dataset.legend !== drawnBy;
     for (const card of this.frame.element.querySelectorAll("[data-candidate-id]")) {
       const text = card.querySelector(".card-text, .row-text");
       const html = found && found.answers[card.dataset.candidateId];
@@ -76,7 +77,7 @@ export class Belief {
     try {
       const told = await this.server.belief({ kind, instruction_ids: missing });
       for (const each of told ? missing : []) {
-        this.known.set(`${kind}/${each}`, { answers: told.answers[each] || {}, note: told.notes[each] || "" });
+        this.known.set(`${kind}/${each}`, { answers: told.answers[each] || {}, note: told.notes[each] || "", drawnBy: told.drawn_by[each] });
       }
     } catch {
       // the next key or item asks again

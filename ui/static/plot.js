@@ -57,7 +57,7 @@ export class Plot {
     pen.strokeRect(PAD.left, PAD.top, this.width, this.height);
     this.drawAxes(pen, colour("--m3-quiet"), box);
     const corners = this.trail || (this.area && this.area.corners.map((corner) => this.toPixels(corner)));
-    if (corners) drawArea(pen, corners, colour("--m3-accent"), colour("--m3-accent-soft"));
+    if (corners) this.drawArea(pen, corners, colour("--m3-accent"), colour("--m3-surface"));
   }
 
   drawCells(pen, own) {
@@ -113,6 +113,25 @@ export class Plot {
     pen.rotate(-Math.PI / 2);
     pen.fillText("confidence → believed", 0, 0);
     pen.restore();
+  }
+
+  // What is left out pales; what is in stays as it was.
+  drawArea(pen, corners, line, veil) {
+    const area = new Path2D();
+    for (const [left, top] of corners) area.lineTo(left, top);
+    area.closePath();
+    const outside = new Path2D(area);
+    outside.rect(PAD.left - 6, PAD.top - 6, this.width + 12, this.height + 12); // a point at the edge reaches over it
+    pen.globalAlpha = 0.65;
+    pen.fillStyle = veil;
+    pen.fill(outside, "evenodd");
+    pen.globalAlpha = 1;
+    pen.strokeStyle = line;
+    pen.lineWidth = 2;
+    pen.setLineDash([5, 3]);
+    pen.stroke(area);
+    pen.setLineDash([]);
+    pen.lineWidth = 1;
   }
 
   place(event) {
@@ -176,22 +195,6 @@ function triangle(pen, left, top, size) {
   pen.lineTo(left + 4, top - size * 0.8);
   pen.lineTo(left, top + size);
   pen.closePath();
-}
-
-function drawArea(pen, corners, line, fill) {
-  pen.beginPath();
-  for (const [left, top] of corners) pen.lineTo(left, top);
-  pen.closePath();
-  pen.globalAlpha = 0.3;
-  pen.fillStyle = fill;
-  pen.fill();
-  pen.globalAlpha = 1;
-  pen.strokeStyle = line;
-  pen.lineWidth = 2;
-  pen.setLineDash([5, 3]);
-  pen.stroke();
-  pen.setLineDash([]);
-  pen.lineWidth = 1;
 }
 
 function round(value) {
