@@ -7,6 +7,7 @@ import gradio as gr
 from m3po.studio import Studio
 from ui.addresses import view_of
 from ui.browse_view import build_browse_frame, draw_negatives, draw_tests
+from ui.formatting import plural
 from ui.framed import build_framed_tab, say_error
 
 PAGE = 24  # cards of the gallery
@@ -45,7 +46,8 @@ class BrowseHandler:
         dependence = self.studio.dependence
         runs = [self.studio.run(number) for number in dependence.active()]
         at_work = next((run for run in runs if run.state == "running"), None)
-        words = f"Testing: {at_work.done} of {at_work.total}, {len(runs)} to go" if at_work and at_work.total else ""
+        left = f", then {plural(len(runs) - 1, 'more run')}" if len(runs) > 1 else ""
+        words = f"Testing: {at_work.done} of {at_work.total} instructions{left}" if at_work and at_work.total else ""
         return {"html": draw_tests(dependence.tests(), survived), "active": len(runs), "message": words}
 
     def _start(self, data: dict, _: str) -> dict:

@@ -146,7 +146,10 @@ def draw_tests(tests: list[dict], survived: str) -> Markup:
         for head, title in (
             ("prefers by", "What says that the chosen answer is the better one"),
             ("image", "What is done with the image"),
-            ("survive", "Preferences that stay, of those there were with the image"),
+            (
+                "survive",
+                "Of the pairs whose chosen answer this signal prefers with the own image, those where it still does",
+            ),
             ("rate", "With its 95 % Wilson interval. Chance alone gives a half."),
             ("", None),
         )
@@ -157,11 +160,11 @@ def draw_tests(tests: list[dict], survived: str) -> Markup:
 def _draw_test(test: dict, survived: str) -> Markup:
     name = f"{test['signal']}_{test['image']}"
     if not test["preferred"]:
-        rate, counts, action = number(None), "none scored both ways", None
+        rate, counts, action = number(None), "none preferred yet", None
     else:
         low, high = test["interval"]
         rate = join([number(test["rate"]), " ", tag("span", f"{number(low)}–{number(high)}", class_="quiet interval")])
-        counts = f"{count(test['survived'])} of {count(test['preferred'])}"
+        counts = f"{count(test['survived'])} of {count(test['preferred'])} preferred"
         on = survived == name
         action = tag("button", "all pairs" if on else "show", type="button", class_="link",
                      data_survived="" if on else name, disabled=not test["survived"] and not on)  # fmt: skip

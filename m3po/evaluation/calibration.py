@@ -75,8 +75,9 @@ def best_of_curve(points: np.ndarray, agrees: np.ndarray, *, seed: int = 0) -> d
     """The best point of a curve and how sure it is. `points` (p,) rise, p >= 1; `agrees` (p, n) says where the rule at
     a point and the human agree, n >= 1 decided instructions.
 
-    `rate`: of each point; `best`: the place of the highest (the middle one of several); `low`, `high`: its 95 %
-    interval, and `point_low`, `point_high`: between which points the best lies, both by resampling instructions;
+    `rate`: of each point; `best`: the place of the highest (the middle one of several), `tied`: the first and the last
+    point that are as good; `low`, `high`: the best one's 95 % interval, and `point_low`, `point_high`: between which
+    points the best lies, those that are as good included, both by resampling instructions;
     `left_out`: the mean agreement on instructions that the best point was not chosen on (FOLDS parts in turn), None
     for fewer than 2 * FOLDS instructions.
     """
@@ -86,12 +87,13 @@ def best_of_curve(points: np.ndarray, agrees: np.ndarray, *, seed: int = 0) -> d
     best = _best(rate)
     resampled = _resample(agrees, seed)
     low, high = np.quantile(resampled[:, best], [0.025, 0.975])
-    bests = points[_best_rows(resampled)]
-    point_low, point_high = np.quantile(bests, [0.025, 0.975], method="nearest")
+    firsts, lasts = (points[places] for places in _tied_ends(resampled))
+    point_low, point_high = (np.quantile(p, q, method="nearest") for p, q in ((firsts, 0.025), (lasts, 0.975)))
     return {
         "points": [float(point) for point in points],
         "rate": [float(value) for value in rate],
         "best": best,
+        "tied": [float(points[places[0]]) for places in _tied_ends(rate[None])],
         "low": float(low),
         "high": float(high),
         "point_low": float(point_low),
@@ -105,11 +107,10 @@ def _best(rate: np.ndarray) -> int:
     return int(tied[len(tied) // 2])
 
 
-def _best_rows(rates: np.ndarray) -> np.ndarray:
-    """`_best` of every row."""
+def _tied_ends(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of every row the places of the first and the last of its highest values."""
     tied = rates >= rates.max(axis=1, keepdims=True) - 1e-12
-    middle = tied.sum(axis=1) // 2
-    return np.argmax(np.cumsum(tied, axis=1) == (middle + 1)[:, None], axis=1)
+    return tied.argmax(axis=1), rates.shape[1] - 1 - tied[:, ::-1].argmax(axis=1)
 
 
 def _resample(agrees: np.ndarray, seed: int) -> np.ndarray:

@@ -68,6 +68,16 @@ def test_a_curve_whose_best_point_is_clear():
     assert best_of_curve(points, agrees, seed=3) == found
 
 
+def test_points_that_are_as_good_lie_in_the_interval():
+    """A weight that changes no pick agrees as the next one does: nothing says that the middle one is the best."""
+    points = np.linspace(0, 1, 5)
+    agrees = np.zeros((5, 30), bool)
+    agrees[1:4, :20] = True
+    found = best_of_curve(points, agrees)
+    assert (found["best"], found["tied"]) == (2, [0.25, 0.75])
+    assert (found["point_low"], found["point_high"]) == (0.25, 0.75)
+
+
 def test_a_best_point_of_pure_noise_is_not_as_good_as_it_looks():
     """40 points that agree by a coin's toss: the best looks better than a half, and the left-out estimate does not."""
     rng = np.random.default_rng(0)

@@ -150,7 +150,8 @@ def test_charts_keep_their_marks_inside_their_frame():
     marks = re.findall(r'c[xy]="([\d.-]+)"', drawn)
     assert len(marks) == 2 and all(0 <= float(mark) <= 660 for mark in marks)
     curve = {"points": [0.0, 1.0], "rate": [0.2, 0.9], "chosen": [0.3, 1.0], "rejected": [0.2, 0.9], "best": 1,
-             "low": 0.8, "high": 0.95, "point_low": 1.0, "point_high": 1.0, "now": 0.5}  # fmt: skip
+             "low": 0.8, "high": 0.95, "point_low": 1.0, "point_high": 1.0, "tied": [1.0, 1.0],
+             "now": 0.5}  # fmt: skip
     assert "best at 1.00: 90.0%" in draw_curve(curve, "w") and 'aria-label="Agreement over w' in draw_curve(curve, "w")
 
 

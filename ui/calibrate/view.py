@@ -32,8 +32,8 @@ def draw_counts(found: dict) -> Markup:
         "all": (changed, f"{count(found['flips'])} to another pair"),
         "lost": (found["lost"], "pairs fewer"),
         "new": (found["new"], "pairs more"),
-        "against": (found["against"], f"of {count(found['decided'])} decided"),
-        "to": (found["to"], f"of {count(found['decided'])} decided"),
+        "against": (found["against"], f"of {count(found['decided'])} decided that change"),
+        "to": (found["to"], f"of {count(found['decided'])} decided that change"),
     }
     buttons = [
         tag("button", tag("b", count(value)), tag("span", FLIP_LABELS[name]), tag("i", note), type="button",
@@ -43,7 +43,8 @@ def draw_counts(found: dict) -> Markup:
     ]  # fmt: skip
     assert set(shown) == set(FLIPS)
     before, after = found["pairs_before"], found["pairs"]
-    pairs = tag("p", tag("b", count(after)), f" {'pair' if after == 1 else 'pairs'}, now {count(before)}", class_="now")
+    words = f" {'pair' if after == 1 else 'pairs'} with this, {count(before)} as it stands"
+    pairs = tag("p", tag("b", count(after)), words, class_="now")
     stale = None
     if not found["fresh"]:
         words = "Candidates or scores were added since the selection: a new one will pick from those, too."
@@ -54,7 +55,7 @@ def draw_counts(found: dict) -> Markup:
 def draw_flips(found: dict) -> Markup:
     """One page of the list."""
     if not found["items"]:
-        words = "Nothing changes: move a slider." if found["which"] == "all" else "None of this sort."
+        words = "No pair changes with these settings." if found["which"] == "all" else "None of this sort."
         return tag("p", words, class_="quiet flips-none")
     rows = [_draw_flip(item) for item in found["items"]]
     start, listed = found["offset"], found["listed"]
@@ -195,9 +196,10 @@ def _draw_agreement(agreement: dict) -> Markup:
 
 
 def _tell_best(label: str, curve: dict) -> list:
-    best = curve["best"]
+    best, (first, last) = curve["best"], curve["tied"]
+    where = number(first) if first == last else f"{number(first)} to {number(last)} alike"
     told = [
-        tag("b", f"{label}: best at {number(curve['points'][best])}"),
+        tag("b", f"{label}: best at {where}"),
         f", {curve['rate'][best]:.1%} ({curve['low']:.1%} to {curve['high']:.1%}); with other decisions it could lie "
         f"from {number(curve['point_low'])} to {number(curve['point_high'])}. ",
     ]

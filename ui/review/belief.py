@@ -127,9 +127,9 @@ def build_belief_switch() -> Markup:
 
 
 def read_belief(studio: Studio, data: object) -> dict:
-    """What the page asks: `instruction_ids` and a `kind`. Answers by instruction the drawn tokens by candidate, the kind
-    of their colours, and what there is to say where that is another or none. It comes over the network: what is no id
-    is left out."""
+    """What the page asks: `instruction_ids` and a `kind`. Answers the drawn tokens by candidate, by instruction, the
+    kind of their colours, and what there is to say where that is another or none. It comes over the network: what is
+    no id is left out."""
     asked = data if isinstance(data, dict) else {}
     kind = asked.get("kind") if asked.get("kind") in KINDS else KINDS[0]
     ids = asked.get("instruction_ids") if isinstance(asked.get("instruction_ids"), list) else []

@@ -9,6 +9,21 @@ from m3po.studio import Studio
 from m3po.types import ReviewView
 from m3po.users import User
 
+# Where a view is narrowed by its filter alone.
+NONE_OF = {
+    "unreviewed": ("Nothing waits", "There is no instruction of the train split to review."),
+    "reviewed": ("Nothing is reviewed yet", "What you decide is listed here."),
+    "flagged": (
+        "Nothing is flagged",
+        "What somebody flags waits here for a second look, until somebody votes on it.",
+    ),
+    "no_pair": ("Nothing lacks a pair", "Every instruction of the train split has one."),
+    "disagreements": (
+        "Nobody disagrees",
+        "Items on which people voted differently are listed here, and a curator's decision on them is the last word.",
+    ),
+}
+
 
 def why_empty(studio: Studio, view: ReviewView) -> dict:
     """Why nothing is shown, and what to do next; `waiting`: it may fill by itself."""
@@ -27,7 +42,8 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
     if view.filter == "audit" and not narrowed:
         return {
             "title": "The audit is done",
-            "text": "Every pair of the audit has a decision, or none was drawn.",
+            "text": "Every pair of it has a decision, or none was drawn: Calibrate draws a random slice of the pairs "
+            "that are accepted without eyes, to be looked at all the same.",
             "action": "all",
             "waiting": False,
         }
@@ -46,9 +62,10 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
             "waiting": False,
         }
     if (narrowed or view.filter != "all") and status["candidates"]:
+        title, text = ("Nothing here", "No instruction matches these filters.") if narrowed else NONE_OF[view.filter]
         return {
-            "title": "Nothing here",
-            "text": "No instruction matches these filters.",
+            "title": title,
+            "text": text,
             "action": "all",
             "waiting": bool(active),
         }
