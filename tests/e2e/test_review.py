@@ -15,6 +15,7 @@ pytestmark = pytest.mark.browser
 def review(app, open_page):
     page = open_page(f"{app.url}/#review")
     page.wait_for_selector("#review-root[data-item]:not([data-item=''])")
+    idle(page)
     return page
 
 
