@@ -9,6 +9,7 @@ pytestmark = pytest.mark.browser
 def review(open_page, app):
     page = open_page(f"{app.url}/#review")
     page.wait_for_selector("#review-root[data-draws]:not([data-busy]) [data-role=chosen]")  # all of it is drawn
+    page.wait_for_function("(({ item, painted }) => item === painted)(document.querySelector('#review-root').dataset)")
     return page
 
 
