@@ -6,8 +6,10 @@ and a clean end on SIGTERM. Gradio's routes that read files or fetch addresses a
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import logging
 import re
 import signal
 import socket
@@ -193,4 +195,11 @@ def serve(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None] | 
     config = uvicorn.Config(
         app, log_level="warning", timeout_graceful_shutdown=2, lifespan="on", access_log=False, ws="none"
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     _Server(config, on_ready).run(sockets=[listener])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """A page that is open when the app ends is cut off, as it should be: no screenful of traceback says so."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and "graceful shutdown" not in record.getMessage()
