@@ -78,6 +78,7 @@ def build_frame(workspace: str = "") -> Markup:
     return tag(
         "div",
         build_toolbar(),
+        tag("div", id="review-login", role="status", aria_live="polite", hidden=True),
         tag("div", id="review-chips", hidden=True, aria_label="What this view is narrowed to"),
         tag("div", left, right, class_="review-body", id="review-body", hidden=True),
         tag("div", id="review-empty", class_="empty-state"),
