@@ -38,8 +38,9 @@ PANELS = (
 )
 
 
-def build_frame(workspace: str = "") -> Markup:
-    """All of it; `workspace` tells this one from others that were served at the same address."""
+def build_frame(workspace: str = "", made: str = "") -> Markup:
+    """All of it; `workspace` tells this one from others that were served at the same address, `made` from an earlier
+    one in the same folder, whose ids meant other items."""
     left = tag(
         "section",
         tag("div", tag("div", id="review-image"), _build_image_tools(), class_="image-frame"),
@@ -84,7 +85,7 @@ def build_frame(workspace: str = "") -> Markup:
         tag("div", id="review-empty", class_="empty-state"),
         tag("div", message, class_="review-foot"),
         *_build_key_dialogs(),
-        id="review-root", class_="review", data_workspace=workspace,
+        id="review-root", class_="review", data_workspace=workspace, data_made=made,
     )  # fmt: skip
 
 

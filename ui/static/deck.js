@@ -37,7 +37,7 @@ export class Deck {
     this.showings = 0;
     this.drawnAt = performance.now();
     this.around = new Around(server, this.shelf, this, () => this.outbox.size > 0, (deck) => this.onPlace(deck));
-    this.outbox = new Outbox(server, document.documentElement.dataset.user || "", new Unsent(workspace), () => this.around.ask(), {
+    this.outbox = new Outbox(server, document.documentElement.dataset.user || "", new Unsent(frame.root.dataset), () => this.around.ask(), {
       answer: (command, answer, orphan) => this.onAnswer(command, answer, orphan),
       login: () => this.storing.onLogin(),
       others: () => this.storing.tell(),

@@ -4,8 +4,9 @@
 import { forget, forgetAlways, keepAlways, keptAlways, recall, recallAlways } from "./memory.js";
 
 export class Unsent {
-  constructor(workspace) {
-    this.prefix = `m3po.unsent.${workspace}:`; // no name of a user has a colon
+  // `made` tells a workspace from an earlier one in the same folder: what was decided there is not about its items.
+  constructor({ workspace, made }) {
+    this.prefix = `m3po.unsent.${workspace}.${made}:`; // no name of a user has a colon
     this.count = 0;
     const before = `m3po.outbox.${workspace}`; // the tab's, where earlier versions kept it
     if (recall(before, []).every((command) => this.put(command))) forget(before);
