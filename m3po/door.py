@@ -38,7 +38,7 @@ CURATE = frozenset({
     "start_evaluate", "export", "start_export", "people.assign", "people.set_overlap", "people.mark_gold",
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",
     "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
-    "calibration.draw_audit", "guideline.write", "path",
+    "calibration.draw_audit", "guideline.write", "path", "made_at",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(

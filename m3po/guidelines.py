@@ -61,7 +61,7 @@ class Guidelines:
         author: str = OWNER.name,
     ) -> Guideline:
         """Store another version; what is None stays as it is, and what changes nothing stores nothing. `after`: the
-        version that it was made from.
+        version that it was made from. Sent again by its author, whom no answer reached, it is the version it became.
 
         Raises BadInputError for what cannot be a guideline, and where somebody else wrote a version after `after`.
         """
@@ -70,16 +70,17 @@ class Guidelines:
 
         def change(con: Connection) -> Guideline:
             before = guidelines.newest(con) or Guideline(0, "", DEFAULT_REASONS)
-            if after is not None and after != before.version:
-                raise BadInputError(
-                    f"{before.author or 'Somebody'} wrote version {before.version} meanwhile: look at it, then write "
-                    "yours again."
-                )
             made = (
                 before.text if given_text is None else given_text,
                 before.reasons if given_reasons is None else given_reasons,
             )
-            return before if made == (before.text, before.reasons) else guidelines.add_version(con, *made, author)
+            same = made == (before.text, before.reasons)
+            if after is not None and after != before.version and not (same and before.author == author):
+                raise BadInputError(
+                    f"{before.author or 'Somebody'} wrote version {before.version} meanwhile: look at it, then write "
+                    "yours again."
+                )
+            return before if same else guidelines.add_version(con, *made, author)
 
         written = self._db.write(change, lane="decision")
         self._keep(written)

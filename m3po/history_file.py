@@ -1,4 +1,9 @@
-"""The whole history of decisions as a file, to be read elsewhere."""
+"""The whole history of decisions as a file, to be read elsewhere.
+
+A spreadsheet computes a CSV's text that begins like a formula: there it gets an apostrophe first, as OWASP advises
+(https://owasp.org/www-community/attacks/CSV_Injection). A text that begins with one gets another, so that taking off
+the first gives every text back.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from m3po.files import replace_file
 from m3po.store import votes
 from m3po.store.connection import Connection, Database
 
+FORMULA = (*"=+-@\t\r\n＝＋－＠", "'")  # what begins so gets an apostrophe in CSV; those of full width are read alike
 FIRST_COLUMNS = 22  # of votes.HISTORY_COLUMNS: those that every version wrote
 
 
@@ -37,12 +43,16 @@ def write_history(database: Database, out: Path | str) -> dict:
                 row = row | times
                 if table:
                     lists = {name: json.dumps(row[name], ensure_ascii=False) for name in ("shown", "tags")}
-                    table.writerow(row | lists)
+                    table.writerow({name: _as_text(value) for name, value in (row | lists).items()})
                 else:
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
         return count
 
     return {"rows": database.read(write), "path": str(out)}
+
+
+def _as_text(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _is_history(path: Path) -> bool:

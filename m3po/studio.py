@@ -32,7 +32,7 @@ from m3po.settings import (
 )
 from m3po.sight import Sight
 from m3po.starting import Starts
-from m3po.store import beliefs, candidates, decisions, exports, instructions, review, runs, tags
+from m3po.store import beliefs, candidates, decisions, exports, instructions, migrations, review, runs, tags
 from m3po.store.items import Items
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace, create_workspace
@@ -60,6 +60,7 @@ class Studio(Starts):
         self.workspace = workspace
         self.db = workspace.db
         self.path = workspace.path
+        self.made_at = workspace.db.read(migrations.made_at)  # another one in the same folder was made at another time
         self.config: WorkspaceConfig = workspace.config
         self.runner = JobRunner(
             self.db,

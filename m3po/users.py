@@ -10,9 +10,11 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import secrets
 import threading
 import time
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ _N, _R, _P = 2**14, 8, 5
 _BYTES = 32
 FREE_TRIES = 5  # wrong passwords of a name before the next ones have to wait
 LONGEST_WAIT = 60.0  # seconds
+RESERVED = frozenset({"me", "you", "a curator", "imported", "somebody", "nobody"})  # how messages and rows call others
+EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})  # one word may have several of these
 REMEMBERED = 10_000  # names whose wrong passwords are counted: any name may be tried
 
 
@@ -81,6 +85,23 @@ def _is_hash(text: str) -> bool:
 # ---- the file -----------------------------------------------------------------------------------------------------
 
 
+def why_no_name(name: str) -> str:
+    """Why nobody should be called so, as the rest of a sentence about the name; "" where one may.
+
+    A name that is written like another person's, or that the program uses itself, puts decisions into wrong hands.
+    """
+    if " ".join(name.casefold().split()) in RESERVED:
+        return "is used by the program itself"
+    plain = unicodedata.normalize("NFKC", name)
+    if plain != name:
+        return f"is another way of writing {plain!r}"
+    for word in re.split(r"[\s._-]+", name):
+        scripts = {unicodedata.name(letter, "").split(" ")[0].split("-")[0] for letter in word if letter.isalpha()}
+        if len(scripts - EAST_ASIAN) + bool(scripts & EAST_ASIAN) > 1:
+            return "has letters of more than one script in a word, which may look like another's name"
+    return ""
+
+
 def read_users(path: Path) -> dict[str, tuple[User, str]]:
     """User and hash by name. `#` starts a comment line.
 
@@ -108,13 +129,16 @@ def read_users(path: Path) -> dict[str, tuple[User, str]]:
         if _check_name(name) in users:
             raise BadInputError(f"{path} line {number} names {name!r} a second time: remove one of them.")
         users[name] = (User(name, role), hashed)
+        if why := why_no_name(name):
+            log.warning("%s line %d: the name %r %s; give the person another one", path, number, name, why)
     return users
 
 
 def add_user(path: Path, name: str, password: str, role: str = "annotator") -> User:
     """Write the user with the password's hash; one of this name gets the new password and role.
 
-    Raises UsageError for a role that there is not, BadInputError for a name or password that cannot be.
+    Raises UsageError for a role that there is not, BadInputError for a name or password that cannot be, and for a new
+    user of a name of `why_no_name`.
     """
     if role not in ROLES:
         raise UsageError(f"There is no role {role!r}: give --role {', '.join(ROLES)}.")
@@ -122,6 +146,8 @@ def add_user(path: Path, name: str, password: str, role: str = "annotator") -> U
         raise BadInputError(f"A password has at least {MIN_PASSWORD} characters: take a longer one.")
     users = read_users(path) if path.exists() else {}
     user = User(_check_name(name), role)
+    if name not in users and (why := why_no_name(name)):
+        raise BadInputError(f"{name!r} {why}: give the user another name.")
     users[user.name] = (user, hash_password(password))
     _write(path, users)
     return user

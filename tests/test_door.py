@@ -36,7 +36,7 @@ def test_every_use_case_says_who_may_call_it():
     inside = {"is_last_word", "own_overview"}  # the door calls them
     wanted = own | told - {f"people.{name}" for name in inside}
     kinds = (door.LOOK, door.DECIDE, door.CURATE)
-    assert wanted | {"path", "config"} == set().union(*kinds)
+    assert wanted | {"path", "made_at", "config"} == set().union(*kinds)
     assert sum(map(len, kinds)) == len(set().union(*kinds))
 
 

@@ -265,6 +265,20 @@ def test_the_history_has_every_row_and_says_what_was_undone(studio, tmp_path):
         studio.people.write_history(tmp_path / "h.xlsx")
 
 
+def test_a_spreadsheet_computes_nothing_of_a_history_and_its_texts_come_back(studio, tmp_path):
+    notes = ['=cmd|"/c calc"!A0', "+1", "-1", "@SUM(A1)", "＝1", "'quoted", "''=1", "a = b", "7, and\nmore"]
+    for note in notes:
+        vote(studio, ANN, 1, note=note)
+    studio.people.write_history(tmp_path / "h.csv")
+    with (tmp_path / "h.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert not [text for row in table for text in row.values() if text.startswith(tuple("=+-@\t\r\n＝＋－＠"))]
+    assert [row["note"].removeprefix("'") for row in table] == notes
+    assert table[7]["note"] == "a = b" and table[0]["decision_id"] == "1" and table[0]["at"].startswith("20")
+    studio.people.write_history(tmp_path / "h.jsonl")
+    assert [json.loads(line)["note"] for line in (tmp_path / "h.jsonl").read_text().splitlines()] == notes
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_history_replaces_an_earlier_one_and_nothing_else(studio, tmp_path, suffix):
     out = tmp_path / f"h{suffix}"

@@ -128,7 +128,12 @@ def test_two_who_write_at_once_lose_nothing(studio):
     studio.as_user(CORA).guideline.write("one", after=0)
     with pytest.raises(BadInputError, match="cora wrote version 1 meanwhile"):
         studio.guideline.write("another", after=0)
+    with pytest.raises(BadInputError, match="cora wrote version 1 meanwhile"):
+        studio.guideline.write("one", after=0)  # the same words, but of somebody else
+    assert studio.as_user(CORA).guideline.write("one", after=0).version == 1  # sent again: its answer was lost
     assert studio.guideline.write("both", after=1).version == 2
+    with pytest.raises(BadInputError, match="me wrote version 2 meanwhile"):
+        studio.as_user(CORA).guideline.write("one", after=0)
 
 
 @pytest.mark.parametrize(

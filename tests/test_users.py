@@ -77,6 +77,39 @@ def test_what_cannot_be_is_one_sentence(path, tmp_path):
         Users(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("me", "used by the program"), ("Me", "used by the program"), ("YOU", "used by the program"),
+        ("A  Curator", "used by the program"), ("imported", "used by the program"),
+        ("\u0430nn", "more than one script"), ("Zo\u00eb \u039aim", "more than one script"),
+        ("Zoe\u0308", "another way of writing 'Zo\u00eb'"), ("\uff41nn", "another way of writing 'ann'"),
+        ("\ufb01n", "another way of writing 'fin'"),
+    ],
+)  # fmt: skip
+def test_names_that_are_taken_for_others_are_known(name, why):
+    assert why in users.why_no_name(name)
+
+
+def test_names_of_any_script_are_names():
+    for name in ("Zoë K", "Иван Smith", "李雷", "田中さん", "김민준", "محمد", "σ-team", "ann.b_2", "meg"):
+        assert users.why_no_name(name) == "", name
+
+
+def test_nobody_new_is_called_as_the_program_calls_others_and_who_is_goes_on(path, caplog):
+    before = path.read_text()
+    with pytest.raises(BadInputError, match="'me' is used by the program itself: give the user another name"):
+        add_user(path, "me", "long enough")
+    assert path.read_text() == before and not caplog.records
+    path.write_text(before.replace("\nann:", "\nme:"))  # as an earlier version took it
+    assert Users(path).find("me") == User("me", "annotator")
+    assert [(record.levelname, "line 2: the name 'me'" in record.getMessage()) for record in caplog.records] == [
+        ("WARNING", True)
+    ]
+    add_user(path, "me", "a new password")
+    assert check_hash("a new password", read_users(path)["me"][1])
+
+
 def test_the_file_is_read_again_when_it_changes(path):
     known = Users(path)
     assert known.find("ann") == User("ann", "annotator") and known.find("bob") is None

@@ -20,7 +20,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 
 from m3po.door import current_user
 from m3po.errors import BadImageError, M3poError, WorkspaceError
@@ -113,12 +113,17 @@ def build_server(
 
     app.get("/m3po/static/{version}/{name}")(send_script)
 
+    @app.get("/m3po/me")
+    def caller() -> Response:
+        """The same, for a page that is open and finds no answer: its login may have ended."""
+        return JSONResponse(tell_caller(), headers={"Cache-Control": "no-store"})
+
     @app.get("/m3po/me.js")
     def me() -> Response:
         """Who is looking, before anything is drawn: style.css shows each role its own buttons. It decides nothing.
         Where the workspace lies is told to curators alone."""
         user = current_user()
-        known = {"role": user.role if user else "", "user": user.name if user else ""}
+        known = tell_caller()
         if user is not None and user.role == "curator":
             known["folder"] = str(studio.path)
         script = f"Object.assign(document.documentElement.dataset, {json.dumps(known)});"
@@ -151,6 +156,12 @@ def build_server(
     if users is not None:
         gradio_app().tokens = Sessions(users)
     return app
+
+
+def tell_caller() -> dict[str, str]:
+    """Role and name of who is asking, both empty where nobody is logged in."""
+    user = current_user()
+    return {"role": user.role if user else "", "user": user.name if user else ""}
 
 
 def _send_image(studio: Studio, sha256: str, side: int) -> Response:

@@ -52,3 +52,8 @@ def migrate(con: duckdb.DuckDBPyConnection) -> None:
             con.execute("ROLLBACK")
             raise
         con.execute("COMMIT")
+
+
+def made_at(con: duckdb.DuckDBPyConnection) -> str:
+    """When the database was made, in UTC: another one in the same place was made at another time."""
+    return str(con.execute("SELECT min(applied_at) FROM migrations").fetchall()[0][0])

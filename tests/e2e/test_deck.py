@@ -340,8 +340,7 @@ def test_the_image_is_fitted_zooms_and_keeps_its_zoom_where_asked(app, open_page
     assert scale() == 1
 
 
-NOTHING_KEPT = """() => Object.entries(sessionStorage)
-    .filter(([key]) => key.startsWith("m3po.outbox")).every(([, value]) => value === "[]")"""
+NOTHING_KEPT = "() => !Object.keys(localStorage).some((key) => key.startsWith('m3po.unsent'))"
 
 
 def test_nothing_is_lost_when_the_app_is_killed_under_the_page(app, open_page):

@@ -72,14 +72,7 @@ def enter(browser, app):
     def enter_(name: str, tab: str = "", **options):
         context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
         contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.goto(app.url)
-        page.get_by_label("username").fill(name)
-        page.get_by_label("password").fill(PASSWORD)
-        page.get_by_role("button", name="Login").click()
-        page.wait_for_selector("#tabs")
-        page.wait_for_selector(f"html[data-user={name}]", state="attached")
+        page = log_in(context.new_page(), app.url, name)
         if tab:
             open_tab(page, tab)
         return page
@@ -87,6 +80,18 @@ def enter(browser, app):
     yield enter_
     for context in contexts:
         context.close()
+
+
+def log_in(page, url: str, name: str):
+    """By the form; returns the page."""
+    page.set_default_timeout(20_000)
+    page.goto(url)
+    page.get_by_label("username").fill(name)
+    page.get_by_label("password").fill(PASSWORD)
+    page.get_by_role("button", name="Login").click()
+    page.wait_for_selector("#tabs")
+    page.wait_for_selector(f"html[data-user={name}]", state="attached")
+    return page
 
 
 def open_tab(page, name: str) -> None:
@@ -218,3 +223,48 @@ def test_a_curator_assigns_from_the_page_and_a_viewer_only_looks(enter):
     vic.get_by_role("tab", name="Data").click()
     vic.wait_for_selector("#data-workspace >> text=Instructions")
     assert not [button for button in vic.locator("#data-page button").all() if button.is_visible()]
+
+
+def test_what_was_not_stored_waits_for_the_login_of_who_decided_it(enter, app):
+    """Ann's login ends before her decisions are stored, and bob logs in in the same browser. The last test of this
+    module: it stops the app."""
+    ann = enter("ann")
+    ann.on("dialog", lambda dialog: dialog.accept())
+    ann.goto("about:blank")
+    ann.goto(f"{app.url}/#review?item=1&order=id")
+    ann.wait_for_selector("#review-root[data-painted]:not([data-painted=''])")
+    ann.wait_for_selector("#review-root[data-ahead]:not([data-ahead='0'])")
+    ann.route("**/component_server**", lambda route: route.abort())
+    seen = []
+    for key in ("t", "n"):
+        seen.append(ann.get_attribute("#review-root", "data-item"))
+        press(ann, key)
+    ann.wait_for_selector("#review-unstored.failing >> text=2 not stored yet")
+
+    add_user(app.workspace.parent / "users", "ann", PASSWORD, "annotator")  # an account made anew ends the old login
+    ann.unroute("**/component_server**")
+    ann.wait_for_selector("#review-login >> text=Your login has ended. Log in again")
+    assert "does not answer" not in ann.inner_text("#review-message")
+
+    other = log_in(ann.context.new_page(), app.url, "bob")
+    open_tab(other, "Review")
+    waits = "2 of ann's decisions wait in this browser, not stored yet: sent when ann logs in again."
+    other.wait_for_selector(f"#review-login >> text={waits}")
+    ann.wait_for_selector("#review-login >> text=This page is ann's, and bob is logged in now")
+    ann.reload()
+    ann.wait_for_selector("html[data-user=bob]", state="attached")
+    ann.wait_for_selector(f"#review-login >> text={waits}")
+    other.wait_for_selector("#review-root[data-painted]:not([data-painted=''])")
+
+    ann.context.clear_cookies()
+    log_in(other, app.url, "ann")
+    other.wait_for_function("() => !Object.keys(localStorage).some((key) => key.startsWith('m3po.unsent'))")
+    app.stop()
+    studio = Studio.open(app.workspace)
+    try:
+        stored = [[(d.annotator, d.verdict) for d in studio.history(int(item))] for item in seen]
+    finally:
+        studio.close()
+    newest = [next(verdict for name, verdict in votes if name == "ann") for votes in stored]
+    assert newest == ["tie", "all_wrong"]
+    assert not [vote for votes in stored for vote in votes if vote[0] == "bob" and vote[1] in ("tie", "all_wrong")]

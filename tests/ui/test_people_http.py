@@ -222,6 +222,7 @@ def test_what_was_not_sent_cannot_be_seen(studio, page, server):
 def test_the_page_is_told_the_role_and_nobody_without_login_is_told_anything(server, studio, page):
     with TestClient(server) as stranger:
         assert '"role": ""' in stranger.get("/m3po/me.js").text
+        assert stranger.get("/m3po/me").json() == {"role": "", "user": ""}
         assert stranger.post("/gradio_api/run/predict", json={"fn_index": 0, "data": [None]}).status_code == 401
     told = log_in(server, "vic").get("/m3po/me.js")
     assert '"role": "viewer"' in told.text and told.headers["cache-control"] == "no-store"

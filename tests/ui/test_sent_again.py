@@ -25,9 +25,10 @@ def test_a_decision_that_is_sent_again_is_the_same_row(page):
     assert batch(page, skip) == [{"stored": True}]  # it came late: what was undone stays undone
     assert [d.verdict for d in page.studio.history(first)] == ["undo", "skip"]
     assert "elsewhere" not in str(batch(page, skip | {"client_id": "another-one"}))
-    assert batch(page, skip | {"by": "bob", "client_id": "third-decision"})[0]["error"].startswith(
-        "This was decided by bob"
-    )
+    other = skip | {"by": "bob", "client_id": "third-decision"}
+    assert batch(page, other)[0]["error"].startswith("This was decided by bob")
+    assert batch(page, other)[0]["login"] == "ann"  # by which the page knows to keep it for bob
+    assert batch(page, other, annotator="")[0]["login"] == ""  # nobody's
     assert len(page.studio.history(first)) == 3
 
 

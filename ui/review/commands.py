@@ -20,6 +20,14 @@ class StaleError(PageError):
     """The page shows what is no more: it gets what stands now together with the message."""
 
 
+class LoginError(PageError):
+    """What one did comes under another's login: `login` is its name, "" where nobody is logged in."""
+
+    def __init__(self, message: str, login: str) -> None:
+        super().__init__(message)
+        self.login = login
+
+
 @dataclass(frozen=True)
 class Command:
     """One command of the page, checked. Ids are None where the page shows none.

@@ -38,8 +38,9 @@ PANELS = (
 )
 
 
-def build_frame(workspace: str = "") -> Markup:
-    """All of it; `workspace` tells this one from others that were served at the same address."""
+def build_frame(workspace: str = "", made: str = "") -> Markup:
+    """All of it; `workspace` tells this one from others that were served at the same address, `made` from an earlier
+    one in the same folder, whose ids meant other items."""
     left = tag(
         "section",
         tag("div", tag("div", id="review-image"), _build_image_tools(), class_="image-frame"),
@@ -78,12 +79,13 @@ def build_frame(workspace: str = "") -> Markup:
     return tag(
         "div",
         build_toolbar(),
+        tag("div", id="review-login", role="status", aria_live="polite", hidden=True),
         tag("div", id="review-chips", hidden=True, aria_label="What this view is narrowed to"),
         tag("div", left, right, class_="review-body", id="review-body", hidden=True),
         tag("div", id="review-empty", class_="empty-state"),
         tag("div", message, class_="review-foot"),
         *_build_key_dialogs(),
-        id="review-root", class_="review", data_workspace=workspace,
+        id="review-root", class_="review", data_workspace=workspace, data_made=made,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from m3po.studio import Studio
 from m3po.types import TRAINING_VERDICTS, Reversal, ReviewItem, ReviewView
 from ui.framed import say_error
 from ui.review.answers import draw_answer, read_deck
-from ui.review.commands import Command, PageError, StaleError, read_command
+from ui.review.commands import Command, LoginError, PageError, StaleError, read_command
 from ui.review.empty import why_empty
 from ui.review.history import draw_history
 
@@ -74,6 +74,8 @@ class ReviewHandler:
             if command.op not in self._ops:
                 raise PageError(f"The page asked for {command.op!r}, which does not exist; reload it.")
             return self._obey(command)
+        except LoginError as error:  # the page keeps it for who decided it (ui/static/outbox.js)
+            return {"error": str(error), "level": "hint", "login": error.login}
         except PageError as error:
             return {"error": str(error), "level": "hint"}
         except Exception as error:
@@ -146,8 +148,10 @@ class ReviewHandler:
         if not c.by or c.by == me:
             return
         if c.op in DECIDING:
-            raise PageError(f"This was decided by {c.by}, and {me} is logged in now: it was not stored.")
-        raise PageError(f"This page was {c.by}'s, and {me} is logged in now: nothing was changed; reload it.")
+            raise LoginError(f"This was decided by {c.by}, and {me} is logged in now: it was not stored.", c.annotator)
+        raise LoginError(
+            f"This page was {c.by}'s, and {me} is logged in now: nothing was changed; reload it.", c.annotator
+        )
 
     def _known(self, c: Command) -> dict | None:
         """The answer to a decision that is stored already: its first answer was lost on the way."""

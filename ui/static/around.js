@@ -1,6 +1,6 @@
 // The items around the shown one are fetched while the annotator looks at it: several in one call, what is here already not again.
 
-import { inTime } from "./outbox.js";
+import { inTime } from "./asking.js";
 
 export class Around {
   // `shown`: has `shownId` and `view`; `waits()`: are decisions on their way, whose answer brings what is around;

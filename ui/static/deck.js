@@ -5,13 +5,15 @@
 
 import { DEFAULT } from "./address.js";
 import { Around } from "./around.js";
+import { inTime, makeId } from "./asking.js";
 import { BOUND, LEAVING, PAIRING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
-import { inTime, makeId, Outbox } from "./outbox.js";
+import { Outbox } from "./outbox.js";
 import { Refused } from "./refused.js";
 import { Entry, Shelf } from "./shelf.js";
+import { Storing } from "./storing.js";
+import { Unsent } from "./unsent.js";
 
 const SHRINKING = new Set(["unreviewed", "audit", "mine", "disagreements"]); // views that a decided item leaves
-const SILENT = { error: "The server does not answer. Is the app still running? Then try again.", level: "error" };
 
 export class Deck {
   constructor(frame, candidates, editor, server) {
@@ -22,7 +24,8 @@ export class Deck {
     this.line = []; // commands that wait
     this.busy = false;
     this.touched = false; // has the annotator done anything yet? Until then a better first item may take the place
-    this.refused = new Refused(`m3po.refused.${frame.root.dataset.workspace}`); // the page goes back to them, one by one
+    const { workspace } = frame.root.dataset;
+    this.refused = new Refused(`m3po.refused.${workspace}`, () => this.outbox.user); // the page goes back to them, one by one
     this.back = null; // {id, error} of the refused decision whose item is shown again
     this.view = { ...DEFAULT };
     this.shelf = new Shelf();
@@ -34,11 +37,14 @@ export class Deck {
     this.showings = 0;
     this.drawnAt = performance.now();
     this.around = new Around(server, this.shelf, this, () => this.outbox.size > 0, (deck) => this.onPlace(deck));
-    this.outbox = new Outbox(server, `m3po.outbox.${frame.root.dataset.workspace}`, () => this.around.ask(), {
+    this.outbox = new Outbox(server, document.documentElement.dataset.user || "", new Unsent(frame.root.dataset), () => this.around.ask(), {
       answer: (command, answer, orphan) => this.onAnswer(command, answer, orphan),
+      login: () => this.storing.onLogin(),
+      others: () => this.storing.tell(),
       deck: (deck, request) => (deck ? this.around.take(deck, request) : this.around.fetch()),
-      count: (count, failing, kept) => this.onCount(count, failing, kept),
+      count: (count, failing, kept) => this.storing.onCount(count, failing, kept),
     });
+    this.storing = new Storing(frame, this);
     this.remarks = null; // what goes along with decisions (remarks.js)
     this.words = (template) => template; // writes the keys of actions into a text (keys.js)
     this.onView = () => {}; // another view is to be shown
@@ -142,7 +148,7 @@ export class Deck {
     if (answer.superseded) return;
     const whole = answer.item && answer.item.own && !Object.keys(answer.item.pending).length; // half a pair waits here alone
     const stored = deciding && !TAGGING.has(command.op) && !answer.error && (LEAVING.has(command.op) || whole);
-    if (stored) this.remarks.forget(item.instruction_id);
+    if (stored || answer.kept) this.remarks.forget(item.instruction_id);
     if (answer.cancelled) return this.setBack(command.before, "Cancelled: this is the view from before.");
     if (answer.error) {
       this.line = [];
@@ -150,7 +156,7 @@ export class Deck {
       if (answer.parts) this.draw(answer, { quiet: true }); // somebody else changed it: show what stands now
       if (command.of && item) this.onShow(item, true); // the history that it was pressed in is not what there is now
       frame.say(answer.error, answer.level);
-      if (command.op === "edit" && command.text) this.openEditor(command.text);
+      if (command.op === "edit" && command.text && !answer.kept) this.openEditor(command.text);
     } else {
       this.draw(answer, command);
       if (stored && PAIRING.has(command.op) && !answer.message) this.frame.say(this.words("Stored. {accept} or {next}: next item."), "hint");
@@ -192,7 +198,8 @@ export class Deck {
   // What asks or undoes waits until every decision before it is stored.
   async send(command) {
     const refused = this.refused.size;
-    await this.outbox.drain();
+    const blocked = await this.outbox.drain();
+    if (blocked) return blocked;
     if (UNDOING.has(command.op) && this.refused.size > refused) return { error: "It was not stored.", level: "hint" };
     if (UNDOING.has(command.op)) command.client_id = this.nameUndo(command);
     try {
@@ -200,7 +207,7 @@ export class Deck {
       if (!command.before) {
         const answer = await inTime(asked); // Gradio answers a failed request with nothing
         if (answer && UNDOING.has(command.op)) this.lostUndo = null;
-        return answer || SILENT;
+        return answer || (await this.outbox.explain());
       }
       const cancelled = new Promise((resolve) => (this.cancel = (superseded) => {
         // A newer search gives up the older one by itself.
@@ -208,9 +215,9 @@ export class Deck {
         resolve({ cancelled: true, superseded });
       }));
       this.frame.tellSearching(() => this.cancel(false));
-      return (await Promise.race([cancelled, asked])) || SILENT;
+      return (await Promise.race([cancelled, asked])) || (await this.outbox.explain());
     } catch {
-      return SILENT;
+      return await this.outbox.explain();
     } finally {
       this.cancel = null;
       this.frame.tellSearching(null);
@@ -226,7 +233,7 @@ export class Deck {
 
   // Draw what the server answered.
   draw(answer, command) {
-    if (answer.by) this.by = answer.by;
+    if (answer.by && answer.by !== this.by) this.onReader(answer.by);
     if (answer.filter && answer.filter !== this.view.filter) this.begin(answer.filter);
     if (!answer.item) return this.drawNothing(answer, command);
     const entry = new Entry(answer);
@@ -321,14 +328,11 @@ export class Deck {
 
   // What became of decisions
 
-  // `kept`: a reload would find them again.
-  onCount(count, failing, kept) {
-    this.frame.drawUnstored(count, failing, kept);
-    this.tellBusy();
-    const lost = kept ? "" : " This browser keeps nothing over a reload: leave the page open until then.";
-    if (failing) this.frame.say(`The server does not answer. What is not stored yet is kept here and sent again.${lost}`, "error");
-    else if (this.failing && !count) this.frame.say("The server answers again: all is stored.", "hint");
-    this.failing = failing || (this.failing && count > 0);
+  // The server answered somebody else than before: what is at hand was drawn for that one.
+  onReader(by) {
+    if (this.by) this.shelf.clear();
+    this.by = by;
+    if (by !== this.outbox.user) this.outbox.enter(by);
   }
 
   // `orphan`: an earlier page of this tab sent it. What is awaited is answered where it is awaited.
@@ -340,7 +344,7 @@ export class Deck {
       error += " Your text is kept: edit again to go on with it.";
     }
     this.remarks.restore(command);
-    this.refused.add(command.instruction_id, error);
+    this.refused.add(command, error);
     this.line = [];
     this.frame.say(this.back ? this.refused.words(this.back) : error, "error");
     this.run();
@@ -351,7 +355,7 @@ export class Deck {
     const now = await this.send({ op: "show", instruction_id: refused.id });
     if (!now.error) {
       this.draw(now, { quiet: true });
-      this.refused.take(refused.id);
+      this.refused.take(refused);
     }
     this.back = refused; // where the server does not answer, it is tried again when the page goes on
     this.frame.say(this.refused.words(refused), "error");

@@ -60,7 +60,7 @@ export class Frame {
     box.hidden = !count;
     box.textContent = count ? `${count} not stored yet` : "";
     box.classList.toggle("failing", failing);
-    box.title = failing ? "The server does not answer; they are sent again until it does." : "On their way to the server.";
+    box.title = failing ? "They are sent again until the server takes them." : "On their way to the server.";
     if (!kept) box.title += " This browser does not keep them over a reload.";
   }
 

@@ -1,67 +1,133 @@
 // Decisions on their way to the server: sent in the background, in their order, until the server says what became of them.
-// Each has an id of its own, so that one sent again is not stored twice. What is not acknowledged outlives a reload.
+// Each has an id of its own, so that one sent again is not stored twice. What is not acknowledged outlives a reload, and
+// goes out under the login of who decided it alone: where that has ended, or is another's, it waits.
 
-import { keep, recall } from "./memory.js";
+import { askWho, inTime, makeId } from "./asking.js";
 
-const PATIENCE = 20_000; // ms for an answer
 const WAITS = [500, 1000, 2000, 4000]; // ms before it is sent again
+const LOOK = 2000; // ms between two looks at who is logged in, while something waits for a login
 const BATCH = 20;
+const SILENT = "The server does not answer. Is the app still running? Then try again.";
 
 export class Outbox {
-  // `around()` says which items to send along with the answer (null: none); `on.answer(command, answer)`,
-  // `on.deck(deck, request)` (null: it could not be had) and `on.count(unacknowledged, failing, kept)` are told.
-  constructor(server, store, around, on) {
-    Object.assign(this, { server, store, around, on });
-    this.waiting = recall(store, []);
+  // `user` is logged in. `around()` says which items to send along with the answer (null: none); told are `on.answer(
+  // command, answer)`, `on.deck(deck, request)` (null: it could not be had), `on.count(unacknowledged, failing, kept)`,
+  // `on.login()` where somebody else is logged in, or nobody, and `on.others()` where another tab's decisions wait or went.
+  constructor(server, user, unsent, around, on) {
+    Object.assign(this, { server, user, unsent, around, on });
+    this.waiting = [];
+    this.kept = true; // a reload would find them again
     this.settled = new Map(); // client id -> what waits for its answer
     this.empty = []; // what waits until nothing is under way
     this.pumping = false;
     this.failing = false;
     this.tries = 0;
     this.holdPage = (event) => event.preventDefault();
+    addEventListener("storage", ({ key }) => key && key.startsWith(unsent.prefix) && this.on.others());
   }
 
   get size() {
     return this.waiting.length;
   }
 
-  // Sends what an earlier page of this tab could not.
+  // What can go out under this login.
+  get ready() {
+    return this.waiting.filter((command) => command.by === this.user);
+  }
+
+  // Something waits for a login that there is not now.
+  get isBlocked() {
+    return this.user === "" || this.ready.length < this.size;
+  }
+
+  // Sends what an earlier page could not.
   start() {
-    this.changed();
-    this.pump();
+    this.enter(this.user);
   }
 
   // Resolves with the server's answer.
   add(command) {
-    const kept = { ...command, client_id: makeId() };
-    this.waiting.push(kept);
+    const made = { ...command, by: command.by || this.user, client_id: makeId() };
+    this.kept = this.unsent.put(made) && (this.kept || !this.size);
+    this.waiting.push(made);
     this.changed();
-    const answer = new Promise((resolve) => this.settled.set(kept.client_id, resolve));
+    const answer = new Promise((resolve) => this.settled.set(made.client_id, resolve));
+    if (this.isBlocked) this.answerBlocked();
     this.pump();
     return answer;
   }
 
-  // Resolves when nothing is under way.
-  drain() {
-    return this.size ? new Promise((resolve) => this.empty.push(resolve)) : Promise.resolve();
+  // Resolves when nothing is under way, with why not where something has to wait.
+  async drain() {
+    if (this.isBlocked) await this.look();
+    if (this.pumping) await new Promise((resolve) => this.empty.push(resolve));
+    return this.isBlocked ? this.why : null;
+  }
+
+  // Why there was no answer.
+  async explain() {
+    await this.look();
+    return this.user === "" ? this.why : { error: SILENT, level: "error" };
+  }
+
+  get why() {
+    if (this.user === "") return { error: "Your login has ended: log in again.", level: "error" };
+    return { error: `${this.user} is logged in now: reload this page to go on.`, level: "error" };
+  }
+
+  // Who is logged in by now?
+  async look() {
+    const user = await askWho();
+    if (user !== null && user !== this.user) this.enter(user);
+  }
+
+  // Somebody is logged in, or nobody ("").
+  enter(user) {
+    const here = new Set(this.waiting.map((command) => command.client_id));
+    this.user = user;
+    this.failing = false;
+    this.waiting.push(...this.unsent.of(user).filter((command) => !here.has(command.client_id)));
+    this.answerBlocked();
+    this.on.login();
+    this.changed();
+    this.pump();
+    this.watch();
+  }
+
+  // Nobody is kept waiting for an answer that comes with another login.
+  answerBlocked() {
+    for (const { by, client_id } of this.waiting) {
+      const resolve = this.settled.get(client_id);
+      if (!resolve || by === this.user) continue;
+      this.settled.delete(client_id);
+      resolve({ ...this.why, kept: true });
+    }
+  }
+
+  watch() {
+    clearTimeout(this.timer);
+    if (this.isBlocked) this.timer = setTimeout(() => this.look().finally(() => this.watch()), LOOK);
   }
 
   changed() {
-    this.kept = keep(this.store, this.waiting);
     // Only while something could be lost does the browser ask before it leaves.
     removeEventListener("beforeunload", this.holdPage);
-    if (this.size) addEventListener("beforeunload", this.holdPage);
+    if (this.size && !(this.isBlocked && this.kept)) addEventListener("beforeunload", this.holdPage);
     this.on.count(this.size, this.failing, this.kept);
   }
 
   async pump() {
     if (this.pumping) return;
     this.pumping = true;
-    while (this.size) {
-      const batch = this.waiting.slice(0, BATCH);
+    for (let batch; (batch = this.ready.slice(0, BATCH)).length; ) {
       await null; // the page draws what it shows next first
       const deck = batch.length < this.size ? null : this.around(); // it must know of all that was decided
       const result = await this.send({ op: "batch", commands: batch, deck });
+      if (!result) {
+        const before = this.user;
+        await this.look();
+        if (this.user !== before) continue;
+      }
       this.failing = !result;
       if (!result) {
         this.changed();
@@ -69,10 +135,12 @@ export class Outbox {
         continue;
       }
       this.tries = 0;
-      this.settle(batch, result);
-      if (deck) this.on.deck(result.deck && !result.deck.error ? result.deck : null, deck.request);
+      if (this.settle(batch, result) && deck) {
+        this.on.deck(result.deck && !result.deck.error ? result.deck : null, deck.request);
+      }
     }
     this.pumping = false;
+    this.failing = false;
     for (const resolve of this.empty.splice(0)) resolve();
   }
 
@@ -84,31 +152,25 @@ export class Outbox {
     }
   }
 
+  // False where somebody else is logged in.
   settle(batch, result) {
-    this.waiting = this.waiting.slice(batch.length);
+    const answers = batch.map((_, i) => {
+      const given = (result.answers || [])[i];
+      return given || { error: result.error || "The server gave no answer.", level: "error" };
+    });
+    const other = answers.find((answer) => answer.login !== undefined);
+    const done = new Set(batch.filter((_, i) => answers[i].login === undefined));
+    this.waiting = this.waiting.filter((command) => !done.has(command));
     this.changed();
     batch.forEach((command, i) => {
-      const answer = (result.answers || [])[i] || { error: result.error || "The server gave no answer.", level: "error" };
+      if (!done.has(command)) return;
+      this.unsent.drop(command);
       const resolve = this.settled.get(command.client_id);
       this.settled.delete(command.client_id);
-      this.on.answer(command, answer, !resolve);
-      if (resolve) resolve(answer);
+      this.on.answer(command, answers[i], !resolve);
+      if (resolve) resolve(answers[i]);
     });
+    if (other) this.enter(other.login);
+    return !other;
   }
-}
-
-// What was promised; nothing where that takes too long, as it does for ever through a broken tunnel.
-export async function inTime(promised) {
-  let timer = null;
-  const late = new Promise((resolve) => (timer = setTimeout(resolve, PATIENCE)));
-  try {
-    return await Promise.race([promised, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-// crypto.randomUUID is missing on a page that came over plain http from another machine.
-export function makeId() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
