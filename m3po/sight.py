@@ -100,12 +100,12 @@ class Sight:
             if sight.alone:
                 decision_id = self._own_decision(person, instruction_id)
                 tags = [each for each in tags if each.annotator == user.name]
-            stamps[instruction_id] = stamp_of(
-                around.selection_id, decision_id, tags, blind=sight.blind, shuffled=sight.shuffled
-            )
+            excluded = instruction_id in around.excluded and not (sight.alone or sight.blind)
+            how = {"blind": sight.blind, "shuffled": sight.shuffled, "excluded": excluded}
+            stamps[instruction_id] = stamp_of(around.selection_id, decision_id, tags, **how)
         done, assigned = person.progress
         own = {"reviewed": done, "reviewable": assigned} if assigned else {}
-        return dataclasses.replace(around, stamps=stamps, decided={}, tags={}, **own)
+        return dataclasses.replace(around, stamps=stamps, decided={}, tags={}, excluded=frozenset(), **own)
 
     def beliefs_shown_to(
         self, user: User, instruction_ids: Sequence[int], told: list[TokenBeliefs]
