@@ -368,7 +368,9 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     splits = ", ".join(f"{count} {split}" for split, count in found["instructions"].items())
     print(f"{found['workspace']}: {splits} instructions, {counted(found['images'], 'image')}")
     answers = f"{counted(found['candidates'], 'candidate')}, {found['scored_candidates']:,} scored"
-    print(f"{answers}; {counted(found['pairs'], 'pair')}")
+    print(
+        f"{answers}; {counted(found['pairs'], 'pair')}" + f", {found['excluded']:,} excluded" * bool(found["excluded"])
+    )
     for reason, count in found["no_pair"].items():
         print(f"  {count} without a pair: {reason}")
     if found["advice"]:

@@ -74,6 +74,8 @@ def draw_report(report: dict, found: dict[str, list[dict]]) -> str:
             lines.append(f"  ... and {rest:,} more")
     if not report["kinds"]:
         lines.append("Nothing was found.")
+    if report["others"]:
+        lines += ["", f"{counted(report['others'], 'more pair')} excluded, with nothing found here (--include ID)."]
     lines += ["", _draw_lengths(result["lengths"]), *report["problems"]]
     return "\n".join(lines)
 

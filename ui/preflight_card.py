@@ -104,6 +104,8 @@ class PreflightCard:
             return state | {"kind": "" if kind == state["kind"] else kind, "offset": 0}
         if op == "page":
             return state | {"offset": _whole(data.get("offset"))}
+        if op == "include_others" and run_id is not None:
+            self._studio.preflight.include(run_id, others=True)
         if op in ("exclude", "include") and run_id is not None:
             change = getattr(self._studio.preflight, op)
             item = _whole(data.get("id"))
@@ -123,7 +125,9 @@ class PreflightCard:
             found = self._studio.preflight.findings(run_id, [look.kind], PAGE, look.offset)
         run = report["run"]
         failed = run is not None and run.state in ("failed", "interrupted")
-        drawn = draw_check(report, look, found, self._studio.run_log(run.id, 20) if failed else "")
+        log_tail = self._studio.run_log(run.id, 20) if failed else ""
+        warnings = [] if run_id is None else self._studio.run_warnings(run_id)
+        drawn = draw_check(report, look, found, log_tail, warnings)
         shown = None if report["state"] == "working" else run_id
         fold: Any = gr.skip()
         plot: Any = gr.skip()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from m3po.training.pair_checks import KINDS
+from ui.data_view import draw_warnings
 from ui.formatting import clock, count, plural
 from ui.markup import Markup, join, tag
 from ui.run_view import RESUMABLE, draw_run
@@ -32,8 +34,11 @@ class Look:
     offset: int = 0
 
 
-def draw_check(report: dict, look: Look, found: dict | None, log_tail: str = "") -> Markup:
-    """`report` and `found` as m3po.jobs.preflights gives them; `found`: the pairs of the kind that is looked at."""
+def draw_check(
+    report: dict, look: Look, found: dict | None, log_tail: str = "", warnings: Sequence[str] = ()
+) -> Markup:
+    """`report` and `found` as m3po.jobs.preflights gives them; `found`: the pairs of the kind that is looked at;
+    `warnings`: of the check."""
     run, result, state = report["run"], report["result"], report["state"]
     parts: list[object] = []
     if state == "none" and run is None:
@@ -45,6 +50,14 @@ def draw_check(report: dict, look: Look, found: dict | None, log_tail: str = "")
     if result is not None and state != "working":
         parts.append(_draw_facts(result, run if state == "checked" else None))
         parts.append(_draw_kinds(report["kinds"], look, found) if report["kinds"] else _draw_nothing(report))
+        if others := report["others"]:
+            words = (
+                f"{plural(others, 'more pair')} {'is' if others == 1 else 'are'} excluded, with nothing found here. "
+            )
+            parts.append(
+                tag("p", words, _act("Take back", "include_others", "", "Let them train again"), class_="quiet")
+            )
+        parts.append(draw_warnings(warnings))
         problems = [tag("li", text) for text in report["problems"]]
         parts.append(tag("ul", *problems, class_="problems") if problems else None)
         if result["lengths"]["biased"]:

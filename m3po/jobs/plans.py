@@ -317,9 +317,8 @@ _PREPARE = {
 def training_set(
     workspace: Workspace, con: Connection, config: TrainConfig, *, with_excluded: bool = False
 ) -> tuple[list[dict], pa.Table, dict]:
-    """The curated pairs, the same as the worker reads them, and where they come from: `content_hash`, `selection`,
-    `pairs` and `human` (how many), `accepted_without_eyes` (by which score). `with_excluded`: also the pairs that
-    people took out of training.
+    """The curated pairs (`with_excluded`: and those that people took out) as the worker reads them, and where they come
+    from: `content_hash`, `selection`, `pairs` and `human` (how many), `accepted_without_eyes` (by which score).
 
     Raises JobError when there is nothing to train on, UsageError for pairs without eyes where no score is set for that.
     """
@@ -327,8 +326,7 @@ def training_set(
     threshold = auto_accept.say_threshold(con, selection) if config.only == "auto" else None
     if config.only == "auto" and threshold is None:
         raise UsageError(auto_accept.NO_SCORE)
-    pairs = decisions.curated_pairs(con, selection, config.only, with_excluded=with_excluded)
-    if not pairs:
+    if not (pairs := decisions.curated_pairs(con, selection, config.only, with_excluded=with_excluded)):
         remedy = "review some pairs first" if config.only != "all" else "sample, score and select first"
         remedy = advise_log_probs(candidates.count_without_log_prob(con)) or remedy
         raise JobError(f"There is no pair to train on: {remedy}.")

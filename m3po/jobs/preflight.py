@@ -81,7 +81,7 @@ def check_pair(row: dict, reader, measured: dict[str, str]) -> dict:
         out |= _measure(row, reader, images, unreadable, findings)
     except PairProblem as problem:
         findings.insert(0, Finding(problem.kind, str(problem)))
-    for image in images:
+    for image in images if measured else ():
         if other := measured.get(pixel_hash(image)):
             findings.append(Finding("shared_image", f"its image is also that of {other}"))
             break

@@ -70,7 +70,8 @@ class Preflights:
         """`state`: "checked" (these very pairs, model and options were), "working", "changed" (the newest finished
         check is of others) or "none"; `run`: the check at work, else the one that counts, else the newest (None: there
         is none). Where one finished: `checked_run`, its `result`, `kinds`: of each kind `found` and, of them,
-        `excluded` since or before, and `problems` in words: too few pairs or steps are left, or the length bias."""
+        `excluded` since or before, `others`: instructions with an excluded pair that it found nothing in, and
+        `problems` in words: too few pairs or steps are left, or the length bias."""
         mark = self._mark(config)
         past = self._workspace.db.read(lambda con: runs.read_runs(con, ("preflight",), limit=200))
         working = next((run for run in past if run.active), None)
@@ -80,17 +81,19 @@ class Preflights:
         state = "working" if working else "checked" if same else "changed" if finished else "none"
         found = {"run": working or same or next(iter(past), None), "state": state}
         if shown is None:
-            return found | {"checked_run": None, "result": None, "kinds": {}, "problems": []}
+            return found | {"checked_run": None, "result": None, "kinds": {}, "others": 0, "problems": []}
 
-        def read(con: Connection) -> tuple[dict, int]:
+        def read(con: Connection) -> tuple[dict, int, int]:
             counts = decisions.pair_counts(con, selections.latest_selection(con), config.only)
-            return pair_findings.tally(con, shown.id), counts["pairs"]
+            others = len(exclusions.excluded_unfound(con, shown.id))
+            return pair_findings.tally(con, shown.id), counts["pairs"], others
 
-        tally, pairs = self._workspace.db.read(read)
+        tally, pairs, others = self._workspace.db.read(read)
         left_out = sum(n["found"] - n["excluded"] for kind, n in tally.items() if KINDS[kind].left_out)
         problems = [*describe_few(config, pairs - left_out), *describe_bias(shown.result["lengths"])]
         kinds = {kind: tally[kind] for kind in KINDS if kind in tally}
-        return found | {"checked_run": shown.id, "result": shown.result, "kinds": kinds, "problems": problems}
+        told = {"checked_run": shown.id, "result": shown.result, "kinds": kinds, "others": others}
+        return found | told | {"problems": problems}
 
     def findings(self, run_id: int, kinds: Sequence[str] = (), limit: int = LISTED, offset: int = 0) -> dict:
         """`pairs` (see store.pair_findings.read_findings) and how many there are, `total`."""
@@ -131,18 +134,22 @@ class Preflights:
         kinds: Sequence[str] = (),
         instruction_ids: Sequence[int] = (),
         *,
+        others: bool = False,
         annotator: str = DEFAULT_ANNOTATOR,
     ) -> int:
-        """Take back what is excluded of these instructions, or of the pairs in which the check found one of these
-        kinds; how many pairs that were. Raises UsageError where neither is named."""
+        """Take back what is excluded of these instructions, of the pairs in which the check found one of these kinds,
+        or (`others`) of those in which it found nothing; how many pairs that were. Raises UsageError where none of
+        these is named."""
         check_kinds(kinds)
-        if not instruction_ids and (run_id is None or not kinds):
+        if not instruction_ids and (run_id is None or not (kinds or others)):
             raise UsageError("Say what to take back: instructions, or a check and its kinds of findings.")
 
         def change(con: Connection) -> int:
             ids = list(instruction_ids)
             if run_id is not None and kinds:
                 ids += [number for number, *_ in pair_findings.found_pairs(con, run_id, kinds)]
+            if run_id is not None and others:
+                ids += exclusions.excluded_unfound(con, run_id)
             return exclusions.include_pairs(con, ids, annotator)
 
         return self._workspace.db.write(change)

@@ -254,8 +254,10 @@ def _curated(con: Connection, selection: int | None, only: str) -> dict:
 
 def count_auto_accepted(con: Connection, selection: int | None) -> int:
     """Pairs that nobody decided about and that are taken without eyes (m3po.store.auto_accept)."""
-    out = count_excluded(con, selection, least_score(con, selection))
-    return _count_accepted_unseen(con, selection) - out["machine"]
+    least = least_score(con, selection)
+    if least is None:
+        return 0
+    return _count_accepted_unseen(con, selection) - count_excluded(con, selection, least)["machine"]
 
 
 def _count_accepted_unseen(con: Connection, selection: int | None) -> int:

@@ -36,6 +36,15 @@ def include_pairs(con: Connection, instruction_ids: Sequence[int], annotator: st
     return len(keys)
 
 
+def excluded_unfound(con: Connection, run_id: int) -> list[int]:
+    """Instructions with an excluded pair in which the check `run_id` found nothing: another model's check did, say."""
+    sql = (
+        "SELECT DISTINCT instruction_id FROM standing_exclusions ANTI JOIN"
+        " (SELECT * FROM pair_findings WHERE run_id = ?) f USING (instruction_id, chosen, rejected) ORDER BY 1"
+    )
+    return [row[0] for row in con.execute(sql, [run_id]).fetchall()]
+
+
 def _add(con: Connection, keys: Sequence[PairKey], why: list[str], annotator: str, *, withdrawn: bool) -> None:
     if not keys:
         return

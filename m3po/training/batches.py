@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from trl.trainer.utils import flush_left, pad
 
+from m3po.errors import BadInputError
 from m3po.images import load_rgb
 from m3po.models.prefix import PrefixModel
 from m3po.training.encoding import EncodedPair
@@ -89,6 +90,14 @@ class PairCollator:
     def read_images(self, row: int) -> list[Image.Image]:
         """The row's images as RGB; raises BadImageError for one that cannot be read."""
         return [_read_image(path) for path in self._pairs[row].images]
+
+    def refusal(self, row: int) -> str:
+        """Why the model's processor does not take a row; empty where it does."""
+        try:
+            self([{"row": row}])
+        except BadInputError as error:
+            return str(error)
+        return ""
 
     def _process_prompts(self, rows: list[int]) -> dict[str, torch.Tensor]:
         """Left-padded prompts, twice over, with every tensor that the processor makes of their images."""

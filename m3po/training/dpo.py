@@ -347,20 +347,14 @@ def _batches(
         except BadInputError:
             if refuse is None:
                 raise
-            part = [row for row in part if _is_taken(collator, row, refuse)]
+            refused = {row: why for row in part if (why := collator.refusal(row))}
+            for row, why in refused.items():
+                refuse(row, why)
+            part = [row for row in part if row not in refused]
             if not part:
                 continue
             batch = collator([{"row": row} for row in part])
         yield done, part, batch
-
-
-def _is_taken(collator: PairCollator, row: int, refuse: Callable[[int, str], None]) -> bool:
-    try:
-        collator([{"row": row}])
-    except BadInputError as error:
-        refuse(row, str(error))
-        return False
-    return True
 
 
 def _as_dataset(pairs: list[EncodedPair], rows: Iterable[int]) -> Dataset:

@@ -33,7 +33,7 @@ def studio(tmp_path):
 def report(state: str, kinds: dict | None = None, **changed) -> dict:
     run = Run(7, "preflight", "finished", {}, None) if state in ("checked", "changed") else None
     found = {"run": run, "state": state, "checked_run": run and run.id, "result": run and RESULT, "problems": []}
-    return found | {"kinds": kinds or {}} | changed
+    return found | {"kinds": kinds or {}, "others": 0} | changed
 
 
 def test_each_state_is_told_in_words():
@@ -45,6 +45,7 @@ def test_each_state_is_told_in_words():
     assert "Nothing was found." not in drawn and "Longer." in drawn and 'data-show="data-select"' in drawn
     at_work = report("checked") | {"state": "working", "run": Run(8, "preflight", "running", {}, None, done=1, total=3)}
     assert 'data-run-op="stop"' in draw_check(at_work, Look(), None)
+    assert "2 more pairs are excluded" in draw_check(report("checked", others=2), Look(), None, "", [HOSTILE])
     failed = report("none", run=Run(8, "preflight", "failed", {}, None, message="No model."))
     assert "No model." in draw_check(failed, Look(), None)
 
@@ -101,5 +102,9 @@ def test_buttons_go_through_the_door(studio, tiny_policy):
         assert studio.status()["curated_pairs"] == 1
         card.act({"op": "include", "kind": "near_equal"}, read, state)
         assert studio.status()["curated_pairs"] == 8
+        card.act(ask, read, state)
+        studio.db.write(lambda con: con.execute("DELETE FROM pair_findings WHERE instruction_id = 1").fetchall())
+        assert "1 more pair is excluded" in card.look(read, state)[0]
+        assert "1 more pair" not in card.act({"op": "include_others"}, read, state)[0]
         for nonsense in ({"op": "drop"}, {"op": "page", "offset": "x"}, "text", {"op": "show", "kind": "x"}):
             assert "nearly equal" in card.act(nonsense, read, state)[0]
