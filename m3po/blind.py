@@ -32,7 +32,7 @@ def without_others(
     tags = tuple(each for each in item.tags if each.annotator == annotator)
     waits = any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in kept)
     return dataclasses.replace(
-        item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags,
+        item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags, exclusions=(),
         scoring=item.scoring and waits,
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def without_scores(item: ReviewItem) -> ReviewItem:
     bare = tuple(Candidate(c.id, c.text, "human" if c.origin == "human" else "sampled") for c in item.candidates)
     return dataclasses.replace(
         item, candidates=bare, pair=None, machine_pair=None, no_pair_reason=None, given=None, selected_by="",
-        scoring=False, blind=True,
+        scoring=False, blind=True, exclusions=(),
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def with_progress(item: ReviewItem, done: int, assigned: int) -> ReviewItem:
 
 
 # Of the workspace's counts those that others' decisions change, and those that an answer of theirs does.
-_BY_DECISIONS = ("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted")
+_BY_DECISIONS = ("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted", "excluded")
 _BY_EDITS = ("scored_candidates", "scored_since", "answered_instructions", "answered_train", "written")
 
 

@@ -51,6 +51,11 @@ METHODS: dict[str, Callable[..., object]] = {
     "pilot": lambda studio, **options: studio.start_pilot(_with_policy(SampleConfig, studio, options)),
     "select": lambda studio, **options: studio.select(SelectConfig(**options)),
     "train": lambda studio, evaluate, **given: studio.start_train(_train_config(studio, **given), evaluate=evaluate),
+    "preflight": lambda studio, **given: studio.run(studio.preflight.start(_train_config(studio, **given))),
+    "preflight_report": lambda studio, **given: studio.preflight.report(_train_config(studio, **given)),
+    "pair_findings": lambda studio, **options: studio.preflight.findings(**options),
+    "exclude": lambda studio, run_id, kinds: studio.preflight.exclude(run_id, kinds),
+    "include": lambda studio, ids: studio.preflight.include(instruction_ids=[_instruction(studio, id) for id in ids]),
     "evaluate": lambda studio, **options: studio.start_evaluate(_with_policy(EvaluateConfig, studio, options)),
     "run": lambda studio, run_id: studio.run(run_id),
     "warnings": lambda studio, run_id: studio.run_warnings(run_id),
@@ -75,10 +80,14 @@ METHODS: dict[str, Callable[..., object]] = {
 
 
 def _gold(studio: Studio, text: str, remove: bool) -> dict | None:
+    return (studio.people.unmark_gold if remove else studio.people.mark_gold)(_instruction(studio, text))
+
+
+def _instruction(studio: Studio, text: str) -> int:
     instruction_id = studio.find_instruction(text)
     if instruction_id is None:
         raise BadInputError(f"No instruction has the id {text!r}.")
-    return (studio.people.unmark_gold if remove else studio.people.mark_gold)(instruction_id)
+    return instruction_id
 
 
 def _guideline(studio: Studio, version: int | None) -> dict:

@@ -23,13 +23,18 @@ from m3po.command_options import (
     MODEL_OPTIONS,
     BatchSize,
     Json,
+    Method,
     Policy,
+    Preset,
+    Settings,
+    TrainedAdapter,
     Workspace,
     resolve_model,
     resolve_scorer,
     resolve_scorer_name,
     resolve_source,
     takes_model_options,
+    train_options,
 )
 from m3po.console import draw_before_after, draw_dependence, draw_given, draw_preview, fail, follow, say, watch
 from m3po.demo.models import demo_models
@@ -42,17 +47,21 @@ from m3po.formats.writers import IMAGE_WAYS, WRITERS
 from m3po.jobs.pilot import PILOT_K, write_table
 from m3po.jobs.worker import sentence_for
 from m3po.models.preflight import check_folders
+from m3po.preflight_command import preflight
 from m3po.scorer_spec import map_grouper
 from m3po.settings import RULES, SampleConfig, SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.text import counted
-from m3po.training.presets import describe_settings, parse_overrides
+from m3po.training.presets import describe_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
 
 people_commands.register(app)
 
+SETTINGS_HELP = "\n\n".join(
+    ["Keys of --set (presets' values):", *describe_settings(MODEL_OPTIONS | {"dtype": "auto, float32 or bfloat16"})]
+)
 MAP_HELP = f"a column by hand, repeatable; fields: {', '.join(FIELDS)}"
 
 
@@ -289,28 +298,23 @@ def export(
         raise typer.Exit(1)
 
 
-@app.command(
-    epilog="\n\n".join(
-        ["Keys of --set (presets' values):", *describe_settings(MODEL_OPTIONS | {"dtype": "auto, float32 or bfloat16"})]
-    )
-)
+app.command(epilog=SETTINGS_HELP)(preflight)
+
+
+@app.command(epilog=SETTINGS_HELP)
 def train(
     workspace: Workspace,
     policy: Policy = "",
-    adapter: Annotated[str, typer.Option(help="folder of a LoRA adapter to go on from; it is the reference, too")] = "",
-    method: Annotated[str, typer.Option(help="dpo or sft")] = "dpo",
-    preset: Annotated[str, typer.Option(help="demo, gpu24 or gpu80")] = "demo",
-    set_: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="a setting of those below; repeatable")
-    ] = [],  # noqa: B006
+    adapter: TrainedAdapter = "",
+    method: Method = "dpo",
+    preset: Preset = "demo",
+    set_: Settings = [],  # noqa: B006
     evaluate: Annotated[bool, typer.Option(help="held-out answers before and after")] = True,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a LoRA adapter on the curated pairs and measure it on the held-out split."""
     with connect(workspace) as client:
-        overrides = {"method": method} | parse_overrides(set_)
-        models = {"policy": resolve_model(policy), "adapter": resolve_model(adapter)}
-        started = client.call("train", **models, preset=preset, overrides=overrides, evaluate=evaluate)
+        started = client.call("train", **train_options(policy, adapter, method, preset, set_), evaluate=evaluate)
         run = follow(client, started)
         result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
         if result["after_run"]:
@@ -364,7 +368,9 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     splits = ", ".join(f"{count} {split}" for split, count in found["instructions"].items())
     print(f"{found['workspace']}: {splits} instructions, {counted(found['images'], 'image')}")
     answers = f"{counted(found['candidates'], 'candidate')}, {found['scored_candidates']:,} scored"
-    print(f"{answers}; {counted(found['pairs'], 'pair')}")
+    print(
+        f"{answers}; {counted(found['pairs'], 'pair')}" + f", {found['excluded']:,} excluded" * bool(found["excluded"])
+    )
     for reason, count in found["no_pair"].items():
         print(f"  {count} without a pair: {reason}")
     if found["advice"]:

@@ -19,11 +19,17 @@ from m3po.files import absolute, expanded
 from m3po.formats.hub import parse_hub
 from m3po.scorer_spec import map_folders
 from m3po.settings import ModelOptions
+from m3po.training.presets import parse_overrides
 
 Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Policy = Annotated[str, typer.Option(help="hub id or folder (sample: remote:MODEL@URL too); default: the workspace's")]
 BatchSize = Annotated[int, typer.Option(help="instructions at a time; 0 = as many as fit into memory")]
+# Of a training run, and of what looks at its pairs beforehand.
+TrainedAdapter = Annotated[str, typer.Option(help="folder of a LoRA adapter to go on from; it is the reference, too")]
+Method = Annotated[str, typer.Option(help="dpo or sft")]
+Preset = Annotated[str, typer.Option(help="demo, gpu24 or gpu80")]
+Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="a setting of those below; repeatable")]
 MODEL_OPTIONS = {
     "dtype": "auto, float32, bfloat16 or float16",
     "device_map": "auto (spread over all devices) or a device, as in cuda:1",
@@ -76,3 +82,9 @@ def resolve_scorer(name: str) -> str | None:
 
 def resolve_scorer_name(name: str) -> str:
     return name if name.isdecimal() else resolve_scorer(name) or name
+
+
+def train_options(policy: str, adapter: str, method: str, preset: str, settings: list[str]) -> dict:
+    """A training run's options as m3po.bridge takes them. Raises UsageError."""
+    models = {"policy": resolve_model(policy), "adapter": resolve_model(adapter)}
+    return models | {"preset": preset, "overrides": {"method": method} | parse_overrides(settings)}

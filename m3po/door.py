@@ -29,7 +29,7 @@ LOOK = frozenset({
     "review_neighbours", "review_items", "cancel_search", "source_names", "tag_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
-    "guideline.current", "guideline.version", "guideline.versions",
+    "guideline.current", "guideline.version", "guideline.versions", "preflight.report", "preflight.findings",
 })  # fmt: skip
 DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "redo", "add_edit"})
 CURATE = frozenset({
@@ -38,18 +38,20 @@ CURATE = frozenset({
     "start_evaluate", "export", "start_export", "people.assign", "people.set_overlap", "people.mark_gold",
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",
     "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
-    "calibration.draw_audit", "guideline.write", "path", "made_at",
+    "calibration.draw_audit", "guideline.write", "path", "made_at", "preflight.start", "preflight.exclude",
+    "preflight.include",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
-    {"train_preview"} | {name for name in LOOK if name.startswith(("browsing.", "dependence.", "calibration."))}
+    {"train_preview"}
+    | {name for name in LOOK if name.startswith(("browsing.", "dependence.", "calibration.", "preflight."))}
 )
 # What tells what others decided on single items: not for an annotator while assigned items, gold or not, wait for her.
-DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswith("calibration.")})
+DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswith(("calibration.", "preflight."))})
 # What may name the workspace's folder, as in a run's command: it is told as its last part to all but curators.
 NAMES_FOLDER = frozenset({
     "status", "runs", "run", "run_log", "run_warnings", "results", "scorers", "config", "own_models", "default_sample",
-    "default_score", "default_train", "train_preview",
+    "default_score", "default_train", "train_preview", "preflight.report", "preflight.findings",
 })  # fmt: skip
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})
@@ -257,7 +259,7 @@ class Door:
 _SIGNED = {
     "assign": "created_by", "set_overlap": "changed_by", "mark_gold": "curator", "unmark_gold": "curator",
     "accept_above": "annotator", "accept_none": "annotator", "draw_audit": "annotator",
-    "write": "author", "count_flagged": "annotator",
+    "write": "author", "count_flagged": "annotator", "exclude": "annotator", "include": "annotator",
 }  # fmt: skip
 
 
@@ -273,7 +275,7 @@ class _Part:
         user = self._door.check(f"{self._name}.{name}")
         if (self._name, name) == ("people", "overview") and user.role == "annotator":
             return partial(self._part.own_overview, user.name)
-        found = getattr(self._part, name)
+        found = self._door._told(user, f"{self._name}.{name}", getattr(self._part, name))
         if self._name == "browsing":
             return lambda view, *more, **options: found(self._door.view_of(user, view), *more, **options)
         if name in _SIGNED:

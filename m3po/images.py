@@ -150,6 +150,11 @@ def load_rgb(path: Path | str, max_side: int | None = None, *, name: str | None 
     return image
 
 
+def pixel_hash(image: Image.Image) -> str:
+    """SHA-256 of an RGB image's size and pixels: files that look the same have the same one, whatever their bytes."""
+    return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
+
+
 def encode_rgb(path: Path | str, *, name: str | None = None) -> tuple[bytes, str]:
     """An image file's bytes whose plain decode is `load_rgb`'s result, and a file name for them.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from m3po.store import decisions
 from m3po.store.connection import Connection, Database
+from m3po.store.exclusions import exclusions_of
 from m3po.store.review_index import ReviewIndex
 from m3po.store.selections import latest_selection
 from m3po.store.tags import tags_around
@@ -30,6 +31,7 @@ class Neighbours:
     selection_id: int | None
     decided: dict[int, int]  # the current decision, where there is one
     tags: dict[int, tuple[Tag, ...]]  # where there are any
+    excluded: frozenset[int]  # items of which a pair is left out of training
     stamps: dict[int, str]
 
 
@@ -51,6 +53,7 @@ def read_neighbours(
         decided = decisions.current_rows(con, index.may_be_decided(con, around))
         decided = {number: row["decision_id"] for number, row in decided.items()}
         selection, tags = latest_selection(con), tags_around(con, around)
+        excluded = frozenset(exclusions_of(con, around))
         reviewed, reviewable = index.counts(con)
         return Neighbours(
             ahead=tuple(following),
@@ -62,7 +65,8 @@ def read_neighbours(
             selection_id=selection,
             decided=decided,
             tags=tags,
-            stamps={i: stamp_of(selection, decided.get(i), tags.get(i, ())) for i in around},
+            excluded=excluded,
+            stamps={i: stamp_of(selection, decided.get(i), tags.get(i, ()), excluded=i in excluded) for i in around},
         )
 
     return database.read(read)
@@ -75,7 +79,9 @@ def stamp_of(
     *,
     blind: bool = False,
     shuffled: bool = False,
+    excluded: bool = False,
 ) -> str:
     """Of what is shown alone: a stamp reaches who is shown it."""
     told = hashlib.sha256(repr([(each.name, each.annotator) for each in tags]).encode()).hexdigest()[:12]
-    return f"{selection_id or 0}.{decision_id or 0}{'b' * blind}{'s' * shuffled}{f'-{told}' if tags else ''}"
+    marks = "b" * blind + "s" * shuffled + "x" * excluded
+    return f"{selection_id or 0}.{decision_id or 0}{marks}{f'-{told}' if tags else ''}"

@@ -126,12 +126,12 @@ class Sight:
                 own_vote = own_votes.get(instruction_id)
                 decision_id = own_vote and own_vote["decision_id"]
                 tags = [each for each in tags if each.annotator == user.name]
-            stamps[instruction_id] = stamp_of(
-                around.selection_id, decision_id, tags, blind=hidden.blind, shuffled=hidden.shuffled
-            )
+            excluded = instruction_id in around.excluded and not (hidden.alone or hidden.blind)
+            how = {"blind": hidden.blind, "shuffled": hidden.shuffled, "excluded": excluded}
+            stamps[instruction_id] = stamp_of(around.selection_id, decision_id, tags, **how)
         done, assigned = person.progress
         own = {"reviewed": done, "reviewable": assigned} if assigned else {}
-        return dataclasses.replace(around, stamps=stamps, decided={}, tags={}, **own)
+        return dataclasses.replace(around, stamps=stamps, decided={}, tags={}, excluded=frozenset(), **own)
 
     def beliefs_shown_to(
         self, user: User, instruction_ids: Sequence[int], told: list[TokenBeliefs]

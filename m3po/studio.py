@@ -22,6 +22,7 @@ from m3po.jobs import exporting, importing, launches, plans, previewing, scoring
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
+from m3po.jobs.preflights import Preflights
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.people import People
@@ -81,6 +82,7 @@ class Studio(Starts):
         self.dependence = Dependence(workspace, self.runner)
         self.browsing = Browsing(workspace, self.review_index, self.dependence)
         self._outcomes = Outcomes(workspace, self.runner)
+        self.preflight = Preflights(workspace, self.runner)
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:

@@ -358,7 +358,14 @@ class ReviewItem:
     gold: bool = False  # its right decision is known, and it serves to measure annotators
     blind: bool = False  # scores, the machine's pick and others' decisions are left out: the annotator has not voted
     shuffled: bool = False  # `candidates` come in the order in which this annotator numbers them
+    exclusions: tuple[tuple[int, int, str], ...] = ()  # chosen, rejected of pairs left out of training; why and by whom
     fixed_order: bool = False  # the items come as a queue, or by id to who judges blind: not in the view's own order
+
+    @property
+    def excluded(self) -> str:
+        """Why `pair` is left out of training and pair exports, and who said so; empty: it is not."""
+        pair = self.pair and (self.pair.chosen, self.pair.rejected)
+        return next((why for *excluded, why in self.exclusions if tuple(excluded) == pair), "")
 
     def role(self, candidate_id: int) -> str:
         """`chosen`, `rejected` or `none`."""
@@ -369,9 +376,9 @@ class ReviewItem:
 
 @dataclass(frozen=True)
 class Run:
-    """A job on the workspace. `kind` is import, sample, score, select, pilot, train, evaluate or export; `state` is
-    queued, running, finished, failed, stopped or interrupted. `done` of `total` in `unit`s; `rate` per second; `eta` in
-    seconds; times are UTC."""
+    """A job on the workspace. `kind` is import, sample, score, select, pilot, preflight, train, evaluate or export;
+    `state` is queued, running, finished, failed, stopped or interrupted. `done` of `total` in `unit`s; `rate` per
+    second; `eta` in seconds; times are UTC."""
 
     id: int
     kind: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from m3po.formats.registry import FORMATS
 from m3po.types import Run
 from ui.formatting import KIND_LABELS, clock, count, plural, reason
@@ -22,7 +24,7 @@ def draw_started(text: str) -> Markup:
     return tag("p", text, class_="notice notice-good notice-started", role="status")
 
 
-def draw_warnings(warnings: list[str]) -> Markup | None:
+def draw_warnings(warnings: Sequence[str]) -> Markup | None:
     """What a run left out or wants to be known, one sentence an item."""
     if not warnings:
         return None

@@ -81,6 +81,7 @@ KIND_LABELS = {
     "export": "Export",
     "train": "Fine-tune",
     "evaluate": "Evaluate",
+    "preflight": "Check the pairs",
 }
 STATE_LABELS = {
     "queued": "waiting",

@@ -95,6 +95,27 @@ def plot_before_after(rows: Sequence[tuple[str, float, float, str]], revision: o
     return figure
 
 
+def plot_lengths(lengths: dict, revision: object = "lengths") -> go.Figure:
+    """How many pairs by chosen minus rejected tokens, as m3po.evaluation.lengths counts them; 0 is where neither answer
+    is longer."""
+    histogram = lengths["histogram"]
+    centres, width = histogram["centres"], histogram["width"]
+    figure = go.Figure()
+    figure.add_bar(
+        x=centres,
+        y=histogram["counts"],
+        width=width * 0.9,
+        marker={"color": [BLUE if x > 0 else AMBER if x < 0 else GREY for x in centres]},
+        hovertemplate="%{x:+} tokens: %{y} pairs<extra></extra>",
+    )
+    figure.add_vline(x=lengths["mean_difference"], line={"color": GREY, "dash": "dash", "width": 1})
+    figure.update_layout(height=170, bargap=0, showlegend=False, **_look(revision))
+    figure.update_layout(margin={"t": 12, "b": 40})
+    figure.update_xaxes(title_text="chosen − rejected, tokens (dashed: mean)", title_font_size=12)
+    figure.update_yaxes(title_text="pairs", title_font_size=12, rangemode="tozero")
+    return figure
+
+
 def _look(revision: object) -> dict:
     """Transparent, so that light and dark both carry it; zoom survives an update of the same run."""
     return {

@@ -23,13 +23,13 @@ def label_kinds(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     return [(f"{label} ({count(counts[kind])})" if kind in counts else label, kind) for kind, label in KINDS.items()]
 
 
-def draw_pager(offset: int, size: int, total: int) -> Markup | None:
+def draw_pager(offset: int, size: int, total: int, what: str = "answers") -> Markup | None:
     """Which of the answers are shown, with buttons to those before and after; nothing where all are shown."""
     if total <= size:
         return None
     steps = (
-        ("‹", "Earlier answers", offset - size, offset > 0),
-        ("›", "More answers", offset + size, offset + size < total),
+        ("‹", f"Earlier {what}", offset - size, offset > 0),
+        ("›", f"More {what}", offset + size, offset + size < total),
     )
     back, on = (
         tag("button", sign, type="button", class_="plain", title=title, aria_label=title, data_offset=max(at, 0),

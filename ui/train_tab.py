@@ -18,6 +18,7 @@ from ui.form import QUIET, numbers, run_command
 from ui.markup import Markup, tag
 from ui.model_options import build_model_options, read_model_options
 from ui.plots import plot_curves
+from ui.preflight_card import PreflightCard
 from ui.run_view import RUN_BUTTONS_JS
 from ui.train_view import chain_of, draw_no_run, draw_preview, draw_status
 
@@ -57,6 +58,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             with gr.Column(elem_classes="card-group"):
                 gr.HTML("<h2>What will be trained</h2>", apply_default_css=False, js_on_load=None)
                 preview = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-preview")
+            check = PreflightCard(studio)
             with gr.Column(elem_classes="card-group"):
                 with gr.Row():
                     preset = gr.Dropdown(list(preset_of.items()), value="demo", label="Preset", filterable=False,
@@ -114,6 +116,20 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         except M3poError as error:
             return draw_notice(str(error))
 
+    def on_check(state: dict, *values: Any) -> list:
+        return check.start(lambda: read_form(*values), state)
+
+    def on_check_button(event: gr.EventData, state: dict, *values: Any) -> list:
+        return check.act(event._data, lambda: read_form(*values), state)
+
+    def on_look(state: dict, *values: Any) -> list:
+        return check.look(lambda: read_form(*values), state)
+
+    def on_check_tick(visible: bool, state: dict, *values: Any) -> list:
+        if not visible:
+            return [gr.skip()] * len(check.outputs)
+        return check.tick(lambda: read_form(*values), state)
+
     def on_preset(name: str) -> list:
         preset = PRESETS[name]
         config = TrainConfig(policy="?", **preset.values)
@@ -151,17 +167,24 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     def on_tick(visible: bool, seen: str) -> list:
         return draw_live(studio, seen) if visible else [gr.skip()] * len(live)
 
+    checked = [check.state, *form]
     preset.input(on_preset, preset, [about, loss_type, loss_weights, *fields], **QUIET).then(
         on_form, form, preview, **QUIET
     )
     for component in form[1:]:
         component.change(on_form, form, preview, trigger_mode="always_last", **QUIET)
+        component.change(on_look, checked, check.outputs, trigger_mode="always_last", **QUIET)
+    check.button.click(on_check, checked, check.outputs, **QUIET)
+    check.found.act(on_check_button, checked, check.outputs, **QUIET).then(on_form, form, preview, **QUIET)
     start_btn.click(on_start, form, [message, *live], **QUIET).then(on_form, form, preview, **QUIET)
     stop_btn.click(on_stop, None, [message, *live], **QUIET)
-    tab.select(on_form, form, preview, **QUIET)
-    page.load(on_form, form, preview, **QUIET)
+    for look in (tab.select, page.load):
+        look(on_form, form, preview, **QUIET)
+        look(on_look, checked, check.outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
-    gr.Timer(TICK).tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
+    timer = gr.Timer(TICK)
+    timer.tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
+    timer.tick(on_check_tick, [visible, *checked], check.outputs, js=IF_VISIBLE, **QUIET)
     page.load(lambda: draw_live(studio, ""), None, live, **QUIET)
 
 

@@ -18,6 +18,8 @@ def draw_preview(preview: dict) -> Markup:
     ]
     if preview.get("disagreeing"):
         figures.append(("Left out", count(preview["disagreeing"]), "reviewers disagree"))
+    if preview.get("excluded"):
+        figures.append(("Excluded", count(preview["excluded"]), "by the check of the pairs"))
     cells = [
         tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note, class_="quiet")))
         for name, value, note in figures

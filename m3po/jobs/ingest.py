@@ -7,7 +7,7 @@ import datetime as dt
 import pyarrow.parquet as pq
 
 from m3po.jobs.folder import RunFolder
-from m3po.store import candidates, groups, runs
+from m3po.store import candidates, groups, pair_findings, runs
 from m3po.store.connection import Connection
 
 ENDS = {"finished": "finished", "failed": "failed", "stopped": "stopped"}
@@ -90,3 +90,5 @@ def _ingest_shard(con: Connection, run_id: int, kind: str, config: dict, path) -
             candidates.activate_scorers(con, config["logp_scorer"], config["mas_scorer"], only_first=True)
     elif kind == "evaluate":
         runs.add_answers(con, run_id, pq.read_table(path))
+    elif kind == "preflight":
+        pair_findings.add_findings(con, run_id, path)

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 # What each group of figures is counted from: it is counted again only when one of these tables has grown.
 _PICKED = ("selections", "selection_pairs")
+_CURATED = ("decisions", "excluded_pairs", "instructions", *_PICKED)
 _ANSWERED = ("instructions", "samplers", "sampled", "votes", "candidates")
 _SCORED = ("candidates", "active_scorers", "logprobs", "mas_scores")
 
@@ -41,10 +42,10 @@ class Overview:
         selection = selections.latest_selection(con)
         splits = look("splits", ("instructions",), lambda: instructions.count_by_split(con))
         verdicts = look("verdicts", ("decisions", "instructions"), lambda: decisions.verdict_counts(con))
-        pairs = look("pairs", ("decisions", "instructions", *_PICKED), lambda: decisions.pair_counts(con, selection))
+        pairs = look("pairs", _CURATED, lambda: decisions.pair_counts(con, selection))
         info = look("selection", _PICKED, lambda: selections.selection_info(con, selection))
         without = look("without", _ANSWERED + _SCORED, lambda: candidates.count_without_log_prob(con))
-        tables = ("auto_accepts", "decisions", *_PICKED)
+        tables = ("auto_accepts", *_CURATED)
         auto = look("auto", tables, lambda: decisions.count_auto_accepted(con, selection))
         mas = candidates.active_scorer(con, "mas")
         given = look("given", ("given_preferences", "instructions", *_SCORED), lambda: decisions.given_counts(con, mas))
@@ -69,6 +70,7 @@ class Overview:
             "curated_pairs": pairs["pairs"],
             "human_pairs": pairs["human"],
             "overridden": pairs["overridden"],
+            "excluded": pairs["excluded"],
             "auto_accepted": auto,
             "given": given | alike,
             "runs": [_run_summary(self._shown(run)) for run in runs.read_runs(con, limit=20)],

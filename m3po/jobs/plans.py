@@ -299,7 +299,7 @@ def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:
     return dataclasses.asdict(config), table
 
 
-def _prepare_train(workspace: Workspace, run: Run) -> Prepared:
+def _prepare_frozen(workspace: Workspace, run: Run) -> Prepared:
     raise JobError(f"Run {run.id} lost its frozen pairs (input.parquet): start a new run.")
 
 
@@ -309,13 +309,16 @@ _PREPARE = {
     "select": _prepare_select,
     "pilot": _prepare_pilot,
     "evaluate": _prepare_evaluate,
-    "train": _prepare_train,  # frozen when launched: what was shown is what is trained on
+    "train": _prepare_frozen,  # when launched: what was shown is what is trained on
+    "preflight": _prepare_frozen,
 }
 
 
-def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> tuple[list[dict], pa.Table, dict]:
-    """The curated pairs, the same as the worker reads them, and where they come from: `content_hash`, `selection`,
-    `pairs` and `human` (how many), `accepted_without_eyes` (by which score).
+def training_set(
+    workspace: Workspace, con: Connection, config: TrainConfig, *, with_excluded: bool = False
+) -> tuple[list[dict], pa.Table, dict]:
+    """The curated pairs (`with_excluded`: and those that people took out) as the worker reads them, and where they come
+    from: `content_hash`, `selection`, `pairs` and `human` (how many), `accepted_without_eyes` (by which score).
 
     Raises JobError when there is nothing to train on, UsageError for pairs without eyes where no score is set for that.
     """
@@ -323,8 +326,7 @@ def training_set(workspace: Workspace, con: Connection, config: TrainConfig) -> 
     threshold = auto_accept.say_threshold(con, selection) if config.only == "auto" else None
     if config.only == "auto" and threshold is None:
         raise UsageError(auto_accept.NO_SCORE)
-    pairs = decisions.curated_pairs(con, selection, config.only)
-    if not pairs:
+    if not (pairs := decisions.curated_pairs(con, selection, config.only, with_excluded=with_excluded)):
         remedy = "review some pairs first" if config.only != "all" else "sample, score and select first"
         remedy = advise_log_probs(candidates.count_without_log_prob(con)) or remedy
         raise JobError(f"There is no pair to train on: {remedy}.")

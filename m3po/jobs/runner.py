@@ -44,6 +44,7 @@ INPUT_SCHEMAS = {
     "score": schemas.SCORE_INPUT,
     "train": schemas.TRAIN_INPUT,
     "evaluate": schemas.EVALUATE_INPUT,
+    "preflight": schemas.PREFLIGHT_INPUT,
 }
 
 # Freezes a run's input when its turn comes: the worker's config and input table, or the result itself where the

@@ -78,6 +78,24 @@ TRAIN_INPUT = pa.schema(
     ]
 )
 
+# The training set with the pairs that are excluded from it, and before it the images that are measured by (`split` tune
+# or heldout), which have no answers.
+PREFLIGHT_INPUT = pa.schema([*TRAIN_INPUT, ("split", pa.string()), ("excluded", pa.bool_())])
+# One row a pair, also where nothing was found. Token counts are null where it could not be read so far.
+PREFLIGHT_OUTPUT = pa.schema(
+    [
+        ("instruction_id", pa.int64()),
+        ("chosen_id", pa.int64()),
+        ("rejected_id", pa.int64()),
+        ("name", pa.string()),
+        ("excluded", pa.bool_()),
+        ("prompt_tokens", pa.int32()),  # with its image tokens
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
+        ("findings", pa.list_(pa.struct([("kind", pa.string()), ("detail", pa.string())]))),
+    ]
+)
+
 EVALUATE_INPUT = pa.schema(
     [
         *_PROMPT,

@@ -30,18 +30,9 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         counts = decisions.pair_counts(con, selection, config.only)
         info = selections.selection_info(con, selection)
         problems = []
-        steps = count_steps(config, counts["pairs"])
         if config.only == "auto" and auto_accept.least_score(con, selection) is None:
             problems.append(auto_accept.NO_SCORE)
-        if counts["pairs"] < MIN_PAIRS:
-            problems.append(
-                f"There are fewer than {MIN_PAIRS} pairs to train on: sample, score and select first, or review."
-            )
-        elif steps < FEW_STEPS:
-            problems.append(
-                f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
-                "or set more epochs or a smaller batch."
-            )
+        problems += describe_few(config, counts["pairs"])
         given = bool(info) and RULES[info["rule"]].given
         if info and not given and info["mas_scorer"] != candidates.active_scorer(con, "mas"):
             problems.append("The pairs were selected by another scorer than the one that is shown now: select again.")
@@ -69,6 +60,18 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
     need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
     found |= {"problems": found["problems"] + problems, "memory": need}
     return found | {"command": train_command(str(workspace.path), config)}
+
+
+def describe_few(config: TrainConfig, pairs: int) -> list[str]:
+    """A sentence where so many pairs are too few for a run, or its steps too few to change anything."""
+    if pairs < MIN_PAIRS:
+        return [f"There are fewer than {MIN_PAIRS} pairs to train on: sample, score and select first, or review."]
+    if (steps := count_steps(config, pairs)) < FEW_STEPS:
+        return [
+            f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
+            "or set more epochs or a smaller batch."
+        ]
+    return []
 
 
 def trained_fingerprint(config: TrainConfig) -> str:

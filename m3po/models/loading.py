@@ -75,14 +75,7 @@ def load_policy_model(
     dtype = dtype or _dtype(options.dtype) or pick_dtype(device)
     if options.quantise and device.type != "cuda":
         raise ModelError(f"quantise = {options.quantise} needs a CUDA GPU, and torch finds none here: leave it out.")
-    config = load_config(name, trust=trust)
-    _check_answers_images(name, config)
-    processor = load_processor(name, trust=trust)
-    if getattr(processor, "image_processor", None) is None:
-        raise ModelError(f"{name} has no image processor: copy preprocessor_config.json from the original model.")
-    if not (getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)):
-        raise ModelError(f"{name} has no chat template: add chat_template.jinja from the original model.")
-    limit_pixels(name, processor, config, options.max_pixels, options.min_pixels)
+    config, processor = load_parts(name, options)
     placing = _placing(options, device, dtype)
     if options.attention:
         placing["attn_implementation"] = options.attention
@@ -91,6 +84,21 @@ def load_policy_model(
     if adapter is not None:
         model = _with_adapter(model, str(adapter), merge=dtype == torch.float32 and not placed)
     return (model if placed else model.to(device)).eval(), processor
+
+
+def load_parts(name: str, options: ModelOptions) -> tuple[object, object]:
+    """A policy's configuration and processor, as its weights are used with: all that decides which tokens a
+    conversation has. Raises ModelError as load_policy_model does."""
+    trust = options.trust_remote_code
+    config = load_config(name, trust=trust)
+    _check_answers_images(name, config)
+    processor = load_processor(name, trust=trust)
+    if getattr(processor, "image_processor", None) is None:
+        raise ModelError(f"{name} has no image processor: copy preprocessor_config.json from the original model.")
+    if not (getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)):
+        raise ModelError(f"{name} has no chat template: add chat_template.jinja from the original model.")
+    limit_pixels(name, processor, config, options.max_pixels, options.min_pixels)
+    return config, processor
 
 
 def _device(name: str | torch.device) -> torch.device:

@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from m3po.errors import BadInputError
-from m3po.models.chat import AnswerTokens, ChatFormat, Messages, count_images
+from m3po.models.chat import AnswerTokens, Messages, count_images
 from m3po.models.decoding import pick_tokens, row_keys, uniforms
 from m3po.models.loading import load_policy_model
 from m3po.models.memory import LOGIT_BUDGET
 from m3po.models.prefix import Prefix, PrefixModel
+from m3po.models.reader import Reader
 
 _ROOM = 32  # cache columns allocated ahead while decoding
 
@@ -63,7 +64,8 @@ class Policy:
     def __init__(self, model: torch.nn.Module, processor, name: str = "policy") -> None:
         self.name = name
         self.device = next(model.parameters()).device
-        self.chat = ChatFormat(processor, _eos_ids(model, processor.tokenizer))
+        self.reader = Reader.of(model.config, getattr(model, "generation_config", None), processor)
+        self.chat = self.reader.chat
         self.core = PrefixModel(model, self.chat, name)
 
     @property
@@ -277,15 +279,6 @@ class Policy:
 
     def _room_after(self, length: int, wanted: int) -> int:
         return wanted if self.max_positions is None else max(1, min(wanted, self.max_positions - length))
-
-
-def _eos_ids(model: torch.nn.Module, tokenizer) -> list[int]:
-    """Every token that the model's generation settings or its tokenizer call an end."""
-    ids: set[int] = set()
-    configs = [getattr(model, "generation_config", None), model.config.get_text_config(decoder=True)]
-    for value in [*(getattr(config, "eos_token_id", None) for config in configs), tokenizer.eos_token_id]:
-        ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    return sorted(ids)
 
 
 def _gather_log_probs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

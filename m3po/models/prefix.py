@@ -19,6 +19,7 @@ from m3po.errors import BadInputError
 from m3po.models.chat import ChatFormat
 from m3po.models.decoding import can_share, select_rows
 from m3po.models.memory import ModelShape, shape_of
+from m3po.models.reader import max_positions_of
 
 
 @dataclass
@@ -47,9 +48,8 @@ class PrefixModel:
         self.model, self.chat, self.name = model, chat, name
         self.device = next(model.parameters()).device
         self.shares: bool | None = None
-        text_config = model.config.get_text_config(decoder=True)
-        self.max_positions: int | None = getattr(text_config, "max_position_embeddings", None)
-        self.vocabulary: int = text_config.vocab_size
+        self.max_positions = max_positions_of(model.config)
+        self.vocabulary: int = model.config.get_text_config(decoder=True).vocab_size
         forward = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in forward
         self._keeps_logits = "logits_to_keep" in forward

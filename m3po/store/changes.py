@@ -8,7 +8,7 @@ from m3po.store.connection import Connection, rows
 # scorer's range: it is stored before scores by it or with them, so that what was read with another is read again.
 _TABLES = (
     "images", "instructions", "candidates", "samplers", "sampled", "votes", "scorers", "active_scorers", "logprobs",
-    "mas_scores", "selections", "selection_pairs", "decisions", "given_preferences", "auto_accepts",
+    "mas_scores", "selections", "selection_pairs", "decisions", "given_preferences", "auto_accepts", "excluded_pairs",
 )  # fmt: skip
 
 

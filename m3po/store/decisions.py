@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from m3po.store.auto_accept import least_score
 from m3po.store.connection import Connection, among, one, rows, scalar
+from m3po.store.exclusions import count_excluded
 from m3po.store.instructions import now
 from m3po.store.standing import current_row, standing_rows
 from m3po.types import NO_VOTES, Decision, PastDecision
@@ -165,9 +166,10 @@ def as_decision(row: dict, *, stale: bool = False, disagreeing: tuple[str, ...] 
     )
 
 
-# The pairs that train: humans' where the current decision is accept or override, else the machine's where nobody
-# decided. $least: the M3P-Score that those of the machine must have; -1 lets all in, none at all leaves them out.
-CURATED_PAIRS = """
+# The pairs that train but for those that are excluded: humans' where the current decision is accept or override, else
+# the machine's where nobody decided. $least: the M3P-Score that those of the machine must have; -1 lets all in, none at
+# all leaves them out.
+_WITH_EXCLUDED = """
     SELECT i.instruction_id,
            CASE WHEN d.decision_id IS NULL THEN p.chosen ELSE d.chosen END AS chosen,
            CASE WHEN d.decision_id IS NULL THEN p.rejected ELSE d.rejected END AS rejected,
@@ -180,18 +182,33 @@ CURATED_PAIRS = """
                THEN p.chosen IS NOT NULL AND coalesce($least = -1 OR p.m3p_score >= $least, false)
                ELSE d.agreed AND d.verdict IN ('accept', 'override') END
 """
+CURATED_PAIRS = f"""
+    SELECT q.* FROM ({_WITH_EXCLUDED}) q
+    ANTI JOIN standing_exclusions e USING (instruction_id, chosen, rejected)
+"""
 
 
-def curated_pairs(con: Connection, selection: int | None, only: str, *, texts: bool = True) -> list[dict]:
+def pairs_mark(con: Connection, selection: int | None, only: str) -> str:
+    """A text that is another one when the curated pairs, those included that are excluded, are others; far cheaper than
+    the hash of their content."""
+    sql = f"SELECT count(*), coalesce(bit_xor(hash(instruction_id, chosen, rejected)), 0) FROM ({_WITH_EXCLUDED})"
+    [(count, mixed)] = con.execute(sql, _curated(con, selection, only)).fetchall()
+    return f"{count}:{mixed:016x}"
+
+
+def curated_pairs(
+    con: Connection, selection: int | None, only: str, *, texts: bool = True, with_excluded: bool = False
+) -> list[dict]:
     """The curated set in instruction order, with both texts; `only` as in settings.EXPORT_ONLY."""
     parameters = _curated(con, selection, only)
+    curated = _WITH_EXCLUDED if with_excluded else CURATED_PAIRS
     if not texts:
-        return rows(con, f"SELECT * FROM ({CURATED_PAIRS}) ORDER BY instruction_id", parameters)
+        return rows(con, f"SELECT * FROM ({curated}) ORDER BY instruction_id", parameters)
     return rows(
         con,
         "SELECT p.*, c.text AS chosen_text, r.text AS rejected_text,"
         " coalesce(c.finish_reason = 'length', false) AS chosen_truncated,"
-        f" coalesce(r.finish_reason = 'length', false) AS rejected_truncated FROM ({CURATED_PAIRS}) p"
+        f" coalesce(r.finish_reason = 'length', false) AS rejected_truncated FROM ({curated}) p"
         " JOIN candidates c ON c.candidate_id = p.chosen JOIN candidates r ON r.candidate_id = p.rejected"
         " ORDER BY p.instruction_id",
         parameters,
@@ -200,7 +217,8 @@ def curated_pairs(con: Connection, selection: int | None, only: str, *, texts: b
 
 def pair_counts(con: Connection, selection: int | None, only: str = "all") -> dict[str, int]:
     """How many curated pairs there are, and how many of them a human accepted or overrode: as CURATED_PAIRS has them,
-    counted from the decisions alone, of which there are few beside the machine's pairs."""
+    counted from the decisions alone, of which there are few beside the machine's pairs. `excluded`: how many more there
+    would be if none were excluded."""
     found = one(
         con,
         """
@@ -217,8 +235,15 @@ def pair_counts(con: Connection, selection: int | None, only: str = "all") -> di
     )
     left = (found["machine"] or 0) - found["replaced"] if only == "all" else 0
     if only == "auto":
-        left = count_auto_accepted(con, selection)
-    return {"pairs": left + found["human"], "human": found["human"], "overridden": found["overridden"]}
+        left = _count_accepted_unseen(con, selection)
+    out = count_excluded(con, selection, _curated(con, selection, only)["least"])
+    human = found["human"] - out["human"]
+    return {
+        "pairs": left - out["machine"] + human,
+        "human": human,
+        "overridden": found["overridden"] - out["overridden"],
+        "excluded": out["machine"] + out["human"],
+    }
 
 
 def _curated(con: Connection, selection: int | None, only: str) -> dict:
@@ -229,6 +254,13 @@ def _curated(con: Connection, selection: int | None, only: str) -> dict:
 
 def count_auto_accepted(con: Connection, selection: int | None) -> int:
     """Pairs that nobody decided about and that are taken without eyes (m3po.store.auto_accept)."""
+    least = least_score(con, selection)
+    if least is None:
+        return 0
+    return _count_accepted_unseen(con, selection) - count_excluded(con, selection, least)["machine"]
+
+
+def _count_accepted_unseen(con: Connection, selection: int | None) -> int:
     least = least_score(con, selection)
     if least is None:
         return 0

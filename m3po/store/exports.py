@@ -225,7 +225,7 @@ def _not_selected(row: dict) -> str:
 
 
 def pairs_and_counts(con: Connection, selection: int | None, only: str) -> tuple[list[dict], dict[str, int]]:
-    """The curated pairs without their texts, and how many they are as decisions.pair_counts counts them."""
+    """The curated pairs without their texts, and how many they are."""
     pairs = curated_pairs(con, selection, only, texts=False)
     human = sum(pair["human"] for pair in pairs)
     overridden = sum(pair["verdict"] == "override" for pair in pairs)

@@ -174,6 +174,24 @@ def prompts(con: Connection, instruction_ids: Sequence[int], images: Images) -> 
     )
 
 
+def measured_images(con: Connection, images: Images) -> pa.Table:
+    """`instruction_id`, `name`, `images`, `split` of the instructions outside of train that have an image."""
+    found = rows(
+        con,
+        "SELECT instruction_id, source, external_id, split, image_ids FROM instructions"
+        " WHERE split <> 'train' AND len(image_ids) > 0 ORDER BY instruction_id",
+    )
+    by_id = image_paths(con, [image_id for row in found for image_id in row["image_ids"]], images)
+    return pa.table(
+        {
+            "instruction_id": pa.array([row["instruction_id"] for row in found], pa.int64()),
+            "name": pa.array([f"{row['external_id']!r:.100} of {row['source']}" for row in found], pa.string()),
+            "images": pa.array([[by_id[i] for i in row["image_ids"]] for row in found], pa.list_(pa.string())),
+            "split": pa.array([row["split"] for row in found], pa.string()),
+        }
+    )
+
+
 def beside_prompts(con: Connection, table: pa.Table, images: Images) -> pa.Table:
     """`prompts` of the instructions in the table's first column, `instruction_id`, with its other columns beside."""
     inputs = prompts(con, table.column("instruction_id").to_pylist(), images)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from m3po.store.connection import Connection
 from m3po.store.decisions import as_decision, disagreeing
+from m3po.store.exclusions import exclusions_of
 from m3po.store.items import Item, Items
 from m3po.store.review_index import ReviewIndex
 from m3po.store.runs import score_is_under_way
@@ -53,7 +54,7 @@ def _read_at(
     known = items.read(con, instruction_ids)
     standing = standing_rows(con, index.may_be_decided(con, list(known)))
     reviewed, reviewable = index.counts(con)
-    tags = tags_around(con, known)
+    tags, excluded = tags_around(con, known), exclusions_of(con, known)
     found = []
     for number in instruction_ids:
         if number not in known:
@@ -78,6 +79,7 @@ def _read_at(
                 scoring=_waits_for_scores(item.candidates) and score_is_under_way(con),
                 selected_by=item.selected_by,
                 tags=tags.get(number, ()),
+                exclusions=excluded.get(number, ()),
                 **place,
             )
         )

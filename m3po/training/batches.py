@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,27 +17,12 @@ import torch
 from PIL import Image
 from trl.trainer.utils import flush_left, pad
 
+from m3po.errors import BadInputError
 from m3po.images import load_rgb
 from m3po.models.prefix import PrefixModel
+from m3po.training.encoding import EncodedPair
 
 FEATURE_CACHE_BYTES = 2 * 1024**3
-
-
-@dataclass
-class EncodedPair:
-    """A pair ready for collation. Log-probs are sums over the answer's tokens under the reference, in nats."""
-
-    instruction_id: int
-    name: str  # what a warning calls it
-    chosen_id: int | None
-    rejected_id: int | None
-    human: bool
-    images: tuple[str, ...]
-    prompt: str
-    chosen_ids: list[int]
-    rejected_ids: list[int]
-    ref_chosen_logp: float | None = None
-    ref_rejected_logp: float | None = None
 
 
 @lru_cache(maxsize=256)
@@ -106,6 +90,14 @@ class PairCollator:
     def read_images(self, row: int) -> list[Image.Image]:
         """The row's images as RGB; raises BadImageError for one that cannot be read."""
         return [_read_image(path) for path in self._pairs[row].images]
+
+    def refusal(self, row: int) -> str:
+        """Why the model's processor does not take a row; empty where it does."""
+        try:
+            self([{"row": row}])
+        except BadInputError as error:
+            return str(error)
+        return ""
 
     def _process_prompts(self, rows: list[int]) -> dict[str, torch.Tensor]:
         """Left-padded prompts, twice over, with every tensor that the processor makes of their images."""

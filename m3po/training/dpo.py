@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -40,7 +40,9 @@ from m3po.training.adapters import (
     find_language_model,
     save_adapter,
 )
-from m3po.training.batches import EncodedPair, PairCollator
+from m3po.training.batches import PairCollator
+from m3po.training.encoding import EncodedPair, encode_pair
+from m3po.training.pair_checks import PairProblem, check_length
 from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 
@@ -135,39 +137,12 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
 
 def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[EncodedPair]:
     """Render and tokenise every row; one without anything to learn from is told and left out."""
-    image_token = getattr(policy.model.config, "image_token_id", None)
     pairs = []
     for row in rows:
         try:
-            prompt = policy.chat.render_prompt(json.loads(row["messages"]))
-            cut = [bool(row.get(f"{side}_truncated")) for side in ("chosen", "rejected")]
-            answers = policy.chat.encode_answers(prompt, [row["chosen"], row["rejected"]], cut)
-        except BadInputError as error:
-            _warn_left_out(reporter, row["name"], str(error))
-            continue
-        chosen, rejected = (list(answer.ids) for answer in answers)
-        if not row["chosen"].strip() or not row["rejected"].strip():
-            problem = "one of its answers is empty"
-        elif chosen == rejected:
-            problem = "chosen and rejected are the same answer"
-        elif image_token in (*chosen, *rejected):
-            problem = "an answer contains the model's own image token"
-        else:
-            pairs.append(
-                EncodedPair(
-                    instruction_id=row["instruction_id"],
-                    name=row["name"],
-                    chosen_id=row.get("chosen_id"),
-                    rejected_id=row.get("rejected_id"),
-                    human=bool(row.get("human")),
-                    images=tuple(row["images"] or ()),
-                    prompt=prompt,
-                    chosen_ids=chosen,
-                    rejected_ids=rejected,
-                )
-            )
-            continue
-        _warn_left_out(reporter, row["name"], problem)
+            pairs.append(encode_pair(row, policy.reader))
+        except PairProblem as problem:
+            _warn_left_out(reporter, row["name"], str(problem))
     return pairs
 
 
@@ -265,17 +240,24 @@ def add_reference_logps(
             _warn_left_out(reporter, pair.name, str(error))
     kept: list[int] = []
     size = 2 * trainer.args.per_device_train_batch_size
-    for done, rows, batch in _batches(collator, readable, size, reporter):
+
+    def refuse(row: int, problem: str) -> None:
+        _warn_left_out(reporter, pairs[row].name, problem)
+
+    for done, rows, batch in _batches(collator, readable, size, reporter, refuse):
         lengths = batch["attention_mask"].sum(1).view(2, -1).amax(0).tolist()
-        fits = [n for n, length in enumerate(lengths) if length <= (policy.max_positions or math.inf)]
-        for n in set(range(len(rows))) - set(fits):
-            problem = f"its {lengths[n]} tokens are more than the {policy.max_positions} that the model reads"
-            _warn_left_out(reporter, pairs[rows[n]].name, problem)
-        rows = [rows[n] for n in fits]
-        if not rows:
+        fits = []
+        for row, length in zip(rows, lengths, strict=True):
+            answer = pairs[row].longer_answer
+            try:
+                check_length(length - answer, answer, policy.max_positions)
+                fits.append(row)
+            except PairProblem as problem:
+                refuse(row, str(problem))
+        if not fits:
             continue
-        if len(fits) < len(lengths):
-            batch = collator([{"row": row} for row in rows])
+        if len(fits) < len(rows):
+            rows, batch = fits, collator([{"row": row} for row in fits])
         chosen, rejected = trainer.reference_logps(batch)
         for row, *logps in zip(rows, chosen.tolist(), rejected.tolist(), strict=True):
             pairs[row].ref_chosen_logp, pairs[row].ref_rejected_logp = logps
@@ -346,13 +328,33 @@ def reported_metrics(logs: dict) -> dict[str, float]:
     return values
 
 
-def _batches(collator: PairCollator, rows: list[int], size: int, reporter: Reporter):
-    """(rows done after it, its rows, batch), in order; RunStopped between two when asked to stop."""
+def _batches(
+    collator: PairCollator,
+    rows: list[int],
+    size: int,
+    reporter: Reporter,
+    refuse: Callable[[int, str], None] | None = None,
+):
+    """(rows done after it, its rows, batch), in order; RunStopped between two when asked to stop. With `refuse`, a row
+    that the model's processor does not take is left out, and handed to it with the reason."""
     for start in range(0, len(rows), size):
         if reporter.stop_requested:
             raise RunStopped("Stopped by the user; what was finished is kept and the run can be resumed.")
         part = rows[start : start + size]
-        yield start + len(part), part, collator([{"row": row} for row in part])
+        done = start + len(part)
+        try:
+            batch = collator([{"row": row} for row in part])
+        except BadInputError:
+            if refuse is None:
+                raise
+            refused = {row: why for row in part if (why := collator.refusal(row))}
+            for row, why in refused.items():
+                refuse(row, why)
+            part = [row for row in part if row not in refused]
+            if not part:
+                continue
+            batch = collator([{"row": row} for row in part])
+        yield done, part, batch
 
 
 def _as_dataset(pairs: list[EncodedPair], rows: Iterable[int]) -> Dataset:

@@ -94,6 +94,10 @@ def test_from_a_fresh_workspace_to_before_and_after(tmp_path: Path, open_page):
         page.fill("#train-max-steps input", "6")
         page.keyboard.press("Tab")
         page.wait_for_function("document.querySelector('#train-command').innerText.includes('max_steps=6')")
+        # What is wrong with the pairs is told first; an excluded one is counted no more.
+        page.click("#preflight-start")
+        page.wait_for_selector("[data-check-state=checked]", timeout=120_000)
+        assert "pairs checked" in page.inner_text("#preflight-found")
         page.click("#train-start")
         page.wait_for_selector("#train-status [data-run-state=running]", timeout=60_000)
         page.context.close()

@@ -25,6 +25,7 @@ def draw_answer(
     chosen = item.pair.chosen if item.pair else pending.get("chosen")
     decision_id = item.decision.id if item.decision else None
     own = own_decision(item, me)
+    marks = {"blind": item.blind, "shuffled": item.shuffled, "excluded": bool(item.exclusions)}
     return {
         "item": {
             "instruction_id": item.instruction.id,
@@ -45,7 +46,7 @@ def draw_answer(
             "reasons": list(guideline.reasons if guideline else DEFAULT_REASONS),
         },
         "parts": draw_item(item, pending),
-        "stamp": stamp_of(item.selection_id, decision_id, item.tags, blind=item.blind, shuffled=item.shuffled),
+        "stamp": stamp_of(item.selection_id, decision_id, item.tags, **marks),
         "place": draw_place(item),
         "fixed_order": item.fixed_order,
     }

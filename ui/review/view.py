@@ -86,6 +86,9 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
         parts.append(tag("span", "half a pair", class_="chip chip-warn"))
     else:
         parts.append(tag("span", "not reviewed" if item.candidates else "nothing to review", class_="chip"))
+    if item.excluded:
+        title = f"Left out of training and pair exports: {item.excluded}. Another pair of this item trains again."
+        parts.append(tag("span", "pair excluded", class_="chip chip-warn", title=title))
     if item.pair is not None:
         for key, label in (("m3p_score", "M3P"), ("logp_margin", "margin"), ("mas_gap", "gap")):
             value = getattr(item.pair, key)

@@ -1,0 +1,90 @@
+"""The command `preflight`: what is wrong with the pairs that a run would train on, before it is started."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from m3po.bridge import connect
+from m3po.command_options import Json, Method, Policy, Preset, Settings, TrainedAdapter, Workspace, train_options
+from m3po.console import follow, say, watch
+from m3po.jobs.preflights import check_kinds
+from m3po.text import counted
+from m3po.training.pair_checks import KINDS
+
+SHOWN = 5  # pairs of a kind
+
+
+def preflight(
+    workspace: Workspace,
+    policy: Policy = "",
+    adapter: TrainedAdapter = "",
+    method: Method = "dpo",
+    preset: Preset = "demo",
+    set_: Settings = [],  # noqa: B006
+    exclude: Annotated[
+        list[str], typer.Option(metavar="KIND", help=f"leave these out of training; repeatable: {', '.join(KINDS)}")
+    ] = [],  # noqa: B006
+    include: Annotated[
+        list[str], typer.Option(metavar="ID", help="take back what is excluded of an instruction; repeatable")
+    ] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Check the pairs that `train` with the same options would take, and list what is wrong with them, pair by pair."""
+    check_kinds(exclude)
+    given = train_options(policy, adapter, method, preset, set_)
+    with connect(workspace) as client:
+        if include:
+            client.call("include", ids=include)
+        report = client.call("preflight_report", **given)
+        if report["state"] == "working":  # perhaps of these pairs, perhaps of others
+            watch(client, report["run"])
+            report = client.call("preflight_report", **given)
+        if report["state"] != "checked":
+            follow(client, client.call("preflight", **given))
+            report = client.call("preflight_report", **given)
+        if exclude:
+            client.call("exclude", run_id=report["checked_run"], kinds=exclude)
+            report = client.call("preflight_report", **given)
+        found = {
+            kind: client.call("pair_findings", run_id=report["checked_run"], kinds=[kind], limit=SHOWN)["pairs"]
+            for kind in report["kinds"]
+        }
+        say(report | {"first": found}, draw_report(report, found), as_json)
+
+
+def draw_report(report: dict, found: dict[str, list[dict]]) -> str:
+    """The report as plain text, with the first pairs of each kind."""
+    result = report["result"]
+    words = f"{counted(result['pairs'], 'pair')} checked"
+    if longest := result["longest"]:
+        limit = f" of {longest['limit']:,} that the model reads" if longest["limit"] else ""
+        words += f"; the longest has {counted(longest['tokens'], 'token')}{limit}"
+    lines = [f"{words}."]
+    for kind, counts in report["kinds"].items():
+        told = KINDS[kind]
+        happens = "left out of the run" if told.left_out else "trained all the same"
+        excluded = f", {counts['excluded']:,} of them excluded" if counts["excluded"] else ""
+        lines += ["", f"{told.title} ({kind}): {counted(counts['found'], 'pair')}{excluded}; {happens}."]
+        lines.append(f"  To mend it: {told.remedy}.")
+        for pair in found[kind]:
+            lines.append(f"  {pair['id']}: {pair['detail']}{' (excluded)' if pair['excluded'] else ''}")
+        if (rest := counts["found"] - len(found[kind])) > 0:
+            lines.append(f"  ... and {rest:,} more")
+    if not report["kinds"]:
+        lines.append("Nothing was found.")
+    if report["others"]:
+        lines += ["", f"{counted(report['others'], 'more pair')} excluded, with nothing found here (--include ID)."]
+    lines += ["", _draw_lengths(result["lengths"]), *report["problems"]]
+    return "\n".join(lines)
+
+
+def _draw_lengths(lengths: dict) -> str:
+    if not lengths["unequal"]:
+        return "Lengths: no pair's answers differ in length."
+    low, high = lengths["interval"]
+    return (
+        f"Lengths: of {counted(lengths['unequal'], 'pair')} whose answers differ in tokens the chosen one is longer in "
+        f"{lengths['share']:.0%} (95 % {low:.0%} to {high:.0%}); mean difference {lengths['mean_difference']:+.1f}."
+    )
