@@ -92,6 +92,7 @@ def _draw_head(studio: Studio) -> Markup:
         "div",
         tag("span", tag("b", "M3PO"), " Studio", class_="brand"),
         tag("span", studio.path.name, class_="quiet workspace-name", title=studio.path.name),
+        tag("span", id="who", class_="quiet"),  # page.js: who is logged in, and the way out
         tag(
             "button",
             id="theme-toggle",

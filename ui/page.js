@@ -47,7 +47,7 @@
     },
     openTab(name) {
       const button = tabButton(name);
-      if (button) button.click();
+      if (button && getComputedStyle(button).display !== "none") button.click(); // not every role has every tab
     },
     toggleTheme() {
       localStorage.setItem(THEME, isDark() ? "light" : "dark");
@@ -70,6 +70,16 @@
     // A button clicked with the mouse would keep the focus and swallow the next Enter.
     if (event.detail > 0 && (tab || event.target.closest("#theme-toggle"))) event.target.closest("button").blur();
   });
+  // Who is logged in, as soon as Gradio has drawn the head.
+  const { user, login } = document.documentElement.dataset;
+  const drawWho = () => {
+    const who = document.getElementById("who");
+    if (!who) return requestAnimationFrame(drawWho);
+    const leave = document.createElement("a");
+    Object.assign(leave, { href: "logout", textContent: "Log out" });
+    who.replaceChildren(user, leave);
+  };
+  if (login && user) drawWho();
   // The forms' fields say what they mean: Gradio draws them without a tooltip.
   function hint(event) {
     const { folder } = document.documentElement.dataset; // of curators: see ui/server.py

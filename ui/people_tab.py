@@ -48,7 +48,8 @@ def build_people_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                     with gr.Column(elem_classes="curator-only"):
                         form, assign_btn = _build_assign_form()
                         with gr.Row():
-                            number = gr.Number(1, label="Assignment", precision=0, minimum=1, elem_id="people-overlap-of")
+                            number = gr.Number(1, label="Assignment", precision=0, minimum=1,
+                                               elem_id="people-overlap-of")  # fmt: skip
                             share = gr.Number(10, label="For everybody, %", minimum=0, maximum=100)
                             overlap_btn = gr.Button("Set overlap", elem_id="people-overlap", min_width=90)
                 with gr.Column(elem_classes="card-group curator-only"):

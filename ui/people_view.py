@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from m3po.evaluation.agreement import Agreement
+from m3po.types import TRAINING_VERDICTS, Decision
 from ui.formatting import MISSING, VERDICT_LABELS, clock, count, duration, number, percent, plural
 from ui.markup import Markup, join, tag
 
@@ -19,7 +20,7 @@ HEADS = (
     ("Agreement", "Cohen's kappa with the others, weighed by the items in common: 1 is full agreement, 0 is chance."),
     ("Last", "When the newest decision was made."),
 )
-MAX_TEXT = 90  # characters of an instruction in the list of disputes
+MAX_TEXT = 90  # characters of an instruction or answer in the list of disputes
 
 
 def draw_people(found: Mapping) -> Markup:
@@ -126,16 +127,26 @@ def draw_disputes(found: Mapping) -> Markup:
         return tag("p", "Nobody disagrees with anybody.", class_="nothing")
     items = []
     for row in found["disputes"]:
-        words = "; ".join(f"{v.annotator}: {VERDICT_LABELS.get(v.verdict, v.verdict)}" for v in row["votes"])
-        text = row["instruction"]
-        text = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
+        votes = [tag("div", _quiet(f"{vote.annotator}: "), *_say_vote(vote, row["texts"])) for vote in row["votes"]]
         link = tag(
             "a", row["external_id"], href=f"#review?filter=disagreements&item={row['instruction_id']}",
             data_dispute=row["instruction_id"],
         )  # fmt: skip
-        items.append(tag("li", link, " ", text, " ", _quiet(words)))
+        items.append(tag("li", link, " ", _shorten(row["instruction"]), *votes))
     more = found["disputed"] - len(items)
     return join([tag("ul", *items, class_="disputes"), _quiet(f"and {count(more)} more") if more > 0 else None])
+
+
+def _say_vote(vote: Decision, texts: Mapping[int, str]) -> list:
+    """The pair that somebody took, or the verdict."""
+    if vote.verdict not in TRAINING_VERDICTS:
+        return [VERDICT_LABELS.get(vote.verdict, vote.verdict)]
+    sides = (("✓ ", vote.chosen), (" ✗ ", vote.rejected))
+    return [part for mark, side in sides for part in (mark, _shorten(texts.get(side, MISSING)))]
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 
 
 def _quiet(text: str) -> Markup:

@@ -124,6 +124,8 @@ def build_server(
         Where the workspace lies is told to curators alone."""
         user = current_user()
         known = tell_caller()
+        if user is not None and users is not None:
+            known["login"] = "1"  # there is one, so there is a way out of it
         if user is not None and user.role == "curator":
             known["folder"] = str(studio.path)
         script = f"Object.assign(document.documentElement.dataset, {json.dumps(known)});"

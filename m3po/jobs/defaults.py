@@ -20,7 +20,9 @@ def own_policy(workspace: Workspace, own: WorkspaceConfig) -> str:
     """The policy of config.toml, remote or not; raises UsageError when it names none."""
     if not own.policy:
         place = f"{workspace.path.name}/{CONFIG}"  # where that lies is no page's to tell
-        raise UsageError(f'No policy is named: give --policy, or write policy = "..." into {place}.')
+        raise UsageError(
+            f'No policy is named: give one (--policy, or Policy on Data), or write policy = "..." into {place}.'
+        )
     return own.policy
 
 

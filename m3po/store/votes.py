@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from m3po.store.connection import Connection, rows, scalar
+from m3po.store.connection import Connection, among, rows, scalar
 from m3po.store.decisions import as_decision, current_decision
 from m3po.store.standing import ADJUDICATED, standing_rows
 from m3po.store.tags import tags_by_item
@@ -157,7 +157,8 @@ def figures(con: Connection) -> list[dict]:
 
 
 def disputed(con: Connection, limit: int) -> tuple[int, list[dict]]:
-    """How many items of the train split voters disagree about, and the first of them with who said what."""
+    """How many items of the train split voters disagree about, and the first of them with who said what: `votes`, and
+    the `texts` of the answers that these took, by candidate."""
     found = rows(
         con,
         """
@@ -171,6 +172,11 @@ def disputed(con: Connection, limit: int) -> tuple[int, list[dict]]:
     )
     for row in found:
         row["votes"] = votes_of(con, row["instruction_id"])
+    took = {c for row in found for vote in row["votes"] for c in (vote.chosen, vote.rejected) if c is not None}
+    sql = f"SELECT candidate_id, text FROM candidates WHERE {among('candidate_id', took)}"
+    texts = dict(con.execute(sql).fetchall()) if took else {}
+    for row in found:
+        row["texts"] = texts
     return (found[0]["total"] if found else 0), found
 
 

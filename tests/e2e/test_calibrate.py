@@ -21,7 +21,7 @@ def pairs(page) -> str:
 
 def test_from_a_slider_to_the_selection(app, open_page):
     page = open_page(f"{app.url}/#calibrate")
-    page.wait_for_selector("#calibrate-flips >> text=Nothing changes")
+    page.wait_for_selector("#calibrate-flips >> text=No pair changes")
     page.wait_for_selector("#calibrate-evidence >> text=No decisions on these pairs yet")
     assert page.is_disabled("#calibrate-apply")
     before = pairs(page)

@@ -39,7 +39,7 @@ export class Frame {
     const bold = document.createElement("b");
     bold.textContent = write(place.position);
     if (place.position) position.replaceChildren(bold, ` / ${write(place.total)}`);
-    else position.textContent = `outside the filter (${write(place.total)} in it)`;
+    else position.textContent = `not in this view (${write(place.total)} are)`;
     const share = place.reviewable ? (100 * place.reviewed) / place.reviewable : 0;
     const label = `${write(place.reviewed)} of ${write(place.reviewable)} reviewed`;
     const bar = this.$("review-bar");
