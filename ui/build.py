@@ -19,7 +19,7 @@ from ui.review.tab import build_review_tab
 from ui.train_tab import build_train_tab
 
 TABS = ("data", "browse", "review", "calibrate", "people", "train", "results")
-ANNOTATORS = ("review", "people")  # the tabs of those who only judge; style.css shows no other
+ANNOTATORS = ("review", "people")  # the tabs of those who only judge; people.css shows no other
 
 
 def build(studio: Studio) -> gr.Blocks:

@@ -70,16 +70,18 @@
     // A button clicked with the mouse would keep the focus and swallow the next Enter.
     if (event.detail > 0 && (tab || event.target.closest("#theme-toggle"))) event.target.closest("button").blur();
   });
-  // Who is logged in, as soon as Gradio has drawn the head.
-  const { user, login } = document.documentElement.dataset;
-  const drawWho = () => {
+  // Who is logged in, as soon as Gradio has drawn the head and m3po/me.js has come: neither says when.
+  function drawWho(tries) {
+    const { user, login } = document.documentElement.dataset;
     const who = document.getElementById("who");
-    if (!who) return requestAnimationFrame(drawWho);
-    const leave = document.createElement("a");
-    Object.assign(leave, { href: "logout", textContent: "Log out" });
-    who.replaceChildren(user, leave);
-  };
-  if (login && user) drawWho();
+    if (who && login && user && !who.firstChild) {
+      const leave = document.createElement("a");
+      Object.assign(leave, { href: "logout", textContent: "Log out" });
+      who.append(user, leave);
+    }
+    if (tries) setTimeout(drawWho, 250, tries - 1);
+  }
+  drawWho(60);
   // The forms' fields say what they mean: Gradio draws them without a tooltip.
   function hint(event) {
     const { folder } = document.documentElement.dataset; // of curators: see ui/server.py

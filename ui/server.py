@@ -28,6 +28,7 @@ from m3po.studio import Studio
 from m3po.users import Users
 from ui.guard import Guard, KnowCaller
 from ui.hints import write_script
+from ui.login import draw_login
 from ui.prefix import StripPrefix, read_prefix
 from ui.scripts import preload_scripts, send_script
 from ui.theme import build_theme
@@ -37,7 +38,7 @@ HERE = Path(__file__).parent
 SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
 FULL_SIDE = 4096
 SIDES = {"small": 320, "full": FULL_SIDE}  # by the address; small: for a gallery
-STYLES = ("style", "browse", "calibrate", "people", "deciding", "remarks", "preflight")
+STYLES = ("colours", "style", "browse", "calibrate", "people", "deciding", "remarks", "preflight")
 FOREVER = "private, max-age=31536000, immutable"  # an address holds the image's hash: it never changes
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 QUEUE_LOOKS = 0.02  # seconds
@@ -120,7 +121,7 @@ def build_server(
 
     @app.get("/m3po/me.js")
     def me() -> Response:
-        """Who is looking, before anything is drawn: style.css shows each role its own buttons. It decides nothing.
+        """Who is looking, before anything is drawn: people.css shows each role its own buttons. It decides nothing.
         Where the workspace lies is told to curators alone."""
         user = current_user()
         known = tell_caller()
@@ -136,7 +137,7 @@ def build_server(
         page,
         path="/",
         auth=auth,
-        auth_message="M3PO Studio" if auth else None,
+        auth_message=draw_login() if auth else None,
         root_path=root or None,
         allowed_paths=[],
         blocked_paths=[str(studio.path)],

@@ -1,4 +1,4 @@
-"""Gradio's own components in our colours and sizes; what we draw ourselves is in style.css, from the same names."""
+"""Gradio's own components in our colours and sizes; what we draw ourselves is in style.css, of the same colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono"
 
 
 def build_theme() -> gr.themes.Base:
-    """System fonts alone: no font is fetched. Colours are the variables of style.css, which know light and dark."""
+    """System fonts alone: no font is fetched. Colours are the variables of colours.css, which know light and dark."""
     theme = gr.themes.Base(
         primary_hue=gr.themes.colors.blue,
         neutral_hue=gr.themes.colors.slate,

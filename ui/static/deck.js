@@ -321,8 +321,7 @@ export class Deck {
   }
 
   onEmptyAction(action) {
-    if (action === "all") this.setView({ ...DEFAULT, order: this.view.order });
-    else if (action === "flagged") this.setView({ ...DEFAULT, filter: action, order: this.view.order });
+    if (action === "all" || action === "flagged") this.setView({ ...DEFAULT, filter: action, order: this.view.order });
     else if (window.m3po) window.m3po.openTab(action);
   }
 
