@@ -193,7 +193,7 @@ def test_two_judge_blind_disagree_and_a_curator_has_the_last_word(enter):
     assert cora.locator("[data-voter]").count() == 2
     first = cora.get_attribute("#review-root", "data-item")
     press(cora, "t")
-    cora.wait_for_selector("text=Nothing here")
+    cora.wait_for_selector("text=Nobody disagrees")
     cora.keyboard.press("u")
     cora.wait_for_selector(f"#review-root[data-item='{first}']:not([data-busy])")
     press(cora, "t")

@@ -299,7 +299,7 @@ def test_filters_jump_and_order(review):
         "#review-candidates"
     )
     show(review, "flagged")
-    assert "Nothing here" in review.inner_text("#review-empty")
+    assert "Nothing is flagged" in review.inner_text("#review-empty")
     review.click("#review-empty button")
     idle(review)
     review.select_option("#review-order", "id")

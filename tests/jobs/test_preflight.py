@@ -91,6 +91,7 @@ def rows(tmp_path_factory) -> list[dict]:
 
 def write_run(folder: Path, policy: Path, rows: list[dict]) -> RunFolder:
     run = RunFolder(folder)
+    (folder.parent.parent / "config.toml").write_text("# what a worker obeys\n")
     run.write_config(dataclasses.asdict(build_train_config(str(policy), "demo", {"batch_size": "2", "max_steps": "1"})))
     pq.write_table(pa.Table.from_pylist(rows, schema=PREFLIGHT_INPUT), run.input_path)
     return run
@@ -118,7 +119,7 @@ def refusing(monkeypatch):
 
 
 def test_what_is_told_before_is_what_the_run_leaves_out(policy, rows, tmp_path, refusing):
-    run = write_run(tmp_path / "1", policy, rows)
+    run = write_run(tmp_path / "runs" / "1", policy, rows)
     assert work_here(run, "preflight") == 0, run.log_tail()
     told = {row["name"]: {f["kind"]: f["detail"] for f in row["findings"]} for row in read_shards(run)}
     expected = {name: {name.split()[0]} for name in told if not name.startswith("good")}
@@ -164,7 +165,7 @@ def test_what_is_told_before_is_what_the_run_leaves_out(policy, rows, tmp_path, 
 
 def test_a_stopped_check_goes_on_where_it_was(policy, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "BATCH", 3)
-    run, whole = write_run(tmp_path / "1", policy, rows), write_run(tmp_path / "2", policy, rows)
+    run, whole = write_run(tmp_path / "runs" / "1", policy, rows), write_run(tmp_path / "runs" / "2", policy, rows)
     looked: list[str] = []
     check = preflight.check_pair
 

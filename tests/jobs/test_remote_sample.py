@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -143,7 +144,8 @@ def test_a_server_that_fails_everything_is_given_up(tmp_path: Path, monkeypatch:
     studio = open_quietly(make(tmp_path, 40))
     with FakeServer(always=500) as server:
         run = sample(studio, server.spec, concurrency=4)
-    assert run.state == "failed" and "16 instructions in a row got no answer" in run.message, run.message
+    count = re.match(r"(\d+) instructions in a row got no answer", run.message)
+    assert run.state == "failed" and count and 16 <= int(count[1]) < 16 + 4, run.message  # those that were under way
     assert "bad moment" in run.message and len(server.requests) < 2 * 40
     with FakeServer(refuse=lambda body: "temperature is too high") as server:
         few = sample(studio, server.spec, limit=3)  # not one of them: that is no success either
