@@ -57,7 +57,8 @@ def _build(studio: Door) -> gr.Blocks:
             judges = studio.user.role == "annotator"
             if name not in (ANNOTATORS if judges else TABS):
                 name = "review" if judges or studio.status()["pairs"] else "data"
-            return gr.Tabs(selected=name)
+            # Where it is open already, nothing is said: this may come after the first click on another tab.
+            return gr.skip() if name == first else gr.Tabs(selected=name)
 
         _tick_where_one_looks(page, first)
 

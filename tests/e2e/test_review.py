@@ -39,6 +39,7 @@ def press(page, key: str) -> None:
     draws = int(page.get_attribute("#review-root", "data-draws") or 0)
     page.keyboard.press(key)
     page.wait_for_function(f"Number(document.querySelector('#review-root').dataset.draws || 0) > {draws}")
+    idle(page)  # what was drawn may have been asked for before
 
 
 def show(page, name: str) -> None:
