@@ -18,6 +18,7 @@ from m3po.calibration import Calibration
 from m3po.door import Door
 from m3po.errors import JobError, M3poError, StorageError
 from m3po.guidelines import Guidelines
+from m3po.imported import ImportReport
 from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.outcomes import Outcomes
@@ -37,18 +38,7 @@ from m3po.store import beliefs, candidates, decisions, exports, instructions, mi
 from m3po.store.items import Items
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace, create_workspace
-from m3po.types import (
-    Candidate,
-    Decision,
-    ImageRef,
-    ImportReport,
-    PastDecision,
-    Reversal,
-    ReviewItem,
-    ReviewView,
-    Run,
-    TokenBeliefs,
-)
+from m3po.types import Candidate, Decision, ImageRef, PastDecision, Reversal, ReviewItem, ReviewView, Run, TokenBeliefs
 from m3po.users import User
 
 log = logging.getLogger("m3po.studio")

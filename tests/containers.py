@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from sources import read_source
 
-from m3po.types import ImportedRow, RefusedRow
+from m3po.imported import ImportedRow, RefusedRow
 
 
 def png(colour: str) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from sources import read_source
 
-from m3po.types import ImportedRow, RefusedRow
+from m3po.imported import ImportedRow, RefusedRow
 
 LONG = "x" * 100_001
 NUL = "a\0b"

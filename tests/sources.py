@@ -11,7 +11,7 @@ from m3po.formats.blocks import RowBlock
 from m3po.formats.pictures import KeepImage
 from m3po.formats.registry import Rows, open_source
 from m3po.images import ImageInfo
-from m3po.types import ImportedRow, RefusedRow
+from m3po.imported import ImportedRow, RefusedRow
 
 
 def read_source(

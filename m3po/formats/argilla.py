@@ -36,7 +36,7 @@ from m3po.formats.votes import (
     read_standing,
     read_time,
 )
-from m3po.types import ImportedDecision
+from m3po.imported import ImportedDecision
 
 _OF_VOTE = ("verdict", "at", "seconds", "note", "reason", "role", "blind")
 _MORE_IMAGES = re.compile(r"image_\d+")

@@ -27,7 +27,8 @@ from m3po.formats.checks import MAX_ID, MAX_TEXT
 from m3po.formats.lines import BOM, MAX_LINE_BYTES, iter_lines, parse_lines, parse_object
 from m3po.formats.rows import PLACEHOLDER, RowChecker, read_rows
 from m3po.images import ImageInfo
-from m3po.types import SPLITS, ImportedRow, RefusedRow
+from m3po.imported import ImportedRow, RefusedRow
+from m3po.types import SPLITS
 
 BLOCK_BYTES = 2_000_000
 FEW = 50  # one odd row in so many, and the whole block is read line by line

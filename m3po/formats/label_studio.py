@@ -34,7 +34,8 @@ from m3po.formats.votes import (
     place_of,
     read_time,
 )
-from m3po.types import VERDICTS, ImportedDecision
+from m3po.imported import ImportedDecision
+from m3po.types import VERDICTS
 
 COLUMNS = {
     "image": ("data.images", "data.image"), "instruction": ("data.instruction", "data.prompt", "data.question"),

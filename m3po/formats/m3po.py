@@ -32,7 +32,8 @@ from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
 from m3po.formats.votes import read_standing, read_time
 from m3po.images import ImageInfo
-from m3po.types import TRAINING_VERDICTS, VERDICTS, ImportedDecision
+from m3po.imported import ImportedDecision
+from m3po.types import TRAINING_VERDICTS, VERDICTS
 
 _OF_A_WORKSPACE = ("votes", "mas", "logp_sum", "good", "hard")
 PLAIN = Plain(

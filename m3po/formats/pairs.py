@@ -17,8 +17,8 @@ from m3po.formats.conversations import as_records, read_content, read_turns, spl
 from m3po.formats.lines import parse_json, type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
+from m3po.imported import ImportedDecision
 from m3po.text import same_answer_key
-from m3po.types import ImportedDecision
 
 IMAGES = ("images", "image")
 SAME = "Chosen and rejected are the same answer: the preference is left out; correct one of them and import again."

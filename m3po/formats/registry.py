@@ -19,7 +19,7 @@ from m3po.formats.lines import type_name
 from m3po.formats.mapping import FIELDS, check_columns, check_mapping, columns_of, guess_mapping, parse_mapped, pick
 from m3po.formats.pictures import KeepImage, Pictures
 from m3po.formats.rows import Fields, RowChecker, read_rows
-from m3po.types import ImportedRow, RefusedRow
+from m3po.imported import ImportedRow, RefusedRow
 
 LOOK_AT = 100  # rows: broken ones at the top must not hide what the file is
 OF_CANDIDATES = ("ratings", "decisions", "human")

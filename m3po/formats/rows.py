@@ -12,8 +12,9 @@ from typing import Any
 from m3po.errors import BadInputError
 from m3po.formats.checks import check_answer, check_id, check_objects, check_ratings, check_split, check_text
 from m3po.formats.pictures import Pictures
+from m3po.imported import ImportedDecision, ImportedRow, RefusedRow
 from m3po.text import asked_content, counted
-from m3po.types import ImportedDecision, ImportedRow, RefusedRow, Turn
+from m3po.types import Turn
 
 log = logging.getLogger("m3po.formats")
 

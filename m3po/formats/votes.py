@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from m3po.errors import BadInputError
 from m3po.formats.checks import check_text
+from m3po.imported import ImportedDecision
 from m3po.text import counted, same_answer_key
-from m3po.types import TRAINING_VERDICTS, VERDICTS, ImportedDecision
+from m3po.types import TRAINING_VERDICTS, VERDICTS
 
 INSTRUCTION = ("instruction", "prompt", "question", "query", "text")
 IMAGE = ("images", "image", "image_url", "img", "img_path")

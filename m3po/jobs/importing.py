@@ -16,6 +16,7 @@ from m3po.formats.containers import METADATA
 from m3po.formats.hub import HubSource, parse_hub
 from m3po.formats.registry import FORMATS, Source, open_source
 from m3po.images import ImageInfo
+from m3po.imported import ImportReport, RefusedRow
 from m3po.jobs.reading import Ready, StoredPictures, Warnings, make_ready, read_ahead
 from m3po.jobs.server_runs import Teller
 from m3po.jobs.spooling import Spool
@@ -25,7 +26,7 @@ from m3po.store.connection import Connection
 from m3po.store.imports import BatchResult
 from m3po.store.workspace import Workspace
 from m3po.text import counted
-from m3po.types import SPLITS, ImportReport, RefusedRow
+from m3po.types import SPLITS
 
 REFUSED_SHOWN = 1000
 REFUSED = "refused.jsonl"  # in the run's folder: every refused row

@@ -14,9 +14,9 @@ from m3po.formats.mapping import columns_of, guess_mapping, pick
 from m3po.formats.registry import FORMATS, Source, UnknownFormatError, first_records, open_source
 from m3po.formats.rows import read_rows
 from m3po.images import ImageInfo, load_rgb
+from m3po.imported import ImportedRow, RefusedRow
 from m3po.jobs.importing import image_folder, locate
 from m3po.store.workspace import Workspace
-from m3po.types import ImportedRow, RefusedRow
 
 SIDE = 160  # pixels of a thumbnail
 MAX_ROWS = 100

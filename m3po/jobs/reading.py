@@ -14,11 +14,11 @@ import pyarrow as pa
 from m3po.errors import BadImageError
 from m3po.formats.blocks import RowBlock
 from m3po.images import ImageInfo, inspect_image
+from m3po.imported import ImportedRow, RefusedRow
 from m3po.store import imports
 from m3po.store.imports import Batch, BatchResult
 from m3po.store.instructions import StoredImage
 from m3po.store.workspace import Workspace
-from m3po.types import ImportedRow, RefusedRow
 
 BATCH = 2000  # rows a transaction, where they are read one by one; a block has its own size (m3po.formats.blocks)
 REMEMBERED_IMAGES = 100_000

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from m3po.imported import ImportedRow
 from m3po.store.answers import add_answers, allocate
 from m3po.store.connection import Connection, registered, rows
 from m3po.store.instructions import StoredImage, fresh_split, split_by_hash
 from m3po.store.repeats import fold_truth, part_repeats
 from m3po.text import asked_content, same_answer_key
-from m3po.types import ImportedRow
 
 _TEXT, _INT = pa.string(), pa.int64()
 # `n` is a row's place in its batch; `images` are places in the batch's images; `content` is m3po.text.asked_content.

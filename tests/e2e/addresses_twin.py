@@ -5,9 +5,32 @@ from __future__ import annotations
 import math
 from urllib.parse import quote, unquote
 
+from hypothesis import strategies as st
+
 from m3po.errors import UsageError
-from m3po.types import PAIR_MEASURES, ReviewView
+from m3po.types import IMAGE_TESTS, PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, Area, Range, ReviewView
 from ui.addresses import MAX_TEXT, TEXTS, WORDS, view_of
+
+numbers = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12).map(str.strip)
+corners = st.lists(st.tuples(numbers, numbers), min_size=3, max_size=6).map(tuple)
+sides = st.tuples(st.none() | numbers, st.none() | numbers).filter(lambda pair: pair != (None, None))
+VIEWS = st.builds(
+    ReviewView,
+    filter=st.sampled_from(REVIEW_FILTERS),
+    order=st.sampled_from(REVIEW_ORDERS),
+    search=texts,
+    search_in=st.sampled_from(SEARCH_PLACES),
+    source=texts,
+    ranges=st.dictionaries(st.sampled_from(PAIR_MEASURES), sides).map(
+        lambda found: tuple(Range(name, *found[name]) for name in PAIR_MEASURES if name in found)
+    ),
+    area=st.none() | st.builds(Area, st.sampled_from(["chosen", "rejected"]), corners),
+    tag=texts,
+    reason=texts,
+    annotator=texts,
+    survived=st.sampled_from(["", *IMAGE_TESTS]),
+)
 
 
 def write_address(tab: str, view: ReviewView, item: int | None = None) -> str:

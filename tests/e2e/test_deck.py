@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from addresses_twin import read_address, view_as_json, write_address
+from addresses_twin import VIEWS, read_address, view_as_json, write_address
 from browser import App
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -13,7 +13,6 @@ from reverse_proxy import reverse_proxy
 from test_review import idle, press, shown, undo_everything, verdict
 
 from m3po.studio import Studio
-from m3po.types import IMAGE_TESTS, PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, Area, Range, ReviewView
 from ui.addresses import view_of
 
 pytestmark = pytest.mark.browser
@@ -254,34 +253,12 @@ def test_ranges_show_as_chips_that_leave_again(app, open_page):
     page.wait_for_function("location.hash.startsWith('#review?order=id&item=') || location.hash === '#review?order=id'")
 
 
-numbers = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
-texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12).map(str.strip)
-corners = st.lists(st.tuples(numbers, numbers), min_size=3, max_size=6).map(tuple)
-sides = st.tuples(st.none() | numbers, st.none() | numbers).filter(lambda pair: pair != (None, None))
-views = st.builds(
-    ReviewView,
-    filter=st.sampled_from(REVIEW_FILTERS),
-    order=st.sampled_from(REVIEW_ORDERS),
-    search=texts,
-    search_in=st.sampled_from(SEARCH_PLACES),
-    source=texts,
-    ranges=st.dictionaries(st.sampled_from(PAIR_MEASURES), sides).map(
-        lambda found: tuple(Range(name, *found[name]) for name in PAIR_MEASURES if name in found)
-    ),
-    area=st.none() | st.builds(Area, st.sampled_from(["chosen", "rejected"]), corners),
-    tag=texts,
-    reason=texts,
-    annotator=texts,
-    survived=st.sampled_from(["", *IMAGE_TESTS]),
-)
-
-
 def test_both_sides_read_and_write_the_same_addresses(app, open_page):
     cases = []
 
     @settings(max_examples=60, database=None, phases=[Phase.generate],
               suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
-    @given(views, st.none() | st.integers(0, 2**53 - 1))
+    @given(VIEWS, st.none() | st.integers(0, 2**53 - 1))
     def collect(view, item):
         written = write_address("review", view, item)
         assert read_address(written) == ("review", view, item)

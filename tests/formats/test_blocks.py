@@ -12,8 +12,8 @@ from sources import read_in_blocks, read_source
 
 from m3po.formats import blocks
 from m3po.formats.blocks import RowBlock
+from m3po.imported import ImportedRow, RefusedRow
 from m3po.text import asked_content
-from m3po.types import ImportedRow, RefusedRow
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from m3po.formats.pictures import Pictures
 from m3po.formats.registry import FORMATS
 from m3po.formats.rows import RowChecker, read_rows
 from m3po.formats.votes import read_time
+from m3po.imported import RefusedRow
 from m3po.jobs import importing
 from m3po.settings import WorkspaceConfig
 from m3po.store.connection import rows
 from m3po.store.workspace import Workspace, create_workspace
-from m3po.types import RefusedRow
 
 MUTATIONS = 150  # a format
 NASTY = [

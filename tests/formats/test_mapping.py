@@ -14,7 +14,7 @@ from format_rows import (
 
 from m3po.errors import BadInputError
 from m3po.formats.registry import open_source
-from m3po.types import ImportedDecision
+from m3po.imported import ImportedDecision
 
 
 @pytest.fixture(scope="module")

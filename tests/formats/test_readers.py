@@ -12,7 +12,8 @@ from sources import detect_format, read_source
 
 from m3po.errors import BadInputError
 from m3po.formats import rows as row_checks
-from m3po.types import ImportedRow, RefusedRow, Turn
+from m3po.imported import ImportedRow, RefusedRow
+from m3po.types import Turn
 
 
 @pytest.fixture

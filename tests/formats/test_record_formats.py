@@ -28,7 +28,8 @@ from sources import detect_format
 
 from m3po.formats import pairs, vlfeedback, writers
 from m3po.formats.registry import FORMATS
-from m3po.types import ImportedDecision, Turn
+from m3po.imported import ImportedDecision
+from m3po.types import Turn
 
 
 @pytest.fixture(scope="module")

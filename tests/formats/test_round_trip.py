@@ -14,8 +14,9 @@ from sources import detect_format, read_source
 from m3po.formats.registry import FORMATS
 from m3po.formats.writers import WRITERS, write
 from m3po.images import inspect_image
+from m3po.imported import ImportedDecision, RefusedRow
 from m3po.text import same_answer_key
-from m3po.types import SPLITS, ImportedDecision, RefusedRow, Turn
+from m3po.types import SPLITS, Turn
 
 # `<image>` stands for an image in most formats, white space at the ends is cut off with it, and answers that differ in
 # white space alone are one answer.

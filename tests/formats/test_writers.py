@@ -23,7 +23,8 @@ from m3po.formats import writers
 from m3po.formats.trl import pair_texts
 from m3po.formats.writers import write
 from m3po.images import inspect_image, load_rgb
-from m3po.types import SPLITS, ImportedRow, RefusedRow, Turn
+from m3po.imported import ImportedRow, RefusedRow
+from m3po.types import SPLITS, Turn
 
 
 def write_m3po(rows: Iterable[dict], out: Path) -> int:

@@ -4,13 +4,13 @@ import datetime as dt
 
 import pytest
 
+from m3po.imported import ImportedDecision, ImportedRow, ImportReport
 from m3po.jobs.importing import summary
 from m3po.jobs.reading import BATCH, Ready
 from m3po.settings import SelectConfig
 from m3po.store import imports, instructions
 from m3po.store.imports import add_batch, make_batch
 from m3po.studio import Studio
-from m3po.types import ImportedDecision, ImportedRow, ImportReport
 
 AT = dt.datetime(2025, 3, 1, 12, 30)
 GIVEN = ImportedDecision("override", 0, 1, annotator="rlaif_v", given=True)

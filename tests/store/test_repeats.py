@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from m3po.imported import ImportedDecision, ImportedRow
 from m3po.store import imports
 from m3po.store.connection import Connection, rows
 from m3po.store.instructions import StoredImage
 from m3po.studio import Studio
-from m3po.types import ImportedDecision, ImportedRow
 
 HOURS = st.sampled_from([None, *(dt.datetime(2025, 3, 1, hour) for hour in (9, 12))])
 ANSWERS = ("A boat.", "a  boat.", "A car.")

@@ -16,9 +16,9 @@ from trl import DPOConfig, DPOTrainer
 from m3po.errors import JobError, RunStopped
 from m3po.images import load_rgb
 from m3po.models.policy import Policy
-from m3po.settings import ModelOptions, TrainConfig
+from m3po.settings import ModelOptions
 from m3po.text import build_messages
-from m3po.training.adapters import build_lora_config, check_language_model, check_trainable, find_language_model
+from m3po.training.adapters import build_lora_config
 from m3po.training.batches import FeatureCache, PairCollator
 from m3po.training.dpo import count_steps, encode_pairs, find_checkpoint, train_pairs
 from m3po.training.presets import build_train_config
@@ -276,16 +276,6 @@ def test_a_text_only_row_trains_beside_rows_with_images(tiny_policy, rows, tmp_p
     assert result["pairs"] == 4
 
 
-def test_an_adapter_outside_the_language_model_is_refused(tiny_policy):
-    from peft import LoraConfig, get_peft_model
-
-    policy = Policy.load(tiny_policy)
-    prefix = find_language_model(policy.model)
-    model = get_peft_model(policy.model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
-    with pytest.raises(JobError, match="vision_tower"):
-        check_trainable(model, prefix)
-
-
 def test_training_sees_the_tokens_that_scoring_counted(tiny_policy, rows):
     policy = Policy.load(tiny_policy)
     pairs = encode_pairs(rows, policy, Recorder())
@@ -342,16 +332,6 @@ def test_no_telemetry_and_no_model_card(tiny_policy, rows, tmp_path, monkeypatch
     monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", refuse)
     train(tiny_policy, rows[:4], tmp_path, max_steps=1)
     assert PairTrainer._send_telemetry is not DPOTrainer._send_telemetry
-
-
-def test_a_model_without_a_known_language_model_is_refused_before_its_weights(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "git"}))  # no weights there at all
-    with pytest.raises(JobError, match="keeps its language model in an unknown place"):
-        check_language_model(TrainConfig(policy=str(tmp_path)))
-
-
-def test_a_model_with_one_is_let_through(tiny_policy):
-    check_language_model(TrainConfig(policy=str(tiny_policy)))
 
 
 def test_a_run_in_bfloat16_trains_an_adapter_that_can_be_loaded(tiny_policy, rows, tmp_path):

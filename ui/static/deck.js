@@ -8,6 +8,7 @@ import { Around } from "./around.js";
 import { inTime, makeId } from "./asking.js";
 import { BOUND, LEAVING, PAIRING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
 import { Outbox } from "./outbox.js";
+import { Poll } from "./poll.js";
 import { Refused } from "./refused.js";
 import { Entry, Shelf } from "./shelf.js";
 import { Storing } from "./storing.js";
@@ -37,6 +38,7 @@ export class Deck {
     this.showings = 0;
     this.drawnAt = performance.now();
     this.around = new Around(server, this.shelf, this, () => this.outbox.size > 0, (deck) => this.onPlace(deck));
+    this.poll = new Poll(frame, this);
     this.outbox = new Outbox(server, document.documentElement.dataset.user || "", new Unsent(frame.root.dataset), () => this.around.ask(), {
       answer: (command, answer, orphan) => this.onAnswer(command, answer, orphan),
       login: () => this.storing.onLogin(),
@@ -111,7 +113,7 @@ export class Deck {
     } finally {
       this.busy = false;
       this.tellBusy();
-      this.schedulePoll();
+      this.poll.schedule();
     }
   }
 
@@ -384,20 +386,5 @@ export class Deck {
     if (this.editor.isOpen) return;
     this.line.push(this.touched ? { op: "show", quiet: true } : { op: "open", quiet: true, instruction_id: null });
     this.run();
-  }
-
-  // Ask again by itself while nothing is ready yet, or while an edit is being scored; else now and then how it stands.
-  schedulePoll() {
-    clearTimeout(this.pollTimer);
-    const { item } = this;
-    const isReady = item && !item.waiting && !item.scoring;
-    const wait = isReady ? 5000 : item && item.scoring ? 1200 : 2000;
-    if (!this.frame.root.isConnected) return;
-    this.pollTimer = setTimeout(() => {
-      const isIdle = this.frame.isShown && !this.busy && !this.outbox.size;
-      if (isIdle && isReady) this.around.fetch();
-      else if (isIdle) this.refresh();
-      this.schedulePoll();
-    }, wait);
   }
 }
