@@ -10,7 +10,7 @@ from browser import App
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reverse_proxy import reverse_proxy
-from test_review import idle, press, shown, undo_everything, verdict
+from test_review import idle, move, press, shown, undo_everything, verdict
 
 from m3po.studio import Studio
 from ui.addresses import view_of
@@ -47,7 +47,7 @@ def test_decisions_wait_for_a_lost_server_and_outlive_a_reload(app, open_page):
     page.route("**/component_server**", lambda route: route.abort())
     for key in ("s", "t", "Enter"):
         seen.append(shown(page))
-        press(page, key)
+        move(page, key)
     assert len(set(seen)) == 3 and shown(page) not in seen
     page.wait_for_selector("#review-unstored.failing")
     assert page.inner_text("#review-unstored") == "3 not stored yet"
@@ -89,7 +89,7 @@ def test_each_refused_decision_is_gone_back_to_and_a_refused_text_is_kept(app, o
     for key in ("s", "s", "e"):
         seen.append(shown(page))
         if key == "s":
-            press(page, key)
+            move(page, key)
     page.keyboard.press("e")
     page.fill("#review-edit-text", "a text that took an hour")
     page.keyboard.press("Control+Enter")
@@ -149,10 +149,10 @@ def asked(page) -> list[str]:
 def test_what_is_decided_and_not_stored_yet_is_not_shown_as_undecided(app, open_page):
     page = opened(open_page, f"{app.url}/#review?order=id")
     gate, sent = Gate(page, "batch"), asked(page)
-    press(page, "s")
+    move(page, "s")
     second = shown(page)
-    press(page, "t")
-    press(page, "ArrowRight")
+    move(page, "t")
+    move(page, "ArrowRight")
     assert not any('"op":"deck"' in body for body in sent if '"op":"batch"' not in body)
     gate.open()
     page.wait_for_selector("#review-unstored", state="hidden")
@@ -324,7 +324,7 @@ def test_nothing_is_lost_when_the_app_is_killed_under_the_page(app, open_page):
     page = opened(open_page, f"{app.url}/#review?order=id")
     here = shown(page)
     app.kill()
-    press(page, "n")
+    move(page, "n")
     page.wait_for_selector("#review-unstored.failing")
     app.start()
     # Gradio loads the page anew when its server comes back; what was not stored is kept over that.

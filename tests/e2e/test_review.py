@@ -42,6 +42,16 @@ def press(page, key: str) -> None:
     idle(page)  # what was drawn may have been asked for before
 
 
+def move(page, key: str) -> None:
+    """Press a key that goes to another item and wait for that; what it stores may still be under way."""
+    before = shown(page)
+    page.keyboard.press(key)
+    page.wait_for_function(
+        f"(({{ item, painted }}) => item !== '{before}' && item === painted)"
+        "(document.querySelector('#review-root').dataset)"
+    )
+
+
 def show(page, name: str) -> None:
     page.select_option("#review-filter", name)  # the page is busy before this returns
     idle(page)

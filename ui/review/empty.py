@@ -24,6 +24,9 @@ NONE_OF = {
     ),
 }
 
+# What people do fills these; no run does.
+BY_PEOPLE = ("reviewed", "flagged", "disagreements")
+
 
 def why_empty(studio: Studio, view: ReviewView) -> dict:
     """Why nothing is shown, and what to do next; `waiting`: it may fill by itself."""
@@ -67,7 +70,7 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
             "title": title,
             "text": text,
             "action": "all",
-            "waiting": bool(active),
+            "waiting": bool(active) and view.filter not in BY_PEOPLE,
         }
     if active:
         return {
