@@ -51,6 +51,8 @@ METHODS: dict[str, Callable[..., object]] = {
     "pilot": lambda studio, **options: studio.start_pilot(_with_policy(SampleConfig, studio, options)),
     "select": lambda studio, **options: studio.select(SelectConfig(**options)),
     "train": lambda studio, evaluate, **given: studio.start_train(_train_config(studio, **given), evaluate=evaluate),
+    "emit_train": lambda studio, out, **given: studio.emit_train(_train_config(studio, **given), Path(out)),
+    "absorb_train": lambda studio, folder, **options: studio.absorb_train(Path(folder), **options),
     "preflight": lambda studio, **given: studio.run(studio.preflight.start(_train_config(studio, **given))),
     "preflight_report": lambda studio, **given: studio.preflight.report(_train_config(studio, **given)),
     "pair_findings": lambda studio, **options: studio.preflight.findings(**options),

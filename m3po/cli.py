@@ -23,18 +23,13 @@ from m3po.command_options import (
     MODEL_OPTIONS,
     BatchSize,
     Json,
-    Method,
     Policy,
-    Preset,
-    Settings,
-    TrainedAdapter,
     Workspace,
     resolve_model,
     resolve_scorer,
     resolve_scorer_name,
     resolve_source,
     takes_model_options,
-    train_options,
 )
 from m3po.console import draw_before_after, draw_dependence, draw_given, draw_preview, fail, follow, say, watch
 from m3po.demo.models import demo_models
@@ -47,13 +42,13 @@ from m3po.formats.writers import IMAGE_WAYS, WRITERS
 from m3po.jobs.pilot import PILOT_K, write_table
 from m3po.jobs.worker import sentence_for
 from m3po.models.preflight import check_folders
-from m3po.preflight_command import preflight
 from m3po.scorer_spec import map_grouper
 from m3po.settings import RULES, SampleConfig, SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.text import counted
 from m3po.training.presets import describe_settings
+from m3po.training_commands import preflight, train
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
 
@@ -299,28 +294,7 @@ def export(
 
 
 app.command(epilog=SETTINGS_HELP)(preflight)
-
-
-@app.command(epilog=SETTINGS_HELP)
-def train(
-    workspace: Workspace,
-    policy: Policy = "",
-    adapter: TrainedAdapter = "",
-    method: Method = "dpo",
-    preset: Preset = "demo",
-    set_: Settings = [],  # noqa: B006
-    evaluate: Annotated[bool, typer.Option(help="held-out answers before and after")] = True,
-    as_json: Json = False,
-) -> None:
-    """Fine-tune a LoRA adapter on the curated pairs and measure it on the held-out split."""
-    with connect(workspace) as client:
-        started = client.call("train", **train_options(policy, adapter, method, preset, set_), evaluate=evaluate)
-        run = follow(client, started)
-        result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
-        if result["after_run"]:
-            follow(client, result["after_run"])
-            result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
-        say(result, draw_before_after(result), as_json)
+app.command(epilog=SETTINGS_HELP)(train)
 
 
 @app.command()

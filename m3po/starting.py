@@ -6,8 +6,9 @@ A part of m3po.studio.Studio, which has the rest; models are looked at by their 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from m3po.jobs import defaults, launches, plans, scorings
+from m3po.jobs import absorbing, defaults, launches, packing, plans, scorings
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.runner import JobRunner
 from m3po.models.preflight import checked
@@ -121,6 +122,14 @@ class Starts:
         Returns the training run. Raises JobError when there is no pair.
         """
         return self.run(launches.launch_training(self.workspace, self.runner, checked(config), evaluate))
+
+    def emit_train(self, config: TrainConfig, out: Path) -> dict:
+        """Pack the run for another machine: see m3po.jobs.packing.emit."""
+        return packing.emit(self.workspace, self.runner, checked(config), out)
+
+    def absorb_train(self, folder: Path, *, policy: str | None = None, evaluate: bool = True) -> Run:
+        """Take up what was trained elsewhere: see m3po.jobs.absorbing.absorb."""
+        return self.run(absorbing.absorb(self.workspace, self.runner, folder, policy, evaluate))
 
     def start_evaluate(self, config: EvaluateConfig | None = None) -> Run:
         """Greedy answers on the held-out split and their figures."""

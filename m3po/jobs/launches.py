@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from m3po.errors import M3poError
 from m3po.jobs import edits, plans, scorings, trainings
+from m3po.jobs.folder import RunFolder
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
 from m3po.settings import (
@@ -36,26 +38,47 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     Raises JobError when there is no pair, UsageError for a loss that does not exist.
     """
     parse_losses(config)
-    options = config.model_options()  # the model is measured as it is trained
-    base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
-    fingerprint, trained = plans.evaluated_fingerprint(base), trainings.trained_fingerprint(config)
-
+    trained = trainings.trained_fingerprint(config)
     pairs, table, lineage = workspace.db.read(lambda con: plans.training_set(workspace, con, config))
     values = dataclasses.asdict(config)
     frozen = runner.freeze("train", values, table)
 
-    def change(con: Connection) -> int:
-        measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
-        before = _queue_base(workspace, runner, con, base, fingerprint) if measure else None
-        whole = values | lineage | {"before_run": before}
-        run_id = runner.queue(con, "train", whole, train_command(str(workspace.path), config), frozen=frozen)
+    def fill(con: Connection, run_id: int, folder: RunFolder) -> None:
         runs.add_run_pairs(con, run_id, pairs)
         if advice := trainings.advise_weights(con, config, trained):
             runs.add_warnings(con, run_id, [advice])
+
+    command = train_command(str(workspace.path), config)
+    return queue_training(workspace, runner, config, values | lineage, command, frozen, fill, evaluate)
+
+
+def queue_training(
+    workspace: Workspace,
+    runner: JobRunner,
+    config: TrainConfig,
+    values: dict,
+    command: str,
+    frozen: Path,
+    fill: Callable[[Connection, int, RunFolder], None],
+    evaluate: bool,
+) -> int:
+    """Queue a run of the folder `frozen`, whole or not at all, between its two evaluations (where `evaluate`, and there
+    is a held-out split); returns its id. `values` are what the run keeps as its config; `fill` stores what else belongs
+    to the run. `frozen` is gone afterwards."""
+    options = config.model_options()  # the model is measured as it is trained
+    base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
+    fingerprint = plans.evaluated_fingerprint(base)
+
+    def change(con: Connection) -> int:
+        measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
+        before = _queue_base(workspace, runner, con, base, fingerprint) if measure else None
+        run_id = runner.queue(con, "train", values | {"before_run": before}, command, frozen=frozen)
+        folder = runner.folder(run_id)
+        fill(con, run_id, folder)
         if measure:
-            after = EvaluateConfig(policy=config.policy, adapter=str(runner.folder(run_id).adapter_path), **options)
-            command = plans.command_line("evaluate", workspace, after)
-            runner.queue(con, "evaluate", dataclasses.asdict(after), command, parent=run_id, after=run_id)
+            after = EvaluateConfig(policy=config.policy, adapter=str(folder.adapter_path), **options)
+            told = plans.command_line("evaluate", workspace, after)
+            runner.queue(con, "evaluate", dataclasses.asdict(after), told, parent=run_id, after=run_id)
         return run_id
 
     try:

@@ -41,16 +41,13 @@ from m3po.training.adapters import (
     save_adapter,
 )
 from m3po.training.batches import PairCollator
+from m3po.training.curves import REPORTED
 from m3po.training.encoding import EncodedPair, encode_pair
 from m3po.training.pair_checks import PairProblem, check_length
 from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 
 MARGIN_PAIRS = 5000  # beyond, the pass over all pairs after the training is left out
-REPORTED = (
-    "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
-    "logps/rejected", "learning_rate", "grad_norm", "entropy", "mean_token_accuracy", "epoch",
-)  # fmt: skip
 PACKAGES = ("torch", "transformers", "trl", "peft")
 MARGINS = pa.schema(
     [

@@ -1,4 +1,4 @@
-"""The command `preflight`: what is wrong with the pairs that a run would train on, before it is started."""
+"""The commands `preflight` and `train`: what is wrong with the pairs, and the run on them, here or elsewhere."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from typing import Annotated
 import typer
 
 from m3po.bridge import connect
-from m3po.command_options import Json, Method, Policy, Preset, Settings, TrainedAdapter, Workspace, train_options
-from m3po.console import follow, say, watch
+from m3po.command_options import (
+    Json,
+    Method,
+    Policy,
+    Preset,
+    Settings,
+    TrainedAdapter,
+    Workspace,
+    train_options,
+)
+from m3po.console import draw_before_after, follow, say, watch
+from m3po.errors import UsageError
+from m3po.files import absolute
 from m3po.jobs.preflights import check_kinds
 from m3po.text import counted
 from m3po.training.pair_checks import KINDS
@@ -52,6 +63,41 @@ def preflight(
             for kind in report["kinds"]
         }
         say(report | {"first": found}, draw_report(report, found), as_json)
+
+
+def train(
+    workspace: Workspace,
+    policy: Policy = "",
+    adapter: TrainedAdapter = "",
+    method: Method = "dpo",
+    preset: Preset = "demo",
+    set_: Settings = [],  # noqa: B006
+    evaluate: Annotated[bool, typer.Option(help="held-out answers before and after")] = True,
+    emit: Annotated[str, typer.Option(metavar="OUT", help="pack the run for another machine, and train nothing")] = "",
+    absorb: Annotated[
+        str, typer.Option(metavar="FOLDER", help="a pack that was trained, or an adapter of TRL or ms-swift")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a LoRA adapter on the curated pairs and measure it on the held-out split."""
+    if emit and absorb:
+        raise UsageError("--emit and --absorb are two steps: give one of them.")
+    options = train_options(policy, adapter, method, preset, set_)
+    with connect(workspace) as client:
+        if emit:
+            packed = client.call("emit_train", out=str(absolute(emit)), **options)
+            return say(packed, packed["message"], as_json)
+        if absorb:
+            found = {"folder": str(absolute(absorb)), "policy": options["policy"]}
+            started = client.call("absorb_train", **found, evaluate=evaluate)
+        else:
+            started = client.call("train", **options, evaluate=evaluate)
+        run = follow(client, started)
+        result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
+        if result["after_run"]:
+            follow(client, result["after_run"])
+            result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
+        say(result, draw_before_after(result), as_json)
 
 
 def draw_report(report: dict, found: dict[str, list[dict]]) -> str:

@@ -1,0 +1,177 @@
+"""A training run for another machine: all that its worker reads, packed into one folder with scripts that start it.
+
+PACK/
+  pack.json       which run this is; m3po.jobs.absorbing takes it back by that
+  run.sh          trains on the machine that it is called on, and goes on where it was when called again
+  job.sbatch      the same as a Slurm job
+  requirements.txt, config.toml (what the worker obeys), code/ (this version of m3po), images/
+  adapter/        where one is gone on from
+  runs/1/         the run's folder (m3po.jobs.folder): config.json and input.parquet, later events, adapter and margins
+
+What was frozen stays at home as `runs/emitted-<id>`, and alone says what was trained on when the pack comes back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import secrets
+import shlex
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import m3po
+from m3po.errors import UsageError
+from m3po.files import absolute, storage_error
+from m3po.jobs import plans, trainings
+from m3po.jobs.runner import PACKAGE_ROOT, JobRunner
+from m3po.jobs.schemas import TRAIN_INPUT
+from m3po.settings import TrainConfig
+from m3po.store.workspace import Workspace
+from m3po.training.presets import parse_losses, train_command
+
+FORMAT = 1  # of pack.json
+RUN = Path("runs", "1")
+PAIR_COLUMNS = ("instruction_id", "chosen", "rejected", "human", "decision_id")
+NEEDED = (
+    "torch", "transformers", "trl", "peft", "accelerate", "datasets", "pyarrow", "numpy", "pillow", "huggingface_hub",
+)  # fmt: skip
+
+RUN_SH = """#!/usr/bin/env bash
+# Trains the run of this folder; called again, it goes on from the last checkpoint.
+# PYTHON: an interpreter that has requirements.txt. POLICY: where the model lies here, if elsewhere than at home.
+set -euo pipefail
+cd "$(dirname "$0")"
+export PYTHONPATH="$PWD/code${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_DISABLE_TELEMETRY=1
+PYTHON=${PYTHON:-python3}
+if [ -n "${POLICY:-}" ]; then
+    "$PYTHON" - "$POLICY" <<'END'
+import json, pathlib, sys
+path = pathlib.Path("runs/1/config.json")
+path.write_text(json.dumps(json.loads(path.read_text()) | {"policy": sys.argv[1]}, indent=2))
+END
+fi
+rm -f runs/1/stop
+exec "$PYTHON" -m m3po.jobs.train runs/1
+"""
+SBATCH = """#!/usr/bin/env bash
+#SBATCH --job-name=m3po-{pack}
+#SBATCH --gpus=1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=64G
+#SBATCH --time=24:00:00
+#SBATCH --signal=TERM@120
+#SBATCH --output=%x-%j.log
+# Two minutes before the time is over the run is asked to stop; submitted again, it goes on.
+cd "$SLURM_SUBMIT_DIR"
+srun ./run.sh
+"""
+README = """A training run of M3PO Studio, packed {at}: {pairs} pairs, {policy}.
+
+    pip install -r requirements.txt     # on a GPU machine, torch for its driver first
+    ./run.sh                            # or: sbatch job.sbatch
+    POLICY=/where/the/model/lies ./run.sh
+
+Then bring this folder back and take it up:
+
+    {absorb}
+"""
+
+
+def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path) -> dict:
+    """Pack the run that `config` would start into the folder `out`, which must not exist or be empty.
+
+    Returns `path`, `pack` (its id), `pairs`, `images` (how many) and `message`. Raises JobError when there is no pair,
+    UsageError for a folder that is in use, StorageError for one that cannot be written.
+    """
+    parse_losses(config)
+    out = absolute(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there already and not an empty folder: name a new one.")
+    begins = trainings.trained_fingerprint(config)
+    pairs, table, lineage = workspace.db.read(lambda con: plans.training_set(workspace, con, config))
+    pack = secrets.token_hex(6)
+    values = dataclasses.asdict(config)
+    record = {
+        "format": FORMAT,
+        "pack": pack,
+        "emitted_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "m3po": m3po.__version__,
+        "begins": begins,
+        "config": values,
+        **lineage,
+    }
+    command = train_command(str(workspace.path), config)
+    home = runner.freeze("train", values, table)
+    part = out.with_name(f".{out.name}.part-{pack}")
+    try:
+        try:
+            n_images = _write_pack(part, config, table, record, workspace.read_config().remote)
+            absorb = f"python -m m3po train {shlex.quote(str(workspace.path))} --absorb THIS_FOLDER"
+            told = README.format(at=record["emitted_at"], pairs=len(pairs), policy=config.policy, absorb=absorb)
+            (part / "README.md").write_text(told, encoding="utf-8")
+            frozen = [{name: pair[name] for name in PAIR_COLUMNS} for pair in pairs]
+            kept = record | {"command": command, "pairs_frozen": frozen}
+            (home / "emitted.json").write_text(json.dumps(kept), encoding="utf-8")
+            home = home.rename(emitted_folder(runner, pack))
+            if out.exists():
+                out.rmdir()
+            part.rename(out)
+        except OSError as error:
+            raise storage_error(out, error) from error
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+    message = f"{len(pairs)} pairs and {n_images} images are packed in {out}: start run.sh or job.sbatch there."
+    return {"path": str(out), "pack": pack, "pairs": len(pairs), "images": n_images, "message": message}
+
+
+def emitted_folder(runner: JobRunner, pack: str) -> Path:
+    """Where what was frozen for a pack waits at home."""
+    return runner.root / f"emitted-{pack}"
+
+
+def _write_pack(part: Path, config: TrainConfig, table: pa.Table, record: dict, remote: bool) -> int:
+    """Everything but the README; returns the number of images."""
+    run = part / RUN
+    run.mkdir(parents=True)
+    images = part / "images"
+    images.mkdir()
+    paths = {path for row in table["images"].to_pylist() for path in row}
+    for path in paths:
+        shutil.copyfile(path, images / Path(path).name)
+    # Relative to the pack, which run.sh works in.
+    inside = [[f"images/{Path(path).name}" for path in row] for row in table["images"].to_pylist()]
+    place = table.schema.get_field_index("images")
+    moved = table.set_column(place, "images", pa.array(inside, pa.list_(pa.string())))
+    pq.write_table(moved.select(TRAIN_INPUT.names).cast(TRAIN_INPUT), run / "input.parquet")
+    values = dict(record["config"])
+    if config.adapter:
+        shutil.copytree(Path(config.adapter).expanduser(), part / "adapter")
+        values["adapter"] = "adapter"
+    (run / "config.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (part / "config.toml").write_text(f"remote = {str(remote).lower()}  # false: the worker downloads nothing\n")
+    (part / "pack.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (part / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()))
+    shutil.copytree(PACKAGE_ROOT / "m3po", part / "code" / "m3po", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in (("run.sh", RUN_SH), ("job.sbatch", SBATCH.format(pack=record["pack"]))):
+        (part / name).write_text(text)
+        (part / name).chmod(0o755)
+    return len(paths)
+
+
+def _requirements() -> list[str]:
+    """The versions here; torch without the build's name, which each machine has its own of."""
+    lines = []
+    for name in NEEDED:
+        try:
+            lines.append(f"{name}=={version(name).partition('+')[0]}")
+        except PackageNotFoundError:
+            continue
+    return lines
