@@ -48,7 +48,7 @@ from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.text import counted
 from m3po.training.presets import describe_settings
-from m3po.training_commands import preflight, train
+from m3po.training_commands import export_model, next_round, preflight, train
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
 
@@ -295,6 +295,8 @@ def export(
 
 app.command(epilog=SETTINGS_HELP)(preflight)
 app.command(epilog=SETTINGS_HELP)(train)
+app.command(name="round")(next_round)
+app.command()(export_model)
 
 
 @app.command()

@@ -39,7 +39,8 @@ CURATE = frozenset({
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",
     "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
     "calibration.draw_audit", "guideline.write", "path", "made_at", "preflight.start", "preflight.exclude",
-    "preflight.include", "emit_train", "absorb_train",
+    "preflight.include", "emit_train", "absorb_train", "start_round", "export_adapter",
+    "start_merge",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(

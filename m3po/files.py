@@ -38,6 +38,12 @@ def expanded(name: Path | str) -> Path:
         return Path(name).expanduser()
 
 
+def check_new_folder(out: Path) -> None:
+    """Raise UsageError where something is at `out` that a new folder would replace."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there already and not an empty folder: name a new one.")
+
+
 @contextmanager
 def _places(name: Path | str) -> Iterator[None]:
     try:

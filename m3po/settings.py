@@ -280,6 +280,19 @@ class EvaluateConfig(ModelOptions):
 
 
 @dataclass(frozen=True)
+class MergeConfig(ModelOptions):
+    """`policy` with `adapter` merged into it, written to the folder `out`."""
+
+    policy: str
+    adapter: str
+    out: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weights(self.policy, "Merging works")
+
+
+@dataclass(frozen=True)
 class WorkspaceConfig:
     """config.toml of a workspace: the models it works with unless a command names others."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from m3po.jobs import absorbing, defaults, launches, packing, plans, scorings
+from m3po.jobs import absorbing, defaults, launches, model_exports, packing, plans, scorings
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.runner import JobRunner
 from m3po.models.preflight import checked
@@ -20,7 +20,7 @@ from m3po.types import Run
 
 
 class Starts:
-    """What Studio inherits; it gives the attributes and `run`."""
+    """What Studio inherits; it gives the attributes, `run` and `result`."""
 
     workspace: Workspace
     db: Database
@@ -28,6 +28,7 @@ class Starts:
     runner: JobRunner
     dependence: Dependence
     run: Callable[[int], Run]
+    result: Callable[[int], dict]
 
     @property
     def own_models(self) -> dict[str, str | None]:
@@ -130,6 +131,19 @@ class Starts:
     def absorb_train(self, folder: Path, *, policy: str | None = None, evaluate: bool = True) -> Run:
         """Take up what was trained elsewhere: see m3po.jobs.absorbing.absorb."""
         return self.run(absorbing.absorb(self.workspace, self.runner, folder, policy, evaluate))
+
+    def start_round(self, run_id: int) -> Run:
+        """The next round: sample from the policy with a finished run's adapter, score by the same weights, select;
+        returns the chain's last run. Raises JobError for a run without an adapter."""
+        return self.start_pipeline(model_exports.next_round(self.workspace, self.runner, self.run(run_id)))
+
+    def export_adapter(self, run_id: int, out: Path) -> dict:
+        """See m3po.jobs.model_exports.export_adapter."""
+        return model_exports.export_adapter(self.runner, self.result(run_id), out)
+
+    def start_merge(self, run_id: int, out: Path) -> Run:
+        """Write the policy with a run's adapter merged into it to a folder."""
+        return self.run(model_exports.launch_merge(self.workspace, self.runner, self.result(run_id), out))
 
     def start_evaluate(self, config: EvaluateConfig | None = None) -> Run:
         """Greedy answers on the held-out split and their figures."""

@@ -1,7 +1,8 @@
-"""The commands `preflight` and `train`: what is wrong with the pairs, and the run on them, here or elsewhere."""
+"""The commands around a run: what is wrong with its pairs, itself, here or elsewhere, and what becomes of it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from m3po.jobs.preflights import check_kinds
 from m3po.text import counted
 from m3po.training.pair_checks import KINDS
 
+TrainingRun = Annotated[int, typer.Argument(metavar="RUN", help="its number, as status shows it")]
 SHOWN = 5  # pairs of a kind
 
 
@@ -98,6 +100,35 @@ def train(
             follow(client, result["after_run"])
             result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
         say(result, draw_before_after(result), as_json)
+
+
+def next_round(
+    workspace: Workspace,
+    run_id: TrainingRun,
+    as_json: Json = False,
+) -> None:
+    """Begin the next round from a finished run's adapter: sample with it, score, select; then review and train on."""
+    with connect(workspace) as client:
+        follow(client, last := client.call("round", run_id=run_id))
+        found = client.call("run", run_id=last["id"])
+    say(found, found["message"], as_json)
+
+
+def export_model(
+    workspace: Workspace,
+    run_id: TrainingRun,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="a new folder")],
+    merge: Annotated[bool, typer.Option("--merge", help="one model, the adapter merged into the policy")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a finished run's adapter to a folder with a model card, or its policy with the adapter merged into it."""
+    with connect(workspace) as client:
+        given = {"run_id": run_id, "out": str(absolute(out))}
+        if merge:
+            result = follow(client, client.call("merge", **given))["result"]
+        else:
+            result = client.call("export_adapter", **given)
+    say(result, result["message"], as_json)
 
 
 def draw_report(report: dict, found: dict[str, list[dict]]) -> str:

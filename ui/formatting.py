@@ -82,6 +82,7 @@ KIND_LABELS = {
     "train": "Fine-tune",
     "evaluate": "Evaluate",
     "preflight": "Check the pairs",
+    "merge": "Merge",
 }
 STATE_LABELS = {
     "queued": "waiting",

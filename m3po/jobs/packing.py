@@ -26,8 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import m3po
-from m3po.errors import UsageError
-from m3po.files import absolute, storage_error
+from m3po.files import absolute, check_new_folder, storage_error
 from m3po.jobs import plans, trainings
 from m3po.jobs.runner import PACKAGE_ROOT, JobRunner
 from m3po.jobs.schemas import TRAIN_INPUT
@@ -91,8 +90,7 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
     """
     parse_losses(config)
     out = absolute(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already and not an empty folder: name a new one.")
+    check_new_folder(out)
     begins = trainings.trained_fingerprint(config)
     pairs, table, lineage = workspace.db.read(lambda con: plans.training_set(workspace, con, config))
     pack = secrets.token_hex(6)

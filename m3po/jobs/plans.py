@@ -300,7 +300,7 @@ def _prepare_evaluate(workspace: Workspace, run: Run) -> Prepared:
 
 
 def _prepare_frozen(workspace: Workspace, run: Run) -> Prepared:
-    raise JobError(f"Run {run.id} lost its frozen pairs (input.parquet): start a new run.")
+    raise JobError(f"Run {run.id} lost what was frozen for it (input.parquet): start a new run.")
 
 
 _PREPARE = {
@@ -311,6 +311,7 @@ _PREPARE = {
     "evaluate": _prepare_evaluate,
     "train": _prepare_frozen,  # when launched: what was shown is what is trained on
     "preflight": _prepare_frozen,
+    "merge": _prepare_frozen,
 }
 
 

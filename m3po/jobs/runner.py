@@ -45,6 +45,7 @@ INPUT_SCHEMAS = {
     "train": schemas.TRAIN_INPUT,
     "evaluate": schemas.EVALUATE_INPUT,
     "preflight": schemas.PREFLIGHT_INPUT,
+    "merge": schemas.NO_INPUT,
 }
 
 # Freezes a run's input when its turn comes: the worker's config and input table, or the result itself where the

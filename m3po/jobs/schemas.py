@@ -14,6 +14,8 @@ _PROMPT = [
     ("messages", pa.string()),
 ]
 
+NO_INPUT = pa.schema([("instruction_id", pa.int64())])  # of a run whose config says all
+
 SAMPLE_INPUT = pa.schema(_PROMPT)
 # One row a distinct answer (see m3po.text.same_answer_key): `votes` of the K samples were this text.
 SAMPLE_OUTPUT = pa.schema(

@@ -1,0 +1,140 @@
+"""What a finished run's adapter becomes: a folder for others, alone or merged into its policy, with a model card; or
+the policy of the next round."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from m3po.errors import JobError
+from m3po.evaluation.metrics import METRICS
+from m3po.files import absolute, check_new_folder, storage_error
+from m3po.jobs import schemas
+from m3po.jobs.runner import JobRunner
+from m3po.settings import MergeConfig, ModelOptions, SampleConfig
+from m3po.store import runs
+from m3po.store.workspace import Workspace
+from m3po.text import counted
+from m3po.training.presets import SETTINGS
+from m3po.types import Run
+
+
+def export_adapter(runner: JobRunner, result: Mapping, out: Path) -> dict:
+    """Copy the adapter of a run (an entry of Outcomes.results) with its model card to `out`: `path`, `message`.
+
+    Raises JobError for a run without an adapter, UsageError for a folder in use, StorageError.
+    """
+    source = adapter_of(runner, result["run"])
+    out = absolute(out)
+    check_new_folder(out)
+    part = out.with_name(f".{out.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for path in source.iterdir():
+            if path.is_file():
+                shutil.copyfile(path, part / path.name)
+        (part / "README.md").write_text(build_model_card(result), encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise storage_error(out, error) from error
+    return {"path": str(out), "message": f"The adapter of run {result['run'].id} is in {out}."}
+
+
+def launch_merge(workspace: Workspace, runner: JobRunner, result: Mapping, out: Path) -> int:
+    """Queue writing the policy with the run's adapter merged in; returns the run's id. Raises as export_adapter."""
+    adapter = adapter_of(runner, result["run"])
+    out = absolute(out)
+    check_new_folder(out)
+    options = ModelOptions.of_run(result["config"]).model_options()
+    config = MergeConfig(policy=result["config"]["policy"], adapter=str(adapter), out=str(out), **options)
+    values = dataclasses.asdict(config) | {"card": build_model_card(result, merged=True)}
+    frozen = runner.freeze("merge", values, schemas.NO_INPUT.empty_table())
+    words = f"python -m m3po export-model {workspace.path} {result['run'].id} {out} --merge"
+    try:
+        run_id = workspace.db.write(lambda con: runner.queue(con, "merge", values, words, frozen=frozen))
+    finally:
+        shutil.rmtree(frozen, ignore_errors=True)
+    runner.wake()
+    return run_id
+
+
+def next_round(workspace: Workspace, runner: JobRunner, run: Run) -> SampleConfig:
+    """How the next round samples: from the policy with this run's adapter, else as the newest sampling of the train
+    split did. Raises JobError for a run without an adapter."""
+    adapter = adapter_of(runner, run)
+    past = workspace.db.read(lambda con: runs.read_runs(con, ("sample",), limit=100))
+    whole = [
+        SampleConfig.of_run(each.config) for each in past if not (each.config.get("pilot") or each.config.get("limit"))
+    ]
+    options = ModelOptions.of_run(run.config).model_options()
+    given = {"policy": run.config["policy"], "adapter": str(adapter), **options}
+    return dataclasses.replace(whole[0], **given) if whole else SampleConfig(**given)
+
+
+def adapter_of(runner: JobRunner, run: Run) -> Path:
+    """The folder of a finished training run's adapter. Raises JobError."""
+    if run.kind != "train":
+        raise JobError(f"Run {run.id} is of the kind {run.kind}: give a training run.")
+    folder = runner.folder(run.id).adapter_path
+    if run.state != "finished" or not (folder / "adapter_config.json").is_file():
+        raise JobError(f"Run {run.id} is {run.state} and has no finished adapter: resume it first.")
+    return folder
+
+
+def build_model_card(result: Mapping, *, merged: bool = False) -> str:
+    """README.md with its YAML front matter: what was trained, on what, by which settings, and what it measured."""
+    config, run = result["config"], result["run"]
+    base = str(config["policy"])
+    settings = [f"- {name}: {config[name]}" for name in SETTINGS if config.get(name) not in (None, "")]
+    lines = [
+        "---",
+        *([] if merged else ["library_name: peft"]),
+        *([f"base_model: {base}"] if "/" in base and not Path(base).expanduser().is_absolute() else []),
+        "pipeline_tag: image-text-to-text",
+        f"tags: [{config.get('method', 'dpo')}, m3po, vision-language]",
+        "# license: yours to choose; the licences of the base model and of the training data bind it",
+        "---",
+        "",
+        f"# {Path(base).name}, fine-tuned with M3PO Studio",
+        "",
+        f"{'The model with a LoRA adapter merged into it' if merged else 'A LoRA adapter'} for `{base}`"
+        + (f", going on from `{config['adapter']}`" if config.get("adapter") else "") + ".",
+        _say_pairs(result),
+        "",
+        "## Settings",
+        "",
+        *settings,
+        "",
+        *_say_figures(result),
+        *(f"Trained with {name} {number}." for name, number in sorted((run.result or {}).get("packages", {}).items())),
+        "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _say_pairs(result: Mapping) -> str:
+    if not result["pairs"]:
+        return "Which pairs it learned from is not known: it was trained by another program."
+    how = "supervised on the chosen answers of" if result["config"].get("method") == "sft" else "by DPO on"
+    return (
+        f"It was trained {how} {counted(result['pairs'], 'preference pair')}, {result['human']:,} of them by people; "
+        f"content hash `{result['content_hash']}`."
+    )
+
+
+def _say_figures(result: Mapping) -> list[str]:
+    before, after = result["before"], result["after"]
+    if not (before and after):
+        return ["It was not measured on held-out data.", ""]
+    rows = [
+        f"| {metric.label} | {before[metric.key]:.4g} | {after[metric.key]:.4g} |"
+        for metric in METRICS.values()
+        if before.get(metric.key) is not None and after.get(metric.key) is not None
+    ]
+    return ["## Held-out figures", "", "| Figure | Before | After |", "|---|---|---|", *rows, ""]
