@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from m3po.errors import JobError
 from m3po.jobs import absorbing, defaults, launches, model_exports, packing, plans, scorings
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.runner import JobRunner
@@ -28,7 +29,7 @@ class Starts:
     runner: JobRunner
     dependence: Dependence
     run: Callable[[int], Run]
-    result: Callable[[int], dict]
+    results: Callable[[], list[dict]]
 
     @property
     def own_models(self) -> dict[str, str | None]:
@@ -139,11 +140,17 @@ class Starts:
 
     def export_adapter(self, run_id: int, out: Path) -> dict:
         """See m3po.jobs.model_exports.export_adapter."""
-        return model_exports.export_adapter(self.runner, self.result(run_id), out)
+        return model_exports.export_adapter(self.runner, self._result(run_id), out)
+
+    def _result(self, run_id: int) -> dict:
+        found = next((result for result in self.results() if result["run"].id == run_id), None)
+        if found is None:
+            raise JobError(f"There is no training run {run_id}: see the list of runs for those there are.")
+        return found
 
     def start_merge(self, run_id: int, out: Path) -> Run:
         """Write the policy with a run's adapter merged into it to a folder."""
-        return self.run(model_exports.launch_merge(self.workspace, self.runner, self.result(run_id), out))
+        return self.run(model_exports.launch_merge(self.workspace, self.runner, self._result(run_id), out))
 
     def start_evaluate(self, config: EvaluateConfig | None = None) -> Run:
         """Greedy answers on the held-out split and their figures."""

@@ -311,13 +311,6 @@ class Studio(Starts):
         """Every training run, newest first, with the held-out figures before and after: m3po.jobs.outcomes."""
         return self._outcomes.results()
 
-    def result(self, run_id: int) -> dict:
-        """One of `results`. Raises JobError where no training run has that number."""
-        found = next((result for result in self.results() if result["run"].id == run_id), None)
-        if found is None:
-            raise JobError(f"There is no training run {run_id}: see the list of runs for those there are.")
-        return found
-
     def result_samples(self, run_id: int, limit: int = 12, show: str = "changed", offset: int = 0) -> dict:
         """Held-out answers before and after the training run `run_id`, with images and truth: m3po.jobs.outcomes."""
         return self._outcomes.samples(run_id, limit, show, offset)
