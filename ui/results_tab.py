@@ -13,6 +13,7 @@ from ui.form import QUIET
 from ui.markup import join, tag
 from ui.plots import plot_before_after
 from ui.results_view import common_metrics, draw_metrics, draw_no_results, draw_overview, judge
+from ui.run_actions import RunActions
 from ui.samples_view import draw_pager, draw_samples, label_kinds
 
 TICK = 3.0
@@ -39,8 +40,10 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         with gr.Row():
             with gr.Column(scale=6, min_width=600):
                 table = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="results-table")
-            with gr.Column(scale=5, min_width=420, visible=False) as beside:
-                plot = gr.Plot(elem_id="results-plot", show_label=False, container=False)
+            with gr.Column(scale=5, min_width=420):
+                with gr.Column(visible=False) as beside:
+                    plot = gr.Plot(elem_id="results-plot", show_label=False, container=False)
+                actions = RunActions(studio)
         with gr.Column(visible=False) as below:
             show = gr.Radio(
                 label_kinds({}), value="changed", label="Held-out answers", elem_id="results-show", container=False
@@ -62,8 +65,7 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 "",
                 "",
             ]
-        finished = next((r for r in results if r["after"]), results[0])
-        result = next((r for r in results if r["run"].id == wanted), finished)
+        result = pick_shown(results, wanted)
         run = result["run"]
         states = [(r["run"].id, r["run"].state, bool(r["before"]), bool(r["after"])) for r in results]
         mark = repr((states, run.id, show, offset))
@@ -109,6 +111,7 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     def on_tick(visible: bool, *values: Any) -> list:
         return draw(*values) if visible else [gr.skip()] * len(outputs)
 
+    actions.connect(wanted, lambda wanted: (found := pick_shown(studio.results(), wanted)) and found["run"])
     state = [wanted, show, offset, seen]
     overview.pick(on_pick, show, [wanted, offset, *outputs], **QUIET)
     show.input(on_show, [wanted, show], [offset, *outputs], **QUIET)
@@ -117,3 +120,9 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     page.load(draw, state, outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     gr.Timer(TICK).tick(on_tick, [visible, *state], outputs, js=IF_VISIBLE, **QUIET)
+
+
+def pick_shown(results: list[dict], wanted: int | None) -> dict | None:
+    """The run that was clicked, else the newest that was measured, else the newest; None where there is none."""
+    finished = next((result for result in results if result["after"]), results[0] if results else None)
+    return next((result for result in results if result["run"].id == wanted), finished)

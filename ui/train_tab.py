@@ -14,6 +14,7 @@ from m3po.studio import Studio
 from m3po.training.presets import PRESETS
 from m3po.types import Run
 from ui.data_view import draw_notice
+from ui.elsewhere_card import ElsewhereCard
 from ui.form import QUIET, numbers, run_command
 from ui.markup import Markup, tag
 from ui.model_options import build_model_options, read_model_options
@@ -88,6 +89,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 options = build_model_options("train")
                 start_btn = gr.Button("Fine-tune", variant="primary", elem_id="train-start")
                 message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-message")
+                elsewhere = ElsewhereCard(studio)
         with gr.Column(scale=7, min_width=480), gr.Column(elem_classes="card-group"):
             status = gr.HTML(draw_no_run(), server_functions=[on_run_button], js_on_load=RUN_BUTTONS_JS,
                              apply_default_css=False, elem_id="train-status")  # fmt: skip
@@ -167,6 +169,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     def on_tick(visible: bool, seen: str) -> list:
         return draw_live(studio, seen) if visible else [gr.skip()] * len(live)
 
+    elsewhere.connect(form, read_form)
     checked = [check.state, *form]
     preset.input(on_preset, preset, [about, loss_type, loss_weights, *fields], **QUIET).then(
         on_form, form, preview, **QUIET

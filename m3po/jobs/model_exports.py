@@ -90,21 +90,21 @@ def adapter_of(runner: JobRunner, run: Run) -> Path:
 def build_model_card(result: Mapping, *, merged: bool = False) -> str:
     """README.md with its YAML front matter: what was trained, on what, by which settings, and what it measured."""
     config, run = result["config"], result["run"]
-    base = str(config["policy"])
+    base = _name_model(config["policy"])
     settings = [f"- {name}: {config[name]}" for name in SETTINGS if config.get(name) not in (None, "")]
     lines = [
         "---",
         *([] if merged else ["library_name: peft"]),
-        *([f"base_model: {base}"] if "/" in base and not Path(base).expanduser().is_absolute() else []),
+        *([f"base_model: {base}"] if base == config["policy"] else []),
         "pipeline_tag: image-text-to-text",
         f"tags: [{config.get('method', 'dpo')}, m3po, vision-language]",
         "# license: yours to choose; the licences of the base model and of the training data bind it",
         "---",
         "",
-        f"# {Path(base).name}, fine-tuned with M3PO Studio",
+        f"# {base.rpartition('/')[2]}, fine-tuned with M3PO Studio",
         "",
         f"{'The model with a LoRA adapter merged into it' if merged else 'A LoRA adapter'} for `{base}`"
-        + (f", going on from `{config['adapter']}`" if config.get("adapter") else "") + ".",
+        + (f", going on from `{_name_model(config['adapter'])}`" if config.get("adapter") else "") + ".",
         _say_pairs(result),
         "",
         "## Settings",
@@ -116,6 +116,11 @@ def build_model_card(result: Mapping, *, merged: bool = False) -> str:
         "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _name_model(name: str) -> str:
+    """A hub id as it is; of a folder its last part, as where it lies is nothing to publish."""
+    return Path(name).name if Path(name).expanduser().is_dir() or name.startswith(("/", "~", ".")) else name
 
 
 def _say_pairs(result: Mapping) -> str:

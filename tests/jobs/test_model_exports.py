@@ -57,6 +57,7 @@ def test_an_adapter_is_exported_with_what_it_was_trained_on(studio, tmp_path):
     card = (out / "README.md").read_text()
     assert run.config["content_hash"] in card and "4 preference pairs" in card and "learning_rate: 0.01" in card
     assert "## Held-out figures" in card or "not measured" in card
+    assert str(studio.workspace.path.parent) not in card and "/policy" not in card  # where it lies is nobody's business
     json.loads((out / "adapter_config.json").read_text())
     for again in (out, tmp_path):
         with pytest.raises(UsageError, match="not an empty folder"):

@@ -1,0 +1,70 @@
+"""What a finished run is good for, under its figures: the next round, and its adapter as a folder for others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from m3po.errors import BadInputError
+from m3po.files import absolute
+from m3po.studio import Studio
+from m3po.types import Run
+from ui.cards import build_message, draw_heading
+from ui.data_view import draw_notice, open_tab
+from ui.form import QUIET
+from ui.framed import say_error
+from ui.markup import Markup, join
+
+
+class RunActions:
+    """The card; `connect` ties it to what says which run is shown."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        with gr.Column(elem_classes="card-group curator-only", elem_id="run-actions"):
+            draw_heading("What next", "The next round samples, scores and selects with this run's adapter.")
+            self._round = gr.Button("Begin the next round", elem_id="run-round")
+            self._out = gr.Textbox(label="New folder for its model", placeholder="/path/to/folder", elem_id="run-out")
+            with gr.Row():
+                self._adapter = gr.Button("Export the adapter", elem_id="run-adapter")
+                self._merged = gr.Button("Export it merged", elem_id="run-merged")
+            self._message = build_message("run-actions")
+
+    def connect(self, wanted: gr.State, shown: Callable[[int | None], Run | None]) -> None:
+        """`shown` finds the run that the page shows where `wanted` was clicked, or nothing was."""
+
+        def tell(act: Callable[[int], Markup | str], wanted: int | None) -> Markup | str:
+            try:
+                run = shown(wanted)
+                if run is None:
+                    raise BadInputError("There is no run yet: fine-tune once.")
+                return act(run.id)
+            except Exception as error:
+                return draw_notice(say_error(error, "results", wanted))
+
+        def place(out: str) -> object:
+            if not out.strip():
+                raise BadInputError("Give a new folder for the model.")
+            return absolute(out.strip())
+
+        def begin(run_id: int) -> Markup:
+            self._studio.start_round(run_id)
+            told = draw_notice(f"The next round from run {run_id} samples now, then scores and selects.", good=True)
+            return join([told, open_tab("data", "Watch it on Data")])
+
+        def export(run_id: int, out: str) -> Markup:
+            return draw_notice(self._studio.export_adapter(run_id, place(out))["message"], good=True)
+
+        def merge(run_id: int, out: str) -> Markup:
+            run = self._studio.start_merge(run_id, place(out))
+            return draw_notice(
+                f"Run {run.id} merges the adapter of run {run_id} and writes it to {out.strip()}.", good=True
+            )
+
+        self._round.click(lambda wanted: tell(begin, wanted), wanted, self._message, **QUIET)
+        for button, act in ((self._adapter, export), (self._merged, merge)):
+            button.click(
+                lambda wanted, out, act=act: tell(lambda run_id: act(run_id, out), wanted),
+                [wanted, self._out], self._message, **QUIET,
+            )  # fmt: skip
