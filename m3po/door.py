@@ -30,6 +30,7 @@ LOOK = frozenset({
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
     "guideline.current", "guideline.version", "guideline.versions", "preflight.report", "preflight.findings",
+    "sides.models", "sides.report",
 })  # fmt: skip
 DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "redo", "add_edit"})
 CURATE = frozenset({
@@ -40,7 +41,7 @@ CURATE = frozenset({
     "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
     "calibration.draw_audit", "guideline.write", "path", "made_at", "preflight.start", "preflight.exclude",
     "preflight.include", "emit_train", "absorb_train", "start_round", "export_adapter",
-    "start_merge",
+    "start_merge", "sides.next", "sides.vote",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
@@ -52,7 +53,8 @@ DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswit
 # What may name the workspace's folder, as in a run's command: it is told as its last part to all but curators.
 NAMES_FOLDER = frozenset({
     "status", "runs", "run", "run_log", "run_warnings", "results", "scorers", "config", "own_models", "default_sample",
-    "default_score", "default_train", "train_preview", "preflight.report", "preflight.findings",
+    "default_score", "default_train", "train_preview", "preflight.report", "preflight.findings", "sides.models",
+    "sides.report",
 })  # fmt: skip
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})
@@ -261,6 +263,7 @@ _SIGNED = {
     "assign": "created_by", "set_overlap": "changed_by", "mark_gold": "curator", "unmark_gold": "curator",
     "accept_above": "annotator", "accept_none": "annotator", "draw_audit": "annotator",
     "write": "author", "count_flagged": "annotator", "exclude": "annotator", "include": "annotator",
+    "next": "annotator", "vote": "annotator",
 }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from m3po.jobs.overview import Overview
 from m3po.jobs.preflights import Preflights
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
+from m3po.jobs.side_by_side import SideBySide
 from m3po.people import People
 from m3po.settings import (
     TrainConfig,
@@ -73,6 +74,7 @@ class Studio(Starts):
         self.browsing = Browsing(workspace, self.review_index, self.dependence)
         self._outcomes = Outcomes(workspace, self.runner)
         self.preflight = Preflights(workspace, self.runner)
+        self.sides = SideBySide(workspace)
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:

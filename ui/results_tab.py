@@ -15,6 +15,7 @@ from ui.plots import plot_before_after
 from ui.results_view import common_metrics, draw_metrics, draw_no_results, draw_overview, judge
 from ui.run_actions import RunActions
 from ui.samples_view import draw_pager, draw_samples, label_kinds
+from ui.sides_tab import build_sides
 
 TICK = 3.0
 SAMPLES = 12
@@ -49,6 +50,7 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 label_kinds({}), value="changed", label="Held-out answers", elem_id="results-show", container=False
             )
             samples = gr.HTML("", js_on_load=PAGE_JS, apply_default_css=False, elem_id="results-samples")
+        build_sides(studio)
     wanted, seen, offset = gr.State(None), gr.State(""), gr.State(0)
     outputs = [overview, table, beside, plot, below, show, samples, seen]
 

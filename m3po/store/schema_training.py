@@ -23,3 +23,16 @@ CREATE VIEW standing_exclusions AS
 
 def m017_pairs(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_PAIRS)
+
+
+_SIDES = """
+-- Blind votes on the answers of two evaluation runs to one held-out instruction. Only added to: the newest of a person
+-- counts. The verdict is of the runs; left: which of the two stood on that side.
+CREATE TABLE side_votes (
+    first_run BIGINT, second_run BIGINT, instruction_id BIGINT, annotator VARCHAR, verdict VARCHAR, left_side VARCHAR,
+    voted_at TIMESTAMP);
+"""
+
+
+def m020_sides(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_SIDES)

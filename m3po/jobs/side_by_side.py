@@ -1,0 +1,111 @@
+"""A blind comparison of two models: people see what both answered to held-out instructions, on sides that chance drew,
+and say which is better. Nothing is loaded: the answers are those of two finished evaluations."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from m3po.errors import UsageError
+from m3po.evaluation.preference import VERDICTS, summarise_votes
+from m3po.store import instructions, runs, side_votes
+from m3po.store.connection import Connection
+from m3po.store.workspace import Workspace
+from m3po.types import Run
+from m3po.users import OWNER
+
+SAID = ("left", "right", "tie", "both_bad")
+
+
+class SideBySide:
+    """`first` and `second` are the runs of two evaluations, as `models` lists them."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def models(self) -> list[dict]:
+        """Finished evaluations of the held-out split, newest first: `run` (its id) and `name`."""
+        found = self._workspace.db.read(lambda con: runs.read_runs(con, ("evaluate",), limit=1000))
+        return [{"run": run.id, "name": _name(run)} for run in found if _is_whole(run)]
+
+    def next(self, first: int, second: int, annotator: str = OWNER.name) -> dict:
+        """The next item that this person has not judged: `item` (None: all are), `instruction`, `images`, `left`,
+        `right`, and how many there are: `judged`, `total`, `same` (equal answers, which are left out).
+
+        Order and sides are drawn by a hash of person and item, so that neither a reload nor a neighbour tells them.
+        """
+        rows = self._rows(first, second)
+        judged = {item for item, who, _ in self._votes(first, second) if who == annotator}
+        differ = [row for row in rows if row["before"].strip() != row["after"].strip()]
+        left = [row for row in differ if row["instruction_id"] not in judged]
+        told = {"judged": len(differ) - len(left), "total": len(differ), "same": len(rows) - len(differ)}
+        if not left:
+            return told | {"item": None}
+        row = min(left, key=lambda row: _draw(first, second, annotator, row["instruction_id"]))
+        item, images = row["instruction_id"], self._workspace.images
+        prompt = self._workspace.db.read(lambda con: instructions.read_instruction(con, item, images))
+        sides = {"first": row["before"], "second": row["after"]}
+        on_left = _left(first, second, annotator, item)
+        on_right = "second" if on_left == "first" else "first"
+        shown = {"instruction": prompt.instruction, "images": list(prompt.images)}
+        return told | shown | {"item": item, "left": sides[on_left], "right": sides[on_right]}
+
+    def vote(self, first: int, second: int, item: int, said: str, annotator: str = OWNER.name) -> None:
+        """Store which side is better: one of SAID. Raises UsageError for another word, or an item that both did not
+        answer."""
+        if said not in SAID:
+            raise UsageError(f"{said!r:.40} is no verdict: give one of {', '.join(SAID)}.")
+        if item not in {row["instruction_id"] for row in self._rows(first, second)}:
+            raise UsageError(f"{item!r:.40} is no item that both models answered.")
+        left = _left(first, second, annotator, item)
+        right = "second" if left == "first" else "first"
+        verdict = {"left": left, "right": right}.get(said, said)
+        assert verdict in VERDICTS
+        self._workspace.db.write(
+            lambda con: side_votes.add_vote(con, first, second, item, annotator, verdict, left), lane="decision"
+        )
+
+    def report(self, first: int, second: int) -> dict:
+        """How often the second is preferred to the first: see m3po.evaluation.preference.summarise_votes; with `names`
+        of both and `people` (how many judged)."""
+        named = {model["run"]: model["name"] for model in self.models()}
+        self._check(first, second, named)
+        votes = self._votes(first, second)
+        summary = summarise_votes((item, verdict) for item, _, verdict in votes)
+        return summary | {"names": [named[first], named[second]], "people": len({who for _, who, _ in votes})}
+
+    def _rows(self, first: int, second: int) -> list[dict]:
+        self._check(first, second, {model["run"] for model in self.models()})
+        return self._workspace.db.read(lambda con: runs.read_answers(con, first, second))
+
+    def _votes(self, first: int, second: int) -> list[tuple[int, str, str]]:
+        def read(con: Connection) -> list[tuple[int, str, str]]:
+            return side_votes.read_votes(con, first, second)
+
+        return self._workspace.db.read(read)
+
+    def _check(self, first: int, second: int, known: object) -> None:
+        for run in (first, second):
+            if run not in known:
+                raise UsageError(f"Run {run!r:.40} is no finished evaluation of the held-out split: evaluate first.")
+        if first == second:
+            raise UsageError("Choose two different models: a model against itself tells nothing.")
+
+
+def _is_whole(run: Run) -> bool:
+    return run.state == "finished" and run.config.get("split", "heldout") == "heldout" and not run.config.get("limit")
+
+
+def _name(run: Run) -> str:
+    if run.parent_id is not None:
+        return f"run {run.parent_id}"
+    policy, adapter = (Path(str(run.config.get(name) or "")).name for name in ("policy", "adapter"))
+    return f"{policy} with {adapter} (run {run.id})" if adapter else policy
+
+
+def _draw(first: int, second: int, annotator: str, item: int) -> bytes:
+    return hashlib.sha256(f"{first} {second} {item} {annotator}".encode()).digest()
+
+
+def _left(first: int, second: int, annotator: str, item: int) -> str:
+    return "second" if _draw(first, second, annotator, item)[-1] & 1 else "first"

@@ -1,0 +1,54 @@
+"""The blind comparison of two models: the handler behind ui/static/sides.js. Commands are public endpoints."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from m3po.deciding import DEFAULT_ANNOTATOR
+from m3po.errors import UsageError
+from m3po.studio import Studio
+from ui.framed import BROKEN, build_framed_tab, say_error
+from ui.sides_view import build_sides_frame, draw_item, draw_outcome, say_progress
+
+
+class SidesHandler:
+    """What the page may ask, each checked."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._ops = {"models": self._models, "next": self._next, "vote": self._vote, "outcome": self._outcome}
+
+    def on_command(self, data: object, annotator: str = "") -> dict:
+        """HTML and words by name; `error` is a sentence, and nothing was stored."""
+        try:
+            if not isinstance(data, dict) or data.get("op") not in self._ops:
+                raise UsageError(BROKEN)
+            return self._ops[data["op"]](data, annotator or DEFAULT_ANNOTATOR)
+        except Exception as error:
+            return {"error": say_error(error, "sides", data)}
+
+    def _models(self, data: dict, annotator: str) -> dict:
+        return {"models": self._studio.sides.models()}
+
+    def _next(self, data: dict, annotator: str) -> dict:
+        found = self._studio.sides.next(*_runs(data), annotator=annotator)
+        return {"item": found["item"], "html": draw_item(found), "progress": say_progress(found)}
+
+    def _vote(self, data: dict, annotator: str) -> dict:
+        self._studio.sides.vote(*_runs(data), data.get("item"), data.get("said"), annotator=annotator)
+        return self._next(data, annotator)
+
+    def _outcome(self, data: dict, annotator: str) -> dict:
+        return {"html": draw_outcome(self._studio.sides.report(*_runs(data)))}
+
+
+def _runs(data: dict) -> tuple[int, int]:
+    runs = data.get("first"), data.get("second")
+    if not all(isinstance(run, int) and not isinstance(run, bool) for run in runs):
+        raise UsageError(BROKEN)
+    return runs
+
+
+def build_sides(studio: Studio) -> gr.HTML:
+    """The section, for the foot of Results."""
+    return build_framed_tab("sides", build_sides_frame(), SidesHandler(studio).on_command)
