@@ -47,9 +47,14 @@ def without_names(past: Sequence[PastDecision], annotator: str) -> list[PastDeci
     return [dataclasses.replace(row, undone_by=named(row.undone_by), redone_by=named(row.redone_by)) for row in own]
 
 
+def bare_answer(candidate: Candidate) -> Candidate:
+    """The text alone: no score, no votes of the samples, and of the origin only whether a person wrote it."""
+    return Candidate(candidate.id, candidate.text, "human" if candidate.origin == "human" else "sampled")
+
+
 def without_scores(item: ReviewItem) -> ReviewItem:
     """Nothing that a machine said but the answers' texts: no score, no votes of the samples, no pick, no origin."""
-    bare = tuple(Candidate(c.id, c.text, "human" if c.origin == "human" else "sampled") for c in item.candidates)
+    bare = tuple(bare_answer(each) for each in item.candidates)
     return dataclasses.replace(
         item, candidates=bare, pair=None, machine_pair=None, no_pair_reason=None, given=None, selected_by="",
         scoring=False, blind=True, exclusions=(),

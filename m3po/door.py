@@ -249,7 +249,9 @@ class Door:
         return self._studio.redo(user.name, decision_id, curator=user.role == "curator", client_id=client_id)
 
     def add_edit(self, instruction_id: int, text: str, annotator: str = "") -> Candidate:
-        return self._studio.add_edit(instruction_id, text, annotator=self.check("add_edit").name)
+        user = self.check("add_edit")
+        answer = self._studio.add_edit(instruction_id, text, annotator=user.name)
+        return self._studio.sight.answer_shown_to(user, instruction_id, answer)
 
     def history(self, instruction_id: int) -> list[PastDecision]:
         return self._studio.sight.history(self.check("history"), instruction_id)

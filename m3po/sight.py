@@ -15,7 +15,7 @@ from m3po.store.open_views import OpenViews
 from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace
-from m3po.types import PastDecision, ReviewItem, TokenBeliefs
+from m3po.types import Candidate, PastDecision, ReviewItem, TokenBeliefs
 from m3po.users import OWNER, User
 
 
@@ -76,6 +76,12 @@ class Sight:
             several, gold = self._db.read(lambda con, item=item: _votes_and_gold(con, item))
             found.append(blind.with_votes(item, several, gold=gold and user.role == "curator"))
         return found
+
+    def answer_shown_to(self, user: User, instruction_id: int, answer: Candidate) -> Candidate:
+        """What this user wrote, as `shown_to` shows it: the text may be an answer that is scored already."""
+        if user.role == "annotator" and self._hidden(self._person(user.name), instruction_id).blind:
+            return blind.bare_answer(answer)
+        return answer
 
     def _shown_to_annotator(
         self, name: str, items: Sequence[ReviewItem], written_by: Mapping[int, Collection[str]]

@@ -12,7 +12,7 @@ from m3po.errors import NotAllowedError
 from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
 from m3po.store import runs, writers
 from m3po.studio import Studio
-from m3po.types import Area, Range, ReviewView
+from m3po.types import Area, Candidate, Range, ReviewView
 from ui.people_view import draw_assignments
 from ui.review.answers import draw_answer
 from ui.review.belief import read_belief
@@ -71,6 +71,14 @@ def test_blind_nothing_but_texts_is_there_until_the_vote(blind):
     assert (again.verdict, again.blind) == ("accept", False)  # the machine's pair still, though she has seen it
     assert blind.status()["overridden"] == 0
     assert own.decide(1, "accept", chosen=rejected, rejected=chosen).verdict == "override"
+
+
+def test_blind_an_edit_that_is_a_scored_answer_tells_no_score_of_it(blind):
+    for answer in blind.review_item(BY_ID).candidates:
+        told = blind.as_user(ANN).add_edit(1, answer.text)
+        assert told == Candidate(answer.id, answer.text, "sampled")
+    blind.as_user(ANN).decide(1, "tie")
+    assert blind.as_user(ANN).add_edit(1, answer.text).mas == answer.mas is not None  # after the vote nothing is hidden
 
 
 def test_blind_views_tell_nothing_and_every_annotator_has_an_order_of_her_own(blind):
