@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from m3po.assigning import seed_of
+from m3po.store.personal import Personal
 from m3po.store.verdicts import count_reviewed
 from m3po.types import Candidate, Decision, PastDecision, ReviewItem
 
@@ -75,9 +76,13 @@ def with_votes(item: ReviewItem, votes: tuple[Decision, ...], *, gold: bool = Fa
     return dataclasses.replace(item, votes=votes, gold=gold)
 
 
-def with_progress(item: ReviewItem, done: int, assigned: int) -> ReviewItem:
-    """Her own queue's progress in the place of the workspace's."""
-    return dataclasses.replace(item, reviewed=done, reviewable=assigned)
+def own_progress(person: Personal, *, alone: bool) -> dict[str, int]:
+    """What stands in the place of the workspace's progress: that of her queue; without one, where nothing may tell what
+    others decided, how many items she reviewed herself."""
+    done, assigned = person.progress
+    if assigned:
+        return {"reviewed": done, "reviewable": assigned}
+    return {"reviewed": count_reviewed(person.counts)} if alone else {}
 
 
 # Of the workspace's counts those that others' decisions change, and those that an answer of theirs does.
@@ -85,13 +90,13 @@ _BY_DECISIONS = ("disagreeing", "curated_pairs", "human_pairs", "overridden", "a
 _BY_EDITS = ("scored_candidates", "scored_since", "answered_instructions", "answered_train", "written")
 
 
-def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, int], *, picks: bool) -> dict:
+def own_counts(status: dict, person: Personal, *, picks: bool) -> dict:
     """The workspace's counts without what others decided or wrote: her own verdicts and her queue's progress in their
     place, no run, for an edit starts one, and no answer that people wrote; without `picks` nothing of how many pairs
     the machine found, either."""
-    edits, (done, assigned) = status["written"], progress
+    edits = status["written"]
     hidden: dict = dict.fromkeys((*_BY_DECISIONS, *_BY_EDITS), 0)
     hidden |= {"candidates": status["candidates"] - edits, "runs": []}
-    own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": count_reviewed(decided)}
-    own |= {"decisions": dict(decided), "given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
+    own = own_progress(person, alone=True) | {"decisions": person.counts}
+    own |= {"given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
     return status | hidden | own | ({} if picks else {"pairs": 0, "no_pair": {}})

@@ -46,16 +46,18 @@ class Sight:
     def is_blind(self, user: User) -> bool:
         """Whether this annotator must not see scores, the machine's pick or others' decisions before the vote: always
         where config.toml says so, else as long as something of a blind assignment waits for them."""
-        if user.role != "annotator":
-            return False
-        if self._workspace.blind:
-            return True
-        return self._person(user.name).has_blind_work
+        return user.role == "annotator" and self._judges_blind(self._person(user.name))
 
     def is_alone(self, user: User) -> bool:
         """Whether nothing may tell this annotator what others decided: while she judges blind, or something assigned to
         her waits for her vote. Which of it that is, would tell which of her items are gold."""
-        return user.role == "annotator" and (self._workspace.blind or self._person(user.name).has_work)
+        return user.role == "annotator" and self._works_alone(self._person(user.name))
+
+    def _judges_blind(self, person: Personal) -> bool:
+        return self._workspace.blind or person.has_blind_work
+
+    def _works_alone(self, person: Personal) -> bool:
+        return self._workspace.blind or person.has_work
 
     def _person(self, name: str) -> Personal:
         return self._db.read(lambda con: self._index.person(con, name))
@@ -89,10 +91,11 @@ class Sight:
         person = self._person(name)
         hiding = {item.instruction.id: self._hidden(person, item.instruction.id) for item in items}
         own_votes = self._own_votes(person, [number for number, hidden in hiding.items() if hidden.alone])
+        progress = blind.own_progress(person, alone=self._works_alone(person))
         found = []
         for item in items:
             number, hidden = item.instruction.id, hiding[item.instruction.id]
-            item = _in_her_order(item, person, hidden)
+            item = _in_her_order(dataclasses.replace(item, **progress), person, hidden)
             if _voted(person, number):
                 several, _ = self._db.read(lambda con, item=item: _votes_and_gold(con, item))
                 found.append(blind.with_votes(item, several))
@@ -135,9 +138,8 @@ class Sight:
             excluded = instruction_id in around.excluded and not (hidden.alone or hidden.blind)
             how = {"blind": hidden.blind, "shuffled": hidden.shuffled, "excluded": excluded}
             stamps[instruction_id] = stamp_of(around.selection_id, decision_id, tags, **how)
-        done, assigned = person.progress
-        own = {"reviewed": done, "reviewable": assigned} if assigned else {}
-        return dataclasses.replace(around, stamps=stamps, decided={}, tags={}, excluded=frozenset(), **own)
+        own = {"stamps": stamps, "decided": {}, "tags": {}, "excluded": frozenset()}
+        return dataclasses.replace(around, **own, **blind.own_progress(person, alone=self._works_alone(person)))
 
     def beliefs_shown_to(
         self, user: User, instruction_ids: Sequence[int], told: list[TokenBeliefs]
@@ -160,10 +162,10 @@ class Sight:
         if not self.is_alone(user):
             return status
         person = self._person(user.name)
-        return blind.own_counts(status, person.counts, person.progress, picks=not self.is_blind(user))
+        return blind.own_counts(status, person, picks=not self._judges_blind(person))
 
     def _hidden(self, person: Personal, instruction_id: int) -> _Hidden:
-        hidden = self._workspace.blind or person.has_blind_work
+        hidden = self._judges_blind(person)
         voted = _voted(person, instruction_id)
         return _Hidden(
             blind=hidden and not voted,
@@ -190,11 +192,8 @@ class Sight:
 
 
 def _in_her_order(item: ReviewItem, person: Personal, hidden: _Hidden) -> ReviewItem:
-    """The item with her own progress, and with its answers in the order that she gets them in."""
-    done, assigned = person.progress
+    """The item with its answers in the order that she gets them in."""
     item = dataclasses.replace(item, fixed_order=hidden.by_id)
-    if assigned:
-        item = blind.with_progress(item, done, assigned)
     return blind.shuffled(item, person.annotator) if hidden.shuffled else item
 
 

@@ -105,6 +105,24 @@ def test_blind_views_tell_nothing_and_every_annotator_has_an_order_of_her_own(bl
         assert not blind.as_user(user).review_item(BY_ID).blind
 
 
+def test_blind_without_an_assignment_the_progress_is_ones_own_everywhere(blind):
+    own, bob = blind.as_user(ANN), blind.as_user(BOB)
+
+    def told() -> set[tuple[int, int]]:
+        item, around = own.review_item(BY_ID, 3), own.review_neighbours(BY_ID, 3, ahead=2, behind=1)
+        counts = own.status()
+        found = {(each.reviewed, each.reviewable) for each in (item, around, *own.review_items(BY_ID, [1, 4]))}
+        return found | {(counts["reviewed"], counts["reviewable"])}
+
+    bob.decide(3, "tie")
+    bob.decide(4, "tie")
+    assert told() == {(0, 8)}
+    own.decide(3, "tie")
+    own.decide(4, "skip")
+    assert told() == {(1, 8)}  # also on what she has voted on
+    assert (bob.review_item(BY_ID).reviewed, blind.as_user(CORA).review_item(BY_ID).reviewed) == (2, 2)
+
+
 @pytest.mark.parametrize(
     "narrowed",
     [
