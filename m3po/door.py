@@ -224,7 +224,9 @@ class Door:
         return self._studio.decide(instruction_id, verdict, **options)
 
     def remark(self, instruction_id: int, **options: Any) -> Decision:
-        return self._studio.remark(instruction_id, **{**options, "annotator": self.check("remark").name})
+        user = self.check("remark")
+        own = {"annotator": user.name, "curator": user.role == "curator"}
+        return self._studio.remark(instruction_id, **(options | own))
 
     def set_tag(self, instruction_id: int, name: str, *, withdrawn: bool = False, **_: Any) -> None:
         """A curator takes off whatever stands; others what they gave themselves."""
