@@ -24,8 +24,8 @@ from m3po.training.pair_checks import KINDS
 from m3po.training.presets import parse_losses, train_command
 
 LISTED = 50
-# Options that move no token.
-_SEEN = ("max_pixels", "min_pixels", "trust_remote_code")
+# Options by which a prompt has other tokens: a check with others is of something else.
+_TOKEN_OPTIONS = ("max_pixels", "min_pixels", "trust_remote_code")
 
 
 class Preflights:
@@ -114,8 +114,9 @@ class Preflights:
         *,
         annotator: str = DEFAULT_ANNOTATOR,
     ) -> int:
-        """Leave out of training and pair exports every pair in which the check `run_id` found one of these kinds, or
-        the pairs of these instructions; how many were not excluded before. Raises UsageError where neither is named.
+        """Leave out of training and pair exports every pair in which the check `run_id` found one of these kinds, of
+        these instructions (not named: of any kind, of any instruction); how many were not excluded before. Raises
+        UsageError where neither is named.
         """
         check_kinds(kinds)
         if not kinds and not instruction_ids:
@@ -123,7 +124,10 @@ class Preflights:
 
         def change(con: Connection) -> int:
             found = pair_findings.found_pairs(con, run_id, kinds, instruction_ids)
-            reasons = {key: f"{KINDS[kind].title}: {detail}" for *key_, kind, detail in found for key in [tuple(key_)]}
+            reasons: dict[exclusions.PairKey, str] = {}
+            for instruction_id, chosen, rejected, kind, detail in found:
+                key, why = (instruction_id, chosen, rejected), f"{KINDS[kind].title}: {detail}"
+                reasons[key] = f"{reasons[key]}; {why}" if key in reasons else why
             return exclusions.exclude_pairs(con, reasons, annotator)
 
         return self._workspace.db.write(change)
@@ -137,19 +141,19 @@ class Preflights:
         others: bool = False,
         annotator: str = DEFAULT_ANNOTATOR,
     ) -> int:
-        """Take back what is excluded of these instructions, of the pairs in which the check found one of these kinds,
-        or (`others`) of those in which it found nothing; how many pairs that were. Raises UsageError where none of
-        these is named."""
+        """Take back what is excluded of these instructions; with a check, of those in which it found one of these
+        kinds, of these instructions (as in `exclude`), or (`others`) in which it found nothing. How many pairs that
+        were. Raises UsageError where nothing is named, and for kinds or others without their check."""
         check_kinds(kinds)
-        if not instruction_ids and (run_id is None or not (kinds or others)):
+        if not (kinds or instruction_ids or others) or (run_id is None and (kinds or others)):
             raise UsageError("Say what to take back: instructions, or a check and its kinds of findings.")
 
         def change(con: Connection) -> int:
-            ids = list(instruction_ids)
-            if run_id is not None and kinds:
-                ids += [number for number, *_ in pair_findings.found_pairs(con, run_id, kinds)]
-            if run_id is not None and others:
-                ids += exclusions.excluded_unfound(con, run_id)
+            if run_id is None:
+                return exclusions.include_pairs(con, instruction_ids, annotator)
+            ids = exclusions.excluded_unfound(con, run_id) if others else []
+            if kinds or instruction_ids:
+                ids += [number for number, *_ in pair_findings.found_pairs(con, run_id, kinds, instruction_ids)]
             return exclusions.include_pairs(con, ids, annotator)
 
         return self._workspace.db.write(change)
@@ -157,7 +161,7 @@ class Preflights:
     def _mark(self, config: TrainConfig) -> str:
         """Of all that the findings follow from: the pairs, what is measured by, the model and how it sees images."""
         model = model_fingerprint(config.policy, code=config.trust_remote_code)  # files: never in a transaction
-        seen = {name: getattr(config, name) for name in _SEEN}
+        seen = {name: getattr(config, name) for name in _TOKEN_OPTIONS}
 
         def read(con: Connection) -> str:
             state, known = self._workspace.db.state, self._marks.get(config.only)

@@ -61,12 +61,12 @@ def read_findings(con: Connection, run_id: int, kinds: Sequence[str], limit: int
 def found_pairs(
     con: Connection, run_id: int, kinds: Sequence[str] = (), instruction_ids: Sequence[int] = ()
 ) -> list[tuple[int, int, int, str, str]]:
-    """(instruction, chosen, rejected, kind, detail) of every finding of these kinds and instructions; none named: of
-    any."""
+    """(instruction, chosen, rejected, kind, detail) of every finding that is of these kinds and on these instructions;
+    none named: of any. A pair's findings follow each other."""
     where, parameters = _where(run_id, kinds)
     if instruction_ids:
         where += f" AND {among('instruction_id', instruction_ids)}"
-    sql = f"SELECT instruction_id, chosen, rejected, kind, detail FROM pair_findings f WHERE {where} ORDER BY 1"
+    sql = f"SELECT instruction_id, chosen, rejected, kind, detail FROM pair_findings f WHERE {where} ORDER BY ALL"
     return con.execute(sql, parameters).fetchall()
 
 

@@ -26,6 +26,7 @@ from m3po.settings import SelectConfig, TrainConfig, WorkspaceConfig
 from m3po.store import auto_accept, decisions, selections
 from m3po.studio import Studio
 from m3po.text import build_messages
+from m3po.training.pair_checks import KINDS
 from m3po.training.presets import build_train_config
 from m3po.types import ReviewView
 
@@ -322,6 +323,23 @@ def test_an_excluded_pair_stays_out_as_long_as_it_is_the_pair(studio, policy, tm
     for wrong in (lambda: studio.preflight.exclude(run.id), lambda: studio.preflight.include(run.id)):
         with pytest.raises(UsageError, match="Say what to"):
             wrong()
+
+
+def test_kinds_and_instructions_that_are_both_named_both_hold_and_all_that_was_found_is_told(studio, policy):
+    run = run_here(studio, studio.run(studio.preflight.start(TrainConfig(str(policy)))))
+    again = "INSERT INTO pair_findings SELECT * REPLACE ('shared_image' AS kind, 'also elsewhere' AS detail)"
+    studio.db.write(lambda con: con.execute(f"{again} FROM pair_findings"))  # of each of the two pairs
+    own = studio.preflight
+    assert own.exclude(run.id, ["near_equal", "shared_image"], [3]) == 1 and curated(studio)[0] == {1, 2}
+    shared = f"{KINDS['shared_image'].title}: also elsewhere"
+    assert studio.review_item(instruction_id=3).excluded == f"{shared} (by me)"
+    assert own.include(run.id, ["near_equal"], [3]) == 0 and own.include(run.id, ["shared_image"], [3]) == 1
+    assert own.exclude(run.id, instruction_ids=[2, 3]) == 2
+    why = studio.review_item(instruction_id=2).excluded
+    assert why.startswith(f"{KINDS['near_equal'].title}: ") and why.endswith(f"; {shared} (by me)")
+    assert own.include(run.id, instruction_ids=[1, 2]) == 1 and curated(studio)[0] == {1, 2}
+    with pytest.raises(UsageError, match="Say what to"):
+        own.include(None, ["near_equal"], [2])
 
 
 def test_pairs_taken_without_eyes_obey_it_too(studio, policy):
