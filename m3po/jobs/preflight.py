@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m3po.errors import BadImageError, BadInputError
-from m3po.evaluation.lengths import describe_lengths
+from m3po.evaluation.lengths import describe_tokens
 from m3po.files import replace_file
 from m3po.images import load_rgb, pixel_hash
 from m3po.jobs.schemas import PREFLIGHT_OUTPUT
@@ -127,19 +127,6 @@ def summarise(shards: list[Path], *, limit: int | None, measured_images: int) ->
         "limit": limit,
         "measured_images": measured_images,
     }
-
-
-def describe_tokens(kept: pa.Table, limit: int | None) -> dict:
-    """`lengths` and `longest` of the result, from the rows of PREFLIGHT_OUTPUT that would train."""
-    prompt, chosen, rejected = (
-        kept.column(f"{name}_tokens").to_numpy().astype(np.int64) for name in ("prompt", "chosen", "rejected")
-    )
-    whole = prompt + np.maximum(chosen, rejected)
-    longest = None
-    if len(whole):
-        place = int(whole.argmax())
-        longest = {"tokens": int(whole[place]), "name": kept.column("name")[place].as_py(), "limit": limit}
-    return {"lengths": describe_lengths(chosen, rejected), "longest": longest}
 
 
 def _hash_measured(job: Worker) -> dict[str, str]:

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import UsageError
+from m3po.evaluation.lengths import describe_tokens
 from m3po.jobs import plans
-from m3po.jobs.preflight import LEFT_OUT, describe_tokens
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.schemas import PREFLIGHT_OUTPUT
 from m3po.jobs.trainings import describe_few
@@ -111,7 +111,7 @@ class Preflights:
                 return {}
             columns = [name for name in PREFLIGHT_OUTPUT.names if name not in ("excluded", "findings")]
             checked = pa.concat_tables([pq.read_table(path, columns=columns) for path in shards])
-            left_out = sorted(LEFT_OUT)
+            left_out = [kind.name for kind in KINDS.values() if kind.left_out]
             kept = self._workspace.db.read(lambda con: pair_findings.without_left_out(con, run.id, checked, left_out))
             longest = run.result["longest"] or {}
             self._tokens = (of, describe_tokens(kept, run.result.get("limit", longest.get("limit"))))
