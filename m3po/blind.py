@@ -85,18 +85,28 @@ def own_progress(person: Personal, *, alone: bool) -> dict[str, int]:
     return {"reviewed": count_reviewed(person.counts)} if alone else {}
 
 
-# Of the workspace's counts those that others' decisions change, and those that an answer of theirs does.
-_BY_DECISIONS = ("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted", "excluded")
-_BY_EDITS = ("scored_candidates", "scored_since", "answered_instructions", "answered_train", "written")
+# Of the workspace's counts those that no decision and no answer of a person changes; any other is told empty.
+_TOLD = frozenset({
+    "workspace", "instructions", "images", "sampled_instructions", "samplers", "without_log_prob", "advice", "pairs",
+    "no_pair", "selection", "reviewable",
+})  # fmt: skip
 
 
 def own_counts(status: dict, person: Personal, *, picks: bool) -> dict:
-    """The workspace's counts without what others decided or wrote: her own verdicts and her queue's progress in their
-    place, no run, for an edit starts one, and no answer that people wrote; without `picks` nothing of how many pairs
-    the machine found, either."""
-    edits = status["written"]
-    hidden: dict = dict.fromkeys((*_BY_DECISIONS, *_BY_EDITS), 0)
-    hidden |= {"candidates": status["candidates"] - edits, "runs": []}
-    own = own_progress(person, alone=True) | {"decisions": person.counts}
+    """The workspace's counts (m3po.jobs.overview) without what others decided or wrote: her own verdicts and her
+    queue's progress in their place, no run, for an edit starts one, and no answer that people wrote; without `picks`
+    nothing of how many pairs the machine found, either."""
+    own = {name: value if name in _TOLD else type(value)() for name, value in status.items()}
+    own |= own_progress(person, alone=True) | {"decisions": person.counts}
+    own |= {"candidates": status["candidates"] - status["written"]}
     own |= {"given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
-    return status | hidden | own | ({} if picks else {"pairs": 0, "no_pair": {}})
+    if not picks:
+        own |= {"pairs": 0, "no_pair": {}, "selection": status["selection"] and status["selection"] | {"pairs": 0}}
+        own |= {"samplers": [row | {"pair_share": None} for row in status["samplers"]]}
+    return own
+
+
+def own_result(result: dict) -> dict:
+    """A row of m3po.jobs.outcomes without how many pairs of its run people decided."""
+    config = result["config"] | {"human": 0}
+    return result | {"human": 0, "config": config, "run": dataclasses.replace(result["run"], config=config)}

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from m3po import blind
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
 from m3po.types import Candidate, Decision, PastDecision, Reversal, ReviewItem, ReviewView, Run, TokenBeliefs
@@ -175,6 +176,12 @@ class Door:
         if self._studio.sight.is_alone(user):
             return nothing
         return self._told(user, name, getattr(self._studio, name))(*given, **options)
+
+    def results(self) -> list[dict]:
+        """Without how many pairs people decided, to an annotator who is alone with her items."""
+        user = self.check("results")
+        found = self._told(user, "results", self._studio.results)()
+        return [blind.own_result(row) for row in found] if self._studio.sight.is_alone(user) else found
 
     def scorers(self) -> list[dict]:
         """Without how many answers each scored, where others' are among them."""

@@ -255,6 +255,24 @@ def test_while_assigned_items_wait_nothing_tells_what_others_did_with_them(studi
     assert ann.review_item(ReviewView("all", "id", "a sentence", "answers")).total == 1
 
 
+def test_who_is_alone_is_told_of_the_counts_what_is_known_to_tell_nothing_of_others(studio, monkeypatch):
+    studio.as_user(BOB).decide(1, "tie")
+    config = {"policy": "p", "human": 3, "pairs": 5}
+    studio.db.write(lambda con: runs.add_run(con, "train", config, ""))
+    whole = studio.status()
+    monkeypatch.setattr(studio, "status", lambda: whole | {"something_new": {"bob": 1}})
+    own = studio.as_user(ANN)
+    assert own.status()["something_new"] == {"bob": 1} and own.results()[0]["human"] == 3
+    studio.people.assign(["ann"], items=2)
+    assert own.status()["something_new"] == {} and own.status()["selection"] == whole["selection"]
+    assert "'human': 3" not in repr(own.results()) and own.results()[0]["config"] == config | {"human": 0}
+    studio.people.assign(["ann"], items=2, blind=True)
+    told = own.status()
+    assert {type(value) for value in told.values()} == {type(value) for value in studio.status().values()}
+    assert told["selection"] == whole["selection"] | {"pairs": 0} and (told["pairs"], told["no_pair"]) == (0, {})
+    assert all(row["pair_share"] is None for row in told["samplers"]) and len(told["samplers"]) == 1
+
+
 def test_blind_tokens_are_coloured_item_by_item_after_the_vote(blind):
     own, first = blind.as_user(ANN), blind.review_item(BY_ID)
     for candidate in first.candidates:
