@@ -273,6 +273,13 @@ _SIGNED = {
     "write": "author", "count_flagged": "annotator", "exclude": "annotator", "include": "annotator",
 }  # fmt: skip
 
+# What lists pairs with their texts and scores or what people decided, and of which items what it answers does.
+_LISTS: dict[str, Callable[[Any], list[int]]] = {
+    "browsing.negatives": lambda found: [each.instruction_id for each in found[1]],
+    "calibration.what_if": lambda found: [each["instruction_id"] for each in found["items"]],
+    "preflight.findings": lambda found: [each["instruction_id"] for each in found["pairs"]],
+}
+
 
 class _Part:
     """An object that the Studio holds, through the same door."""
@@ -287,10 +294,17 @@ class _Part:
         if (self._name, name) == ("people", "overview") and user.role == "annotator":
             return partial(self._part.own_overview, user.name)
         found = self._door._told(user, f"{self._name}.{name}", getattr(self._part, name))
+        if listed := _LISTS.get(f"{self._name}.{name}"):
+            found = partial(self._note_listed, user, found, listed)
         if self._name == "browsing":
             return lambda view, *more, **options: found(self._door.view_of(user, view), *more, **options)
         if name in _SIGNED:
             return lambda *given, **options: found(*given, **{**options, _SIGNED[name]: user.name})
+        return found
+
+    def _note_listed(self, user: User, ask: Callable, listed: Callable, *given: Any, **options: Any) -> Any:
+        found = ask(*given, **options)
+        self._door._studio.sight.note_shown(user, listed(found))
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from m3po import blind
@@ -73,11 +73,16 @@ class Sight:
             return self._shown_to_annotator(user.name, items, written_by)
         found = []
         for item in items:
-            if user is not OWNER and blind.tells(item, user.name, written_by):
-                self._open_views.add(user.name, item.instruction.id)  # she may be an annotator some day
+            if blind.tells(item, user.name, written_by):
+                self.note_shown(user, [item.instruction.id])  # she may be an annotator some day
             several, gold = self._db.read(lambda con, item=item: _votes_and_gold(con, item))
             found.append(blind.with_votes(item, several, gold=gold and user.role == "curator"))
         return found
+
+    def note_shown(self, user: User, instruction_ids: Iterable[int]) -> None:
+        """Items that this user was shown elsewhere than on Review, with their texts and what blindness hides."""
+        for each in instruction_ids if user is not OWNER else ():
+            self._open_views.add(user.name, each)
 
     def answer_shown_to(self, user: User, instruction_id: int, answer: Candidate) -> Candidate:
         """What this user wrote, as `shown_to` shows it: the text may be an answer that is scored already."""
@@ -176,7 +181,8 @@ class Sight:
 
     def was_hidden(self, user: User, instruction_id: int) -> bool:
         """Whether a vote of this user now is a blind one: all is hidden, they never voted on the item before, and
-        Review never sent it to them with anything that is hidden now, whatever role they had then."""
+        neither Review nor a list of pairs (the door's `_LISTS`) ever sent it to them with anything that is hidden now,
+        whatever role they had then."""
         if not self.is_blind(user) or self._open_views.has(user.name, instruction_id):
             return False
         return not self._db.read(lambda con: votes.ever_voted(con, instruction_id, user.name))
