@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from m3po.assigning import seed_of
+from m3po.store.personal import Personal
 from m3po.store.verdicts import count_reviewed
 from m3po.types import Candidate, Decision, PastDecision, ReviewItem
 
@@ -47,9 +48,14 @@ def without_names(past: Sequence[PastDecision], annotator: str) -> list[PastDeci
     return [dataclasses.replace(row, undone_by=named(row.undone_by), redone_by=named(row.redone_by)) for row in own]
 
 
+def bare_answer(candidate: Candidate) -> Candidate:
+    """The text alone: no score, no votes of the samples, and of the origin only whether a person wrote it."""
+    return Candidate(candidate.id, candidate.text, "human" if candidate.origin == "human" else "sampled")
+
+
 def without_scores(item: ReviewItem) -> ReviewItem:
     """Nothing that a machine said but the answers' texts: no score, no votes of the samples, no pick, no origin."""
-    bare = tuple(Candidate(c.id, c.text, "human" if c.origin == "human" else "sampled") for c in item.candidates)
+    bare = tuple(bare_answer(each) for each in item.candidates)
     return dataclasses.replace(
         item, candidates=bare, pair=None, machine_pair=None, no_pair_reason=None, given=None, selected_by="",
         scoring=False, blind=True, exclusions=(),
@@ -70,23 +76,37 @@ def with_votes(item: ReviewItem, votes: tuple[Decision, ...], *, gold: bool = Fa
     return dataclasses.replace(item, votes=votes, gold=gold)
 
 
-def with_progress(item: ReviewItem, done: int, assigned: int) -> ReviewItem:
-    """Her own queue's progress in the place of the workspace's."""
-    return dataclasses.replace(item, reviewed=done, reviewable=assigned)
+def own_progress(person: Personal, *, alone: bool) -> dict[str, int]:
+    """What stands in the place of the workspace's progress: that of her queue; without one, where nothing may tell what
+    others decided, how many items she reviewed herself."""
+    done, assigned = person.progress
+    if assigned:
+        return {"reviewed": done, "reviewable": assigned}
+    return {"reviewed": count_reviewed(person.counts)} if alone else {}
 
 
-# Of the workspace's counts those that others' decisions change, and those that an answer of theirs does.
-_BY_DECISIONS = ("disagreeing", "curated_pairs", "human_pairs", "overridden", "auto_accepted", "excluded")
-_BY_EDITS = ("scored_candidates", "scored_since", "answered_instructions", "answered_train", "written")
+# Of the workspace's counts those that no decision and no answer of a person changes; any other is told empty.
+_TOLD = frozenset({
+    "workspace", "instructions", "images", "sampled_instructions", "samplers", "without_log_prob", "advice", "pairs",
+    "no_pair", "selection", "reviewable",
+})  # fmt: skip
 
 
-def own_counts(status: dict, decided: Mapping[str, int], progress: tuple[int, int], *, picks: bool) -> dict:
-    """The workspace's counts without what others decided or wrote: her own verdicts and her queue's progress in their
-    place, no run, for an edit starts one, and no answer that people wrote; without `picks` nothing of how many pairs
-    the machine found, either."""
-    edits, (done, assigned) = status["written"], progress
-    hidden: dict = dict.fromkeys((*_BY_DECISIONS, *_BY_EDITS), 0)
-    hidden |= {"candidates": status["candidates"] - edits, "runs": []}
-    own = {"reviewed": done, "reviewable": assigned} if assigned else {"reviewed": count_reviewed(decided)}
-    own |= {"decisions": dict(decided), "given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
-    return status | hidden | own | ({} if picks else {"pairs": 0, "no_pair": {}})
+def own_counts(status: dict, person: Personal, *, picks: bool) -> dict:
+    """The workspace's counts (m3po.jobs.overview) without what others decided or wrote: her own verdicts and her
+    queue's progress in their place, no run, for an edit starts one, and no answer that people wrote; without `picks`
+    nothing of how many pairs the machine found, either."""
+    own = {name: value if name in _TOLD else type(value)() for name, value in status.items()}
+    own |= own_progress(person, alone=True) | {"decisions": person.counts}
+    own |= {"candidates": status["candidates"] - status["written"]}
+    own |= {"given": status["given"] | {"decided": 0, "reviewers_agree": 0}}
+    if not picks:
+        own |= {"pairs": 0, "no_pair": {}, "selection": status["selection"] and status["selection"] | {"pairs": 0}}
+        own |= {"samplers": [row | {"pair_share": None} for row in status["samplers"]]}
+    return own
+
+
+def own_result(result: dict) -> dict:
+    """A row of m3po.jobs.outcomes without how many pairs of its run people decided."""
+    config = result["config"] | {"human": 0}
+    return result | {"human": 0, "config": config, "run": dataclasses.replace(result["run"], config=config)}

@@ -110,10 +110,12 @@ def remark(
     reason: str | None = None,
     note: str | None = None,
     annotator: str = DEFAULT_ANNOTATOR,
+    curator: bool = False,
     client_id: str = "",
 ) -> Decision:
     """Store the annotator's decision on an item once more, with this reason or note (None: as it was): it is made on
-    what the first was made on, and an undo takes it back as any other. What changes nothing stores nothing.
+    what the first was made on, and an undo takes it back as any other. What changes nothing stores nothing. `curator`:
+    where the last word on the item is theirs, it goes with that.
 
     Raises BadInputError where they decided nothing, and for a reason or note as `decide` does.
     """
@@ -125,7 +127,7 @@ def remark(
         if client_id and (known := decisions.decision_of_key(con, instruction_id, name, client_id)):
             return decisions.as_decision(known)
         _check_reason(con, reason or "")
-        own = votes.own_decision(con, instruction_id, name)
+        own = votes.own_decision(con, instruction_id, name, last_word=curator)
         if own is None:
             raise BadInputError("There is no decision of yours here that it could go with: decide first.")
         said = (own["reason"] or "", own["note"] or "")

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from m3po import blind
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
 from m3po.types import Candidate, Decision, PastDecision, Reversal, ReviewItem, ReviewView, Run, TokenBeliefs
@@ -179,6 +180,12 @@ class Door:
             return nothing
         return self._told(user, name, getattr(self._studio, name))(*given, **options)
 
+    def results(self) -> list[dict]:
+        """Without how many pairs people decided, to an annotator who is alone with her items."""
+        user = self.check("results")
+        found = self._told(user, "results", self._studio.results)()
+        return [blind.own_result(row) for row in found] if self._studio.sight.is_alone(user) else found
+
     def scorers(self) -> list[dict]:
         """Without how many answers each scored, where others' are among them."""
         user = self.check("scorers")
@@ -227,7 +234,9 @@ class Door:
         return self._studio.decide(instruction_id, verdict, **options)
 
     def remark(self, instruction_id: int, **options: Any) -> Decision:
-        return self._studio.remark(instruction_id, **{**options, "annotator": self.check("remark").name})
+        user = self.check("remark")
+        own = {"annotator": user.name, "curator": user.role == "curator"}
+        return self._studio.remark(instruction_id, **(options | own))
 
     def set_tag(self, instruction_id: int, name: str, *, withdrawn: bool = False, **_: Any) -> None:
         """A curator takes off whatever stands; others what they gave themselves."""
@@ -252,7 +261,9 @@ class Door:
         return self._studio.redo(user.name, decision_id, curator=user.role == "curator", client_id=client_id)
 
     def add_edit(self, instruction_id: int, text: str, annotator: str = "") -> Candidate:
-        return self._studio.add_edit(instruction_id, text, annotator=self.check("add_edit").name)
+        user = self.check("add_edit")
+        answer = self._studio.add_edit(instruction_id, text, annotator=user.name)
+        return self._studio.sight.answer_shown_to(user, instruction_id, answer)
 
     def history(self, instruction_id: int) -> list[PastDecision]:
         return self._studio.sight.history(self.check("history"), instruction_id)
@@ -265,6 +276,13 @@ _SIGNED = {
     "write": "author", "count_flagged": "annotator", "exclude": "annotator", "include": "annotator",
     "next": "annotator", "vote": "annotator",
 }  # fmt: skip
+
+# What lists pairs with their texts and scores or what people decided, and of which items what it answers does.
+_LISTS: dict[str, Callable[[Any], list[int]]] = {
+    "browsing.negatives": lambda found: [each.instruction_id for each in found[1]],
+    "calibration.what_if": lambda found: [each["instruction_id"] for each in found["items"]],
+    "preflight.findings": lambda found: [each["instruction_id"] for each in found["pairs"]],
+}
 
 
 class _Part:
@@ -280,10 +298,17 @@ class _Part:
         if (self._name, name) == ("people", "overview") and user.role == "annotator":
             return partial(self._part.own_overview, user.name)
         found = self._door._told(user, f"{self._name}.{name}", getattr(self._part, name))
+        if listed := _LISTS.get(f"{self._name}.{name}"):
+            found = partial(self._note_listed, user, found, listed)
         if self._name == "browsing":
             return lambda view, *more, **options: found(self._door.view_of(user, view), *more, **options)
         if name in _SIGNED:
             return lambda *given, **options: found(*given, **{**options, _SIGNED[name]: user.name})
+        return found
+
+    def _note_listed(self, user: User, ask: Callable, listed: Callable, *given: Any, **options: Any) -> Any:
+        found = ask(*given, **options)
+        self._door._studio.sight.note_shown(user, listed(found))
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from m3po import blind
@@ -15,7 +15,7 @@ from m3po.store.open_views import OpenViews
 from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace
-from m3po.types import PastDecision, ReviewItem, TokenBeliefs
+from m3po.types import Candidate, PastDecision, ReviewItem, TokenBeliefs
 from m3po.users import OWNER, User
 
 
@@ -46,16 +46,18 @@ class Sight:
     def is_blind(self, user: User) -> bool:
         """Whether this annotator must not see scores, the machine's pick or others' decisions before the vote: always
         where config.toml says so, else as long as something of a blind assignment waits for them."""
-        if user.role != "annotator":
-            return False
-        if self._workspace.blind:
-            return True
-        return self._person(user.name).has_blind_work
+        return user.role == "annotator" and self._judges_blind(self._person(user.name))
 
     def is_alone(self, user: User) -> bool:
         """Whether nothing may tell this annotator what others decided: while she judges blind, or something assigned to
         her waits for her vote. Which of it that is, would tell which of her items are gold."""
-        return user.role == "annotator" and (self._workspace.blind or self._person(user.name).has_work)
+        return user.role == "annotator" and self._works_alone(self._person(user.name))
+
+    def _judges_blind(self, person: Personal) -> bool:
+        return self._workspace.blind or person.has_blind_work
+
+    def _works_alone(self, person: Personal) -> bool:
+        return self._workspace.blind or person.has_work
 
     def _person(self, name: str) -> Personal:
         return self._db.read(lambda con: self._index.person(con, name))
@@ -71,11 +73,22 @@ class Sight:
             return self._shown_to_annotator(user.name, items, written_by)
         found = []
         for item in items:
-            if user is not OWNER and blind.tells(item, user.name, written_by):
-                self._open_views.add(user.name, item.instruction.id)  # she may be an annotator some day
+            if blind.tells(item, user.name, written_by):
+                self.note_shown(user, [item.instruction.id])  # she may be an annotator some day
             several, gold = self._db.read(lambda con, item=item: _votes_and_gold(con, item))
             found.append(blind.with_votes(item, several, gold=gold and user.role == "curator"))
         return found
+
+    def note_shown(self, user: User, instruction_ids: Iterable[int]) -> None:
+        """Items that this user was shown elsewhere than on Review, with their texts and what blindness hides."""
+        for each in instruction_ids if user is not OWNER else ():
+            self._open_views.add(user.name, each)
+
+    def answer_shown_to(self, user: User, instruction_id: int, answer: Candidate) -> Candidate:
+        """What this user wrote, as `shown_to` shows it: the text may be an answer that is scored already."""
+        if user.role == "annotator" and self._hidden(self._person(user.name), instruction_id).blind:
+            return blind.bare_answer(answer)
+        return answer
 
     def _shown_to_annotator(
         self, name: str, items: Sequence[ReviewItem], written_by: Mapping[int, Collection[str]]
@@ -83,10 +96,11 @@ class Sight:
         person = self._person(name)
         hiding = {item.instruction.id: self._hidden(person, item.instruction.id) for item in items}
         own_votes = self._own_votes(person, [number for number, hidden in hiding.items() if hidden.alone])
+        progress = blind.own_progress(person, alone=self._works_alone(person))
         found = []
         for item in items:
             number, hidden = item.instruction.id, hiding[item.instruction.id]
-            item = _in_her_order(item, person, hidden)
+            item = _in_her_order(dataclasses.replace(item, **progress), person, hidden)
             if _voted(person, number):
                 several, _ = self._db.read(lambda con, item=item: _votes_and_gold(con, item))
                 found.append(blind.with_votes(item, several))
@@ -129,9 +143,8 @@ class Sight:
             excluded = instruction_id in around.excluded and not (hidden.alone or hidden.blind)
             how = {"blind": hidden.blind, "shuffled": hidden.shuffled, "excluded": excluded}
             stamps[instruction_id] = stamp_of(around.selection_id, decision_id, tags, **how)
-        done, assigned = person.progress
-        own = {"reviewed": done, "reviewable": assigned} if assigned else {}
-        return dataclasses.replace(around, stamps=stamps, decided={}, tags={}, excluded=frozenset(), **own)
+        own = {"stamps": stamps, "decided": {}, "tags": {}, "excluded": frozenset()}
+        return dataclasses.replace(around, **own, **blind.own_progress(person, alone=self._works_alone(person)))
 
     def beliefs_shown_to(
         self, user: User, instruction_ids: Sequence[int], told: list[TokenBeliefs]
@@ -154,10 +167,10 @@ class Sight:
         if not self.is_alone(user):
             return status
         person = self._person(user.name)
-        return blind.own_counts(status, person.counts, person.progress, picks=not self.is_blind(user))
+        return blind.own_counts(status, person, picks=not self._judges_blind(person))
 
     def _hidden(self, person: Personal, instruction_id: int) -> _Hidden:
-        hidden = self._workspace.blind or person.has_blind_work
+        hidden = self._judges_blind(person)
         voted = _voted(person, instruction_id)
         return _Hidden(
             blind=hidden and not voted,
@@ -168,7 +181,8 @@ class Sight:
 
     def was_hidden(self, user: User, instruction_id: int) -> bool:
         """Whether a vote of this user now is a blind one: all is hidden, they never voted on the item before, and
-        Review never sent it to them with anything that is hidden now, whatever role they had then."""
+        neither Review nor a list of pairs (the door's `_LISTS`) ever sent it to them with anything that is hidden now,
+        whatever role they had then."""
         if not self.is_blind(user) or self._open_views.has(user.name, instruction_id):
             return False
         return not self._db.read(lambda con: votes.ever_voted(con, instruction_id, user.name))
@@ -184,11 +198,8 @@ class Sight:
 
 
 def _in_her_order(item: ReviewItem, person: Personal, hidden: _Hidden) -> ReviewItem:
-    """The item with her own progress, and with its answers in the order that she gets them in."""
-    done, assigned = person.progress
+    """The item with its answers in the order that she gets them in."""
     item = dataclasses.replace(item, fixed_order=hidden.by_id)
-    if assigned:
-        item = blind.with_progress(item, done, assigned)
     return blind.shuffled(item, person.annotator) if hidden.shuffled else item
 
 

@@ -186,10 +186,8 @@ class Studio(Starts):
 
     def _on_run_end(self, run: Run) -> None:
         """An edit that came too late for the score run that was under way is scored by another."""
-        if run.kind == "score" and run.state == "finished":
-            since = run.created_at  # not when it started: its input was frozen a moment before that
-            if self.db.read(lambda con: candidates.has_unscored_edits(con, since)):
-                launches.launch_edit_scoring(self.workspace, self.runner)
+        if run.kind == "score":
+            launches.launch_late_edits(self.workspace, self.runner, run)
 
     # ---- review -----------------------------------------------------------------------------------------------
 

@@ -209,17 +209,21 @@ class Users:
         ones for a name, the next must wait, twice as long each time, and is refused unlooked-at before."""
         if self.wait_of(name) > 0:
             return False
-        known = self._current().get(name)
         with self._hashing:  # one at a time: guesses in parallel are no faster, and take no more memory
-            same = check_hash(password[:1000], known[1] if known else self._nobody)
-        right = same and known is not None
+            if self.wait_of(name) > 0:  # those that came in parallel are counted by now
+                return False
+            known = self._current().get(name)
+            right = check_hash(password[:1000], known[1] if known else self._nobody) and known is not None
+            self._count(name, right)
+        return right
+
+    def _count(self, name: str, right: bool) -> None:
         with self._lock:
             count, _ = self._wrong.pop(name, (0, 0.0))
             if not right:
                 self._wrong[name] = (count + 1, self._clock())
                 while len(self._wrong) > REMEMBERED:
                     self._wrong.popitem(last=False)
-        return right
 
     def wait_of(self, name: str) -> float:
         """Seconds until a password for this name is looked at again."""

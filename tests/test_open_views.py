@@ -95,6 +95,24 @@ def test_anothers_tag_or_answer_is_something_hidden_too_and_ones_own_is_not(stud
     assert stored(studio) == [("ann", tagged), ("ann", edited), ("cyd", tagged), ("cyd", edited)]
 
 
+def test_lists_of_pairs_are_something_seen_too(studio):
+    """The gallery of Browse, the pairs that another setting changes, and what a check found."""
+    ann, bob = studio.as_user(ANN), studio.as_user(BOB)
+    total, [first, second] = ann.browsing.negatives(BY_ID, 0, 2)
+    gallery = {first.instruction_id, second.instruction_id}
+    flips = {each["instruction_id"] for each in bob.calibration.what_if(delta=0.99, which="lost", limit=3)["items"]}
+    assert total == 8 and len(flips) == 3
+    finding = "INSERT INTO pair_findings SELECT 1, instruction_id, chosen, rejected, 'near_equal', 'nearly' FROM"
+    found = f"(FROM selection_pairs WHERE instruction_id IN ({min(flips)}, {min(set(range(1, 9)) - flips)}))"
+    studio.db.write(lambda con: con.execute(f"{finding} {found}"))
+    checked = {pair["instruction_id"] for pair in bob.preflight.findings(1)["pairs"]}
+    studio.as_user(OWNER).browsing.negatives(BY_ID)
+    switch(studio, True)
+    assert {i for i in range(1, 9) if not ann.decide(i, "tie").blind} == gallery
+    assert len(checked) == 2 and {i for i in range(1, 9) if not bob.decide(i, "tie").blind} == flips | checked
+    assert stored(studio) == sorted([("ann", i) for i in gallery] + [("bob", i) for i in flips | checked])
+
+
 def test_views_are_stored_once_from_many_threads(studio):
     views = OpenViews(studio.db)
     threads = [threading.Thread(target=lambda: [views.add("ann", n % 20) for n in range(200)]) for _ in range(6)]

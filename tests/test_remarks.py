@@ -35,22 +35,36 @@ def stands(studio, instruction_id=1) -> tuple:
 def test_a_remark_is_the_same_decision_once_more_and_an_undo_takes_it_back(studio):
     studio.decide(1, "flag", seconds=7.5, blind=True, role="adjudicated")
     first = rows_of(studio)[0]
+    cora = {"curator": True}  # as whom one changes a last word
     studio.add_edit(1, "an answer that was not there then")
-    assert studio.remark(1, reason="count").reason == "count"
-    assert studio.remark(1, note="three, not two").reason == "count"
+    assert studio.remark(1, reason="count", **cora).reason == "count"
+    assert studio.remark(1, note="three, not two", **cora).reason == "count"
     last = rows_of(studio)[-1]
     changed = {name for name in first if first[name] != last[name]}
     assert changed == {"decision_id", "decided_at", "reason", "note"} and len(rows_of(studio)) == 3
     assert stands(studio) == ("flag", "count", "three, not two")
-    studio.remark(1, reason="count")
+    studio.remark(1, reason="count", **cora)
     assert len(rows_of(studio)) == 3  # it says nothing new
-    cora = {"curator": True}  # as whom one takes back a last word
     studio.undo(**cora)
     assert stands(studio) == ("flag", "count", "")
-    studio.remark(1, reason="")
+    studio.remark(1, reason="", **cora)
     assert stands(studio) == ("flag", "", "")
     studio.undo(**cora), studio.undo(**cora), studio.undo(**cora)
     assert stands(studio) is None
+
+
+def test_who_is_no_curator_any_more_says_no_last_word_again(studio):
+    own, demoted = studio.as_user(CORA), studio.as_user(dataclasses.replace(CORA, role="annotator"))
+    own.decide(1, "tie")
+    own.people.mark_gold(1)
+    assert own.remark(1, reason="count").role == "adjudicated"
+    before = rows_of(studio)
+    assert demoted.remark(1, reason="object", curator=True).role == ""  # it goes with her vote
+    assert rows_of(studio)[:-1] == before and stands(studio) == ("tie", "count", "")
+    own.people.unmark_gold(1)
+    studio.db.write(lambda con: con.execute("DELETE FROM decisions WHERE role IS NULL"))
+    with pytest.raises(BadInputError, match="no decision of yours"):
+        demoted.remark(1, reason="object")
 
 
 def test_a_gold_item_keeps_the_reason(studio):

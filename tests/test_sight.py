@@ -12,7 +12,7 @@ from m3po.errors import NotAllowedError
 from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
 from m3po.store import runs, writers
 from m3po.studio import Studio
-from m3po.types import Area, Range, ReviewView
+from m3po.types import Area, Candidate, Range, ReviewView
 from ui.people_view import draw_assignments
 from ui.review.answers import draw_answer
 from ui.review.belief import read_belief
@@ -73,6 +73,14 @@ def test_blind_nothing_but_texts_is_there_until_the_vote(blind):
     assert own.decide(1, "accept", chosen=rejected, rejected=chosen).verdict == "override"
 
 
+def test_blind_an_edit_that_is_a_scored_answer_tells_no_score_of_it(blind):
+    for answer in blind.review_item(BY_ID).candidates:
+        told = blind.as_user(ANN).add_edit(1, answer.text)
+        assert told == Candidate(answer.id, answer.text, "sampled")
+    blind.as_user(ANN).decide(1, "tie")
+    assert blind.as_user(ANN).add_edit(1, answer.text).mas == answer.mas is not None  # after the vote nothing is hidden
+
+
 def test_blind_views_tell_nothing_and_every_annotator_has_an_order_of_her_own(blind):
     blind.as_user(BOB).decide(2, "flag")
     own = blind.as_user(ANN)
@@ -95,6 +103,24 @@ def test_blind_views_tell_nothing_and_every_annotator_has_an_order_of_her_own(bl
     assert orders["ann"] != orders["bob"]
     for user in (CORA, VIC):
         assert not blind.as_user(user).review_item(BY_ID).blind
+
+
+def test_blind_without_an_assignment_the_progress_is_ones_own_everywhere(blind):
+    own, bob = blind.as_user(ANN), blind.as_user(BOB)
+
+    def told() -> set[tuple[int, int]]:
+        item, around = own.review_item(BY_ID, 3), own.review_neighbours(BY_ID, 3, ahead=2, behind=1)
+        counts = own.status()
+        found = {(each.reviewed, each.reviewable) for each in (item, around, *own.review_items(BY_ID, [1, 4]))}
+        return found | {(counts["reviewed"], counts["reviewable"])}
+
+    bob.decide(3, "tie")
+    bob.decide(4, "tie")
+    assert told() == {(0, 8)}
+    own.decide(3, "tie")
+    own.decide(4, "skip")
+    assert told() == {(1, 8)}  # also on what she has voted on
+    assert (bob.review_item(BY_ID).reviewed, blind.as_user(CORA).review_item(BY_ID).reviewed) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +253,24 @@ def test_while_assigned_items_wait_nothing_tells_what_others_did_with_them(studi
     assert edit.id in told_of(ann, waiting.instruction.id) and ann.status()["reviewed"] == 4
     assert ann.review_item(ReviewView("reviewed", "id")).total == 4
     assert ann.review_item(ReviewView("all", "id", "a sentence", "answers")).total == 1
+
+
+def test_who_is_alone_is_told_of_the_counts_what_is_known_to_tell_nothing_of_others(studio, monkeypatch):
+    studio.as_user(BOB).decide(1, "tie")
+    config = {"policy": "p", "human": 3, "pairs": 5}
+    studio.db.write(lambda con: runs.add_run(con, "train", config, ""))
+    whole = studio.status()
+    monkeypatch.setattr(studio, "status", lambda: whole | {"something_new": {"bob": 1}})
+    own = studio.as_user(ANN)
+    assert own.status()["something_new"] == {"bob": 1} and own.results()[0]["human"] == 3
+    studio.people.assign(["ann"], items=2)
+    assert own.status()["something_new"] == {} and own.status()["selection"] == whole["selection"]
+    assert "'human': 3" not in repr(own.results()) and own.results()[0]["config"] == config | {"human": 0}
+    studio.people.assign(["ann"], items=2, blind=True)
+    told = own.status()
+    assert {type(value) for value in told.values()} == {type(value) for value in studio.status().values()}
+    assert told["selection"] == whole["selection"] | {"pairs": 0} and (told["pairs"], told["no_pair"]) == (0, {})
+    assert all(row["pair_share"] is None for row in told["samplers"]) and len(told["samplers"]) == 1
 
 
 def test_blind_tokens_are_coloured_item_by_item_after_the_vote(blind):

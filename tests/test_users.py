@@ -2,7 +2,9 @@
 
 import io
 import statistics
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from typer.testing import CliRunner
@@ -137,6 +139,24 @@ def test_guessing_is_slowed_and_the_right_password_is_not_looked_at_meanwhile(pa
     assert known.wait_of("Zoë K") == 0
     now[0] += 61
     assert known.check("ann", "s:ecret pass") and known.wait_of("ann") == 0
+
+
+def test_guesses_in_parallel_wait_like_others(path, monkeypatch):
+    known, there, looked_at = Users(path, clock=lambda: 100.0), threading.Barrier(30), []
+    wait_of, mine = known.wait_of, threading.local()
+
+    def wait_for_all(name: str) -> float:
+        found = wait_of(name)
+        if not vars(mine):
+            mine.looked = True
+            there.wait(10)  # all have passed the first look before one password is looked at
+        return found
+
+    monkeypatch.setattr(known, "wait_of", wait_for_all)
+    monkeypatch.setattr(users, "check_hash", lambda password, hashed: looked_at.append(password) or False)
+    with ThreadPoolExecutor(30) as pool:
+        assert not any(pool.map(lambda n: known.check("ann", f"guess {n}"), range(30)))
+    assert len(looked_at) == users.FREE_TRIES
 
 
 def test_a_wrong_name_takes_as_long_as_a_wrong_password(path):

@@ -128,15 +128,14 @@ class PreflightCard:
         log_tail = self._studio.run_log(run.id, 20) if failed else ""
         warnings = [] if run_id is None else self._studio.run_warnings(run_id)
         drawn = draw_check(report, look, found, log_tail, warnings)
-        shown = None if report["state"] == "working" else run_id
+        lengths = report["result"]["lengths"] if run_id is not None and report["state"] != "working" else None
         fold: Any = gr.skip()
         plot: Any = gr.skip()
-        if shown != state["plotted"]:
-            lengths = report["result"]["lengths"] if shown else None
+        if lengths != state["plotted"]:
             told = bool(lengths and lengths["pairs"])
             fold = gr.Accordion(visible=told)
-            plot = plot_lengths(lengths, shown) if told else gr.skip()
-        return [join([problem, drawn]), fold, plot, state | {"seen": seen, "plotted": shown, "run": run_id}]
+            plot = plot_lengths(lengths, run_id) if told else gr.skip()
+        return [join([problem, drawn]), fold, plot, state | {"seen": seen, "plotted": lengths, "run": run_id}]
 
 
 def _whole(value: object) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from m3po.evaluation.intervals import wilson_interval
 
@@ -29,6 +30,20 @@ def describe_lengths(chosen: np.ndarray, rejected: np.ndarray) -> dict:
         "biased": biased,
         "histogram": count_differences(difference),
     }
+
+
+def describe_tokens(pairs: pa.Table, limit: int | None) -> dict:
+    """`lengths` of `prompt_tokens`, `chosen_tokens` and `rejected_tokens`, and the `longest` pair: its `tokens`, prompt
+    and answer together, its `name`, and the `limit` that the model reads (None without pairs)."""
+    prompt, chosen, rejected = (
+        pairs.column(f"{name}_tokens").to_numpy().astype(np.int64) for name in ("prompt", "chosen", "rejected")
+    )
+    whole = prompt + np.maximum(chosen, rejected)
+    longest = None
+    if len(whole):
+        place = int(whole.argmax())
+        longest = {"tokens": int(whole[place]), "name": pairs.column("name")[place].as_py(), "limit": limit}
+    return {"lengths": describe_lengths(chosen, rejected), "longest": longest}
 
 
 def count_differences(difference: np.ndarray) -> dict:

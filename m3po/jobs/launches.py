@@ -25,6 +25,7 @@ from m3po.store import candidates, instructions, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
+from m3po.types import Run
 
 log = logging.getLogger("m3po.launches")
 
@@ -156,6 +157,22 @@ def launch_edit_scoring(workspace: Workspace, runner: JobRunner) -> None:
             launch_steps(workspace, runner, [("score", score)])
     except M3poError as error:
         log.warning("an edited answer stays unscored: %s", error)
+
+
+def launch_late_edits(workspace: Workspace, runner: JobRunner, ended: Run) -> None:
+    """After a score run, however it ended: score what humans wrote since scoring was last at rest, for which nothing
+    was queued then. What was written before has had a run of its own; it is not tried again, or this would never end.
+    """
+
+    def read(con: Connection) -> bool:
+        since = ended.created_at  # not when it started: its input was frozen a moment before that
+        for other in runs.read_runs(con, ("score",)):  # newest first
+            if other.active or (other.ended_at is not None and other.ended_at >= since):
+                since = min(since, other.created_at)
+        return candidates.has_unscored_edits(con, since)
+
+    if workspace.db.read(read):
+        launch_edit_scoring(workspace, runner)
 
 
 def launch_pilot(

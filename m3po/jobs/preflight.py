@@ -4,7 +4,8 @@ config TrainConfig.
 Every pair is read, rendered and tokenised by the code of the run itself, without the model's weights; also one that is
 excluded, so that taking it back needs no other check. Result: `pairs`, `excluded` of them, `left_out` (of the others so
 many would be), `kinds` (findings by kind, of all), `lengths` (m3po.evaluation.lengths, over the pairs that would
-train), `longest` (tokens of the longest such pair, its name, and what the model reads), `measured_images`, `seconds`.
+train), `longest` (tokens of the longest such pair, its name, and what the model reads), `limit` (what it reads),
+`measured_images`, `seconds`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m3po.errors import BadImageError, BadInputError
-from m3po.evaluation.lengths import describe_lengths
+from m3po.evaluation.lengths import describe_tokens
 from m3po.files import replace_file
 from m3po.images import load_rgb, pixel_hash
 from m3po.jobs.schemas import PREFLIGHT_OUTPUT
@@ -117,22 +118,13 @@ def summarise(shards: list[Path], *, limit: int | None, measured_images: int) ->
     kinds = Counter(finding["kind"] for findings in lists for finding in findings)
     fine = np.array([not any(f["kind"] in LEFT_OUT for f in findings) for findings in lists], bool)
     excluded = table.column("excluded").to_numpy().astype(bool)
-    kept = table.filter(pa.array(fine & ~excluded))
-    prompt, chosen, rejected = (
-        kept.column(f"{name}_tokens").to_numpy().astype(np.int64) for name in ("prompt", "chosen", "rejected")
-    )
-    whole = prompt + np.maximum(chosen, rejected)
-    longest = None
-    if len(whole):
-        place = int(whole.argmax())
-        longest = {"tokens": int(whole[place]), "name": kept.column("name")[place].as_py(), "limit": limit}
     return {
         "pairs": table.num_rows,
         "excluded": int(np.count_nonzero(excluded)),
         "left_out": int(np.count_nonzero(~fine & ~excluded)),
         "kinds": {kind: kinds[kind] for kind in KINDS if kinds[kind]},
-        "lengths": describe_lengths(chosen, rejected),
-        "longest": longest,
+        **describe_tokens(table.filter(pa.array(fine & ~excluded)), limit),
+        "limit": limit,
         "measured_images": measured_images,
     }
 

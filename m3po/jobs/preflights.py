@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import UsageError
+from m3po.evaluation.lengths import describe_tokens
 from m3po.jobs import plans
 from m3po.jobs.runner import JobRunner
+from m3po.jobs.schemas import PREFLIGHT_OUTPUT
 from m3po.jobs.trainings import describe_few
 from m3po.models.fingerprint import model_fingerprint
 from m3po.models.preflight import checked
@@ -22,10 +25,11 @@ from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.pair_checks import KINDS
 from m3po.training.presets import parse_losses, train_command
+from m3po.types import Run
 
 LISTED = 50
-# Options that move no token.
-_SEEN = ("max_pixels", "min_pixels", "trust_remote_code")
+# Options by which a prompt has other tokens: a check with others is of something else.
+_TOKEN_OPTIONS = ("max_pixels", "min_pixels", "trust_remote_code")
 
 
 class Preflights:
@@ -33,6 +37,7 @@ class Preflights:
 
     def __init__(self, workspace: Workspace, runner: JobRunner) -> None:
         self._workspace, self._runner = workspace, runner
+        self._tokens: tuple[tuple, dict] = ((), {})  # of which check and exclusions, and what follows from them
         self._marks: dict[str, tuple[tuple, str]] = {}  # only -> the database's state, the mark of the pairs then
 
     def start(self, config: TrainConfig) -> int:
@@ -69,7 +74,8 @@ class Preflights:
     def report(self, config: TrainConfig) -> dict:
         """`state`: "checked" (these very pairs, model and options were), "working", "changed" (the newest finished
         check is of others) or "none"; `run`: the check at work, else the one that counts, else the newest (None: there
-        is none). Where one finished: `checked_run`, its `result`, `kinds`: of each kind `found` and, of them,
+        is none). Where one finished: `checked_run`, its `result` (`lengths` and `longest` of what is not excluded now),
+        `kinds`: of each kind `found` and, of them,
         `excluded` since or before, `others`: instructions with an excluded pair that it found nothing in, and
         `problems` in words: too few pairs or steps are left, or the length bias."""
         mark = self._mark(config)
@@ -90,10 +96,26 @@ class Preflights:
 
         tally, pairs, others = self._workspace.db.read(read)
         left_out = sum(n["found"] - n["excluded"] for kind, n in tally.items() if KINDS[kind].left_out)
-        problems = [*describe_few(config, pairs - left_out), *describe_bias(shown.result["lengths"])]
+        result = shown.result | self._describe_tokens(shown)
+        problems = [*describe_few(config, pairs - left_out), *describe_bias(result["lengths"])]
         kinds = {kind: tally[kind] for kind in KINDS if kind in tally}
-        told = {"checked_run": shown.id, "result": shown.result, "kinds": kinds, "others": others}
+        told = {"checked_run": shown.id, "result": result, "kinds": kinds, "others": others}
         return found | told | {"problems": problems}
+
+    def _describe_tokens(self, run: Run) -> dict:
+        """`lengths` and `longest` of a check's result, over the pairs that are not excluded by now."""
+        of = (run.id, self._workspace.db.read(exclusions.state))
+        if self._tokens[0] != of:
+            shards = self._runner.folder(run.id).shards()
+            if not shards:  # somebody removed them: as it was then
+                return {}
+            columns = [name for name in PREFLIGHT_OUTPUT.names if name not in ("excluded", "findings")]
+            checked = pa.concat_tables([pq.read_table(path, columns=columns) for path in shards])
+            left_out = [kind.name for kind in KINDS.values() if kind.left_out]
+            kept = self._workspace.db.read(lambda con: pair_findings.without_left_out(con, run.id, checked, left_out))
+            longest = run.result["longest"] or {}
+            self._tokens = (of, describe_tokens(kept, run.result.get("limit", longest.get("limit"))))
+        return self._tokens[1]
 
     def findings(self, run_id: int, kinds: Sequence[str] = (), limit: int = LISTED, offset: int = 0) -> dict:
         """`pairs` (see store.pair_findings.read_findings) and how many there are, `total`."""
@@ -114,8 +136,9 @@ class Preflights:
         *,
         annotator: str = DEFAULT_ANNOTATOR,
     ) -> int:
-        """Leave out of training and pair exports every pair in which the check `run_id` found one of these kinds, or
-        the pairs of these instructions; how many were not excluded before. Raises UsageError where neither is named.
+        """Leave out of training and pair exports every pair in which the check `run_id` found one of these kinds, of
+        these instructions (not named: of any kind, of any instruction); how many were not excluded before. Raises
+        UsageError where neither is named.
         """
         check_kinds(kinds)
         if not kinds and not instruction_ids:
@@ -123,7 +146,10 @@ class Preflights:
 
         def change(con: Connection) -> int:
             found = pair_findings.found_pairs(con, run_id, kinds, instruction_ids)
-            reasons = {key: f"{KINDS[kind].title}: {detail}" for *key_, kind, detail in found for key in [tuple(key_)]}
+            reasons: dict[exclusions.PairKey, str] = {}
+            for instruction_id, chosen, rejected, kind, detail in found:
+                key, why = (instruction_id, chosen, rejected), f"{KINDS[kind].title}: {detail}"
+                reasons[key] = f"{reasons[key]}; {why}" if key in reasons else why
             return exclusions.exclude_pairs(con, reasons, annotator)
 
         return self._workspace.db.write(change)
@@ -137,19 +163,19 @@ class Preflights:
         others: bool = False,
         annotator: str = DEFAULT_ANNOTATOR,
     ) -> int:
-        """Take back what is excluded of these instructions, of the pairs in which the check found one of these kinds,
-        or (`others`) of those in which it found nothing; how many pairs that were. Raises UsageError where none of
-        these is named."""
+        """Take back what is excluded of these instructions; with a check, of those in which it found one of these
+        kinds, of these instructions (as in `exclude`), or (`others`) in which it found nothing. How many pairs that
+        were. Raises UsageError where nothing is named, and for kinds or others without their check."""
         check_kinds(kinds)
-        if not instruction_ids and (run_id is None or not (kinds or others)):
+        if not (kinds or instruction_ids or others) or (run_id is None and (kinds or others)):
             raise UsageError("Say what to take back: instructions, or a check and its kinds of findings.")
 
         def change(con: Connection) -> int:
-            ids = list(instruction_ids)
-            if run_id is not None and kinds:
-                ids += [number for number, *_ in pair_findings.found_pairs(con, run_id, kinds)]
-            if run_id is not None and others:
-                ids += exclusions.excluded_unfound(con, run_id)
+            if run_id is None:
+                return exclusions.include_pairs(con, instruction_ids, annotator)
+            ids = exclusions.excluded_unfound(con, run_id) if others else []
+            if kinds or instruction_ids:
+                ids += [number for number, *_ in pair_findings.found_pairs(con, run_id, kinds, instruction_ids)]
             return exclusions.include_pairs(con, ids, annotator)
 
         return self._workspace.db.write(change)
@@ -157,7 +183,7 @@ class Preflights:
     def _mark(self, config: TrainConfig) -> str:
         """Of all that the findings follow from: the pairs, what is measured by, the model and how it sees images."""
         model = model_fingerprint(config.policy, code=config.trust_remote_code)  # files: never in a transaction
-        seen = {name: getattr(config, name) for name in _SEEN}
+        seen = {name: getattr(config, name) for name in _TOKEN_OPTIONS}
 
         def read(con: Connection) -> str:
             state, known = self._workspace.db.state, self._marks.get(config.only)

@@ -163,7 +163,7 @@ def activate_scorers(con: Connection, logp: int | None, mas: int | None, *, only
             activate(con, kind, scorer)
 
 
-def has_unscored_edits(con: Connection, since: dt.datetime | None) -> bool:
+def has_unscored_edits(con: Connection, since: dt.datetime) -> bool:
     """Whether a human wrote an answer after `since` that lacks a score by an active scorer."""
     missing = scalar(
         con,
@@ -173,7 +173,7 @@ def has_unscored_edits(con: Connection, since: dt.datetime | None) -> bool:
         LEFT JOIN mas_scores m ON m.candidate_id = c.candidate_id AND m.scorer_id = $mas
         WHERE c.origin = 'human' AND c.created_at >= $since AND (l.candidate_id IS NULL OR m.candidate_id IS NULL)
         """,
-        {"logp": active_scorer(con, "logp"), "mas": active_scorer(con, "mas"), "since": since or now()},
+        {"logp": active_scorer(con, "logp"), "mas": active_scorer(con, "mas"), "since": since},
     )
     return missing > 0
 

@@ -67,7 +67,12 @@ def exclusions_of(con: Connection, instruction_ids: Iterable[int]) -> dict[int, 
 
 def any_excluded(con: Connection) -> bool:
     """Told without reading a row, for nearly always there is none."""
-    return scalar(con, "SELECT count(*) FROM excluded_pairs") > 0
+    return state(con) > 0
+
+
+def state(con: Connection) -> int:
+    """Changes whenever something was excluded or taken back."""
+    return scalar(con, "SELECT count(*) FROM excluded_pairs")
 
 
 def count_excluded(con: Connection, selection: int | None, least: float | None) -> dict[str, int]:

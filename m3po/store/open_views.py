@@ -1,4 +1,5 @@
-"""Who was shown which item openly on Review, so that a vote is called blind only where nothing hidden was seen before.
+"""Who was shown which item openly, on Review or in a list of pairs, so that a vote is called blind only where nothing
+hidden was seen before.
 
 Known in memory at once, stored some seconds later beside the requests: who pages through items waits for no disk. What
 was shown in the last seconds before a crash is forgotten.

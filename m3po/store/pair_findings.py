@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m3po.store.bulk import insert_table
-from m3po.store.connection import Connection, among, rows, rows_among, scalar
+from m3po.store.connection import Connection, among, registered, rows, rows_among, scalar
 
 
 def add_findings(con: Connection, run_id: int, shard: Path) -> None:
@@ -61,13 +61,25 @@ def read_findings(con: Connection, run_id: int, kinds: Sequence[str], limit: int
 def found_pairs(
     con: Connection, run_id: int, kinds: Sequence[str] = (), instruction_ids: Sequence[int] = ()
 ) -> list[tuple[int, int, int, str, str]]:
-    """(instruction, chosen, rejected, kind, detail) of every finding of these kinds and instructions; none named: of
-    any."""
+    """(instruction, chosen, rejected, kind, detail) of every finding that is of these kinds and on these instructions;
+    none named: of any. A pair's findings follow each other."""
     where, parameters = _where(run_id, kinds)
     if instruction_ids:
         where += f" AND {among('instruction_id', instruction_ids)}"
-    sql = f"SELECT instruction_id, chosen, rejected, kind, detail FROM pair_findings f WHERE {where} ORDER BY 1"
+    sql = f"SELECT instruction_id, chosen, rejected, kind, detail FROM pair_findings f WHERE {where} ORDER BY ALL"
     return con.execute(sql, parameters).fetchall()
+
+
+def without_left_out(con: Connection, run_id: int, checked: pa.Table, kinds: Sequence[str]) -> pa.Table:
+    """Of rows of PREFLIGHT_OUTPUT those that train: not excluded now, and without a finding of these kinds."""
+    same = "c.instruction_id = o.instruction_id AND c.chosen_id = o.chosen AND c.rejected_id = o.rejected"
+    found = "SELECT * FROM pair_findings WHERE run_id = $run AND kind IN (SELECT unnest($kinds::VARCHAR[]))"
+    with registered(con, "checked_pairs", checked):
+        return con.sql(
+            f"SELECT c.* FROM checked_pairs c ANTI JOIN standing_exclusions o ON {same} ANTI JOIN ({found}) o ON {same}"
+            " ORDER BY c.instruction_id",
+            params={"run": run_id, "kinds": list(kinds)},
+        ).to_arrow_table()
 
 
 def _where(run_id: int, kinds: Sequence[str]) -> tuple[str, list]:

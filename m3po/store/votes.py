@@ -31,11 +31,13 @@ def own_votes(con: Connection, instruction_ids: Sequence[int], annotator: str) -
     }
 
 
-def own_decision(con: Connection, instruction_id: int, annotator: str) -> dict | None:
-    """What the annotator said here that stands, and can be said again with another reason or note: the last word on the
-    item where it is theirs, else their vote; none that came with a file."""
-    current = current_decision(con, instruction_id)
-    own = current if current and current["annotator"] == annotator else own_vote(con, instruction_id, annotator)
+def own_decision(con: Connection, instruction_id: int, annotator: str, *, last_word: bool) -> dict | None:
+    """What the annotator said here that stands, and can be said again with another reason or note: their vote, or with
+    `last_word` the last word on the item where that is theirs; none that came with a file."""
+    own = own_vote(con, instruction_id, annotator)
+    if last_word:
+        current = current_decision(con, instruction_id)
+        own = current if current and current["annotator"] == annotator else own
     return own if own and own["reason"] != "imported" else None
 
 

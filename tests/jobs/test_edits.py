@@ -139,3 +139,26 @@ def test_an_edit_gets_the_mean_of_the_parts_in_use(studio: Studio, tiny_policy: 
     [failed] = [run for run in started if run.state == "failed"]
     assert "stays without MAS, because" in failed.message  # its log-prob came by a run of its own
     assert scored(studio, two) == (True, False) and state(studio) == before
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped"])
+def test_an_edit_that_comes_while_others_are_scored_is_scored_however_that_ends(studio: Studio, state: str) -> None:
+    def active() -> list[tuple[int, bool]]:
+        return [(run.id, bool(run.config["edits"])) for run in studio.runs(("score",)) if run.active]
+
+    mas = ScoreConfig(policy=None, mas=studio.config.mas)
+    first, second = studio.start_score(mas), studio.start_score(mas)
+    studio.add_edit(1, "A fish in a boat.")
+    third = studio.start_score(mas)
+    assert [number for number, _ in active()] == [third.id, second.id, first.id]  # one of these may see to it
+    for run in (first, second, third):
+        studio.runner._end(run.id, state, "")
+    [(own, edits)] = active()
+    assert edits and own > third.id
+
+    studio.add_edit(1, "Two boats.")
+    studio.runner._end(own, state, "")
+    [(again, edits)] = active()  # for what came after the first one's input may have been frozen
+    assert edits and again > own
+    studio.runner._end(again, state, "")
+    assert active() == []  # what had its run is not tried for ever

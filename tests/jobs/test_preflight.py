@@ -13,7 +13,7 @@ import pytest
 import tiny
 from PIL import Image
 from runs_here import open_quietly, run_here, work_here
-from workspaces import BOB, CORA, VIC, Answer, add_answers
+from workspaces import BOB, CORA, VIC, Answer, add_answers, add_instruction
 
 from m3po.errors import BadInputError, NotAllowedError, UsageError
 from m3po.jobs import preflight
@@ -23,9 +23,10 @@ from m3po.models.chat import ChatFormat
 from m3po.models.policy import Policy
 from m3po.models.reader import Reader
 from m3po.settings import SelectConfig, TrainConfig, WorkspaceConfig
-from m3po.store import auto_accept, decisions, selections
+from m3po.store import auto_accept, decisions, exclusions, selections
 from m3po.studio import Studio
 from m3po.text import build_messages
+from m3po.training.pair_checks import KINDS
 from m3po.training.presets import build_train_config
 from m3po.types import ReviewView
 
@@ -203,8 +204,6 @@ def test_the_reader_without_weights_is_that_of_the_policy(tiny_policy, tmp_path)
 @pytest.fixture
 def studio(tmp_path: Path, policy: Path):
     """Three pairs: a good one, a near-equal one, and one that is too long."""
-    from workspaces import add_instruction
-
     studio = open_quietly(Studio.create(tmp_path / "ws", WorkspaceConfig(str(policy))))
     texts = [FINE, ("There is a red boat.", "There is a blue boat."), (" ".join(["boat"] * 60), "A fish.")]
 
@@ -285,6 +284,7 @@ def test_an_excluded_pair_stays_out_as_long_as_it_is_the_pair(studio, policy, tm
     assert studio.train_preview(config)["excluded"] == 1
     report = studio.preflight.report(config)  # of all the pairs: it still counts
     assert report["state"] == "checked" and report["kinds"]["too_long"] == {"found": 1, "excluded": 1}
+    assert report["result"] == run.result  # what the run leaves out by itself was not counted, either
     assert studio.preflight.findings(run.id, ["too_long"])["pairs"][0]["excluded"]
     result = studio.export(tmp_path / "pairs.parquet", format="trl")
     assert result["rows"] == 2
@@ -322,6 +322,53 @@ def test_an_excluded_pair_stays_out_as_long_as_it_is_the_pair(studio, policy, tm
     for wrong in (lambda: studio.preflight.exclude(run.id), lambda: studio.preflight.include(run.id)):
         with pytest.raises(UsageError, match="Say what to"):
             wrong()
+
+
+def test_lengths_are_those_of_the_pairs_that_are_not_excluded_now(studio, policy):
+    config = TrainConfig(str(policy))
+
+    def longer(chosen: str, rejected: str) -> None:
+        answers = [Answer(chosen, 0.9, -2.0), Answer(rejected, 0.1, -1.0)]
+        for n in range(12):
+            studio.db.write(lambda con, n=n: add_answers(con, add_instruction(con, f"{chosen}-{n}"), answers))
+
+    longer("There is a red boat and a blue fish.", "A fish.")
+    studio.select(SelectConfig(delta=0, length_ratio=0))
+    run = run_here(studio, studio.run(studio.preflight.start(config)))
+    first = studio.preflight.report(config)
+    assert first["result"] == run.result and run.result["lengths"]["biased"] and run.result["lengths"]["pairs"] == 14
+    assert run.result["longest"]["name"].startswith("'There is a red boat and a blue") and len(first["problems"]) == 2
+    out = [(4 + n, 2 * n + 7, 2 * n + 8) for n in range(11)]
+    studio.db.write(lambda con: exclusions.exclude_pairs(con, dict.fromkeys(out, "not now"), "me"))
+    fewer = studio.preflight.report(config)
+    assert fewer["result"]["lengths"]["pairs"] == 3 and not fewer["result"]["lengths"]["biased"]
+    assert fewer["others"] == 11 and len(fewer["problems"]) == 1
+    studio.preflight.include(run.id, others=True)
+    assert studio.preflight.report(config) == first
+
+    # A check finds the same of what is excluded when it begins.
+    studio.db.write(lambda con: exclusions.exclude_pairs(con, dict.fromkeys(out, "not now"), "me"))
+    again = run_here(studio, studio.run(studio.preflight.start(config)))
+    told = studio.preflight.report(config)
+    assert told["checked_run"] == again.id and told["result"] == again.result
+    assert all(told["result"][name] == fewer["result"][name] for name in ("lengths", "longest"))
+
+
+def test_kinds_and_instructions_that_are_both_named_both_hold_and_all_that_was_found_is_told(studio, policy):
+    run = run_here(studio, studio.run(studio.preflight.start(TrainConfig(str(policy)))))
+    again = "INSERT INTO pair_findings SELECT * REPLACE ('shared_image' AS kind, 'also elsewhere' AS detail)"
+    studio.db.write(lambda con: con.execute(f"{again} FROM pair_findings"))  # of each of the two pairs
+    own = studio.preflight
+    assert own.exclude(run.id, ["near_equal", "shared_image"], [3]) == 1 and curated(studio)[0] == {1, 2}
+    shared = f"{KINDS['shared_image'].title}: also elsewhere"
+    assert studio.review_item(instruction_id=3).excluded == f"{shared} (by me)"
+    assert own.include(run.id, ["near_equal"], [3]) == 0 and own.include(run.id, ["shared_image"], [3]) == 1
+    assert own.exclude(run.id, instruction_ids=[2, 3]) == 2
+    why = studio.review_item(instruction_id=2).excluded
+    assert why.startswith(f"{KINDS['near_equal'].title}: ") and why.endswith(f"; {shared} (by me)")
+    assert own.include(run.id, instruction_ids=[1, 2]) == 1 and curated(studio)[0] == {1, 2}
+    with pytest.raises(UsageError, match="Say what to"):
+        own.include(None, ["near_equal"], [2])
 
 
 def test_pairs_taken_without_eyes_obey_it_too(studio, policy):
