@@ -3,12 +3,19 @@ process takes to start."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
+import time
+from types import SimpleNamespace
 
+import pytest
+
+from m3po import console
 from m3po.errors import RunStopped
 from m3po.jobs.folder import RunFolder
+from m3po.jobs.runner import JobRunner
 from m3po.jobs.worker import Worker, obey, sentence_for
 from m3po.studio import Studio
 from m3po.types import Run
@@ -63,3 +70,21 @@ def finish_here(studio: Studio, run: Run) -> Run:
         if not run.active:
             return run
     raise AssertionError(f"run {run.id} is still {run.state}")
+
+
+def let_commands_work_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on a command that watches its run does the work of it itself, where it would wait for a process."""
+    runners: list[JobRunner] = []
+
+    def spawn(runner: JobRunner, run: Run) -> None:
+        folder = runner.folder(run.id)
+        with folder.log_path.open("a") as log, contextlib.redirect_stdout(log):  # what the command prints is its own
+            work_here(folder, run.kind)
+
+    def wait(seconds: float) -> None:
+        runners[-1].tick()  # in this thread: a worker takes signals
+        time.sleep(0.01)  # an import is a thread
+
+    monkeypatch.setattr(JobRunner, "start", lambda runner: runners.append(runner))
+    monkeypatch.setattr(JobRunner, "_spawn", spawn)
+    monkeypatch.setattr(console, "time", SimpleNamespace(sleep=wait))

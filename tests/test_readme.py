@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import tiny
+import transformers  # noqa: F401  its log goes for good to what stderr is now: in a test that would be closed after it
 from openai_server import FakeServer, token
+from runs_here import let_commands_work_here
 
 from m3po.cli import main
 from m3po.demo.models import demo_models
@@ -33,13 +35,14 @@ def commands(heading: str) -> list[list[str]]:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Run every command under a heading in a folder of its own, by the command line's own main in this process (the
-    models work in processes of their own); returns what each printed.
+    """Run every command under a heading in a folder of its own, by the command line's own main, the workers' work in
+    this process, too; returns what each printed.
 
     `texts` are put in the place of others in every word, `words` in that of whole words.
     """
 
     def run_all(heading: str, texts: Mapping = {}, words: Mapping = {}, key: str = "") -> list[str]:
+        let_commands_work_here(monkeypatch)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("M3PO_API_KEY", key)
         printed = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,14 @@ class App:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
+
+
+@contextlib.contextmanager
+def app_on_copy(workspace: Path, folder: Path, *arguments: str) -> Iterator[App]:
+    """The app on a copy of a closed workspace."""
+    running = App(shutil.copytree(workspace, folder / "workspace"), *arguments)
+    yield running
+    running.stop()
 
 
 def draw_image(path: Path, number: int) -> Path:

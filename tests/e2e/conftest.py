@@ -1,8 +1,7 @@
-"""Fixtures of the browser tests. One Chromium and one app a module, workspaces made for real."""
+"""Fixtures of the browser tests: one Chromium a module, one app for many modules, workspaces made for real."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from browser import FLAGS, N_INSTRUCTIONS, VIEWPORT, App, find_browser, write_rows
+from browser import FLAGS, N_INSTRUCTIONS, VIEWPORT, App, app_on_copy, find_browser, write_rows
+from runs_here import finish_here, open_quietly
 
 from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
@@ -53,26 +53,17 @@ def open_page(browser) -> Iterator[Callable]:
     assert not complaints, complaints
 
 
-def wait_for(studio: Studio, run_id: int, seconds: float = 120) -> None:
-    import time
-
-    deadline = time.monotonic() + seconds
-    while (run := studio.run(run_id)).active:
-        assert time.monotonic() < deadline, f"{run.kind} did not end: {run}"
-        time.sleep(0.1)
-    assert run.state == "finished", (run, studio.run_log(run_id))
-
-
 @pytest.fixture(scope="session")
 def scored_workspace(tmp_path_factory, tiny_policy: Path, tiny_mas: Path) -> Path:
     """A closed workspace with scored candidates and pairs, by tiny real models; copy it before use."""
     folder = tmp_path_factory.mktemp("scored")
     path = Studio.create(folder / "workspace", WorkspaceConfig(str(tiny_policy), str(tiny_mas)))
-    studio = Studio.open(path)
+    studio = open_quietly(path)
     try:
         report = studio.import_source(write_rows(folder))
         assert report.added == N_INSTRUCTIONS, report
-        wait_for(studio, studio.start_score(ScoreConfig(str(tiny_policy), str(tiny_mas))).id)
+        scored = finish_here(studio, studio.start_score(ScoreConfig(str(tiny_policy), str(tiny_mas))))
+        assert scored.state == "finished", scored.message
         done = studio.select(SelectConfig(delta=0.0, length_ratio=0.0))
         assert done["pairs"] >= N_INSTRUCTIONS - 2, done
     finally:
@@ -80,11 +71,9 @@ def scored_workspace(tmp_path_factory, tiny_policy: Path, tiny_mas: Path) -> Pat
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def app(scored_workspace: Path, tmp_path_factory) -> Iterator[App]:
-    """The app on a copy of the scored workspace, for the tests of one module."""
-    workspace = tmp_path_factory.mktemp("app") / "workspace"
-    shutil.copytree(scored_workspace, workspace)
-    running = App(workspace)
-    yield running
-    running.stop()
+    """The app on a copy of the scored workspace, for all modules that take back what they decide; one that leaves
+    more behind, or stops its app, has one of its own."""
+    with app_on_copy(scored_workspace, tmp_path_factory.mktemp("app")) as running:
+        yield running

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from browser import app_on_copy
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def app(scored_workspace, tmp_path_factory):
+    """Its selection changes."""
+    with app_on_copy(scored_workspace, tmp_path_factory.mktemp("calibrate")) as running:
+        yield running
 
 
 def move(page, name: str, value: float) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from addresses_twin import VIEWS, read_address, view_as_json, write_address
-from browser import App
+from browser import app_on_copy
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reverse_proxy import reverse_proxy
-from test_review import idle, move, press, shown, undo_everything, verdict
+from test_review import asked, idle, move, press, shown, undo_everything, verdict
 
 from m3po.studio import Studio
 from ui.addresses import view_of
@@ -23,11 +21,8 @@ SCRIPT = "[...performance.getEntriesByType('resource')].map(e => e.name).find(na
 @pytest.fixture(scope="module")
 def app(scored_workspace, tmp_path_factory):
     """Behind a prefix, where the app answers without it, too."""
-    workspace = tmp_path_factory.mktemp("deck") / "workspace"
-    shutil.copytree(scored_workspace, workspace)
-    running = App(workspace, "--root-path", PREFIX)
-    yield running
-    running.stop()
+    with app_on_copy(scored_workspace, tmp_path_factory.mktemp("deck"), "--root-path", PREFIX) as running:
+        yield running
 
 
 def opened(open_page, url: str):
@@ -137,13 +132,6 @@ class Gate:
         held, self.held = self.held, None
         for route in held:
             route.continue_()
-
-
-def asked(page) -> list[str]:
-    """What the page sends from now on."""
-    bodies = []
-    page.on("request", lambda request: "component_server" in request.url and bodies.append(request.post_data or ""))
-    return bodies
 
 
 def test_what_is_decided_and_not_stored_yet_is_not_shown_as_undecided(app, open_page):
@@ -333,48 +321,44 @@ def test_nothing_is_lost_when_the_app_is_killed_under_the_page(app, open_page):
     studio = Studio.open(app.workspace)
     try:
         assert [d.verdict for d in studio.history(int(here))][:1] == ["all_wrong"]
+        studio.undo()
     finally:
         studio.close()
+        app.start()
 
 
-def test_an_open_review_shows_what_was_picked_and_scored_anew(scored_workspace, tmp_path, open_page):
+def test_an_open_review_shows_what_was_picked_and_scored_anew(app, open_page):
     """Without a key: while it is looked at, and when its tab is opened again."""
-    workspace = tmp_path / "workspace"
-    shutil.copytree(scored_workspace, workspace)
-    running = App(workspace)
-    try:
-        page = opened(open_page, f"{running.url}/#review?order=id")
-        other = open_page(f"{running.url}/#data")
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    other = open_page(f"{app.url}/#data")
 
-        def pair_of(page) -> list[str]:
-            return [page.locator(f".card[data-role={role}]").get_attribute("data-candidate-id")
-                    for role in ("chosen", "rejected")]  # fmt: skip
+    def pair_of(page) -> list[str]:
+        return [page.locator(f".card[data-role={role}]").get_attribute("data-candidate-id")
+                for role in ("chosen", "rejected")]  # fmt: skip
 
-        def select_by(rule: str) -> None:
-            other.locator("#select-rule input").click()
-            other.get_by_role("option", name=rule, exact=True).click()
-            other.click("#data-select")
-            other.wait_for_selector("#select-message .notice-good")
+    def select_by(rule: str) -> None:
+        other.locator("#select-rule input").click()
+        other.get_by_role("option", name=rule, exact=True).click()
+        other.click("#data-select")
+        other.wait_for_selector("#select-message .notice-good")
 
-        item, before = shown(page), pair_of(page)
-        select_by("vanilla_dpo")
-        rejected = f".card[data-role=rejected]:not([data-candidate-id='{before[1]}'])"
-        chosen = f".card[data-role=chosen]:not([data-candidate-id='{before[0]}'])"
-        page.wait_for_selector(f"{rejected}, {chosen}")
-        assert shown(page) == item and pair_of(page) != before
-        page.wait_for_selector("#review-message >> text=has changed")
-        # In one page: from Review to Data, Select, and back.
-        other.get_by_role("tab", name="Review").click()
-        other.wait_for_selector(".card[data-role=chosen]")
-        there = pair_of(page)
-        other.get_by_role("tab", name="Data").click()
-        select_by("m3po")
-        other.get_by_role("tab", name="Review").click()
-        chosen, rejected = (f".card[data-role={role}][data-candidate-id='{each}']"
-                            for role, each in zip(("chosen", "rejected"), before, strict=True))  # fmt: skip
-        other.wait_for_selector(chosen)
-        other.wait_for_selector(rejected)
-        idle(other)
-        assert shown(other) == item and there != before
-    finally:
-        running.stop()
+    item, before = shown(page), pair_of(page)
+    select_by("vanilla_dpo")
+    rejected = f".card[data-role=rejected]:not([data-candidate-id='{before[1]}'])"
+    chosen = f".card[data-role=chosen]:not([data-candidate-id='{before[0]}'])"
+    page.wait_for_selector(f"{rejected}, {chosen}")
+    assert shown(page) == item and pair_of(page) != before
+    page.wait_for_selector("#review-message >> text=has changed")
+    # In one page: from Review to Data, Select, and back.
+    other.get_by_role("tab", name="Review").click()
+    other.wait_for_selector(".card[data-role=chosen]")
+    there = pair_of(page)
+    other.get_by_role("tab", name="Data").click()
+    select_by("m3po")
+    other.get_by_role("tab", name="Review").click()
+    chosen, rejected = (f".card[data-role={role}][data-candidate-id='{each}']"
+                        for role, each in zip(("chosen", "rejected"), before, strict=True))  # fmt: skip
+    other.wait_for_selector(chosen)
+    other.wait_for_selector(rejected)
+    idle(other)
+    assert shown(other) == item and there != before

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
-import time
+from collections.abc import Iterator
 
 import pytest
 from browser import HOSTILE, N_INSTRUCTIONS
@@ -50,6 +51,23 @@ def move(page, key: str) -> None:
         f"(({{ item, painted }}) => item !== '{before}' && item === painted)"
         "(document.querySelector('#review-root').dataset)"
     )
+
+
+def asked(page) -> list[str]:
+    """What the page sends from now on."""
+    bodies = []
+    page.on("request", lambda request: "component_server" in request.url and bodies.append(request.post_data or ""))
+    return bodies
+
+
+@contextlib.contextmanager
+def nothing_comes_of(page) -> Iterator[None]:
+    """No key in it is used: what one does has begun when its press is over, so there is nothing to wait for."""
+    draws, sent = page.get_attribute("#review-root", "data-draws"), asked(page)
+    yield
+    idle(page)
+    assert page.get_attribute("#review-root", "data-draws") == draws
+    assert [body for body in sent if not body.startswith('{"data":{"op":"deck"')] == []  # Review looks by itself
 
 
 def show(page, name: str) -> None:
@@ -129,7 +147,7 @@ def test_keys_before_the_first_item_act_or_are_told(app, open_page):
     })""")
     page.reload()
     page.wait_for_selector("#review-message >> text=press it again")
-    page.wait_for_selector("#review-history:not([hidden]) p")  # of the item that came
+    page.wait_for_selector("#review-history:not([hidden]) :is(p, tr)")  # of the item that came
     assert verdict(page) is None
 
 
@@ -235,19 +253,20 @@ def test_quick_keys_are_applied_in_order_each_to_its_item(review):
 def test_no_key_fires_while_typing(review):
     here, before = shown(review), pair(review)
     review.focus("#review-jump")
-    review.keyboard.type("xsntfu?153")
-    review.wait_for_timeout(300)
+    with nothing_comes_of(review):
+        review.keyboard.type("xsntfu?153")
     assert shown(review) == here and pair(review) == before and verdict(review) is None
     assert not review.locator("#review-help").evaluate("e => e.open")
     review.fill("#review-jump", "")
     review.keyboard.press("Escape")
-    for key in ("Control+x", "Alt+s", "Meta+Enter"):
-        review.keyboard.press(key)
-    review.wait_for_timeout(200)
+    with nothing_comes_of(review):
+        for key in ("Control+x", "Alt+s", "Meta+Enter"):
+            review.keyboard.press(key)
     assert shown(review) == here and verdict(review) is None
 
 
 def test_edit_becomes_the_chosen_answer_and_is_scored(review):
+    press(review, "ArrowRight")  # not on the first one, whose answers others count: an edit stays among them
     before = pair(review)
     review.keyboard.press("e")
     review.wait_for_selector("#review-edit-text:focus")
@@ -299,8 +318,11 @@ def test_hostile_texts_show_as_text(review):
     assert review.inner_text(".instruction-text") == HOSTILE[0]
     for card in review.locator("[data-candidate-id]").all():
         card.hover()
-    review.wait_for_timeout(200)
-    assert review.evaluate("window.hacked") is None
+    # An image that cannot be read says so later, as one of theirs would have done by now.
+    later = """new Promise((resolve) => {
+        Object.assign(new Image(), { src: "x", onerror: () => resolve(window.hacked ?? "nothing") });
+    })"""
+    assert review.evaluate(later) == "nothing"
     assert review.locator("#review-root svg[onload], #review-root img[onerror]").count() == 0
 
 
@@ -335,8 +357,8 @@ def test_help_shows_the_keys(review):
     review.keyboard.press("?")
     assert review.locator("#review-help").is_visible()
     here = shown(review)
-    review.keyboard.press("s")
-    review.wait_for_timeout(200)
+    with nothing_comes_of(review):
+        review.keyboard.press("s")
     assert shown(review) == here
     review.keyboard.press("Escape")
     assert not review.locator("#review-help").is_visible()
@@ -361,28 +383,29 @@ def test_light_and_dark(app, open_page):
     colours = {}
     for scheme in ("light", "dark"):
         page = open_page(f"{app.url}/#review", color_scheme=scheme)
-        page.wait_for_selector("[data-role=chosen]")
+        page.wait_for_selector("#theme-toggle")
         colours[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.click("#theme-toggle")
         other = page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.reload()
-        page.wait_for_selector("[data-role=chosen]")
+        page.wait_for_selector("#theme-toggle")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == other != colours[scheme]
     assert colours["light"] != colours["dark"]
 
 
-def test_next_item_is_drawn_quickly(review, capsys):
-    """Key to the next item drawn, the decision committed between: measured in the page."""
-    times = []
-    for i in range(24):
-        press(review, "Enter" if i < 8 else "ArrowLeft" if i % 2 else "ArrowRight")
+FRAME = """() => new Promise((resolve) => {
+    const times = [];
+    const look = (now) => times.push(now) < 12 ? requestAnimationFrame(look) : resolve((times[11] - times[0]) / 11);
+    requestAnimationFrame(look);
+})"""
+
+
+def test_next_item_is_drawn_quickly(review):
+    """Key to the next item drawn, by the page's own clock: at most twice the goal of the benchmark. On a machine that
+    has more to do a frame takes longer, and the bound grows with it."""
+    frame, times = review.evaluate(FRAME), []
+    for _ in range(8):
+        press(review, "Enter")
         times.append(float(review.get_attribute("#review-root", "data-latency")))
-        time.sleep(0.05)
     undo_everything(review)
-    with capsys.disabled():
-        decide, move = times[:8], times[8:]
-        print(
-            f"\n[latency] decision to next drawn: median {statistics.median(decide):.0f}, max {max(decide):.0f} ms;"
-            f" move: median {statistics.median(move):.0f} ms, max {max(move):.0f} ms"
-        )
-    assert statistics.median(times) < 1000  # a busy machine is forgiven, a second is not
+    assert statistics.median(times) < 240 * max(1, frame / 20), (times, frame)  # ms; a frame of an idle machine: 17

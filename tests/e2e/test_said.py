@@ -1,4 +1,7 @@
-"""What is said along with a decision, in a real browser: reasons by two keys, notes, the guideline beside the item."""
+"""What is said along with a decision, in a real browser: reasons by two keys, notes, the guideline beside the item.
+
+The last module that uses the app of all: a guideline stays.
+"""
 
 import pytest
 
