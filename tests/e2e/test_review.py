@@ -371,8 +371,30 @@ def test_light_and_dark(app, open_page):
     assert colours["light"] != colours["dark"]
 
 
+FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"]) {
+    Object.defineProperty(window, name, { get() { throw new DOMException("Insecure.", "SecurityError"); } });
+}"""
+
+
+def test_a_browser_that_forbids_storage_keeps_nothing_and_says_nothing(review):
+    review.add_init_script(FORBIDDEN)
+    review.reload()
+    review.wait_for_selector("[data-role=chosen]")
+    idle(review)
+    here, paper = shown(review), "getComputedStyle(document.body).backgroundColor"
+    before = review.evaluate(paper)
+    review.click("#theme-toggle")
+    assert review.evaluate(paper) != before
+    review.check("#review-keep-zoom")
+    review.keyboard.press("b")
+    assert review.input_value("#review-belief-kind") == "logp"
+    press(review, "s")
+    assert shown(review) != here and review.inner_text("#review-message") == ""
+    undo_everything(review)
+
+
 def test_next_item_is_drawn_quickly(review, capsys):
-    """Key to the next item drawn, the decision committed between: measured in the page."""
+    """Key to the next item drawn; a decision is stored in the background meanwhile: measured in the page."""
     times = []
     for i in range(24):
         press(review, "Enter" if i < 8 else "ArrowLeft" if i % 2 else "ArrowRight")
