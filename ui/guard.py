@@ -41,6 +41,8 @@ HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
+    # What answers without asking where the question comes from (m3po/me.js, an image) is no other site's to include.
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 

@@ -2,10 +2,13 @@
 (() => {
   const THEME = "m3po.theme"; // "light", "dark", or absent: as the system
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => {
-    const chosen = localStorage.getItem(THEME);
-    return chosen ? chosen === "dark" : system.matches;
-  };
+  let chosen = null;
+  try {
+    chosen = localStorage.getItem(THEME);
+  } catch {
+    // a browser that forbids storage: what is chosen lasts as long as the page
+  }
+  const isDark = () => (chosen ? chosen === "dark" : system.matches);
   function applyTheme() {
     const dark = isDark();
     document.documentElement.style.colorScheme = dark ? "dark" : "light";
@@ -50,8 +53,13 @@
       if (button && getComputedStyle(button).display !== "none") button.click(); // not every role has every tab
     },
     toggleTheme() {
-      localStorage.setItem(THEME, isDark() ? "light" : "dark");
+      chosen = isDark() ? "light" : "dark";
       applyTheme();
+      try {
+        localStorage.setItem(THEME, chosen);
+      } catch {
+        // not kept
+      }
     },
   };
   document.addEventListener("click", (event) => {

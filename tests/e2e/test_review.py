@@ -393,6 +393,28 @@ def test_light_and_dark(app, open_page):
     assert colours["light"] != colours["dark"]
 
 
+FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"]) {
+    Object.defineProperty(window, name, { get() { throw new DOMException("Insecure.", "SecurityError"); } });
+}"""
+
+
+def test_a_browser_that_forbids_storage_keeps_nothing_and_says_nothing(review):
+    review.add_init_script(FORBIDDEN)
+    review.reload()
+    review.wait_for_selector("[data-role=chosen]")
+    idle(review)
+    here, paper = shown(review), "getComputedStyle(document.body).backgroundColor"
+    before = review.evaluate(paper)
+    review.click("#theme-toggle")
+    assert review.evaluate(paper) != before
+    review.check("#review-keep-zoom")
+    review.keyboard.press("b")
+    assert review.input_value("#review-belief-kind") == "logp"
+    press(review, "s")
+    assert shown(review) != here and review.inner_text("#review-message") == ""
+    undo_everything(review)
+
+
 FRAME = """() => new Promise((resolve) => {
     const times = [];
     const look = (now) => times.push(now) < 12 ? requestAnimationFrame(look) : resolve((times[11] - times[0]) / 11);

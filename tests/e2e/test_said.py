@@ -11,9 +11,18 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def review(open_page, app):
     page = open_page(f"{app.url}/#review")
-    page.wait_for_selector("#review-root[data-draws]:not([data-busy]) [data-role=chosen]")  # all of it is drawn
-    page.wait_for_function("(({ item, painted }) => item === painted)(document.querySelector('#review-root').dataset)")
+    until_drawn(page)
     return page
+
+
+def until_drawn(page) -> None:
+    page.wait_for_selector("#review-root[data-draws]:not([data-busy]) [data-role=chosen]")
+    page.wait_for_function("(({ item, painted }) => item === painted)(document.querySelector('#review-root').dataset)")
+
+
+def reload(page) -> None:
+    page.reload()
+    until_drawn(page)
 
 
 def draws(page) -> int:
@@ -88,8 +97,16 @@ def test_the_guideline_is_written_beside_the_item_and_its_reasons_are_on_the_key
     right = review.locator(".review-right").bounding_box()
     assert panel["y"] >= image["y"] + image["height"] and panel["x"] + panel["width"] <= right["x"]  # it covers neither
     review.click("#guideline-edit")
+    review.fill("#guideline-draft", "nothing worth keeping")
+    review.click("#guideline-drop")
+    review.click("#guideline-edit")
+    assert review.input_value("#guideline-draft") == ""
     review.fill("#guideline-draft", "# Look first\n- at **<i>the image</i>**\n- then at the words")
     review.fill("#guideline-reasons", "hue, shape")
+    review.press("#guideline-reasons", "Escape")  # leaves it as a draft
+    review.wait_for_selector("#review-message >> text=Your unsaved guideline is kept")
+    review.click("#guideline-edit")
+    assert review.input_value("#guideline-reasons") == "hue, shape"
     review.press("#guideline-reasons", "Control+Enter")
     review.wait_for_selector("#review-guideline[data-version='1'] li strong >> text=<i>the image</i>")
     settle(review)
@@ -113,6 +130,45 @@ def test_the_guideline_is_written_beside_the_item_and_its_reasons_are_on_the_key
     review.wait_for_selector("#review-guideline >> text=Look first")
     panel, right = (review.locator(name).bounding_box() for name in ("#review-guideline", ".review-right"))
     assert panel["x"] >= right["x"] + right["width"] and panel["x"] + panel["width"] <= 1600
+
+
+def test_what_is_begun_waits_in_the_workspace_that_it_was_begun_in(review):
+    """Made anew in the same folder, it has other items under the same ids."""
+    review.keyboard.press("ArrowRight")
+    review.wait_for_selector("#review-root:not([data-item='1'])")
+    review.keyboard.press("w")
+    review.keyboard.press("2")
+    review.keyboard.press("m")
+    review.keyboard.type("half a note")
+    review.keyboard.press("Escape")
+    review.keyboard.press("e")
+    review.fill("#review-edit-text", "half an answer")
+    made = review.get_attribute("#review-root", "data-made")
+
+    def make_anew(route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace(made, "0" * len(made)))
+
+    def begun() -> tuple[int, str, str]:
+        waiting = review.locator("[data-said].waits").count()
+        review.keyboard.press("m")
+        note = review.input_value("#review-note-text")
+        review.keyboard.press("Escape")
+        review.keyboard.press("e")
+        return waiting, note, review.input_value("#review-edit-text")
+
+    here, address = shown(review), review.url.split("#")[0]
+    review.route(address, make_anew)
+    reload(review)
+    assert review.get_attribute("#review-root", "data-made") == "0" * len(made) and shown(review) == here
+    waiting, note, answer = begun()
+    assert (waiting, note) == (0, "") and answer != "half an answer"
+    review.unroute(address)
+    reload(review)
+    assert begun() == (1, "half a note", "half an answer")
+    review.keyboard.press("Escape")
+    review.keyboard.press("w")
+    review.keyboard.press("2")
 
 
 def test_tags_are_put_on_an_item_and_narrow_the_view(review):

@@ -11,6 +11,7 @@ from m3po.types import Guideline
 from ui.formatting import clock
 from ui.markdown import draw_markdown
 from ui.markup import Markup, join, tag
+from ui.review.key_words import keyed_title
 
 
 def build_guideline_frame() -> Markup:
@@ -19,7 +20,8 @@ def build_guideline_frame() -> Markup:
     head = tag(
         "div", tag("b", "Guideline"), versions, tag("span", id="guideline-by", class_="quiet"),
         tag("button", "Edit", id="guideline-edit", type="button", class_="plain curator-only"),
-        tag("button", "✕", id="guideline-close", type="button", class_="plain", aria_label="Close", title="Close (I)"),
+        tag("button", "✕", id="guideline-close", type="button", class_="plain", aria_label="Close",
+            **keyed_title("Close ({guideline})")),
         class_="guideline-head",
     )  # fmt: skip
     form = tag(
@@ -31,7 +33,8 @@ def build_guideline_frame() -> Markup:
             tag("input", id="guideline-reasons", type="text", autocomplete="off")),
         tag("div", tag("button", "Keep as a new version (Ctrl+Enter)", id="guideline-save", type="button",
                        class_="action action-main"),
-            tag("button", "Leave (Esc)", id="guideline-leave", type="button", class_="action")),
+            tag("button", "Leave (Esc)", id="guideline-leave", type="button", class_="action"),
+            tag("button", "Drop what I wrote", id="guideline-drop", type="button", class_="action")),
         id="guideline-form", hidden=True,
     )  # fmt: skip
     text = tag("div", id="guideline-text", tabindex="0")

@@ -1,6 +1,8 @@
 // The answers' tokens coloured by what the policy believes, or by how much of it comes from the image. A switch (key B),
 // kept in this browser; what is coloured is asked for while it is on, and kept for the items around.
 
+import { keepAlways, recallAlways } from "./memory.js";
+
 const STORE = "m3po.belief";
 const KINDS = ["off", "logp", "image"];
 const KEPT = 60; // items
@@ -13,7 +15,7 @@ export class Belief {
     this.plain = new WeakMap(); // element of a text -> its nodes without colours
     this.known = new Map(); // "kind/instruction" -> {answers, note}
     this.asking = new Set();
-    const kept = read();
+    const kept = recallAlways(STORE, "off");
     this.set(KINDS.includes(kept) ? kept : "off");
     this.select.addEventListener("change", () => {
       this.select.blur();
@@ -29,7 +31,7 @@ export class Belief {
 
   set(kind) {
     this.kind = this.select.value = kind;
-    write(kind);
+    keepAlways(STORE, kind);
     this.frame.root.dataset.belief = kind;
     this.known.clear(); // a run may have scored more since
     this.apply();
@@ -86,22 +88,5 @@ export class Belief {
     }
     for (const key of [...this.known.keys()].slice(0, Math.max(0, this.known.size - KEPT))) this.known.delete(key);
     if (missing.includes(this.deck.shownId) && this.known.has(`${this.kind}/${this.deck.shownId}`)) this.apply();
-  }
-}
-
-// In localStorage: the choice outlives the tab. A browser that forbids storage keeps nothing.
-function read() {
-  try {
-    return localStorage.getItem(STORE);
-  } catch {
-    return null;
-  }
-}
-
-function write(kind) {
-  try {
-    localStorage.setItem(STORE, kind);
-  } catch {
-    // not kept
   }
 }

@@ -7,6 +7,7 @@ import { DEFAULT } from "./address.js";
 import { Around } from "./around.js";
 import { inTime, makeId } from "./asking.js";
 import { BOUND, LEAVING, PAIRING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
+import { storeOf } from "./memory.js";
 import { Outbox } from "./outbox.js";
 import { Poll } from "./poll.js";
 import { Refused } from "./refused.js";
@@ -25,12 +26,11 @@ export class Deck {
     this.line = []; // commands that wait
     this.busy = false;
     this.touched = false; // has the annotator done anything yet? Until then a better first item may take the place
-    const { workspace } = frame.root.dataset;
-    this.refused = new Refused(`m3po.refused.${workspace}`, () => this.outbox.user); // the page goes back to them, one by one
+    this.refused = new Refused(storeOf("refused", frame.root.dataset), () => this.outbox.user); // the page goes back to them, one by one
     this.back = null; // {id, error} of the refused decision whose item is shown again
     this.view = { ...DEFAULT };
     this.shelf = new Shelf();
-    this.by = ""; // who is logged in
+    this.by = document.documentElement.dataset.user || ""; // whose page it is
     this.client = makeId(); // whose search a newer one gives up
     this.unsettled = null; // the view from before, while another one is searched for
     this.cancel = null; // gives that search up
@@ -39,7 +39,7 @@ export class Deck {
     this.drawnAt = performance.now();
     this.around = new Around(server, this.shelf, this, () => this.outbox.size > 0, (deck) => this.onPlace(deck));
     this.poll = new Poll(frame, this);
-    this.outbox = new Outbox(server, document.documentElement.dataset.user || "", new Unsent(frame.root.dataset), () => this.around.ask(), {
+    this.outbox = new Outbox(server, this.by, new Unsent(frame.root.dataset), () => this.around.ask(), {
       answer: (command, answer, orphan) => this.onAnswer(command, answer, orphan),
       login: () => this.storing.onLogin(),
       others: () => this.storing.tell(),
@@ -341,7 +341,7 @@ export class Deck {
     if (!answer.error || !(command.lean || orphan)) return;
     let { error } = answer;
     if (command.op === "edit" && command.text) {
-      this.editor.keepDraft(command, command.text);
+      this.editor.drafts.put(command.instruction_id, command.text, command.by);
       error += " Your text is kept: edit again to go on with it.";
     }
     this.remarks.restore(command);

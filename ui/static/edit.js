@@ -1,17 +1,17 @@
 // Writing an answer: the form in a card, and its draft, which a reload keeps.
 
-import { keep, recall } from "./memory.js";
+import { Begun } from "./begun.js";
 import { diffWords } from "./word_diff.js";
 
 const AROUND = 80; // characters of an unchanged stretch that stand beside a change
 const TAGS = { out: "del", in: "ins" };
 
 export class Editor {
-  constructor(frame, candidates) {
+  // `who()`: who is writing.
+  constructor(frame, candidates, who) {
     this.frame = frame;
     this.candidates = candidates;
-    this.store = `m3po.drafts.${frame.root.dataset.workspace}`; // another workspace has other items of the same ids
-    this.drafts = recall(this.store, {}); // by instruction
+    this.drafts = new Begun("drafts", frame.root.dataset, who); // texts
     this.onClose = () => {};
   }
 
@@ -20,13 +20,7 @@ export class Editor {
   }
 
   hasDraft(item) {
-    return Boolean(item && this.drafts[item.instruction_id]);
-  }
-
-  keepDraft(item, text) {
-    const { [item.instruction_id]: old, ...others } = this.drafts;
-    this.drafts = text ? { ...others, [item.instruction_id]: text } : others;
-    keep(this.store, this.drafts);
+    return Boolean(item && this.drafts.of(item.instruction_id));
   }
 
   // `text`: what could not be stored. `onSave` gets the command to send.
@@ -42,14 +36,16 @@ export class Editor {
     const area = document.createElement("textarea");
     area.id = "review-edit-text";
     const original = against === null ? item.chosen_text : item.texts[against];
-    area.value = text || this.drafts[item.instruction_id] || original;
-    if (text) this.keepDraft(item, text);
+    area.value = text || this.drafts.of(item.instruction_id) || original;
+    const by = this.drafts.who(); // to the end: another login may come meanwhile
+    const keepDraft = (draft) => this.drafts.put(item.instruction_id, draft || null, by);
+    if (text) keepDraft(text);
     const changes = document.createElement("div");
     changes.id = "review-edit-diff";
     changes.dir = "auto";
     let drawing = 0;
     area.oninput = () => {
-      this.keepDraft(item, area.value);
+      keepDraft(area.value);
       cancelAnimationFrame(drawing);
       drawing = requestAnimationFrame(() => drawChanges(changes, original, area.value));
     };
@@ -64,7 +60,7 @@ export class Editor {
     card.classList.add("editing");
     card.append(form);
     const close = () => {
-      this.keepDraft(item, "");
+      keepDraft(null);
       form.remove();
       card.classList.remove("editing");
       setTimeout(() => this.onClose());

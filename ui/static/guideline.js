@@ -1,13 +1,16 @@
 // The guideline beside the item: read by everybody, written by curators, in versions that can be looked at again.
 
+import { Begun } from "./begun.js";
 import { keep, recall } from "./memory.js";
 
 const OPEN = "m3po.guideline.open";
+const WHOLE = "text"; // there is one guideline
+const KEPT = "Your unsaved guideline is kept: press Edit to go on.";
 
 export class Guideline {
   constructor(frame, deck, server) {
     Object.assign(this, { frame, deck, server });
-    this.store = `m3po.guideline.${frame.root.dataset.workspace}`;
+    this.begun = new Begun("guideline", frame.root.dataset, () => deck.by); // {text, reasons, after}
     this.shown = null; // the version that is shown, as the server answered it
     this.panel = frame.$("review-guideline");
     this.form = frame.$("guideline-form");
@@ -17,6 +20,7 @@ export class Guideline {
     frame.$("guideline-close").onclick = () => this.toggle();
     frame.$("guideline-edit").onclick = () => this.edit();
     frame.$("guideline-leave").onclick = () => this.leave();
+    frame.$("guideline-drop").onclick = () => this.drop();
     frame.$("guideline-save").onclick = () => this.save();
     this.select.addEventListener("change", () => {
       this.select.blur();
@@ -43,7 +47,7 @@ export class Guideline {
 
   async read(version) {
     this.take(await this.ask(version === undefined ? { op: "read" } : { op: "read", version }));
-    if (this.shown && recall(this.store, null)) this.frame.say("Your unsaved guideline is kept: press Edit to go on.", "hint");
+    if (this.shown && this.form.hidden && this.begun.of(WHOLE)) this.frame.say(KEPT, "hint");
   }
 
   async ask(asked) {
@@ -71,7 +75,8 @@ export class Guideline {
 
   edit() {
     if (!this.shown) return;
-    const kept = recall(this.store, null);
+    const kept = this.begun.of(WHOLE);
+    this.by = this.deck.by; // to the end: another login may come meanwhile
     this.after = kept ? kept.after : this.shown.versions[0];
     this.draft.value = kept ? kept.text : this.shown.text;
     this.reasons.value = kept ? kept.reasons : this.shown.reasons.join(", ");
@@ -88,11 +93,19 @@ export class Guideline {
   }
 
   keepDraft() {
-    keep(this.store, { text: this.draft.value, reasons: this.reasons.value, after: this.after });
+    this.begun.put(WHOLE, { text: this.draft.value, reasons: this.reasons.value, after: this.after }, this.by);
   }
 
+  // What was written waits for the next Edit.
   leave() {
-    keep(this.store, null);
+    const { text, reasons } = this.shown;
+    if (this.draft.value === text && this.reasons.value === reasons.join(", ")) return this.drop();
+    this.write(false);
+    this.frame.say(KEPT, "hint");
+  }
+
+  drop() {
+    this.begun.put(WHOLE, null, this.by);
     this.write(false);
   }
 
@@ -101,7 +114,7 @@ export class Guideline {
     const { after } = this;
     const written = await this.ask({ op: "write", text: this.draft.value, reasons, after });
     if (!this.take(written)) return this.catchUp();
-    this.leave();
+    this.drop();
     this.frame.say(written.version === after ? "Nothing changed." : `This is version ${written.version} now.`, "hint");
     this.deck.reopen(); // the items bring the list of reasons
   }

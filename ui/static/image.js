@@ -1,6 +1,8 @@
 // Zoom and pan of the image: fitted first; the wheel and two fingers zoom, dragging moves, a double click fits again.
 
-const KEEP = "m3po.keep-zoom"; // "1": zoom and place stay from item to item
+import { keepAlways, recallAlways } from "./memory.js";
+
+const KEEP = "m3po.keep-zoom"; // 1: zoom and place stay from item to item
 const MOST = 24;
 const FULL_FROM = 1.6; // from this zoom on, the image at full size takes its place
 
@@ -11,9 +13,9 @@ export class Images {
     this.zoom = { scale: 1, x: 0, y: 0 }; // x, y: the shift in shares of the image's place
     this.pointers = new Map();
     this.keep = frame.$("review-keep-zoom");
-    this.keep.checked = localStorage.getItem(KEEP) === "1";
+    this.keep.checked = recallAlways(KEEP, 0) === 1;
     this.keep.addEventListener("change", () => {
-      localStorage.setItem(KEEP, this.keep.checked ? "1" : "0");
+      keepAlways(KEEP, this.keep.checked ? 1 : 0);
       this.keep.blur();
     });
     this.box.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });

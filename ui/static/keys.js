@@ -1,6 +1,8 @@
 // What a key means on the review page: one table of actions, each with its key by place on the keyboard (event.code),
 // so that another layout moves nothing. Keys changed by hand are kept in this browser, for each person.
 
+import { keepAlways, recallAlways } from "./memory.js";
+
 // [action, key, name, what it does, meaning]. A meaning is `{op}` for the line of commands, `{choose}` for a candidate by
 // its number, `{select: step}` and `{markSelected: role}` for the selection, `{call}` for what review.js calls so. What
 // `repeats` may repeat while the key is held.
@@ -88,7 +90,7 @@ export class KeyMap {
     this.own = {};
     this.taken = new Map(); // key -> [action, role]
     this.bound = {};
-    for (const [action, key] of Object.entries(readStore(this.store))) {
+    for (const [action, key] of Object.entries(recallAlways(this.store, {}))) {
       if (ACTIONS.has(action) && !whyNot(action, key) && !this.holders(action, key).length) this.put(action, key);
     }
     Object.assign(this.own, this.bound);
@@ -116,12 +118,12 @@ export class KeyMap {
   change(keys) {
     const own = { ...this.own, ...keys };
     for (const [action, key] of Object.entries(own)) if (key === ACTIONS.get(action).key) delete own[action];
-    writeStore(this.store, own);
+    keepAlways(this.store, own);
     this.load();
   }
 
   reset() {
-    writeStore(this.store, {});
+    keepAlways(this.store, {});
     this.load();
   }
 
@@ -189,21 +191,4 @@ export function whyNot(action, key) {
 function claims(action, key) {
   if (!key) return [];
   return ACTIONS.get(action).meaning.choose ? [key, SHIFT + key] : [key];
-}
-
-// In localStorage: keys outlive the tab. A browser that forbids storage keeps nothing.
-function readStore(store) {
-  try {
-    return Object(JSON.parse(localStorage.getItem(store)));
-  } catch {
-    return {};
-  }
-}
-
-function writeStore(store, keys) {
-  try {
-    localStorage.setItem(store, JSON.stringify(keys));
-  } catch {
-    // not kept
-  }
 }

@@ -1,6 +1,10 @@
 // What a reload keeps, in this browser tab alone; and, with `Always`, what the browser keeps for all its tabs.
 // A browser that forbids storage keeps nothing, and says nothing.
 
+// The name of what is kept about the items of a workspace, by its frame's data. `made` tells it from an earlier one in the
+// same folder, whose ids meant other items.
+export const storeOf = (kind, { workspace, made }) => `m3po.${kind}.${workspace}.${made}`;
+
 export const recall = (key, otherwise) => read(() => sessionStorage, key, otherwise);
 export const keep = (key, value) => write(() => sessionStorage, key, value);
 export const forget = (key) => remove(() => sessionStorage, key);

@@ -1,16 +1,14 @@
 // What is said along with a decision: its reason and a note. Chosen before the decision they wait on the page, in this
 // browser tab, and go out with it; chosen on what one has decided, the same decision is stored again with them.
 
-import { keep, recall } from "./memory.js";
+import { Begun } from "./begun.js";
 
 export class Remarks {
   constructor(frame, deck) {
     Object.assign(this, { frame, deck });
-    const { workspace } = frame.root.dataset;
-    this.store = `m3po.remarks.${workspace}`;
-    this.pending = recall(this.store, {}); // by instruction: {by, reason, note}
-    this.draftStore = `m3po.notes.${workspace}`;
-    this.drafts = recall(this.draftStore, {}); // by instruction: {by, text}, a note that is being written
+    const { dataset } = frame.root;
+    this.pending = new Begun("remarks", dataset, () => deck.by); // {reason, note} that wait
+    this.drafts = new Begun("notes", dataset, () => deck.by); // texts of notes that are being written
     this.box = frame.$("review-box");
     this.open = ""; // what the box is for now
     this.kinds = { reason: () => this.drawReasons(), note: () => this.writeNote() }; // and what fills it
@@ -25,39 +23,31 @@ export class Remarks {
     return { reason: pending.reason ?? own.reason ?? "", note: pending.note ?? own.note ?? "" };
   }
 
-  // Somebody else may have logged in since, in the same browser tab: another's is not said in her name.
   waiting(item) {
-    const pending = item && this.pending[item.instruction_id];
-    return pending && pending.by === this.deck.by ? pending : {};
+    return (item && this.pending.of(item.instruction_id)) || {};
   }
 
   draftOf(item) {
-    const draft = item && this.drafts[item.instruction_id];
-    return draft && draft.by === this.deck.by ? draft.text : null;
+    return item && this.drafts.of(item.instruction_id);
   }
 
   // On what is not decided by me yet: it waits for the decision.
   wait({ op, instruction_id, ...command }) {
-    this.pending[instruction_id] = { ...this.waiting({ instruction_id }), by: this.deck.by, [op]: command[op] };
-    this.changed();
+    this.pending.put(instruction_id, { ...this.waiting({ instruction_id }), [op]: command[op] });
+    this.draw();
   }
 
   // It went out with a decision.
   forget(id) {
-    if (!(id in this.pending)) return;
-    delete this.pending[id];
-    this.changed();
+    if (!this.pending.of(id)) return;
+    this.pending.put(id, null);
+    this.draw();
   }
 
   // The decision that it went out with was not stored.
   restore({ instruction_id: id, by, reason, note }) {
     if (!reason && !note) return;
-    this.pending[id] = { by, reason, note };
-    this.changed();
-  }
-
-  changed() {
-    keep(this.store, this.pending);
+    this.pending.put(id, { reason, note }, by);
     this.draw();
   }
 
@@ -157,11 +147,8 @@ export class Remarks {
     area.placeholder = "A note on your decision";
     area.maxLength = 5000;
     area.value = this.draftOf(item) ?? this.said(item).note;
-    const draft = (text) => {
-      if (text === null) delete this.drafts[item.instruction_id];
-      else this.drafts[item.instruction_id] = { by: this.deck.by, text };
-      keep(this.draftStore, this.drafts);
-    };
+    const { by } = this.deck; // to the end: another login may come meanwhile
+    const draft = (text) => this.drafts.put(item.instruction_id, text, by);
     const isChanged = () => area.value.trim() !== this.said(item).note;
     const leave = () => {
       this.close();

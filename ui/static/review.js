@@ -21,7 +21,7 @@ const SAYING = new Set(["reason", "note", "tags"]); // calls that are about an i
 export function start(element, server) {
   const frame = new Frame(element);
   const candidates = new Candidates(frame);
-  const editor = new Editor(frame, candidates);
+  const editor = new Editor(frame, candidates, () => deck.by);
   const deck = new Deck(frame, candidates, editor, server);
   const images = new Images(frame);
   new Rows(frame);

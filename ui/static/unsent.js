@@ -1,14 +1,13 @@
 // What is not stored yet, in this browser's storage: each command under a key of its own and the name of who decided it,
 // so that it outlives its tab and another's login, and no tab writes over what another one keeps.
 
-import { forget, forgetAlways, keepAlways, keptAlways, recall, recallAlways } from "./memory.js";
+import { forget, forgetAlways, keepAlways, keptAlways, recall, recallAlways, storeOf } from "./memory.js";
 
 export class Unsent {
-  // `made` tells a workspace from an earlier one in the same folder: what was decided there is not about its items.
-  constructor({ workspace, made }) {
-    this.prefix = `m3po.unsent.${workspace}.${made}:`; // no name of a user has a colon
+  constructor(dataset) {
+    this.prefix = `${storeOf("unsent", dataset)}:`; // no name of a user has a colon
     this.count = 0;
-    const before = `m3po.outbox.${workspace}`; // the tab's, where earlier versions kept it
+    const before = `m3po.outbox.${dataset.workspace}`; // the tab's, where earlier versions kept it
     if (recall(before, []).every((command) => this.put(command))) forget(before);
   }
 
