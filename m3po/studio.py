@@ -19,7 +19,7 @@ from m3po.door import Door
 from m3po.errors import JobError, M3poError, StorageError
 from m3po.guidelines import Guidelines
 from m3po.imported import ImportReport
-from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
+from m3po.jobs import exporting, importing, launches, margins, plans, previewing, scorings, trainings
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
@@ -82,6 +82,7 @@ class Studio(Starts):
         """
         studio = cls(Workspace(Path(path), address=address))
         studio.server_runs.interrupt_lost()
+        margins.ingest_missing(studio.db, studio.runner.folder)
         studio.runner.start()
         return studio
 

@@ -126,6 +126,28 @@ class PickRule:
     given: bool = False
 
 
+PAIR_OUTCOMES = ("learned", "unlearned", "kept", "still_wrong")
+
+
+@dataclass(frozen=True)
+class PairChange:
+    """What a training run did to the pair that it had of an item (candidate ids).
+
+    `before` and `after`: the log-prob margin in nats (sum over the chosen answer's tokens less that of the rejected
+    one) by the reference, with which the run began, and after it. `reward`: the margin of the implicit reward,
+    beta * (after - before); before the run it is 0 by definition (DPO, arXiv 2305.18290, equation 6). None where the
+    model gave no finite number. `outcome`: one of PAIR_OUTCOMES, by the rule in m3po.store.pair_changes, or "".
+    """
+
+    run_id: int
+    chosen: int
+    rejected: int
+    before: float | None
+    after: float | None
+    reward: float | None
+    outcome: str
+
+
 @dataclass(frozen=True)
 class Decision:
     """A human verdict. `chosen` and `rejected` are candidate ids, `seconds` the time spent on the item.
@@ -283,6 +305,7 @@ class ReviewItem:
     gold: bool = False  # its right decision is known, and it serves to measure annotators
     blind: bool = False  # scores, the machine's pick and others' decisions are left out: the annotator has not voted
     shuffled: bool = False  # `candidates` come in the order in which this annotator numbers them
+    changes: tuple[PairChange, ...] = ()  # what each run did to the pair that it had of this item, newest first
     exclusions: tuple[tuple[int, int, str], ...] = ()  # chosen, rejected of pairs left out of training; why and by whom
     fixed_order: bool = False  # the items come as a queue, or by id to who judges blind: not in the view's own order
 

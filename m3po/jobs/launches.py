@@ -19,10 +19,11 @@ from m3po.settings import (
     TrainConfig,
     check_specs,
 )
-from m3po.store import candidates, instructions, runs
+from m3po.store import candidates, instructions, lineage, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
+from m3po.versions import code_version, package_versions
 
 log = logging.getLogger("m3po.launches")
 
@@ -40,16 +41,20 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
     fingerprint, trained = plans.evaluated_fingerprint(base), trainings.trained_fingerprint(config)
 
-    pairs, table, lineage = workspace.db.read(lambda con: plans.training_set(workspace, con, config))
+    (pairs, table, origin), decided = workspace.db.read_at_once(
+        lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))
+    )
     values = dataclasses.asdict(config)
+    origin |= {"fingerprint": trained, "code": code_version(), "packages": package_versions()}
     frozen = runner.freeze("train", values, table)
 
     def change(con: Connection) -> int:
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
         before = _queue_base(workspace, runner, con, base, fingerprint) if measure else None
-        whole = values | lineage | {"before_run": before}
+        whole = values | origin | {"before_run": before}
         run_id = runner.queue(con, "train", whole, train_command(str(workspace.path), config), frozen=frozen)
         runs.add_run_pairs(con, run_id, pairs)
+        lineage.add_run_decisions(con, run_id, decided)
         if advice := trainings.advise_weights(con, config, trained):
             runs.add_warnings(con, run_id, [advice])
         if measure:
