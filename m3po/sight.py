@@ -128,6 +128,7 @@ class Sight:
                 tags = [each for each in tags if each.annotator == user.name]
             excluded = instruction_id in around.excluded and not (hidden.alone or hidden.blind)
             how = {"blind": hidden.blind, "shuffled": hidden.shuffled, "excluded": excluded}
+            how["measured"] = 0 if hidden.alone or hidden.blind else around.measured
             stamps[instruction_id] = stamp_of(around.selection_id, decision_id, tags, **how)
         done, assigned = person.progress
         own = {"reviewed": done, "reviewable": assigned} if assigned else {}

@@ -104,6 +104,7 @@ def test_blind_views_tell_nothing_and_every_annotator_has_an_order_of_her_own(bl
         {"area": Area("rejected", ((0, 0), (1, 0), (1, 1)))},
         {"reason": "object"},
         {"tag": "odd"},
+        {"run": "1"},
         {"search": "answer", "search_in": "answers"},
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
 from m3po.store.bulk import insert_table
@@ -56,6 +57,13 @@ def compare_pairs(con: Connection, one: int, other: int) -> dict[str, int]:
     """By each of DIFFERENCES how many of the pairs of run `one` it is about."""
     counts = ", ".join(f"count(*) FILTER ({where}) AS {name}" for name, where in DIFFERENCES.items())
     return rows(con, f"SELECT {counts} {_BESIDE}", {"one": one, "other": other})[0]
+
+
+def items_of(con: Connection, one: int, other: int = 0, difference: str = "") -> np.ndarray:
+    """The rising ids of the instructions of run `one`'s pairs, of all or of those that `difference` is about."""
+    where = f"WHERE {DIFFERENCES[difference]}" if difference else ""
+    sql = f"SELECT DISTINCT instruction_id {_BESIDE} {where} ORDER BY 1"
+    return con.execute(sql, {"one": one, "other": other}).fetchnumpy()["instruction_id"]
 
 
 def name_pairs(con: Connection, one: int, other: int, difference: str, limit: int) -> list[dict]:

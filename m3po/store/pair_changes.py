@@ -13,8 +13,9 @@ margin has no outcome.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from m3po.store.bulk import insert_table
@@ -49,6 +50,10 @@ def count_measured(con: Connection) -> int:
     return scalar(con, "SELECT count(*) FROM measured_runs")
 
 
+def measured_runs(con: Connection) -> set[int]:
+    return {row[0] for row in con.execute("SELECT run_id FROM measured_runs").fetchall()}
+
+
 def unmeasured_runs(con: Connection) -> list[int]:
     """Finished trainings of which nothing is stored."""
     sql = (
@@ -70,6 +75,21 @@ def changes_of(con: Connection, instruction_ids: Iterable[int]) -> dict[int, tup
     return {number: tuple(sorted(told, key=lambda each: -each.run_id)) for number, told in found.items()}
 
 
+def items_with(con: Connection, run_id: int, outcomes: Sequence[str]) -> np.ndarray:
+    """The rising ids of the instructions on whose pairs a run had one of these outcomes."""
+    sql = (
+        f"SELECT instruction_id FROM {CHANGES} WHERE run_id = ? AND outcome IN (SELECT unnest(?::VARCHAR[])) ORDER BY 1"
+    )
+    return con.execute(sql, [run_id, list(outcomes)]).fetchnumpy()["instruction_id"]
+
+
+def rewards(con: Connection, run_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of the instructions whose pairs a run gave a reward margin, and these."""
+    sql = "SELECT instruction_id, reward_margin FROM pair_changes WHERE run_id = ? AND reward_margin IS NOT NULL"
+    found = con.execute(sql, [run_id]).fetchnumpy()
+    return found["instruction_id"], found["reward_margin"]
+
+
 def count_outcomes(con: Connection, run_id: int) -> dict[str, int] | None:
     """By each of PAIR_OUTCOMES ("": the pairs that have none) how many pairs; None where it was not measured."""
     if not is_measured(con, run_id):
@@ -77,3 +97,14 @@ def count_outcomes(con: Connection, run_id: int) -> dict[str, int] | None:
     sql = f"SELECT outcome, count(*) AS pairs FROM {CHANGES} WHERE run_id = ? GROUP BY 1"
     counted = {row["outcome"]: row["pairs"] for row in rows(con, sql, [run_id])}
     return {outcome: counted.get(outcome, 0) for outcome in (*PAIR_OUTCOMES, "")}
+
+
+def moved_outcomes(con: Connection, before: int, after: int) -> list[list]:
+    """[outcome in run `before`, outcome in run `after`, pairs] of the pairs that both had and measured, the most
+    frequent first."""
+    sql = f"""
+        SELECT b.outcome, a.outcome, count(*) AS pairs
+        FROM (SELECT * FROM {CHANGES} WHERE run_id = $before) b
+        JOIN (SELECT * FROM {CHANGES} WHERE run_id = $after) a USING (instruction_id, chosen, rejected)
+        GROUP BY 1, 2 ORDER BY pairs DESC, 1, 2"""
+    return [list(row) for row in con.execute(sql, {"before": before, "after": after}).fetchall()]
