@@ -9,7 +9,6 @@ from m3po.jobs.outcomes import Outcomes
 from m3po.settings import TrainConfig
 from m3po.store import lineage, pair_changes, runs, selections
 from m3po.store.connection import Connection
-from m3po.store.lineage import DIFFERENCES
 from m3po.store.workspace import Workspace
 from m3po.types import Run
 
@@ -56,50 +55,52 @@ class Lineages:
 
         return self._workspace.db.read(read)
 
-    def diff(self, run_id: int, other_id: int, limit: int = LISTED) -> dict:
-        """How `run_id` differs from `other_id`.
+    def diff(self, a: int, b: int, limit: int = LISTED) -> dict:
+        """What is another one in run `b` than in run `a`.
 
-        `config`: what of `settings` is another one, as [name, from, to], `from` being the other run's. `pairs`: `same`
-        pairs of both, `only` of items that the other run had none of, `only_other` the reverse, `changed` of items that
-        both had another pair of; `named`: the first `limit` of each but `same`, see store.lineage.name_pairs.
-        `figures`: of each held-out figure that both have, `before` and `after` of either run, and `p`: of the
-        difference between the two after, by the paired test (None: the answers are not at hand). `changes`: pairs by
-        outcome of either run (None: not measured), and `moved`: of the `same` pairs how many had which outcome in the
-        other run and which in this one, as [other's, this one's, pairs]. Raises JobError where either is no training.
+        `config`: of `settings`, as [name, a's, b's]. `pairs`: how many are the `same`, `only_a` and `only_b` of items
+        that the other run had none of, `changed` of items that both had another pair of; `named`: the first `limit` of
+        each but `same`, see store.lineage.name_pairs. `figures`: of each held-out figure that both have, `before` and
+        `after` of either, and `p`: of the difference between the two after, by the paired test (None: the answers are
+        not at hand). `changes`: pairs by outcome of either (None: not measured), and `moved`: of the pairs that both
+        had how many had which outcomes, as [a's, b's, pairs]. Raises JobError where either is no training.
         """
         limit = max(0, min(int(limit), 1000))
 
         def read(con: Connection) -> dict:
-            one, other = _training(con, run_id), _training(con, other_id)
-            counts, reverse = lineage.compare_pairs(con, run_id, other_id), lineage.compare_pairs(con, other_id, run_id)
-            asked = {"only": (run_id, other_id, "only"), "only_other": (other_id, run_id, "only")}
-            asked["changed"] = (run_id, other_id, "changed")
+            runs = _training(con, a), _training(con, b)
+            before, after = (_settings(con, run) for run in runs)
+            counts, reverse = lineage.compare_pairs(con, a, b), lineage.compare_pairs(con, b, a)
+            asked = {"changed": (a, b, "changed"), "only_a": (a, b, "only"), "only_b": (b, a, "only")}
             return {
-                "run_id": run_id,
-                "other_id": other_id,
-                "config": _changed(_settings(con, other), _settings(con, one)),
-                "pairs": {name: counts[name] for name in DIFFERENCES} | {"only_other": reverse["only"]},
+                "a": a,
+                "b": b,
+                "config": [
+                    [name, before.get(name), after.get(name)]
+                    for name in dict.fromkeys([*before, *after])
+                    if before.get(name) != after.get(name)
+                ],
+                "pairs": {"same": counts["same"], "changed": counts["changed"], "only_a": counts["only"]}
+                | {"only_b": reverse["only"]},
                 "named": {name: lineage.name_pairs(con, *which, limit) for name, which in asked.items()},
-                "changes": {"run": self._count(con, run_id), "other": self._count(con, other_id)},
-                "moved": pair_changes.moved_outcomes(con, other_id, run_id),
+                "changes": {"a": self._count(con, a), "b": self._count(con, b)},
+                "moved": pair_changes.moved_outcomes(con, a, b),
             }
 
-        return self._workspace.db.read(read) | {"figures": self._figures(run_id, other_id)}
+        return self._workspace.db.read(read) | {"figures": self._figures(a, b)}
 
-    def _figures(self, run_id: int, other_id: int) -> dict[str, dict]:
+    def _figures(self, a: int, b: int) -> dict[str, dict]:
         results = {result["run"].id: result for result in self._outcomes.results()}
-        one, other = results[run_id], results[other_id]
-        if one["after"] is None or other["after"] is None:
+        one, other = results.get(a), results.get(b)
+        if not (one and other and one["after"] and other["after"]):
             return {}
-        p_values = self._outcomes.compare(other["after_run"], one["after_run"]) or {}
+        p_values = self._outcomes.compare(one["after_run"], other["after_run"]) or {}
         return {
             key: {
-                "before": (one["before"] or {}).get(key),
-                "after": one["after"][key],
-                "other_before": (other["before"] or {}).get(key),
-                "other_after": other["after"][key],
-                "p": p_values.get(key),
+                name: {"before": (result["before"] or {}).get(key), "after": result["after"][key]}
+                for name, result in (("a", one), ("b", other))
             }
+            | {"p": p_values.get(key)}
             for key in one["after"]
             if key in other["after"]
         }
@@ -136,8 +137,3 @@ def _settings(con: Connection, run: Run) -> dict[str, object]:
     packages = result.get("packages") or config.get("packages") or {}
     found |= {f"package {name}": version for name, version in packages.items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _changed(before: dict[str, object], after: dict[str, object]) -> list[list]:
-    names = dict.fromkeys([*before, *after])
-    return [[name, before.get(name), after.get(name)] for name in names if before.get(name) != after.get(name)]

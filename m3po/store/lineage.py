@@ -61,9 +61,11 @@ def compare_pairs(con: Connection, one: int, other: int) -> dict[str, int]:
 
 def items_of(con: Connection, one: int, other: int = 0, difference: str = "") -> np.ndarray:
     """The rising ids of the instructions of run `one`'s pairs, of all or of those that `difference` is about."""
-    where = f"WHERE {DIFFERENCES[difference]}" if difference else ""
-    sql = f"SELECT DISTINCT instruction_id {_BESIDE} {where} ORDER BY 1"
-    return con.execute(sql, {"one": one, "other": other}).fetchnumpy()["instruction_id"]
+    if difference:
+        sql = f"SELECT instruction_id {_BESIDE} WHERE {DIFFERENCES[difference]} ORDER BY 1"
+        return con.execute(sql, {"one": one, "other": other}).fetchnumpy()["instruction_id"]
+    sql = "SELECT instruction_id FROM run_pairs WHERE run_id = ? ORDER BY 1"
+    return con.execute(sql, [one]).fetchnumpy()["instruction_id"]
 
 
 def name_pairs(con: Connection, one: int, other: int, difference: str, limit: int) -> list[dict]:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from m3po.store.bulk import insert_table
-from m3po.store.connection import Connection, rows, rows_among, scalar
+from m3po.store.connection import Connection, rows, scalar
 from m3po.store.instructions import now
 from m3po.types import PAIR_OUTCOMES, PairChange
 
@@ -68,7 +68,11 @@ def changes_of(con: Connection, instruction_ids: Iterable[int]) -> dict[int, tup
     if not count_measured(con):
         return {}
     found: dict[int, list[PairChange]] = {}
-    for row in rows_among(con, f"SELECT * FROM {CHANGES} WHERE", "instruction_id", instruction_ids):
+    # A join tells the scan the least and the largest id, which skips whole blocks of each run; so many conditions on
+    # ids that lie far apart take twice as long.
+    wanted = "(SELECT unnest(?::BIGINT[]) AS instruction_id)"
+    sql = f"SELECT * FROM {CHANGES} SEMI JOIN {wanted} USING (instruction_id)"
+    for row in rows(con, sql, [list(instruction_ids)]):
         figures = (row["margin_before"], row["margin_after"], row["reward_margin"], row["outcome"])
         change = PairChange(row["run_id"], row["chosen"], row["rejected"], *figures)
         found.setdefault(row["instruction_id"], []).append(change)
