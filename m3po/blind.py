@@ -34,7 +34,7 @@ def without_others(
     waits = any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in kept)
     return dataclasses.replace(
         item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags, exclusions=(),
-        scoring=item.scoring and waits,
+        changes=(), measured=0, scoring=item.scoring and waits,
     )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def without_scores(item: ReviewItem) -> ReviewItem:
     bare = tuple(bare_answer(each) for each in item.candidates)
     return dataclasses.replace(
         item, candidates=bare, pair=None, machine_pair=None, no_pair_reason=None, given=None, selected_by="",
-        scoring=False, blind=True, exclusions=(),
+        scoring=False, blind=True, exclusions=(), changes=(), measured=0,
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def tells(item: ReviewItem, annotator: str, writers: Mapping[int, Collection[str
     """Whether it holds anything that this person is not to see when she judges blind; `writers` as for
     `without_others`."""
     said = (item.decision, item.pair, item.machine_pair, item.given)
-    if any(each is not None for each in said) or any(each.annotator != annotator for each in item.tags):
+    if item.changes or any(each is not None for each in said) or any(each.annotator != annotator for each in item.tags):
         return True
     others = any(annotator not in writers.get(c.id, (annotator,)) for c in item.candidates)
     return others or without_scores(item).candidates != item.candidates

@@ -67,6 +67,8 @@ METHODS: dict[str, Callable[..., object]] = {
     "stop": lambda studio, run_id: studio.stop_run(run_id),
     "resume": lambda studio, run_id: studio.resume_run(run_id),
     "results": lambda studio: studio.results(),
+    "lineage": lambda studio, run_id: studio.lineage.read(run_id),
+    "diff_runs": lambda studio, **options: studio.lineage.diff(**options),
     "what_if": lambda studio, **options: studio.calibration.what_if(**options),
     "apply_what_if": lambda studio, **options: studio.calibration.apply(**options),
     "calibration": lambda studio, target: studio.calibration.report(target),

@@ -31,7 +31,7 @@ LOOK = frozenset({
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
     "guideline.current", "guideline.version", "guideline.versions", "preflight.report", "preflight.findings",
-    "sides.models", "sides.report",
+    "sides.models", "sides.report", "lineage.runs", "lineage.read", "lineage.diff",
 })  # fmt: skip
 DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "redo", "add_edit"})
 CURATE = frozenset({
@@ -47,15 +47,17 @@ CURATE = frozenset({
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
     {"train_preview"}
-    | {name for name in LOOK if name.startswith(("browsing.", "dependence.", "calibration.", "preflight."))}
+    | {name for name in LOOK if name.startswith(("browsing.", "dependence.", "calibration.", "preflight.", "lineage."))}
 )
 # What tells what others decided on single items: not for an annotator while assigned items, gold or not, wait for her.
-DECIDED = frozenset({"train_preview"} | {name for name in LOOK if name.startswith(("calibration.", "preflight."))})
+DECIDED = frozenset(
+    {"train_preview"} | {name for name in LOOK if name.startswith(("calibration.", "preflight.", "lineage."))}
+)
 # What may name the workspace's folder, as in a run's command: it is told as its last part to all but curators.
 NAMES_FOLDER = frozenset({
     "status", "runs", "run", "run_log", "run_warnings", "results", "scorers", "config", "own_models", "default_sample",
     "default_score", "default_train", "train_preview", "preflight.report", "preflight.findings", "sides.models",
-    "sides.report",
+    "sides.report", "lineage.read", "lineage.diff",
 })  # fmt: skip
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})
@@ -206,11 +208,15 @@ class Door:
         what is hidden from her."""
         blind = self._studio.sight.is_blind(user)
         alone = blind or self._studio.sight.is_alone(user)
-        narrowed = view.ranges or view.area or view.survived or view.tag or view.reason
+        narrowed = view.ranges or view.area or view.survived or view.tag or view.reason or view.run
         if blind and (narrowed or (view.search and _in_answers(view))):
-            raise NotAllowedError("You judge blind: take out the filters on scores, reasons, tags and answers' texts.")
+            raise NotAllowedError(
+                "You judge blind: take out the filters on scores, reasons, tags, runs and answers' texts."
+            )
         if alone and view.search and _in_answers(view):
             raise NotAllowedError("Assigned items wait for you: search in instructions; answers may be others' own.")
+        if alone and view.run:  # its pairs are what people decided
+            raise NotAllowedError("Assigned items wait for you: take out the filter on a run's pairs.")
         if view.filter == "mine":
             return replace(view, order="id", annotator=user.name)
         if blind:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from m3po.store import decisions
 from m3po.store.connection import Connection, Database
 from m3po.store.exclusions import exclusions_of
+from m3po.store.pair_changes import count_measured
 from m3po.store.review_index import ReviewIndex
 from m3po.store.selections import latest_selection
 from m3po.store.tags import tags_around
@@ -32,6 +33,7 @@ class Neighbours:
     decided: dict[int, int]  # the current decision, where there is one
     tags: dict[int, tuple[Tag, ...]]  # where there are any
     excluded: frozenset[int]  # items of which a pair is left out of training
+    measured: int  # of how many runs it is known what they did
     stamps: dict[int, str]
 
 
@@ -53,7 +55,7 @@ def read_neighbours(
         decided = decisions.current_rows(con, index.may_be_decided(con, around))
         decided = {number: row["decision_id"] for number, row in decided.items()}
         selection, tags = latest_selection(con), tags_around(con, around)
-        excluded = frozenset(exclusions_of(con, around))
+        excluded, measured = frozenset(exclusions_of(con, around)), count_measured(con)
         reviewed, reviewable = index.counts(con)
         return Neighbours(
             ahead=tuple(following),
@@ -66,7 +68,11 @@ def read_neighbours(
             decided=decided,
             tags=tags,
             excluded=excluded,
-            stamps={i: stamp_of(selection, decided.get(i), tags.get(i, ()), excluded=i in excluded) for i in around},
+            measured=measured,
+            stamps={
+                i: stamp_of(selection, decided.get(i), tags.get(i, ()), excluded=i in excluded, measured=measured)
+                for i in around
+            },
         )
 
     return database.read(read)
@@ -80,8 +86,9 @@ def stamp_of(
     blind: bool = False,
     shuffled: bool = False,
     excluded: bool = False,
+    measured: int = 0,
 ) -> str:
     """Of what is shown alone: a stamp reaches who is shown it."""
     told = hashlib.sha256(repr([(each.name, each.annotator) for each in tags]).encode()).hexdigest()[:12]
-    marks = "b" * blind + "s" * shuffled + "x" * excluded
+    marks = "b" * blind + "s" * shuffled + "x" * excluded + (f"r{measured}" if measured else "")
     return f"{selection_id or 0}.{decision_id or 0}{marks}{f'-{told}' if tags else ''}"

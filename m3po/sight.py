@@ -142,6 +142,7 @@ class Sight:
                 tags = [each for each in tags if each.annotator == user.name]
             excluded = instruction_id in around.excluded and not (hidden.alone or hidden.blind)
             how = {"blind": hidden.blind, "shuffled": hidden.shuffled, "excluded": excluded}
+            how["measured"] = 0 if hidden.alone or hidden.blind else around.measured
             stamps[instruction_id] = stamp_of(around.selection_id, decision_id, tags, **how)
         own = {"stamps": stamps, "decided": {}, "tags": {}, "excluded": frozenset()}
         return dataclasses.replace(around, **own, **blind.own_progress(person, alone=self._works_alone(person)))

@@ -19,8 +19,9 @@ from m3po.door import Door
 from m3po.errors import JobError, M3poError, StorageError
 from m3po.guidelines import Guidelines
 from m3po.imported import ImportReport
-from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
+from m3po.jobs import exporting, importing, launches, margins, plans, previewing, scorings, trainings
 from m3po.jobs.dependence import Dependence
+from m3po.jobs.lineages import Lineages
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
 from m3po.jobs.preflights import Preflights
@@ -73,6 +74,7 @@ class Studio(Starts):
         self.dependence = Dependence(workspace, self.runner)
         self.browsing = Browsing(workspace, self.review_index, self.dependence)
         self._outcomes = Outcomes(workspace, self.runner)
+        self.lineage = Lineages(workspace, self._outcomes)
         self.preflight = Preflights(workspace, self.runner)
         self.sides = SideBySide(workspace)
 
@@ -84,6 +86,7 @@ class Studio(Starts):
         """
         studio = cls(Workspace(Path(path), address=address))
         studio.server_runs.interrupt_lost()
+        margins.ingest_missing(studio.db, studio.runner.folder)
         studio.runner.start()
         return studio
 

@@ -126,6 +126,30 @@ class PickRule:
     given: bool = False
 
 
+PAIR_OUTCOMES = ("learned", "unlearned", "kept", "still_wrong")  # what a run made of a pair: m3po.store.pair_changes
+FLIPPED = ("learned", "unlearned")
+VIEW_OUTCOMES = (*PAIR_OUTCOMES, "flipped")
+
+
+@dataclass(frozen=True)
+class PairChange:
+    """What a training run did to the pair that it had of an item (candidate ids).
+
+    `before` and `after`: the log-prob margin in nats (sum over the chosen answer's tokens less that of the rejected
+    one) by the reference, with which the run began, and after it. `reward`: the margin of the implicit reward,
+    beta * (after - before); before the run it is 0 by definition (DPO, arXiv 2305.18290, equation 6). None where the
+    model gave no finite number. `outcome`: one of PAIR_OUTCOMES, by the rule in m3po.store.pair_changes, or "".
+    """
+
+    run_id: int
+    chosen: int
+    rejected: int
+    before: float | None
+    after: float | None
+    reward: float | None
+    outcome: str
+
+
 @dataclass(frozen=True)
 class Decision:
     """A human verdict. `chosen` and `rejected` are candidate ids, `seconds` the time spent on the item.
@@ -207,7 +231,7 @@ class Instruction:
 
 # "mine": what was assigned to the view's annotator, in the queue's order, and is not decided by them
 REVIEW_FILTERS = ("all", "unreviewed", "reviewed", "flagged", "no_pair", "audit", "mine", "disagreements")
-REVIEW_ORDERS = ("m3p_score", "logp_margin", "mas_gap", "id")
+REVIEW_ORDERS = ("m3p_score", "logp_margin", "mas_gap", "reward_margin", "id")
 PAIR_MEASURES = ("m3p_score", "logp_margin", "mas_gap", "length_ratio")  # what a range can be laid on
 PAIR_ROLES = ("chosen", "rejected")
 SEARCH_PLACES = ("instructions", "answers")
@@ -234,7 +258,8 @@ class Area:
 @dataclass(frozen=True)
 class ReviewView:
     """What the review page walks through: which items, in which order. Scores go from the most to the least
-    worth a look (M3P-Score and MAS gap falling, log-prob margin rising), ids rise; items without a pair come last.
+    worth a look (M3P-Score and MAS gap falling, log-prob margin and the reward margin of `run` rising), ids rise; items
+    without a pair, or whose pair has no such margin, come last.
 
     All conditions hold together. `filter` is about what people decided; the others are about the item itself:
     `search` is a part of its instruction or of one of its answers, in any case of letters.
@@ -251,6 +276,8 @@ class ReviewView:
     reason: str = ""  # items whose standing decision gives this reason
     annotator: str = ""  # `filter` is about this person's own decisions; "" about what stands of all
     survived: str = ""  # one of IMAGE_TESTS: pairs whose preference survived it
+    run: str = ""  # items of a run's pairs, or of some of them: see m3po.store.run_views.parse_runs
+    outcome: str = ""  # one of VIEW_OUTCOMES: what that run made of the pair that it had
 
 
 @dataclass(frozen=True)
@@ -283,6 +310,8 @@ class ReviewItem:
     gold: bool = False  # its right decision is known, and it serves to measure annotators
     blind: bool = False  # scores, the machine's pick and others' decisions are left out: the annotator has not voted
     shuffled: bool = False  # `candidates` come in the order in which this annotator numbers them
+    changes: tuple[PairChange, ...] = ()  # what each run did to the pair that it had of this item, newest first
+    measured: int = 0  # of how many runs it is known what they did to any pair: more runs, more to draw
     exclusions: tuple[tuple[int, int, str], ...] = ()  # chosen, rejected of pairs left out of training; why and by whom
     fixed_order: bool = False  # the items come as a queue, or by id to who judges blind: not in the view's own order
 

@@ -130,6 +130,7 @@ def test_blind_without_an_assignment_the_progress_is_ones_own_everywhere(blind):
         {"area": Area("rejected", ((0, 0), (1, 0), (1, 1)))},
         {"reason": "object"},
         {"tag": "odd"},
+        {"run": "1"},
         {"search": "answer", "search_in": "answers"},
     ],
 )

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from runs_here import finish_here, open_quietly
-from workspaces import make_images, make_workspace
+from workspaces import BY_ID, make_images, make_workspace
 
 from m3po.errors import BadInputError, JobError, ModelError, WorkspaceError
 from m3po.jobs import launches
@@ -108,6 +108,9 @@ def test_sample_score_select_train_and_measure(workspace, tiny_policy, tmp_path)
     [result] = studio.results()
     assert set(result["before"]) == set(result["after"]) and "chair_s" in result["after"]
     assert len(studio.run_metrics(run.id)["loss"]) == 2
+    told = [c for i in range(1, 13) for c in studio.review_item(BY_ID, i).changes]
+    assert len(told) == 12 and all(c.reward == pytest.approx(0.1 * (c.after - c.before)) for c in told)
+    assert any(c.reward > 0 for c in told)
     assert {s["instruction_id"] for s in studio.result_samples(run.id, show="all")["rows"]} == {13, 14, 15}
 
     # A second run measures the same model only once.

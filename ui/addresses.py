@@ -16,6 +16,7 @@ from m3po.types import (
     REVIEW_FILTERS,
     REVIEW_ORDERS,
     SEARCH_PLACES,
+    VIEW_OUTCOMES,
     Area,
     Range,
     ReviewView,
@@ -26,9 +27,9 @@ MAX_CORNERS = 1_000
 # Field of ReviewView -> its key in an address, where the value is a word (which words, if only some) or free text.
 WORDS = {
     "filter": ("filter", REVIEW_FILTERS), "order": ("order", REVIEW_ORDERS), "search_in": ("in", SEARCH_PLACES),
-    "survived": ("survived", ("", *IMAGE_TESTS)),
+    "survived": ("survived", ("", *IMAGE_TESTS)), "outcome": ("outcome", ("", *VIEW_OUTCOMES)),
 }  # fmt: skip
-TEXTS = {"search": "q", "source": "source", "tag": "tag", "reason": "reason", "annotator": "by"}
+TEXTS = {"search": "q", "source": "source", "tag": "tag", "reason": "reason", "annotator": "by", "run": "run"}
 
 
 def view_of(data: object) -> ReviewView:
@@ -46,6 +47,9 @@ def view_of(data: object) -> ReviewView:
         if not isinstance(value, str) or len(value) > MAX_TEXT:
             raise UsageError(f"A {field} is a text of at most {MAX_TEXT:,} characters.")
         fields[field] = value.strip()
+    if not fields["run"]:  # an outcome and a reward margin are of a run
+        fields["outcome"] = ""
+        fields["order"] = ReviewView().order if fields["order"] == "reward_margin" else fields["order"]
     ranges = data.get("ranges") or []
     if not isinstance(ranges, list) or len(ranges) > len(PAIR_MEASURES):
         raise UsageError("Those ranges do not exist; reload the page.")

@@ -50,6 +50,7 @@ ORDER_LABELS = {
     "m3p_score": "M3P-Score, high first",
     "logp_margin": "Log-prob margin, low first",
     "mas_gap": "MAS gap, high first",
+    "reward_margin": "Reward margin, low first",
     "id": "Id",
 }
 FILTER_LABELS = {
@@ -61,6 +62,16 @@ FILTER_LABELS = {
     "audit": "Audit slice",
     "mine": "My queue",
     "disagreements": "Disagreements",
+}
+OUTCOME_LABELS = {
+    "learned": "learned", "unlearned": "unlearned", "kept": "kept", "still_wrong": "still wrong", "": "not measured",
+}  # fmt: skip
+OUTCOME_TOOLTIPS = {
+    "learned": "The model preferred the rejected answer before the run, and prefers the chosen one after it.",
+    "unlearned": "The model preferred the chosen answer before the run, and does not after it: look again.",
+    "kept": "The model prefers the chosen answer, before the run and after it.",
+    "still_wrong": "The model does not prefer the chosen answer, before the run nor after it.",
+    "": "The model gave no finite log-prob for one of the answers.",
 }
 VERDICT_LABELS = {
     "accept": "accepted",

@@ -37,6 +37,12 @@
       at.animate([{ outline: "3px solid var(--m3-accent)" }, { outline: "3px solid transparent" }], 2500);
     } else if (performance.now() < until) requestAnimationFrame(() => show(id, until));
   }
+  // The Results tab shows another run at a click on it, once it has drawn it.
+  function pickRun(run, until) {
+    const button = document.querySelector(`#results-overview [data-show-run="${run}"]`);
+    if (button && button.offsetParent) button.click();
+    else if (performance.now() < until) requestAnimationFrame(() => pickRun(run, until));
+  }
   const tabOf = (fragment) => fragment.slice(1).split("?")[0]; // a view may follow
   // Keys that somebody pressed while the page still came: Review uses them or says that it did not.
   let early = [];
@@ -68,6 +74,7 @@
     const open = event.target.closest("[data-open-tab]");
     if (open) window.m3po.openTab(open.dataset.openTab);
     if (open && open.dataset.show) show(open.dataset.show, performance.now() + 3000);
+    if (open && open.dataset.openRun) pickRun(Number(open.dataset.openRun), performance.now() + 6000);
     const tab = event.target.closest('#tabs [role="tab"]');
     if (tab) {
       early = []; // they were meant for another tab

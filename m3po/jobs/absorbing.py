@@ -27,7 +27,7 @@ from m3po.jobs.packing import RUN, emitted_folder
 from m3po.jobs.runner import JobRunner
 from m3po.models import preflight
 from m3po.settings import TrainConfig
-from m3po.store import runs
+from m3po.store import lineage, runs
 from m3po.store.connection import Connection
 from m3po.store.instructions import now
 from m3po.store.workspace import Workspace
@@ -76,15 +76,19 @@ def _absorb_pack(workspace: Workspace, runner: JobRunner, folder: Path, evaluate
             "adapter in it as a foreign one."
         )
     preflight.check_adapter(str(there.adapter_path))
+    _check_margins(there.path / "margins.parquet", kept["pairs_frozen"])
     config = TrainConfig.of_run(kept["config"])
     warnings = _tell_differences(config, there.read_config())
     frozen = _stage(runner, home, there)
-    lineage = {name: kept[name] for name in ("content_hash", "selection", "pairs", "human", "accepted_without_eyes")
-               if name in kept}  # fmt: skip
-    lineage |= {"pack": pack, "emitted_at": kept["emitted_at"], "absorbed": str(folder)}
+    decided = pq.read_table(home / "decisions.parquet")
+    origin = {
+        name: value for name, value in kept.items() if name not in ("format", "config", "command", "pairs_frozen")
+    }
+    origin["absorbed"] = str(folder)
 
     def fill(con: Connection, run_id: int, own: RunFolder) -> None:
         runs.add_run_pairs(con, run_id, kept["pairs_frozen"])
+        lineage.add_run_decisions(con, run_id, decided)
         try:
             ingest_events(con, run_id, "train", {}, own, Tail())
         except (AttributeError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
@@ -95,12 +99,25 @@ def _absorb_pack(workspace: Workspace, runner: JobRunner, folder: Path, evaluate
         runs.add_warnings(con, run_id, warnings)
 
     try:
-        values = kept["config"] | lineage
+        values = kept["config"] | origin
         run_id = launches.queue_training(workspace, runner, config, values, kept["command"], frozen, fill, evaluate)
     finally:
         shutil.rmtree(frozen, ignore_errors=True)
     shutil.rmtree(home, ignore_errors=True)
     return run_id
+
+
+def _check_margins(path: Path, frozen: list[dict]) -> None:
+    """What is said of pairs must be of those that were packed."""
+    if not path.is_file():
+        return
+    known = {(pair["instruction_id"], pair["chosen"], pair["rejected"]) for pair in frozen}
+    try:
+        table = pq.read_table(path, columns=["instruction_id", "chosen_id", "rejected_id"])
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise BadInputError(f"{path} cannot be read ({error}): bring the pack back again.") from error
+    if not {tuple(row.values()) for row in table.to_pylist()} <= known:
+        raise BadInputError(f"{path} tells of pairs that were not packed: bring the pack back as it was trained.")
 
 
 def _check_finished(there: RunFolder) -> None:
@@ -203,11 +220,11 @@ def _absorb_adapter(workspace: Workspace, runner: JobRunner, folder: Path, polic
             told.append(f"Its own config names {trained_on} as what it lies on; it is measured on {policy}.")
         runs.add_warnings(con, run_id, told)
 
-    lineage = {"absorbed": str(folder), "pairs": 0, "human": 0, "content_hash": ""}
+    origin = {"absorbed": str(folder), "pairs": 0, "human": 0, "content_hash": ""}
     words = ["python", "-m", "m3po", "train", str(workspace.path), "--policy", policy, "--absorb", str(folder)]
     try:
         command = shlex.join(words)
-        return launches.queue_training(workspace, runner, config, own | lineage, command, frozen, fill, evaluate)
+        return launches.queue_training(workspace, runner, config, own | origin, command, frozen, fill, evaluate)
     finally:
         shutil.rmtree(frozen, ignore_errors=True)
 

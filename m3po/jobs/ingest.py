@@ -6,6 +6,8 @@ import datetime as dt
 
 import pyarrow.parquet as pq
 
+from m3po.errors import BadInputError
+from m3po.jobs import margins
 from m3po.jobs.folder import RunFolder
 from m3po.store import candidates, groups, pair_findings, runs
 from m3po.store.connection import Connection
@@ -60,7 +62,6 @@ def ingest_events(con: Connection, run_id: int, kind: str, config: dict, folder:
         elif name in ENDS:
             ending = event
     runs.add_metrics(con, run_id, points)
-    runs.add_warnings(con, run_id, warnings)
     if ending:
         values["state"] = ENDS[ending["event"]]
         values["message"] = ending.get("message", "")
@@ -69,14 +70,26 @@ def ingest_events(con: Connection, run_id: int, kind: str, config: dict, folder:
             values["result"] = {"final": True}
         if ending["event"] == "finished":
             values["result"] = ending.get("result") or {}
+            if kind == "train":
+                warnings += _ingest_margins(con, run_id, folder)
             if kind == "score" and config.get(
                 "activate", True
             ):  # another scorer takes over when all its values are there, not while they trickle in
                 candidates.activate_scorers(con, config["logp_scorer"], config["mas_scorer"])
                 if config.get("group_scorer"):
                     candidates.activate(con, "group", config["group_scorer"])
+    runs.add_warnings(con, run_id, warnings)
     runs.update_run(con, run_id, **values)
     return ending
+
+
+def _ingest_margins(con: Connection, run_id: int, folder: RunFolder) -> list[str]:
+    """With the run's end, so that a finished run has them; what is wrong with them takes nothing from the adapter."""
+    try:
+        margins.ingest_margins(con, run_id, folder)
+    except BadInputError as error:
+        return [str(error)]
+    return []
 
 
 def _ingest_shard(con: Connection, run_id: int, kind: str, config: dict, path) -> None:

@@ -21,11 +21,12 @@ from m3po.settings import (
     TrainConfig,
     check_specs,
 )
-from m3po.store import candidates, instructions, runs
+from m3po.store import candidates, instructions, lineage, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
 from m3po.types import Run
+from m3po.versions import code_version, package_versions
 
 log = logging.getLogger("m3po.launches")
 
@@ -40,17 +41,21 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     """
     parse_losses(config)
     trained = trainings.trained_fingerprint(config)
-    pairs, table, lineage = workspace.db.read(lambda con: plans.training_set(workspace, con, config))
+    (pairs, table, origin), decided = workspace.db.read_at_once(
+        lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))
+    )
     values = dataclasses.asdict(config)
+    origin |= {"fingerprint": trained, "code": code_version(), "packages": package_versions()}
     frozen = runner.freeze("train", values, table)
 
     def fill(con: Connection, run_id: int, folder: RunFolder) -> None:
         runs.add_run_pairs(con, run_id, pairs)
+        lineage.add_run_decisions(con, run_id, decided)
         if advice := trainings.advise_weights(con, config, trained):
             runs.add_warnings(con, run_id, [advice])
 
     command = train_command(str(workspace.path), config)
-    return queue_training(workspace, runner, config, values | lineage, command, frozen, fill, evaluate)
+    return queue_training(workspace, runner, config, values | origin, command, frozen, fill, evaluate)
 
 
 def queue_training(

@@ -36,10 +36,12 @@ class Outcomes:
         found = self.workspace.db.read(read_results)
         for result in found:
             both = result["before"] is not None and result["after"] is not None
-            result["p_values"] = self._compare(result["before_run"], result["after_run"]) if both else None
+            result["p_values"] = self.compare(result["before_run"], result["after_run"]) if both else None
         return found
 
-    def _compare(self, before: Run, after: Run) -> dict[str, float] | None:
+    def compare(self, before: Run, after: Run) -> dict[str, float] | None:
+        """The p-value of each figure's difference between two finished evaluations, by the paired test over what both
+        answered; None where the truth that `after` was measured by is not at hand."""
         key = (before.id, after.id)
         if key not in self._compared:
             truth, rows = self._truth(after), self._answers(before, after)

@@ -31,8 +31,10 @@ from m3po.jobs import plans, trainings
 from m3po.jobs.runner import PACKAGE_ROOT, JobRunner
 from m3po.jobs.schemas import TRAIN_INPUT
 from m3po.settings import TrainConfig
+from m3po.store import lineage
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
+from m3po.versions import code_version, package_versions
 
 FORMAT = 1  # of pack.json
 RUN = Path("runs", "1")
@@ -92,7 +94,10 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
     out = absolute(out)
     check_new_folder(out)
     begins = trainings.trained_fingerprint(config)
-    pairs, table, lineage = workspace.db.read(lambda con: plans.training_set(workspace, con, config))
+    (pairs, table, origin), decided = workspace.db.read_at_once(
+        lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))
+    )
+    origin |= {"fingerprint": begins, "code": code_version(), "packages": package_versions()}
     pack = secrets.token_hex(6)
     values = dataclasses.asdict(config)
     record = {
@@ -100,9 +105,8 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
         "pack": pack,
         "emitted_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "m3po": m3po.__version__,
-        "begins": begins,
         "config": values,
-        **lineage,
+        **origin,
     }
     command = train_command(str(workspace.path), config)
     home = runner.freeze("train", values, table)
@@ -116,6 +120,7 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
             frozen = [{name: pair[name] for name in PAIR_COLUMNS} for pair in pairs]
             kept = record | {"command": command, "pairs_frozen": frozen}
             (home / "emitted.json").write_text(json.dumps(kept), encoding="utf-8")
+            pq.write_table(decided, home / "decisions.parquet")
             home = home.rename(emitted_folder(runner, pack))
             if out.exists():
                 out.rmdir()

@@ -1,8 +1,8 @@
 """Worker of a training run: `python -m m3po.jobs.train runs/<id>`; input TRAIN_INPUT, config TrainConfig.
 
 Result: `adapter` (folder inside the run's), `pairs`, `human_pairs`, `left_out`, `seconds`, `steps`, `final` (last
-metrics), `packages` (versions), `trainable_parameters`. After a resume the steps since the last checkpoint are
-told again: of two metrics events for one step the later counts.
+metrics), `packages` and `code` (m3po.versions), `trainable_parameters`. After a resume the steps since the last
+checkpoint are told again: of two metrics events for one step the later counts.
 """
 
 from __future__ import annotations

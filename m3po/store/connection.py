@@ -84,6 +84,16 @@ class Database:
         with translated(self.path), self._noted():
             return query(self._cursor())
 
+    def read_at_once(self, query: Callable[[Connection], T]) -> T:
+        """The same, but all that `query` reads, in however many statements, is of one moment."""
+        with translated(self.path), self._noted():
+            cursor = self._cursor()
+            cursor.execute("BEGIN")
+            try:
+                return query(cursor)
+            finally:
+                _rollback(cursor)
+
     def write(self, change: Callable[[Connection], T], *, lane: str = "bulk") -> T:
         """Run `change` in one transaction; it is on disk when this returns, or nothing of it is.
 

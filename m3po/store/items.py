@@ -15,9 +15,10 @@ from m3po.store.candidates import scorer_info
 from m3po.store.connection import Connection, Database, scalar
 from m3po.store.decisions import given_pairs
 from m3po.store.instructions import Images, read_instructions
+from m3po.store.pair_changes import changes_of
 from m3po.store.samplers import sampler_names
 from m3po.store.selections import latest_selection, pairs_of
-from m3po.types import Candidate, Claim, Instruction, Pair
+from m3po.types import Candidate, Claim, Instruction, Pair, PairChange
 
 KEPT_ITEMS = 500
 KEPT_CHARACTERS = 10_000_000  # of all their texts together
@@ -35,6 +36,7 @@ class Item:
     no_pair_reason: str | None
     given: tuple[int, int] | None
     selected_by: str
+    changes: tuple[PairChange, ...]  # what the runs did to its pairs, newest first
 
     @property
     def characters(self) -> int:
@@ -111,6 +113,7 @@ def _read(con: Connection, instruction_ids: list[int], common: _Common, images: 
     there, at = list(instructions), common.bearings
     answers, pairs = candidates_of(con, there, at.selection, at), pairs_of(con, at.selection, there)
     given = given_pairs(con, there) if common.any_given else {}
+    changes = changes_of(con, there)
     found = {}
     for number, instruction in instructions.items():
         candidates = tuple(as_candidate(row, common.samplers) for row in answers[number])
@@ -125,6 +128,7 @@ def _read(con: Connection, instruction_ids: list[int], common: _Common, images: 
             no_pair_reason=reason,
             given=given.get(number),
             selected_by=common.selected_by if frozen else "",
+            changes=changes.get(number, ()),
         )
     return found
 

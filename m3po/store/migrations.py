@@ -27,6 +27,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     schema_review.m015_writers,
     schema_review.m016_open_views,
     schema_training.m017_pairs,
+    schema_training.m018_lineage,
     schema_training.m020_sides,
 ]
 

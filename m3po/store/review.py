@@ -9,6 +9,7 @@ from m3po.store.connection import Connection
 from m3po.store.decisions import as_decision, disagreeing
 from m3po.store.exclusions import exclusions_of
 from m3po.store.items import Item, Items
+from m3po.store.pair_changes import count_measured
 from m3po.store.review_index import ReviewIndex
 from m3po.store.runs import score_is_under_way
 from m3po.store.standing import current_row, standing_rows
@@ -54,7 +55,7 @@ def _read_at(
     known = items.read(con, instruction_ids)
     standing = standing_rows(con, index.may_be_decided(con, list(known)))
     reviewed, reviewable = index.counts(con)
-    tags, excluded = tags_around(con, known), exclusions_of(con, known)
+    tags, excluded, measured = tags_around(con, known), exclusions_of(con, known), count_measured(con)
     found = []
     for number in instruction_ids:
         if number not in known:
@@ -79,6 +80,8 @@ def _read_at(
                 scoring=_waits_for_scores(item.candidates) and score_is_under_way(con),
                 selected_by=item.selected_by,
                 tags=tags.get(number, ()),
+                changes=item.changes,
+                measured=measured,
                 exclusions=excluded.get(number, ()),
                 **place,
             )

@@ -18,6 +18,7 @@ from m3po.store.auto_accept import audit_ids, newest_audit
 from m3po.store.connection import Connection
 from m3po.store.dependence import Survivors
 from m3po.store.personal import Personal, Persons
+from m3po.store.run_views import REWARD_MARGIN, RunViews, check_runs
 from m3po.store.searching import Searches
 from m3po.store.tags import TagMasks
 from m3po.store.verdicts import UNDECIDED, Verdicts, in_turn, waiting
@@ -54,6 +55,7 @@ class ReviewIndex:
         self._state, self._seen = state, (-1, -1)
         self.searches = Searches()
         self.survivors = Survivors()
+        self.runs = RunViews()
         self._audited: tuple = ()  # what `audited` was made from: those, and how many thresholds and audits
         self.people = Persons()
         self._tagged = TagMasks()
@@ -86,12 +88,12 @@ class ReviewIndex:
             self.refresh(con)
             if view.filter == "mine":
                 return self._queue(con, view, found)
-            places, rank = self._ordered(view, found)
+            places, rank = self._ordered(con, view, found)
             shown = self._shown(con, view)
             if view.filter == "disagreements":
                 shown = shown & self.people.disputed(con, self.ids)
-            if view.survived:
-                shown = shown & self.survivors.mask(con, view.survived, self.ids)
+            if (narrowed := self._narrowed(con, view)) is not None:
+                shown = shown & narrowed
             shown = shown[places]
             if view.filter in _IN_TURN:
                 shown = in_turn(shown, self._verdict(view)[places])
@@ -125,8 +127,8 @@ class ReviewIndex:
             lasting = self._let_in(dataclasses.replace(view, ranges=(), area=None), found)
             if lasting is not None:
                 masks["rest"] &= lasting
-            if view.survived:
-                masks["rest"] &= self.survivors.mask(con, view.survived, self.ids)
+            if (narrowed := self._narrowed(con, view)) is not None:
+                masks["rest"] &= narrowed
             for limits in view.ranges:
                 known = masks.get(limits.measure)
                 masks[limits.measure] = self._in_range(limits) if known is None else known & self._in_range(limits)
@@ -283,17 +285,28 @@ class ReviewIndex:
             shown &= let_in[person.queue]
         if view.tag:
             shown &= self._tagged.of(con, self.ids, view.tag, view.annotator)[person.queue]
-        if view.survived:
-            shown &= self.survivors.mask(con, view.survived, self.ids)[person.queue]
+        if (narrowed := self._narrowed(con, view)) is not None:
+            shown &= narrowed[person.queue]
         return Walk(self.ids, person.queue, person.rank, in_turn(shown, said))
 
-    def _ordered(self, view: ReviewView, found: tuple[int, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
+    def _narrowed(self, con: Connection, view: ReviewView) -> np.ndarray | None:
+        """Whom tests and runs let in, which tell of pairs what may yet come; None where the view asks for neither."""
+        masks = [self.survivors.mask(con, view.survived, self.ids)] if view.survived else []
+        if view.run:
+            masks.append(self.runs.mask(con, view, self.ids))
+        return np.logical_and.reduce(masks) if masks else None
+
+    def _ordered(
+        self, con: Connection, view: ReviewView, found: tuple[int, np.ndarray] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`places` and `rank` of a Walk, kept for the views that were used last. `found`: what the search found."""
-        undecided = {"filter": "all", "tag": "", "reason": "", "annotator": "", "survived": ""}
-        lasting = dataclasses.replace(view, search=view.search.strip(), **undecided)
-        key = (lasting, found[0] if found else None)
+        undecided = {"filter": "all", "tag": "", "reason": "", "annotator": "", "survived": "", "outcome": ""}
+        by_run = view.order == REWARD_MARGIN
+        run = view.run if by_run else ""
+        lasting = dataclasses.replace(view, search=view.search.strip(), run=run, **undecided)
+        key = (lasting, found[0] if found else None, self.runs.state(con) if by_run else None)
         if key not in self._walks:
-            places = self._sorted(view.order)
+            places = self.runs.order(con, view, self.ids) if by_run else self._sorted(view.order)
             let_in = self._let_in(lasting, found[1] if found else None)
             if let_in is not None:
                 places = places[let_in[places]]
@@ -356,6 +369,7 @@ def _check(view: ReviewView) -> None:
         check_typed(getattr(view, name), f"The view's {name}")
     if view.survived and view.survived not in IMAGE_TESTS:
         raise BadInputError(f"There is no test {view.survived!r}: choose one of {', '.join(IMAGE_TESTS)}.")
+    check_runs(view)
     for limits in view.ranges:
         if limits.measure not in PAIR_MEASURES:
             raise BadInputError(f"Pairs have no {limits.measure!r}: choose one of {', '.join(PAIR_MEASURES)}.")

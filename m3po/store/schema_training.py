@@ -1,4 +1,4 @@
-"""Migrations from 17: what is known of pairs before they are trained on."""
+"""Migrations from 17: what is known of pairs before they are trained on, and what runs did to them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,28 @@ CREATE VIEW standing_exclusions AS
 
 def m017_pairs(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_PAIRS)
+
+
+_LINEAGE = """
+-- What a training run did to each pair that it learned from: its log-prob margin (sum over the chosen answer's tokens
+-- less that of the rejected one, nats) by the reference and after the run, and beta times what it gained; NULL where
+-- the model gave no finite number. A run's rows are added together, in the order of instructions.
+CREATE TABLE pair_changes (
+    run_id BIGINT, instruction_id BIGINT, chosen BIGINT, rejected BIGINT, margin_before DOUBLE, margin_after DOUBLE,
+    reward_margin DOUBLE);
+-- The runs whose pair_changes are there, each once.
+CREATE TABLE measured_runs (run_id BIGINT, pairs BIGINT, measured_at TIMESTAMP);
+-- The decisions that stood when a run's pairs were frozen, those that kept a pair out with them; a row of `decisions`
+-- never changes. `agreed`: whether its item's voters agree on it; NULL where another one speaks for the item.
+CREATE TABLE run_decisions (run_id BIGINT, instruction_id BIGINT, decision_id BIGINT, agreed BOOLEAN);
+-- Of older runs only those that gave a pair are known.
+INSERT INTO run_decisions
+    SELECT run_id, instruction_id, decision_id, true FROM run_pairs WHERE decision_id IS NOT NULL;
+"""
+
+
+def m018_lineage(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(_LINEAGE)
 
 
 _SIDES = """

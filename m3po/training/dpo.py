@@ -14,7 +14,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -46,9 +45,8 @@ from m3po.training.encoding import EncodedPair, encode_pair
 from m3po.training.pair_checks import PairProblem, check_length
 from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
+from m3po.versions import code_version, package_versions
 
-MARGIN_PAIRS = 5000  # beyond, the pass over all pairs after the training is left out
-PACKAGES = ("torch", "transformers", "trl", "peft")
 MARGINS = pa.schema(
     [
         ("instruction_id", pa.int64()),
@@ -116,8 +114,7 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
             f"Stopped by the user after step {trainer.state.global_step} of {total}; "
             "the adapter as it was then is kept and the run can be resumed."
         )
-    if len(kept) <= MARGIN_PAIRS:
-        write_margins(trainer, collator, pairs, kept, folder / "margins.parquet", reporter)
+    write_margins(trainer, collator, pairs, kept, folder / "margins.parquet", reporter)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # optimiser states: nothing is left to resume
     return {
         "adapter": "adapter",
@@ -127,7 +124,8 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
         "seconds": round(time.time() - started, 2),
         "steps": trainer.state.global_step,
         "final": _last_metrics(trainer),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": package_versions(),
+        "code": code_version(),
         "trainable_parameters": n_trainable,
     }
 

@@ -8,7 +8,17 @@ from urllib.parse import quote, unquote
 from hypothesis import strategies as st
 
 from m3po.errors import UsageError
-from m3po.types import IMAGE_TESTS, PAIR_MEASURES, REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, Area, Range, ReviewView
+from m3po.types import (
+    IMAGE_TESTS,
+    PAIR_MEASURES,
+    REVIEW_FILTERS,
+    REVIEW_ORDERS,
+    SEARCH_PLACES,
+    VIEW_OUTCOMES,
+    Area,
+    Range,
+    ReviewView,
+)
 from ui.addresses import MAX_TEXT, TEXTS, WORDS, view_of
 
 numbers = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
@@ -30,7 +40,9 @@ VIEWS = st.builds(
     reason=texts,
     annotator=texts,
     survived=st.sampled_from(["", *IMAGE_TESTS]),
-)
+    run=st.sampled_from(["", "", "5", "5-3", "5~3"]),
+    outcome=st.sampled_from(["", *VIEW_OUTCOMES]),
+).map(lambda view: view_of(view_as_json(view)))  # without a run there is no outcome and no order by it
 
 
 def write_address(tab: str, view: ReviewView, item: int | None = None) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
@@ -20,6 +21,7 @@ from m3po.errors import BadInputError, JobError, ModelError, UsageError
 from m3po.jobs.packing import RUN
 from m3po.settings import WorkspaceConfig
 from m3po.store import runs
+from m3po.store.pair_changes import measured_runs
 from m3po.studio import Studio
 from m3po.training.curves import read_curves
 from m3po.training.presets import build_train_config
@@ -69,9 +71,10 @@ def test_a_pack_is_trained_elsewhere_and_taken_back_with_its_lineage(back):
 
     def read(con):
         frozen = con.execute("SELECT instruction_id, chosen, rejected FROM run_pairs WHERE run_id = ?", [run.id])
-        return sorted(frozen.fetchall()), runs.read_metrics(con, run.id)
+        return sorted(frozen.fetchall()), runs.read_metrics(con, run.id), measured_runs(con)
 
-    pairs, curves = studio.db.read(read)
+    pairs, curves, measured = studio.db.read(read)
+    assert run.id in measured and run.config["packages"] and run.config["fingerprint"]
     rows = pq.read_table(folder.path / "margins.parquet").to_pylist()
     assert pairs == sorted((row["instruction_id"], row["chosen_id"], row["rejected_id"]) for row in rows)
     assert [step for step, _ in curves["loss"]] == [1, 2, 3]
@@ -89,6 +92,12 @@ def test_what_is_not_the_run_that_was_packed_is_refused(back, tmp_path):
     pq.write_table(rows, other / RUN / "input.parquet")
     with pytest.raises(BadInputError, match="is not what was packed"):
         studio.absorb_train(other)
+    strange = shutil.copytree(pack, tmp_path / "strange")
+    margins = pq.read_table(strange / RUN / "margins.parquet")
+    ids = pa.array([10_000 + n for n in range(margins.num_rows)])
+    pq.write_table(margins.set_column(0, "instruction_id", ids), strange / RUN / "margins.parquet")
+    with pytest.raises(BadInputError, match="pairs that were not packed"):
+        studio.absorb_train(strange)
     cut = shutil.copytree(pack, tmp_path / "cut")
     events = (cut / RUN / "events.jsonl").read_bytes().splitlines(keepends=True)
     (cut / RUN / "events.jsonl").write_bytes(b"".join(events[:-1]))

@@ -1,11 +1,14 @@
 """Views over the index: every filter, order, range, area and search against a plain-Python reading of the same rows."""
 
+import dataclasses
 import math
+import re
 import threading
 import time
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -17,9 +20,10 @@ from m3po.settings import SelectConfig
 from m3po.store import assignments, decisions, selections, tags, undos
 from m3po.store.areas import Points
 from m3po.store.connection import Database, rows
+from m3po.store.pair_changes import add_changes
 from m3po.store.review_index import ReviewIndex
 from m3po.store.searching import Searches
-from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, VERDICTS, Area, Range, ReviewView
+from m3po.types import REVIEW_FILTERS, REVIEW_ORDERS, SEARCH_PLACES, VERDICTS, VIEW_OUTCOMES, Area, Range, ReviewView
 
 WORDS = ("red boat", "Red Boat 100%", "a_b", "back\\slash", "Éclair", "éCLAIR", "")
 ANNOTATORS = ("ada", "bob")
@@ -65,9 +69,50 @@ def database(tmp_path_factory):
             name, who = ("odd", "odd one")[int(draw.integers(2))], ANNOTATORS[int(draw.integers(2))]
             tags.set_tag(con, int(draw.integers(1, N + 1)), name, who, who, withdrawn=bool(draw.integers(2)))
 
+        for run in RUNS:  # some pairs of each, some with their sides exchanged, some with margins, none of run 3
+            pairs = [row for row in rows(con, PAIRS) if draw.random() < 0.7]
+            for row in pairs:
+                sides = [row["chosen"], row["rejected"]][:: 1 if draw.random() < 0.8 else -1]
+                number = row["instruction_id"]
+                con.execute("INSERT INTO run_pairs VALUES (?, ?, ?, ?, false, NULL)", [run, number, *sides])
+            if run < 3:
+                margins = [
+                    {"instruction_id": row["instruction_id"], "chosen": row["chosen"], "rejected": row["rejected"]}
+                    | dict(zip(("margin_before", "margin_after"), draw.choice(MARGINS, 2).tolist(), strict=True))
+                    for row in pairs[:-3]
+                ]
+                margins = [{**row, "reward_margin": row["margin_after"] - row["margin_before"]} for row in margins]
+                add_changes(con, run, pa.Table.from_pylist(margins))
+
     database.write(fill)
     yield database
     database.close()
+
+
+RUNS, MARGINS = (1, 2, 3), (-2.0, -0.5, 0.0, 0.5, 1.5)
+PAIRS = "SELECT instruction_id, chosen, rejected FROM selection_pairs WHERE chosen IS NOT NULL ORDER BY 1"
+
+
+def of_runs(con, view):
+    """By item, the reward margin (None: there is none) of those that the view's run and outcome let in."""
+    one, other = re.fullmatch(r"(\d+)(?:[-~](\d+))?", view.run).groups()
+    pairs = {
+        run: {row["instruction_id"]: (row["chosen"], row["rejected"]) for row in rows(con, "SELECT * FROM run_pairs")
+              if row["run_id"] == run} for run in (int(one), int(other or 0))
+    }  # fmt: skip
+    mine, theirs = pairs[int(one)], pairs[int(other or 0)]
+    if "-" in view.run:
+        mine = {number: pair for number, pair in mine.items() if number not in theirs}
+    if "~" in view.run:
+        mine = {number: pair for number, pair in mine.items() if theirs.get(number, pair) != pair}
+    told = {row["instruction_id"]: row for row in rows(con, "SELECT * FROM pair_changes") if row["run_id"] == int(one)}
+    if view.outcome:
+        wanted = [view.outcome] if view.outcome != "flipped" else ["learned", "unlearned"]
+        words = {(False, True): "learned", (True, False): "unlearned", (True, True): "kept"}
+        said = {n: words.get((row["margin_before"] > 0, row["margin_after"] > 0), "still_wrong")
+                for n, row in told.items()}  # fmt: skip
+        mine = {number: pair for number, pair in mine.items() if said.get(number) in wanted}
+    return {number: told[number]["reward_margin"] if number in told else None for number in mine}
 
 
 def decide(con, instruction, annotator, draw, verdict=None, role=""):
@@ -97,6 +142,7 @@ def expected(con, view):
         if row["tag"] == view.tag and view.annotator in ("", row["annotator"]):
             tagged[row["instruction_id"], row["annotator"]] = not row["withdrawn"]
     has_tag = {number for (number, _), stands in tagged.items() if stands}
+    of_run = of_runs(con, view) if view.run else {}
     texts = {}
     for row in rows(con, "SELECT instruction_id, text FROM candidates"):
         texts.setdefault(row["instruction_id"], []).append(row["text"])
@@ -132,6 +178,8 @@ def expected(con, view):
             lets_in &= value is not None and bool(low <= value <= high)
         if view.area:
             lets_in &= pair is not None and inside(view.area.corners, *point(pair, view.area.role))
+        if view.run:
+            lets_in &= number in of_run
         if lets_in:
             found.append((number, pair))
     if view.filter in ("unreviewed", "mine"):  # what was skipped comes when all else is done
@@ -139,6 +187,8 @@ def expected(con, view):
     sign = {"logp_margin": 1, "m3p_score": -1, "mas_gap": -1}
     if view.filter == "mine":
         found.sort(key=lambda each: queue[each[0]])
+    elif view.order == "reward_margin":
+        found.sort(key=lambda each: (of_run[each[0]] is None, of_run[each[0]], each[0]))
     elif view.order != "id":
         found.sort(key=lambda each: (each[1] is None, each[1] and sign[view.order] * each[1][view.order], each[0]))
     else:
@@ -192,7 +242,16 @@ views = st.builds(
     tag=st.sampled_from(["", "", "odd", "none"]),
     reason=st.sampled_from(["", "", "object", "text"]),
     annotator=st.sampled_from(["", "ada", "bob", "cora", "nobody"]),
-)
+    run=st.sampled_from(["", "1", "2", "3", "1-2", "2-1", "3-1", "1~2", "2~3", "7", "1-7"]),
+    outcome=st.sampled_from(["", "", *VIEW_OUTCOMES]),
+).map(lambda view: view if view.run else without_run(view))
+
+
+def without_run(view):
+    """An outcome and a reward margin are of a run."""
+    return dataclasses.replace(view, outcome="", order="id" if view.order == "reward_margin" else view.order)
+
+
 index = ReviewIndex()
 
 
@@ -203,6 +262,9 @@ index = ReviewIndex()
 @example(view=ReviewView("mine", annotator="ada"))
 @example(view=ReviewView("disagreements"))
 @example(view=ReviewView("reviewed", annotator="cora"))
+@example(view=ReviewView(run="1", order="reward_margin"))
+@example(view=ReviewView(run="2~1", outcome="flipped", order="reward_margin"))
+@example(view=ReviewView("mine", run="1", annotator="ada"))
 def test_a_view_is_what_reading_every_row_gives(database, view):
     def compare(con):
         walk, wanted = index.walk(con, view), expected(con, view)
@@ -230,6 +292,10 @@ def test_points_in_a_polygon(points, corners):
     "view",
     [
         ReviewView(order="random()"),
+        *(ReviewView(run=name) for name in ("one", "0", "1-", "1-2-3", "1~", "99999999999999999999", "\u0661")),
+        ReviewView(run="1", outcome="lost"),
+        ReviewView(outcome="learned"),
+        ReviewView(order="reward_margin"),
         ReviewView(search="a", search_in="decisions"),
         ReviewView(ranges=(Range("mas", 0, 1),)),
         ReviewView(ranges=(Range("mas_gap", math.nan, 1),)),
@@ -274,10 +340,11 @@ def test_what_is_imported_is_added_to_what_was_read(tmp_path, monkeypatch):
     """A batch of an import does not make everybody wait until all is read anew."""
     database, index, draw = open_database(tmp_path), ReviewIndex(), np.random.default_rng(0)
     corners = ((-1, -1), (-1, 2), (2, 2), (2, -1))
-    views = [ReviewView(order=order) for order in REVIEW_ORDERS] + [
+    views = [ReviewView(order=order) for order in REVIEW_ORDERS if order != "reward_margin"] + [
         ReviewView("unreviewed"), ReviewView("reviewed", annotator="ada"), ReviewView("no_pair"), ReviewView("mine"),
         ReviewView(source="test"), ReviewView(source="later"), ReviewView(area=Area("chosen", corners)),
         ReviewView(ranges=(Range("m3p_score", None, None),)), ReviewView(search="what"),
+        ReviewView(run="1"), ReviewView(run="1", order="reward_margin"),
     ]  # fmt: skip
 
     def fill(con):
@@ -286,6 +353,9 @@ def test_what_is_imported_is_added_to_what_was_read(tmp_path, monkeypatch):
             add_answers(con, add_instruction(con, str(number)), answers)
         selections.create_selection(con, RULES["m3po"], SelectConfig(delta=0.1))
         decide(con, 1, "ada", draw, "accept")
+        con.execute("INSERT INTO run_pairs VALUES (1, 2, 3, 4, false, NULL), (1, 4, 7, 8, false, NULL)")
+        margins = {"instruction_id": [2, 4], "margin_before": [1.0, 1.0], "reward_margin": [0.2, -0.2]}
+        add_changes(con, 1, pa.table(margins))
 
     def grow(con):
         add_instruction(con, "held", split="heldout")

@@ -26,6 +26,7 @@ def draw_answer(
     decision_id = item.decision.id if item.decision else None
     own = own_decision(item, me)
     marks = {"blind": item.blind, "shuffled": item.shuffled, "excluded": bool(item.exclusions)}
+    marks["measured"] = item.measured
     return {
         "item": {
             "instruction_id": item.instruction.id,

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from m3po.deciding import DEFAULT_ANNOTATOR
+from m3po.errors import NotAllowedError
 from m3po.studio import Studio
 from m3po.types import TRAINING_VERDICTS, Reversal, ReviewItem, ReviewView
 from ui.framed import say_error
@@ -133,7 +134,12 @@ class ReviewHandler:
     def _names(self) -> dict:
         """What a view can be narrowed to, and a tag chosen from."""
         reasons = list(self.studio.guideline.current().reasons)
-        return {"sources": self.studio.source_names(), "tags": self.studio.tag_names(), "reasons": reasons}
+        try:
+            runs = self.studio.lineage.runs()
+        except NotAllowedError:  # what runs did tells what others decided
+            runs = []
+        names = {"sources": self.studio.source_names(), "tags": self.studio.tag_names()}
+        return {**names, "reasons": reasons, "runs": runs}
 
     def _deck(self, c: Command, data: Mapping) -> dict:
         if c.instruction_id is None:

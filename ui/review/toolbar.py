@@ -11,6 +11,14 @@ PLACE_LABELS = {"instructions": "in instructions", "answers": "in answers"}
 MEASURE_LABELS = {
     "m3p_score": "M3P-Score", "logp_margin": "Log-prob margin", "mas_gap": "MAS gap", "length_ratio": "Length ratio",
 }  # fmt: skip
+OUTCOME_CHOICES = {
+    "": "any", "learned": "learned", "unlearned": "unlearned", "flipped": "flipped (either)", "kept": "kept",
+    "still_wrong": "still wrong",
+}  # fmt: skip
+OUTCOME_TITLE = (
+    "By the sign of the pair's log-prob margin before the run and after it: learned, from wrong to right; unlearned, "
+    "from right to wrong; kept right; still wrong."
+)
 LENGTH_TOOLTIP = "Length ratio: tokens of the pair's answers against each other; far from 1 is a length bias."
 
 
@@ -62,6 +70,13 @@ def _build_panel() -> Markup:
         )
         for name in PAIR_MEASURES
     ]  # fmt: skip
+    outcomes = [tag("option", label, value=name) for name, label in OUTCOME_CHOICES.items()]
+    of_run = [
+        tag("label", tag("span", "Run", title="The pairs that a fine-tuning was given"),
+            tag("select", tag("option", "any", value=""), id="review-run"), class_="range of-run", hidden=True),
+        tag("label", tag("span", "Outcome", title=OUTCOME_TITLE),
+            tag("select", *outcomes, id="review-outcome"), class_="range of-run", hidden=True),
+    ]  # fmt: skip
     texts = [
         tag("label", tag("span", label), tag("input", type="text", data_text=field, maxlength=1000, autocomplete="off",
             placeholder=words, list=known), class_="range")
@@ -76,7 +91,7 @@ def _build_panel() -> Markup:
     return tag(
         "details",
         tag("summary", "Filters", class_="plain"),
-        tag("div", source, *ranges, *texts, class_="filter-panel"),
+        tag("div", source, *ranges, *of_run, *texts, class_="filter-panel"),
         id="review-filters",
     )
 

@@ -10,6 +10,7 @@ from m3po.types import TRAINING_VERDICTS, Decision, Pair, ReviewItem
 from ui.formatting import PAIR_TOOLTIPS, VERDICT_LABELS, clip, clock, image_url, number
 from ui.markup import Markup, join, tag
 from ui.review.candidates import Pending, draw_candidates, number_candidates, roles_of
+from ui.review.changes import draw_changes
 from ui.scatter import ScatterPoint, draw_scatter
 from ui.votes_view import draw_votes
 
@@ -30,7 +31,9 @@ def draw_item(item: ReviewItem, pending: Pending | None = None) -> dict[str, Mar
         "review-instruction": _draw_instruction(item),
         "review-candidates": draw_candidates(item, pending),
         "review-scatter": Markup("") if item.blind else draw_scatter(_points(item, pending)),
-        "review-state": join([_draw_state(item, pending), draw_votes(item, number_candidates(item))]),
+        "review-state": join(
+            [_draw_state(item, pending), draw_votes(item, number_candidates(item)), draw_changes(item)]
+        ),
     }
 
 

@@ -3,7 +3,7 @@
 // #review?filter=unreviewed&q=cat&in=answers&m3p_score=0.5..&item=123 names the tab, then what differs from the default.
 
 export const FILTERS = ["all", "unreviewed", "reviewed", "flagged", "no_pair", "audit", "mine", "disagreements"];
-export const ORDERS = ["m3p_score", "logp_margin", "mas_gap", "id"];
+export const ORDERS = ["m3p_score", "logp_margin", "mas_gap", "reward_margin", "id"];
 export const PLACES = ["instructions", "answers"];
 export const MEASURES = ["m3p_score", "logp_margin", "mas_gap", "length_ratio"];
 // A signal again with another image: which preferences survive it.
@@ -11,19 +11,39 @@ export const TESTS = {
   mas_swap: "MAS, image swapped", mas_blank: "MAS, image blanked", logp_swap: "log-prob, image swapped",
   logp_blank: "log-prob, image blanked",
 };
+// What a run made of the pair that it had of an item.
+export const OUTCOMES = {
+  learned: "learned", unlearned: "unlearned", flipped: "flipped: learned or unlearned", kept: "kept",
+  still_wrong: "still wrong",
+};
 export const DEFAULT = {
   filter: "all", order: "m3p_score", search: "", search_in: "instructions", source: "", ranges: [], area: null, tag: "",
-  reason: "", annotator: "", survived: "",
+  reason: "", annotator: "", survived: "", run: "", outcome: "",
 };
 const WORDS = {
   filter: ["filter", FILTERS], order: ["order", ORDERS], search_in: ["in", PLACES],
-  survived: ["survived", ["", ...Object.keys(TESTS)]],
+  survived: ["survived", ["", ...Object.keys(TESTS)]], outcome: ["outcome", ["", ...Object.keys(OUTCOMES)]],
 };
-const TEXTS = { search: "q", source: "source", tag: "tag", reason: "reason", annotator: "by" };
+const TEXTS = { search: "q", source: "source", tag: "tag", reason: "reason", annotator: "by", run: "run" };
 const MAX_TEXT = 1000;
 
 export function defaultView() {
   return { ...DEFAULT, ranges: [] };
+}
+
+// An outcome and a reward margin are of a run: without one there is neither.
+export function settleRun(view) {
+  if (view.run) return view;
+  view.outcome = "";
+  if (view.order === "reward_margin") view.order = DEFAULT.order;
+  return view;
+}
+
+// A run's pairs in words: `5`, `5-3` (of items that run 3 had none of), `5~3` (of those that it had another one of).
+export function sayRun(run) {
+  const [, one, sign, other] = run.match(/^(\d+)(?:([-~])(\d+))?$/) || [null, run];
+  if (!sign) return `Pairs of run ${one}`;
+  return sign === "-" ? `Pairs of run ${one}, not in run ${other}` : `Pairs of run ${one}, another in run ${other}`;
 }
 
 // The fragment without its #.
@@ -56,6 +76,7 @@ export function readAddress(fragment) {
     const [low, high] = (found[measure] || "").split("..").map(readNumber);
     if (high !== undefined && (low !== null || high !== null)) view.ranges.push({ measure, low, high });
   }
+  settleRun(view);
   view.area = readArea(found.area || "");
   const item = /^\d{1,17}$/.test(found.item || "") ? Number(found.item) : null;
   return { tab: at < 0 ? text : text.slice(0, at), view, item };

@@ -1,6 +1,6 @@
 // The Browse page: what is drawn and brushed becomes a view, which the server counts and Review opens by its address.
 
-import { defaultView, readAddress, TESTS, writeAddress } from "./address.js";
+import { defaultView, OUTCOMES, readAddress, sayRun, settleRun, TESTS, writeAddress } from "./address.js";
 import { Histogram } from "./histogram.js";
 import { keep, recall } from "./memory.js";
 import { Plot } from "./plot.js";
@@ -86,7 +86,7 @@ class Browse {
   }
 
   change(view) {
-    Object.assign(this.view, view);
+    settleRun(Object.assign(this.view, view));
     this.first = 0;
     this.writeAddress();
     this.refresh();
@@ -191,6 +191,8 @@ class Browse {
     if (this.view.filter !== "all") add("filter", this.view.filter.replace("_", " "));
     for (const [field, label] of Object.entries(LABELS)) if (this.view[field]) add(field, `${label}: ${this.view[field]}`);
     if (this.view.survived) add("survived", `survives ${TESTS[this.view.survived]}`);
+    if (this.view.run) add("run", sayRun(this.view.run));
+    if (this.view.outcome) add("outcome", OUTCOMES[this.view.outcome]);
     if (this.view.area) add("area", `area of the ${this.view.area.role}`);
     if (this.view.ranges.length) add("ranges", this.view.ranges.length === 1 ? "1 range" : `${this.view.ranges.length} ranges`);
     this.$("browse-chips").replaceChildren(...chips);

@@ -3,7 +3,7 @@
 // when another one is there at its turn, it is dropped and said so. An error empties the line. Nothing is decided unseen.
 // A decision that goes on to the next item shows it at once, because the shelf has it; the outbox brings it to the server.
 
-import { DEFAULT } from "./address.js";
+import { DEFAULT, settleRun } from "./address.js";
 import { Around } from "./around.js";
 import { inTime, makeId } from "./asking.js";
 import { BOUND, LEAVING, PAIRING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
@@ -75,7 +75,7 @@ export class Deck {
     if (this.refuseWhileEditing()) return false;
     const before = (this.unsettled = this.unsettled || { ...this.view });
     if (this.cancel) this.cancel(true);
-    Object.assign(this.view, view);
+    settleRun(Object.assign(this.view, view));
     this.shelf.clear();
     this.onView();
     this.push({ op: "show", instruction_id: instructionId, before });

@@ -1,6 +1,6 @@
 // The bar that says which items are shown, and the chips of what narrows them.
 
-import { DEFAULT, readNumber, TESTS } from "./address.js";
+import { DEFAULT, OUTCOMES, readNumber, sayRun, TESTS } from "./address.js";
 
 const LABELS = {
   m3p_score: "M3P-Score", logp_margin: "Log-prob margin", mas_gap: "MAS gap", length_ratio: "Length ratio",
@@ -11,10 +11,12 @@ export class Filters {
   constructor(frame, deck) {
     Object.assign(this, { frame, deck });
     this.selects = { filter: "review-filter", order: "review-order", search_in: "review-search-in", source: "review-source" };
+    for (const field of ["run", "outcome"]) this.selects[field] = `review-${field}`;
     for (const [field, id] of Object.entries(this.selects)) {
       frame.$(id).addEventListener("change", (event) => {
         event.target.blur();
-        if (field !== "search_in" || deck.view.search) this.set({ [field]: event.target.value });
+        if (["order", "outcome"].includes(field)) this.setOfRun({ [field]: event.target.value });
+        else if (field !== "search_in" || deck.view.search) this.set({ [field]: event.target.value });
         else deck.view.search_in = event.target.value;
       });
     }
@@ -43,6 +45,15 @@ export class Filters {
 
   set(change) {
     if (!this.deck.setView(change)) this.show(); // refused: show what it still is
+  }
+
+  // What is about a run is about the newest one whose pairs were measured, until another is chosen.
+  async setOfRun(change) {
+    if (!(change.outcome || change.order === "reward_margin") || this.deck.view.run) return this.set(change);
+    const newest = (await this.listNames()).find((run) => run.measured);
+    if (newest) return this.set({ ...change, run: String(newest.id) });
+    this.deck.frame.say("No run has told what it did to its pairs yet: fine-tune first.", "hint");
+    this.show();
   }
 
   setSearch() {
@@ -86,6 +97,21 @@ export class Filters {
       const names = (answer && answer[field]) || [];
       this.frame.$(`review-${field}-known`).replaceChildren(...names.map((name) => new Option(name, name)));
     }
+    const runs = (answer && answer.runs) || [];
+    for (const { id, pairs, measured, state } of [...runs].reverse()) {
+      const words = `run ${id}: ${pairs.toLocaleString("en-US")} pairs${measured ? "" : `, ${state}, not measured`}`;
+      this.offerRun(String(id), words);
+    }
+    return runs;
+  }
+
+  // The newest run comes first, behind "any".
+  offerRun(run, words) {
+    const select = this.frame.$("review-run");
+    for (const field of this.panel.querySelectorAll(".of-run")) field.hidden = false;
+    const known = [...select.options].find((option) => option.value === run);
+    if (known) known.textContent = words;
+    else select.options[0].after(new Option(words, run));
   }
 
   offerSource(name) {
@@ -98,6 +124,7 @@ export class Filters {
   show() {
     const { view } = this.deck;
     if (view.source) this.offerSource(view.source);
+    if (view.run && ![...this.frame.$("review-run").options].some(({ value }) => value === view.run)) this.offerRun(view.run, sayRun(view.run));
     for (const [field, id] of Object.entries(this.selects)) this.frame.$(id).value = view[field];
     this.search.value = view.search;
     for (const field of this.panel.querySelectorAll("[data-text]")) field.value = view[field.dataset.text];
@@ -124,6 +151,8 @@ export class Filters {
       add(`${LABELS[measure]} ${words}`, { ranges: view.ranges.filter((one) => one !== range) });
     }
     if (view.survived) add(`Survives: ${TESTS[view.survived]}`, { survived: "" });
+    if (view.run) add(sayRun(view.run), { run: "" });
+    if (view.outcome) add(OUTCOMES[view.outcome], { outcome: "" });
     if (view.area) add(`Region of ${view.area.role} answers`, { area: null });
     if (chips.length > 1) {
       const { order, filter } = view;
