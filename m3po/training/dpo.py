@@ -44,6 +44,7 @@ from m3po.training.faults import count_done, find_checkpoint, told_in_words
 from m3po.training.pair_checks import PairProblem, check_length
 from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
 from m3po.training.reporting import Phases, Reporter, StepReport, reported_metrics
+from m3po.training.signs import Signs
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 
 MARGIN_PAIRS = 5000  # beyond, the pass over all pairs after the training is left out
@@ -101,7 +102,9 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     trainer.precompute_ref_logps = True
     total = count_steps(config, len(kept))
     trainer.args.save_steps = checkpoint_interval(total)
-    report = StepReport(trainer, reporter, total)
+    losses, _ = parse_losses(config)
+    signs = Signs(config.beta, plain=losses == ["sigmoid"], prefers=losses != ["sft"])
+    report = StepReport(trainer, reporter, total, signs)
     trainer.add_callback(report)
     checkpoint = find_checkpoint(folder / "checkpoints")
     reporter.progress(count_done(checkpoint), total, "steps", message="training")

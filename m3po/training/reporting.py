@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from transformers import Trainer, TrainerCallback
 
+from m3po.training.signs import Signs
+
 REPORTED = (
     "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
     "logps/rejected", "learning_rate", "grad_norm", "entropy", "mean_token_accuracy", "epoch", "seconds",
@@ -78,17 +80,20 @@ def peak_memory() -> float:
 
 
 class StepReport(TrainerCallback):
-    """Tells every step, and ends the run behind a checkpoint when it is asked to stop."""
+    """Tells every step and what it warns of, and ends the run behind a checkpoint when it is asked to stop."""
 
-    def __init__(self, trainer: Trainer, reporter: Reporter, total: int) -> None:
+    def __init__(self, trainer: Trainer, reporter: Reporter, total: int, signs: Signs) -> None:
         self._trainer = trainer
+        self._signs = signs
         self._reporter = reporter
         self._total = total
         self.stopped = False
 
     def on_train_begin(self, args, state, control, **kwargs):
-        last = next((entry for entry in reversed(state.log_history) if "loss" in entry), {})
-        self._trainer.begin_counting(last)
+        steps = [entry for entry in state.log_history if "loss" in entry]  # of the attempts before this one
+        for entry in steps:
+            self._signs.add(entry["step"], reported_metrics(entry))  # what they warned of was told then
+        self._trainer.begin_counting(steps[-1] if steps else {})
 
     def on_step_end(self, args, state, control, **kwargs):
         self._reporter.progress(state.global_step, self._total, "steps", message="training")
@@ -103,6 +108,8 @@ class StepReport(TrainerCallback):
             self._reporter.metrics(state.global_step, **values)
             text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
             print(f"step {state.global_step}/{self._total}  {text}", flush=True)
+            for sentence in self._signs.add(state.global_step, values):
+                self._reporter.emit("warning", message=sentence)
 
 
 def reported_metrics(logs: dict) -> dict[str, float]:

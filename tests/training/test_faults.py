@@ -129,6 +129,16 @@ def test_a_gradient_that_is_no_number_moves_no_weight_and_leaves_the_last_good_a
     Policy.load(tiny_policy, tmp_path.parent / place)  # it is an adapter that can be used
 
 
+def test_what_the_figures_warn_of_is_told_once_also_by_a_run_that_goes_on(tiny_policy, rows, tmp_path):
+    options = {"learning_rate": 1e-12, "epochs": 8, "warmup_ratio": 0}  # 24 steps that move nothing, a checkpoint in 3
+    killed, resumed = Recorder(at=17, fault=Killed()), Recorder()
+    with pytest.raises(Killed):
+        train(tiny_policy, rows, tmp_path, killed, **options)
+    train(tiny_policy, rows, tmp_path, resumed, **options)
+    [words] = killed.warnings
+    assert words.startswith("Step 11: the loss is stuck at 0.6931 (ln 2)") and resumed.warnings == []
+
+
 def test_a_full_disk_costs_the_checkpoint_that_is_written_and_no_other(tiny_policy, rows, tmp_path):
     """The device that is always full stands where the second checkpoint's last file but one is written."""
     whole, broken, resumed = Recorder(), Recorder(), Recorder()
