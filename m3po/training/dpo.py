@@ -8,6 +8,7 @@ Everything that must survive a kill lies in the run's folder:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -29,7 +30,7 @@ from trl.trainer.utils import disable_dropout_in_model
 from m3po.errors import BadImageError, BadInputError, RunStopped
 from m3po.models import preflight
 from m3po.models.policy import Policy
-from m3po.settings import TrainConfig
+from m3po.settings import TrainConfig, WorkspaceConfig
 from m3po.training.adapters import (
     build_lora_config,
     check_language_model,
@@ -45,6 +46,7 @@ from m3po.training.pair_checks import PairProblem, check_length
 from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
 from m3po.training.reporting import Phases, Reporter, StepReport, reported_metrics
 from m3po.training.signs import Signs
+from m3po.training.trackers import Trackers
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 
 MARGIN_PAIRS = 5000  # beyond, the pass over all pairs after the training is left out
@@ -66,8 +68,15 @@ MARGINS = pa.schema(
 _REFERENCE = pa.schema(list(MARGINS)[:5])
 
 
-def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter) -> dict:
+def train_pairs(
+    config: TrainConfig,
+    rows: list[dict],
+    folder: Path,
+    reporter: Reporter,
+    workspace: WorkspaceConfig = WorkspaceConfig(),
+) -> dict:
     """Train an adapter on `rows` (columns of TRAIN_INPUT) in the run's `folder`, going on from its last checkpoint.
+    `workspace` says where the curves go beside the run's folder.
 
     Returns what m3po.jobs.train promises. Rows that cannot be used are told as warnings and left out. Raises
     JobError (too few pairs, and what m3po.training.faults tells), ModelError, and RunStopped after a checkpoint.
@@ -75,10 +84,10 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     check_pairs(len(rows), len(rows))
     phases = Phases(reporter)
     with told_in_words(config, phases, folder):
-        return _train(config, rows, folder, phases)
+        return _train(config, rows, folder, phases, workspace)
 
 
-def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter) -> dict:
+def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter, workspace: WorkspaceConfig) -> dict:
     started = time.time()
     preflight.check_policy(config.policy, config.adapter, config)
     if config.trust_remote_code:
@@ -104,11 +113,13 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     trainer.args.save_steps = checkpoint_interval(total)
     losses, _ = parse_losses(config)
     signs = Signs(config.beta, plain=losses == ["sigmoid"], prefers=losses != ["sft"])
-    report = StepReport(trainer, reporter, total, signs)
-    trainer.add_callback(report)
     checkpoint = find_checkpoint(folder / "checkpoints")
-    reporter.progress(count_done(checkpoint), total, "steps", message="training")
-    trainer.go_on(checkpoint, total)
+    done = count_done(checkpoint)
+    reporter.progress(done, total, "steps", message="training")
+    with contextlib.closing(Trackers(folder, config, workspace, reporter, after=done)) as trackers:
+        report = StepReport(trainer, reporter, total, signs, trackers.log)
+        trainer.add_callback(report)
+        trainer.go_on(checkpoint, total)
     save_adapter(trainer.model, folder / "adapter", config, len(kept), trainer.state.global_step)
     if report.stopped:
         raise RunStopped(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -80,9 +81,18 @@ def peak_memory() -> float:
 
 
 class StepReport(TrainerCallback):
-    """Tells every step and what it warns of, and ends the run behind a checkpoint when it is asked to stop."""
+    """Tells every step and what it warns of, and ends the run behind a checkpoint when it is asked to stop. `track`
+    gets every step's figures, too."""
 
-    def __init__(self, trainer: Trainer, reporter: Reporter, total: int, signs: Signs) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        reporter: Reporter,
+        total: int,
+        signs: Signs,
+        track: Callable[[int, dict[str, float]], None],
+    ) -> None:
+        self._track = track
         self._trainer = trainer
         self._signs = signs
         self._reporter = reporter
@@ -106,6 +116,7 @@ class StepReport(TrainerCallback):
         values = reported_metrics(logs or {})
         if "loss" in values:
             self._reporter.metrics(state.global_step, **values)
+            self._track(state.global_step, values)
             text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
             print(f"step {state.global_step}/{self._total}  {text}", flush=True)
             for sentence in self._signs.add(state.global_step, values):
