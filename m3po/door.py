@@ -24,9 +24,10 @@ from m3po.users import ROLES, User
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
 # those of an object that it holds.
 LOOK = frozenset({
-    "status", "scorers", "runs", "run", "run_metrics", "run_log", "run_warnings", "results", "result_samples", "image",
-    "thumbnail_path", "review_item", "find_instruction", "history", "current_select", "default_sample", "default_score",
-    "default_train", "own_models", "train_preview", "config", "people.overview", "people.count_flagged",
+    "status", "scorers", "runs", "run", "run_metrics", "count_metrics", "run_log", "run_warnings", "results",
+    "result_samples", "image", "thumbnail_path", "review_item", "find_instruction", "history", "current_select",
+    "default_sample", "default_score", "default_train", "own_models", "train_preview", "config", "people.overview",
+    "people.count_flagged",
     "review_neighbours", "review_items", "cancel_search", "source_names", "tag_names", "token_beliefs",
     "browsing.look", "browsing.negatives", "dependence.active", "dependence.gaps", "dependence.survivors",
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
@@ -166,8 +167,11 @@ class Door:
             raise NotAllowedError("Runs may tell what others wrote: none is shown while assigned items wait for you.")
         return found
 
-    def run_metrics(self, run_id: int) -> dict[str, list[tuple[int, float | None]]]:
-        return self._unless_alone("run_metrics", {}, run_id)
+    def run_metrics(self, run_id: int, most: int = 0) -> dict[str, list[tuple[int, float | None]]]:
+        return self._unless_alone("run_metrics", {}, run_id, most)
+
+    def count_metrics(self, run_id: int) -> int:
+        return self._unless_alone("count_metrics", 0, run_id)
 
     def run_warnings(self, run_id: int) -> list[str]:
         return self._unless_alone("run_warnings", [], run_id)

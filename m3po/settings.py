@@ -20,6 +20,7 @@ TRAIN_METHODS = ("dpo", "sft")
 EXPORT_ONLY = ("all", "reviewed", "accepted", "auto")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ATTENTIONS = ("", "eager", "sdpa", "flash_attention_2")
+TRACKERS = ("", "trackio", "wandb")
 QUANTISATIONS = ("", "4bit", "8bit")
 
 
@@ -301,8 +302,10 @@ class WorkspaceConfig:
     demo: bool = False
     blind: bool = False  # annotators see no scores, machine's picks or others' decisions before they voted
     remote: bool = True  # false: nothing of this workspace leaves the machine, and nothing is fetched for it
+    track: str = ""  # where a training's curves go beside TensorBoard's files: see TRACKERS
 
     def __post_init__(self) -> None:
+        _check(self.track in TRACKERS, "track", self.track, "give trackio or wandb in config.toml, or leave it out")
         for name in ("policy", "mas"):
             value = getattr(self, name)
             if isinstance(value, str):
@@ -363,6 +366,8 @@ def write_workspace_config(path: Path, config: WorkspaceConfig) -> None:
         lines.append("demo = true  # sampled and scored by itself when the app starts")
     lines.append(f"{'' if config.blind else '# '}blind = true  # annotators judge without scores and others' decisions")
     lines.append(f"{'' if not config.remote else '# '}remote = false  # forbids every call to another machine")
+    track = _toml_string(config.track or "wandb")
+    lines.append(f"{'' if config.track else '# '}track = {track}  # or trackio: training curves go there, too")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

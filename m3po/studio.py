@@ -175,9 +175,14 @@ class Studio(Starts):
         check_specs(self.workspace.read_config(), run.config)
         return self.runner.resume(run_id)
 
-    def run_metrics(self, run_id: int) -> dict[str, list[tuple[int, float | None]]]:
-        """The training curves: (step, value) by name, None where a value was not finite."""
-        return self.db.read(lambda con: runs.read_metrics(con, run_id))
+    def run_metrics(self, run_id: int, most: int = 0) -> dict[str, list[tuple[int, float | None]]]:
+        """The training curves: (step, value) by name, None where a value was not finite; `most` as in
+        m3po.store.runs.read_metrics."""
+        return self.db.read(lambda con: runs.read_metrics(con, run_id, most))
+
+    def count_metrics(self, run_id: int) -> int:
+        """How many points the curves have: another number, other curves."""
+        return self.db.read(lambda con: runs.count_metrics(con, run_id))
 
     def run_log(self, run_id: int, lines: int = 40) -> str:
         """The last lines of the worker's log."""

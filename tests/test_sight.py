@@ -367,6 +367,7 @@ def test_nothing_tells_an_annotator_that_another_wrote_an_answer_until_she_has_v
     assert bob.review_item(BY_ID, first).scoring and bob.runs()[0].id == run_id
     assert not own_item().scoring and look() == before
     assert (ann.run_metrics(run_id), ann.run_log(run_id), ann.run_warnings(run_id)) == ({}, "", [])
+    assert ann.count_metrics(run_id) == 0
     with pytest.raises(NotAllowedError, match="what others wrote: none is shown while assigned items wait"):
         ann.run(run_id)
     ann.add_edit(first, "a sentence of her own")

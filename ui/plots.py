@@ -1,58 +1,14 @@
-"""Plotly figures: the curves of a training run, and the figures before and after it."""
+"""Plotly figures: what a training changed, and the lengths of answers; and the look of them all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 GREEN, RED, BLUE, GREY, AMBER = "#2f9e63", "#d0503f", "#4a7fd4", "#8a93a0", "#c58a1c"
 JUDGED = {"better": GREEN, "worse": RED}  # anything else is grey
 SANS = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"
-Curve = Sequence[tuple[int, float | None]]
-# Panel title with its direction, and its curves: metric -> (name, colour, dash)
-PANELS = (
-    ("Loss (lower is better)", {"loss": ("loss", BLUE, "solid")}),
-    (
-        "Implicit rewards (apart is better)",
-        {"rewards/chosen": ("chosen", GREEN, "solid"), "rewards/rejected": ("rejected", RED, "dash")},
-    ),
-    ("Reward margin (higher is better)", {"rewards/margins": ("margin", AMBER, "solid")}),
-    ("Reward accuracy (higher is better)", {"rewards/accuracies": ("accuracy", BLUE, "solid")}),
-)
-
-
-def plot_curves(metrics: Mapping[str, Curve], revision: object = "run") -> go.Figure:
-    """Loss, rewards, margins and accuracies against the step; empty panels while nothing came yet."""
-    figure = make_subplots(
-        rows=2, cols=2, subplot_titles=[title for title, _ in PANELS], vertical_spacing=0.17, horizontal_spacing=0.09
-    )
-    for i, (_, curves) in enumerate(PANELS):
-        for key, (name, colour, dash) in curves.items():
-            points = metrics.get(key) or []
-            figure.add_scatter(
-                x=[step for step, _ in points],
-                y=[value for _, value in points],
-                name=name,
-                mode="lines+markers" if len(points) < 40 else "lines",
-                line={"color": colour, "dash": dash, "width": 2},
-                marker={"size": 5},
-                hovertemplate=f"step %{{x}}<br>{name} %{{y:.4f}}<extra></extra>",
-                row=i // 2 + 1,
-                col=i % 2 + 1,
-                showlegend=len(curves) > 1,
-            )
-    figure.update_layout(
-        height=430, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.16}, **_look(revision)
-    )
-    figure.update_xaxes(title_text="step", title_font_size=12, row=2)
-    if not any(metrics.values()):  # empty panels say nothing: no ticks
-        figure.update_xaxes(showticklabels=False, range=[0, 1])
-        figure.update_yaxes(showticklabels=False)
-    figure.update_annotations(font_size=12)
-    figure.update_yaxes(range=[0, 1.02], row=2, col=2)
-    return figure
 
 
 def plot_before_after(rows: Sequence[tuple[str, float, float, str]], revision: object = "results") -> go.Figure:
@@ -88,7 +44,7 @@ def plot_before_after(rows: Sequence[tuple[str, float, float, str]], revision: o
     figure.update_layout(
         height=max(170, 90 + 26 * len(rows)),
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        **_look(revision),
+        **look(revision),
     )
     figure.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
     figure.update_yaxes(autorange="reversed", automargin=True)
@@ -109,14 +65,14 @@ def plot_lengths(lengths: dict, revision: object = "lengths") -> go.Figure:
         hovertemplate="%{x:+} tokens: %{y} pairs<extra></extra>",
     )
     figure.add_vline(x=lengths["mean_difference"], line={"color": GREY, "dash": "dash", "width": 1})
-    figure.update_layout(height=170, bargap=0, showlegend=False, **_look(revision))
+    figure.update_layout(height=170, bargap=0, showlegend=False, **look(revision))
     figure.update_layout(margin={"t": 12, "b": 40})
     figure.update_xaxes(title_text="chosen − rejected, tokens (dashed: mean)", title_font_size=12)
     figure.update_yaxes(title_text="pairs", title_font_size=12, rangemode="tozero")
     return figure
 
 
-def _look(revision: object) -> dict:
+def look(revision: object) -> dict:
     """Transparent, so that light and dark both carry it; zoom survives an update of the same run."""
     return {
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -125,14 +81,13 @@ def _look(revision: object) -> dict:
         "font": {"family": SANS, "size": 12, "color": GREY},
         "uirevision": str(revision),
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
-        "xaxis": _axis(),
-        "yaxis": _axis(),
-        **{f"{a}axis{n}": _axis() for a in "xy" for n in (2, 3, 4)},
+        "xaxis": axis(),
+        "yaxis": axis(),
         "hoverlabel": {"font": {"family": SANS}},
     }
 
 
-def _axis() -> dict:
+def axis() -> dict:
     return {
         "gridcolor": "rgba(138,147,160,.22)",
         "zerolinecolor": "rgba(138,147,160,.45)",

@@ -42,9 +42,9 @@ def draw_run(run: Run, log_tail: str = "", *, title: bool = True) -> Markup:
     ]
     buttons = []
     if run.active:
-        buttons.append(_button(run, "stop", "Stop"))
+        buttons.append(draw_button(run, "stop", "Stop"))
     if run.resumable:
-        buttons.append(_button(run, "resume", "Resume"))
+        buttons.append(draw_button(run, "resume", "Resume"))
     return tag(
         "div",
         tag("div", *head, tag("span", *buttons, class_="run-buttons"), class_="run-head"),
@@ -89,7 +89,8 @@ def draw_bar(run: Run) -> Markup:
     )  # fmt: skip
 
 
-def _button(run: Run, op: str, label: str) -> Markup:
+def draw_button(run: Run, op: str, label: str) -> Markup:
+    """`op`: stop or resume."""
     return tag("button", label, type="button", class_="plain", data_run_op=op, data_run_id=run.id,
                aria_label=f"{label} {KIND_LABELS.get(run.kind, run.kind)}")  # fmt: skip
 

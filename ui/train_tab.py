@@ -13,15 +13,15 @@ from m3po.settings import TRAIN_METHODS, TrainConfig
 from m3po.studio import Studio
 from m3po.training.presets import PRESETS
 from m3po.types import Run
+from ui.curves_card import CurvesCard
 from ui.data_view import draw_notice
 from ui.elsewhere_card import ElsewhereCard
 from ui.form import QUIET, numbers, run_command
-from ui.markup import Markup, tag
+from ui.markup import Markup, join, tag
 from ui.model_options import build_model_options, read_model_options
-from ui.plots import plot_curves
 from ui.preflight_card import PreflightCard
 from ui.run_view import RUN_BUTTONS_JS
-from ui.train_view import chain_of, draw_no_run, draw_preview, draw_status
+from ui.train_view import chain_of, draw_no_run, draw_preview, draw_queue, draw_status, draw_warned
 
 log = logging.getLogger(__name__)
 TICK = 1.5
@@ -94,12 +94,13 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             status = gr.HTML(draw_no_run(), server_functions=[on_run_button], js_on_load=RUN_BUTTONS_JS,
                              apply_default_css=False, elem_id="train-status")  # fmt: skip
             stop_btn = gr.Button("Stop", variant="stop", elem_id="train-stop", interactive=False, size="sm")
-            plot = gr.Plot(plot_curves({}), elem_id="train-plot", show_label=False, container=False)
+            warned = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-warnings")
+            curves = CurvesCard(studio)
             log_box = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-log")
 
     form = [preset, only, method, loss_type, loss_weights, adapter, *fields, *options]
-    seen = gr.State("")
-    live = [status, stop_btn, log_box, plot, seen]
+    live = [status, stop_btn, warned, log_box, *curves.outputs]
+    looked = [*curves.settings, curves.seen]
 
     def read_form(*values: Any) -> TrainConfig:
         preset, only, method, loss_type, loss_weights, adapter, *rest = values
@@ -138,7 +139,12 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         return [tag("p", preset.description, class_="quiet"), config.loss_type, config.loss_weights,
                 *[getattr(config, field) for field in NUMBERS]]  # fmt: skip
 
+    def draw(*looked: Any) -> list:
+        result = shown_result(studio)
+        return [*draw_live(studio, result), *curves.draw(result and result["run"], *looked)]
+
     def on_start(*values: Any) -> list:
+        values, looked = values[: len(form)], values[len(form) :]
         try:
             config = read_form(*values)
             same = [r.id for r in studio.runs(("train",)) if r.active and same_settings(r, config)]
@@ -152,9 +158,9 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         except Exception as error:
             log.exception("start of a training run")
             notice = draw_notice(f"Unexpected {type(error).__name__}: {error}; the log has the details.")
-        return [notice, *draw_live(studio, "")]
+        return [notice, *draw(*looked)]
 
-    def on_stop() -> list:
+    def on_stop(*looked: Any) -> list:
         try:
             result = shown_result(studio)
             # From the last step to the first: a stopped one must not let the next begin.
@@ -164,10 +170,10 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             notice: Markup | str = draw_notice("Stopping; what was finished is kept.", good=True)
         except M3poError as error:
             notice = draw_notice(str(error))
-        return [notice, *draw_live(studio, "")]
+        return [notice, *draw(*looked)]
 
-    def on_tick(visible: bool, seen: str) -> list:
-        return draw_live(studio, seen) if visible else [gr.skip()] * len(live)
+    def on_tick(visible: bool, *looked: Any) -> list:
+        return draw(*looked) if visible else [gr.skip()] * len(live)
 
     elsewhere.connect(form, read_form)
     checked = [check.state, *form]
@@ -179,16 +185,18 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         component.change(on_look, checked, check.outputs, trigger_mode="always_last", **QUIET)
     check.button.click(on_check, checked, check.outputs, **QUIET)
     check.found.act(on_check_button, checked, check.outputs, **QUIET).then(on_form, form, preview, **QUIET)
-    start_btn.click(on_start, form, [message, *live], **QUIET).then(on_form, form, preview, **QUIET)
-    stop_btn.click(on_stop, None, [message, *live], **QUIET)
+    start_btn.click(on_start, [*form, *looked], [message, *live], **QUIET).then(on_form, form, preview, **QUIET)
+    stop_btn.click(on_stop, looked, [message, *live], **QUIET)
+    for component in curves.settings:
+        component.input(draw, looked, live, trigger_mode="always_last", **QUIET)
     for look in (tab.select, page.load):
         look(on_form, form, preview, **QUIET)
         look(on_look, checked, check.outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     timer = gr.Timer(TICK)
-    timer.tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
+    timer.tick(on_tick, [visible, *looked], live, js=IF_VISIBLE, **QUIET)
     timer.tick(on_check_tick, [visible, *checked], check.outputs, js=IF_VISIBLE, **QUIET)
-    page.load(lambda: draw_live(studio, ""), None, live, **QUIET)
+    page.load(draw, looked, live, **QUIET)
 
 
 def same_settings(run: Run, config: TrainConfig) -> bool:
@@ -205,22 +213,17 @@ def shown_result(studio: Studio) -> dict | None:
     return results[0] if results else None
 
 
-def draw_live(studio: Studio, seen: str) -> list:
-    """Status, stop button, log, curves, and a mark of what the curves hold: `seen` is the one last drawn."""
-    result = shown_result(studio)
+def draw_live(studio: Studio, result: dict | None) -> list:
+    """Status with what waits behind it, stop button, what the run warns of, and its log."""
     if result is None:
-        return [draw_no_run(), gr.Button(interactive=False), "", gr.skip(), seen]
+        return [draw_no_run(), gr.Button(interactive=False), "", ""]
     run = result["run"]
     chain = [step for _, step in chain_of(result)]
     logs = {step.id: studio.run_log(step.id, 30) for step in chain if step.state in ("failed", "interrupted")}
-    metrics = studio.run_metrics(run.id)
-    mark = f"{run.id}:{max((len(points) for points in metrics.values()), default=0)}"
     tail = studio.run_log(run.id, 14)
-    drawn_log = tag("details", tag("summary", "Log"), tag("pre", tail, class_="log"), open=True) if tail else ""
     return [
-        draw_status(result, logs),
+        join([draw_status(result, logs), draw_queue(studio.results(), run.id)]),
         gr.Button(interactive=any(step.active for step in chain)),
-        drawn_log,
-        gr.skip() if mark == seen else plot_curves(metrics, run.id),
-        mark,
+        draw_warned(studio.run_warnings(run.id)),
+        tag("details", tag("summary", "Log"), tag("pre", tail, class_="log"), open=True) if tail else "",
     ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from m3po.training.signs import is_sign
 from m3po.types import Run
-from ui.data_view import open_tab
+from ui.data_view import draw_warnings, open_tab
 from ui.formatting import STATE_LABELS, count, plural
 from ui.markup import Markup, join, tag
-from ui.run_view import RESUMABLE, draw_run
+from ui.run_view import RESUMABLE, draw_button, draw_run
 
 
 def draw_preview(preview: dict) -> Markup:
@@ -84,6 +87,30 @@ def draw_status(result: dict, logs: dict[int, str]) -> Markup:
     if state == "finished":
         done = tag("p", "Finished. ", open_tab("results", "See before and after"), class_="notice notice-good")
     return tag("div", head, *steps, done, class_="train-run", data_run_id=run.id, data_run_state=state)
+
+
+def draw_warned(warnings: Sequence[str]) -> Markup:
+    """What the run's figures warn of, in full, newest first; what it left out, folded."""
+    signs = [tag("li", warning) for warning in reversed(warnings) if is_sign(warning)]
+    rest = [warning for warning in warnings if not is_sign(warning)]
+    return join([tag("ul", *signs, class_="problems", role="status") if signs else "", draw_warnings(rest)])
+
+
+def draw_queue(results: Sequence[dict], shown: int) -> Markup | None:
+    """The trainings that wait behind the one shown, the next one first, each with a button that takes it out."""
+    waiting = [result for result in reversed(results) if result["run"].state == "queued" and result["run"].id != shown]
+    if not waiting:
+        return None
+    items = [
+        tag(
+            "li",
+            tag("b", f"Run {result['run'].id}"),
+            tag("span", f" {plural(result['pairs'], 'pair')} · {result['config'].get('preset', '')} ", class_="quiet"),
+            draw_button(result["run"], "stop", "Take out"),
+        )
+        for result in waiting
+    ]
+    return tag("div", tag("p", "Waiting, one after another:", class_="quiet"), tag("ol", *items), class_="train-queue")
 
 
 def draw_no_run() -> Markup:

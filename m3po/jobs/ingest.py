@@ -20,11 +20,12 @@ class Tail:
 
     def __init__(self) -> None:
         self.base: tuple[float, int] | None = None
+        self.unit = ""
 
-    def rate(self, t: float, done: int) -> float | None:
-        """Units a second since this attempt's first progress."""
-        if self.base is None or done < self.base[1]:
-            self.base = (t, done)
+    def rate(self, t: float, done: int, unit: str = "") -> float | None:
+        """Units a second since this attempt's first progress in them: pairs a second say nothing of steps."""
+        if self.base is None or done < self.base[1] or unit != self.unit:
+            self.base, self.unit = (t, done), unit
             return None
         seconds = t - self.base[0]
         return (done - self.base[1]) / seconds if seconds > 0.5 and done > self.base[1] else None
@@ -49,7 +50,7 @@ def ingest_events(con: Connection, run_id: int, kind: str, config: dict, folder:
             values.update(
                 done=event["done"], total=event["total"], unit=event["unit"], message=event.get("message", "")
             )
-            values["rate"] = None if loading else tail.rate(event["t"], event["done"])
+            values["rate"] = None if loading else tail.rate(event["t"], event["done"], event["unit"])
         elif name == "metrics":
             points += [(event["step"], key, value) for key, value in event["values"].items()]
         elif name == "shard":

@@ -38,6 +38,10 @@ log = logging.getLogger("m3po.jobs")
 POLL_SECONDS = 0.25
 STOP_GRACE_SECONDS = 30.0  # time to finish a batch or write a checkpoint before the signal
 MAX_FAILURES = 5  # looks in a row that raised, before a run is given up
+KILLED = (
+    "The worker was killed; resume to go on where it was. If it happens again, main memory runs out, and the system "
+    "kills what takes most of it: start a new run with a smaller batch size."
+)
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 INPUT_SCHEMAS = {
     "sample": schemas.SAMPLE_INPUT,
@@ -214,7 +218,7 @@ class JobRunner:
                     f"The worker ended before it could say why: {tail_lines.splitlines()[-1]}",
                 )
             else:
-                self._end(run.id, "interrupted", "The worker was killed; resume to go on where it was.")
+                self._end(run.id, "interrupted", KILLED)
         elif run.id in self._stops or folder.stop_path.exists():
             self._press(run.id, folder)
 

@@ -22,7 +22,7 @@ def run(job: Worker) -> dict:
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     from m3po.training.dpo import train_pairs
 
-    return train_pairs(TrainConfig(**job.config), rows, job.folder.path, job)
+    return train_pairs(TrainConfig(**job.config), rows, job.folder.path, job, job.folder.read_workspace_config())
 
 
 if __name__ == "__main__":

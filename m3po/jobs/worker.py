@@ -43,7 +43,7 @@ class Worker:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.config = folder.read_config()
-        self._stop = False
+        self._stop = self._torn = False
         folder.shards_path.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(folder)
         self._events = folder.events_path.open("ab", buffering=0)
@@ -62,7 +62,13 @@ class Worker:
     def emit(self, event: str, **values: object) -> None:
         """Append one event; `t` is the time in seconds since the epoch. nan and inf are written as null."""
         record = {"t": time.time(), "event": event, **_finite(values)}
-        self._events.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+        line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        if self._torn:
+            line = b"\n" + line
+        written = self._events.write(line)
+        self._torn = written < len(line)  # a disk that fills up takes the beginning, and raises only at the next
+        if self._torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def progress(self, done: int, total: int, unit: str, *, message: str = "") -> None:
         """Tell how far it is, at most five times a second (the first and the last always)."""

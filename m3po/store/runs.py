@@ -60,12 +60,15 @@ def score_is_under_way(con: Connection) -> bool:
 
 
 def add_warnings(con: Connection, run_id: int, messages: list[str]) -> None:
-    """What a worker left out and why, one sentence an item."""
+    """What a worker left out and why, or warns of, one sentence an item; a resumed one says some of it again."""
     if messages:
-        con.executemany("INSERT INTO run_warnings VALUES (?, ?)", [[run_id, message] for message in messages])
+        told = {row[0] for row in con.execute("SELECT message FROM run_warnings WHERE run_id = ?", [run_id]).fetchall()}
+        fresh = [[run_id, message] for message in dict.fromkeys(messages) if message not in told]
+        if fresh:
+            con.executemany("INSERT INTO run_warnings VALUES (?, ?)", fresh)
 
 
-def read_warnings(con: Connection, run_id: int, limit: int = 100) -> list[str]:
+def read_warnings(con: Connection, run_id: int, limit: int = 1000) -> list[str]:
     sql = "SELECT message FROM run_warnings WHERE run_id = ? ORDER BY rowid LIMIT ?"
     return [row[0] for row in con.execute(sql, [run_id, limit]).fetchall()]
 
@@ -143,13 +146,29 @@ def add_metrics(con: Connection, run_id: int, points: list[tuple[int, str, float
         con.execute("INSERT INTO run_metrics SELECT ?, step, name, value FROM points", [run_id])
 
 
-def read_metrics(con: Connection, run_id: int) -> dict[str, list[tuple[int, float | None]]]:
-    """Each curve as (step, value) points in step order; a resumed run's later value of a step counts."""
-    curves: dict[str, dict[int, float | None]] = {}
-    sql = "SELECT name, step, value FROM run_metrics WHERE run_id = ? ORDER BY rowid"
-    for name, step, value in con.execute(sql, [run_id]).fetchall():
-        curves.setdefault(name, {})[step] = value
-    return {name: sorted(points.items()) for name, points in curves.items()}
+def count_metrics(con: Connection, run_id: int) -> int:
+    """How many points there are of all curves: another number, other curves."""
+    return scalar(con, "SELECT count(*) FROM run_metrics WHERE run_id = ?", [run_id])
+
+
+def read_metrics(con: Connection, run_id: int, most: int = 0) -> dict[str, list[tuple[int, float | None]]]:
+    """Each curve as (step, value) points in step order; a resumed run's later value of a step counts.
+
+    With `most`, about so many points a curve: of a longer one the means of as many steps each, at the last of them.
+    """
+    sql = """
+        WITH latest AS (
+            SELECT name, step, last(value ORDER BY rowid) AS value FROM run_metrics WHERE run_id = $run
+            GROUP BY name, step),
+        width AS (
+            SELECT CASE WHEN $most = 0 THEN 1 ELSE greatest(1, ceil(max(step) / $most))::BIGINT END AS steps
+            FROM latest)
+        SELECT name, max(step), avg(value) FROM latest, width GROUP BY name, (step - 1) // width.steps
+        ORDER BY name, max(step)"""
+    curves: dict[str, list[tuple[int, float | None]]] = {}
+    for name, step, value in con.execute(sql, {"run": run_id, "most": most}).fetchall():
+        curves.setdefault(name, []).append((step, value))
+    return curves
 
 
 def written_hashes(con: Connection, out: str) -> set[str]:

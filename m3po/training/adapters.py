@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import torch
@@ -112,11 +113,16 @@ def check_trainable(model: torch.nn.Module, prefix: str, adapter: str | None = N
 
 
 def save_adapter(model: PeftModel, folder: Path, config: TrainConfig, n_pairs: int, steps: int) -> None:
-    """Save the adapter as peft does (safetensors), with a card that says what it is and nothing else."""
-    model.save_pretrained(str(folder), selected_adapters=["default"])  # not the reference's copy
+    """Save the adapter as peft does (safetensors), with a card that says what it is and nothing else.
+
+    Whole or not at all: what a stop kept there stays where the disk takes no more.
+    """
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.save_pretrained(str(part), selected_adapters=["default"])  # not the reference's copy
     base = f"`{config.policy}`" + (f", going on from `{config.adapter}`" if config.adapter else "")
     what = "the chosen answers (SFT)" if config.method == "sft" else f"preference pairs ({config.loss_type} loss)"
-    (folder / "README.md").write_text(
+    (part / "README.md").write_text(
         f"""---
 library_name: peft
 base_model: {config.policy}
@@ -127,3 +133,5 @@ Steps: {steps}. Settings: `{json.dumps(dataclasses.asdict(config) | _own_setting
 """,
         encoding="utf-8",
     )
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)

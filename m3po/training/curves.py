@@ -7,7 +7,7 @@ import json
 import math
 from pathlib import Path
 
-REPORTED = (
+KEPT = (  # by TRL's trainers and those built on them
     "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
     "logps/rejected", "learning_rate", "grad_norm", "entropy", "mean_token_accuracy", "epoch",
 )  # fmt: skip
@@ -40,7 +40,7 @@ def _read(path: Path) -> dict[int, dict[str, float]]:
     for entry in entries if isinstance(entries, list) else []:
         if not isinstance(entry, dict) or (step := _step(entry)) is None:
             continue
-        values = {name: float(entry[name]) for name in REPORTED if _is_number(entry.get(name))}
+        values = {name: float(entry[name]) for name in KEPT if _is_number(entry.get(name))}
         if "loss" in values:  # an evaluation's entry, and the summary at the end, have none
             points[step] = points.get(step, {}) | values
     return points

@@ -8,14 +8,13 @@ Everything that must survive a kill lies in the run's folder:
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
 
@@ -23,14 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from trl import DPOConfig
 from trl.trainer.utils import disable_dropout_in_model
 
 from m3po.errors import BadImageError, BadInputError, RunStopped
 from m3po.models import preflight
 from m3po.models.policy import Policy
-from m3po.settings import TrainConfig
+from m3po.settings import TrainConfig, WorkspaceConfig
 from m3po.training.adapters import (
     build_lora_config,
     check_language_model,
@@ -40,10 +39,13 @@ from m3po.training.adapters import (
     save_adapter,
 )
 from m3po.training.batches import PairCollator
-from m3po.training.curves import REPORTED
 from m3po.training.encoding import EncodedPair, encode_pair
+from m3po.training.faults import count_done, find_checkpoint, told_in_words
 from m3po.training.pair_checks import PairProblem, check_length
 from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
+from m3po.training.reporting import Phases, Reporter, StepReport, reported_metrics
+from m3po.training.signs import Signs
+from m3po.training.trackers import Trackers
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 from m3po.versions import code_version, package_versions
 
@@ -64,23 +66,26 @@ MARGINS = pa.schema(
 _REFERENCE = pa.schema(list(MARGINS)[:5])
 
 
-class Reporter(Protocol):
-    """Whoever wants to know how the run goes; m3po.jobs.worker.Worker is one."""
-
-    @property
-    def stop_requested(self) -> bool: ...
-    def emit(self, event: str, **values: object) -> None: ...
-    def progress(self, done: int, total: int, unit: str, *, message: str = "") -> None: ...
-    def metrics(self, step: int, **values: float) -> None: ...
-
-
-def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter) -> dict:
+def train_pairs(
+    config: TrainConfig,
+    rows: list[dict],
+    folder: Path,
+    reporter: Reporter,
+    workspace: WorkspaceConfig = WorkspaceConfig(),
+) -> dict:
     """Train an adapter on `rows` (columns of TRAIN_INPUT) in the run's `folder`, going on from its last checkpoint.
+    `workspace` says where the curves go beside the run's folder.
 
     Returns what m3po.jobs.train promises. Rows that cannot be used are told as warnings and left out. Raises
-    JobError (too few pairs, a loss that is not a number), ModelError, and RunStopped after a checkpoint.
+    JobError (too few pairs, and what m3po.training.faults tells), ModelError, and RunStopped after a checkpoint.
     """
     check_pairs(len(rows), len(rows))
+    phases = Phases(reporter)
+    with told_in_words(config, phases, folder):
+        return _train(config, rows, folder, phases, workspace)
+
+
+def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter, workspace: WorkspaceConfig) -> dict:
     started = time.time()
     preflight.check_policy(config.policy, config.adapter, config)
     if config.trust_remote_code:
@@ -104,10 +109,15 @@ def train_pairs(config: TrainConfig, rows: list[dict], folder: Path, reporter: R
     trainer.precompute_ref_logps = True
     total = count_steps(config, len(kept))
     trainer.args.save_steps = checkpoint_interval(total)
-    report = _Report(reporter, total)
-    trainer.add_callback(report)
-    reporter.progress(0, total, "steps", message="training")
-    trainer.train(resume_from_checkpoint=find_checkpoint(folder / "checkpoints"))
+    losses, _ = parse_losses(config)
+    signs = Signs(config.beta, plain=losses == ["sigmoid"], prefers=losses != ["sft"])
+    checkpoint = find_checkpoint(folder / "checkpoints")
+    done = count_done(checkpoint)
+    reporter.progress(done, total, "steps", message="training")
+    with contextlib.closing(Trackers(folder, config, workspace, reporter, after=done)) as trackers:
+        report = StepReport(trainer, reporter, total, signs, trackers.log)
+        trainer.add_callback(report)
+        trainer.go_on(checkpoint, total)
     save_adapter(trainer.model, folder / "adapter", config, len(kept), trainer.state.global_step)
     if report.stopped:
         raise RunStopped(
@@ -201,18 +211,6 @@ def checkpoint_interval(total_steps: int) -> int:
     return max(2, min(200, math.ceil(total_steps / 10)))
 
 
-def find_checkpoint(folder: Path) -> str | None:
-    """The latest checkpoint that is whole: its trainer_state.json is written last, so one that parses closes it."""
-    steps = {}
-    for path in folder.glob("checkpoint-*"):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-            steps[int(path.name.rpartition("-")[2])] = path
-        except (OSError, ValueError):
-            continue
-    return str(steps[max(steps)]) if steps else None
-
-
 def add_reference_logps(
     trainer: PairTrainer,
     collator: PairCollator,
@@ -233,6 +231,7 @@ def add_reference_logps(
             readable.append(row)
         except BadImageError as error:
             _warn_left_out(reporter, pair.name, str(error))
+    reporter.progress(0, len(readable), "pairs", message="reference log-probs")
     kept: list[int] = []
     size = 2 * trainer.args.per_device_train_batch_size
 
@@ -290,37 +289,6 @@ def write_margins(
             )
         reporter.progress(done, len(rows), "pairs", message="margins after the training")
     _write_table(path, table, MARGINS)
-
-
-class _Report(TrainerCallback):
-    """Tells every step, and ends the run behind a checkpoint when it is asked to stop."""
-
-    def __init__(self, reporter: Reporter, total: int) -> None:
-        self._reporter = reporter
-        self._total = total
-        self.stopped = False
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self._reporter.progress(state.global_step, self._total, "steps", message="training")
-        if self._reporter.stop_requested and state.global_step < state.max_steps:
-            self.stopped = True
-            control.should_save = True
-            control.should_training_stop = True
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        values = reported_metrics(logs or {})
-        if "loss" in values:
-            self._reporter.metrics(state.global_step, **values)
-            text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-            print(f"step {state.global_step}/{self._total}  {text}", flush=True)
-
-
-def reported_metrics(logs: dict) -> dict[str, float]:
-    """What of TRL's log entry goes into the curves; `num_tokens` is called `tokens` (all so far)."""
-    values = {name: float(logs[name]) for name in REPORTED if name in logs}
-    if "num_tokens" in logs:
-        values["tokens"] = float(logs["num_tokens"])
-    return values
 
 
 def _batches(

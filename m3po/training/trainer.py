@@ -7,21 +7,20 @@ once a run. tests/training/test_dpo.py holds the losses equal to stock TRL's.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
 
 import torch
+from transformers import TrainerState
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from trl import DPOTrainer
 
-from m3po.errors import JobError
-
-NOT_FINITE = (
-    "The loss became {value} at step {step}, so nothing more could be learned: lower the learning rate "
-    "(--set learning_rate=...) or raise beta, then start a new run."
-)
+from m3po.training.faults import STATE, count_done, not_finite
+from m3po.training.reporting import Pace
 
 
 def can_reuse_features(model: torch.nn.Module) -> bool:
@@ -42,15 +41,47 @@ def image_encoder(model: torch.nn.Module):
 
 
 class PairTrainer(DPOTrainer):
-    """DPOTrainer that takes `image_features` and stored reference log-probs in its batches, refuses a loss that is
-    not a number, and neither phones home nor writes a model card of its own."""
+    """DPOTrainer that takes `image_features` and stored reference log-probs in its batches, refuses a loss or gradient
+    that is not a number, logs its pace, and neither phones home nor writes a model card of its own."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._pace = Pace()
+
+    def go_on(self, checkpoint: Path | None, total: int) -> None:
+        """Train to the end from the checkpoint, or from the beginning. One of the last step is loaded alone: the loop
+        of transformers 5.23 would take a step more where the epochs are not whole."""
+        if count_done(checkpoint) < total:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        else:
+            self._load_from_checkpoint(str(checkpoint))
+            self.state = TrainerState.load_from_json(str(checkpoint / STATE))
+
+    def begin_counting(self, last: dict) -> None:
+        """Count on from the last step's entry in the log; TRL 1.16 would count a resumed run's tokens from 0."""
+        self._total_train_tokens = last.get("num_tokens", 0)
+        self._pace.begin(last)
+
+    def log(self, logs, start_time=None):
+        if "loss" in logs:
+            logs = {**logs, **self._pace.measure(self._total_train_tokens)}
+        super().log(logs, start_time)
 
     def _compute_loss(self, model, inputs, return_outputs):
         loss = super()._compute_loss(model, _with_features(inputs), return_outputs)
         value = (loss[0] if return_outputs else loss).detach()
-        if not torch.isfinite(value):
-            raise JobError(NOT_FINITE.format(value=value.item(), step=self.state.global_step + 1))
+        self._check_finite("loss", value.item())
         return loss
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        """Looked at before the weights are moved by it: a checkpoint must not hold what a broken gradient made."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        self._check_finite("gradient's norm", float(norm))
+        return norm
+
+    def _check_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise not_finite(what, value, self.state.global_step + 1, Path(self.args.output_dir).parent)
 
     def compute_ref_log_probs(self, model, inputs):
         return super().compute_ref_log_probs(model, _with_features(inputs))

@@ -11,6 +11,7 @@ import tiny
 import torch
 from datasets import Dataset
 from PIL import Image
+from training_here import MEASURED, SETTINGS, Recorder, build_rows, on_one_thread, train
 from trl import DPOConfig, DPOTrainer
 
 from m3po.errors import JobError, RunStopped
@@ -20,74 +21,18 @@ from m3po.settings import ModelOptions
 from m3po.text import build_messages
 from m3po.training.adapters import build_lora_config
 from m3po.training.batches import FeatureCache, PairCollator
-from m3po.training.dpo import count_steps, encode_pairs, find_checkpoint, train_pairs
+from m3po.training.dpo import count_steps, encode_pairs, train_pairs
+from m3po.training.faults import find_checkpoint
 from m3po.training.presets import build_train_config
 from m3po.training.trainer import PairTrainer
 
 pytestmark = pytest.mark.slow
-SETTINGS = {"loss_type": "sigmoid", "batch_size": "4", "epochs": "2", "learning_rate": "0.003", "lora_r": "4"}
-
-
-class Recorder:
-    """A reporter that keeps what it is told and asks to stop when `stop_at` steps are done."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.events: list[dict] = []
-        self.points: list[tuple[int, dict]] = []
-        self._stop_at = stop_at
-
-    @property
-    def stop_requested(self) -> bool:
-        return self._stop_at is not None and len(self.points) >= self._stop_at
-
-    def emit(self, event, **values):
-        self.events.append({"event": event, **values})
-
-    def progress(self, done, total, unit, *, message=""):
-        self.emit("progress", done=done, total=total, unit=unit, message=message)
-
-    def metrics(self, step, **values):
-        self.points.append((step, values))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny matrices only lose by being shared out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+one_thread = on_one_thread
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory) -> list[dict]:
-    """Pairs of TRAIN_INPUT: with one image, two images, an earlier turn, system text; answers of unlike length."""
-    folder = tmp_path_factory.mktemp("images")
-    rows = []
-    for n in range(10):
-        paths = [str(folder / f"{n}-{k}.png") for k in range(2 if n == 3 else 1)]
-        for k, path in enumerate(paths):
-            tiny.build_image(10 * n + k).save(path)
-        messages = build_messages(f"What is in picture {n}?", len(paths), system="Be brief." if n == 4 else "")
-        rows.append(
-            {
-                "instruction_id": n,
-                "name": f"'row-{n}' of tiny",
-                "images": paths,
-                "messages": json.dumps(messages),
-                "chosen_id": 2 * n,
-                "rejected_id": 2 * n + 1,
-                "chosen": "There is a red boat." + " And a sun." * (n % 3),
-                "rejected": f"A blue fish and {n} trees.",
-                "human": n % 2 == 0,
-            }
-        )
-    return rows
-
-
-def train(policy, rows, folder, reporter=None, **overrides) -> dict:
-    config = build_train_config(str(policy), "demo", {**SETTINGS, **{k: str(v) for k, v in overrides.items()}})
-    return train_pairs(config, rows, Path(folder), reporter or Recorder())
+    return build_rows(tmp_path_factory.mktemp("images"))
 
 
 def stock_losses(policy: Path, rows: list[dict], folder: Path, *, loss_type: str, loss_weights) -> list[dict]:
@@ -148,7 +93,9 @@ def test_the_plain_way_of_other_architectures_gives_the_same(tiny_policy, rows, 
     monkeypatch.setattr("m3po.training.dpo.can_reuse_features", lambda model: False)
     train(tiny_policy, rows, tmp_path / "plain", plain)
     for (_, ours), (_, theirs) in zip(quick.points, plain.points, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+        assert ours.keys() == theirs.keys()
+        for name in ours.keys() - MEASURED:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-4), name
 
 
 def test_only_the_adapter_in_the_language_model_moves_and_peft_loads_it(tiny_policy, rows, tmp_path):
@@ -225,7 +172,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(tiny_policy, rows, 
     with pytest.raises(RunStopped, match="step 4 of 6"):
         train(tiny_policy, rows, tmp_path / "halves", first)
     assert (tmp_path / "halves" / "adapter" / "adapter_model.safetensors").exists()
-    assert find_checkpoint(tmp_path / "halves" / "checkpoints").endswith("checkpoint-4")
+    assert find_checkpoint(tmp_path / "halves" / "checkpoints").name == "checkpoint-4"
     result = train(tiny_policy, rows, tmp_path / "halves", second)
     assert result["steps"] == 6
     assert [step for step, _ in first.points + second.points] == [1, 2, 3, 4, 5, 6]
@@ -305,7 +252,7 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path):
         folder.mkdir()
         (folder / "trainer_state.json").write_text(state)
     (tmp_path / "checkpoint-30").mkdir()
-    assert find_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     assert find_checkpoint(tmp_path / "none") is None
 
 
@@ -353,14 +300,9 @@ def test_a_run_goes_on_from_an_adapter_which_is_its_reference(tiny_policy, tiny_
     config = build_train_config(
         str(tiny_policy), "demo", {k: str(v) for k, v in settings.items()}, adapter=str(tiny_adapter)
     )
-    whole, first, second = Recorder(), Recorder(stop_at=3), Recorder()
+    whole = Recorder()
     kept = {path.name: path.read_bytes() for path in Path(tiny_adapter).iterdir()}
     result = train_pairs(config, rows, tmp_path / "whole", whole)
-    with pytest.raises(RunStopped):
-        train_pairs(config, rows, tmp_path / "halves", first)
-    train_pairs(config, rows, tmp_path / "halves", second)
-    for (_, ours), (_, theirs) in zip(first.points + second.points, whole.points, strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
     assert {path.name: path.read_bytes() for path in Path(tiny_adapter).iterdir()} == kept
     assert whole.points[0][1]["rewards/margins"] == pytest.approx(0, abs=1e-4)
     assert whole.points[-1][1]["rewards/margins"] > 0.01

@@ -1,0 +1,59 @@
+"""The curves of the Fine-tune tab: of the run that is shown, with others laid over it by choice."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from m3po.studio import Studio
+from m3po.types import Run
+from ui.curves import STEP, TIME, plot_curves
+from ui.formatting import STATE_LABELS
+
+POINTS = 300  # of a curve; more would be no pixel of it
+OVERLAID = 5
+
+
+class CurvesCard:
+    """Lays itself out where it is made. `settings`: what chooses what is drawn; `outputs`: what `draw` returns, in
+    their order, of which `seen`, what was drawn last, comes along with every call."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        with gr.Row(elem_classes="settings curve-settings", elem_id="train-curve-settings"):
+            self.others = gr.Dropdown(
+                [], multiselect=True, max_choices=OVERLAID, label="Lay over", elem_id="train-others", scale=3
+            )
+            self.smoothing = gr.Slider(0, 0.98, value=0, step=0.02, label="Smoothing", elem_id="train-smoothing")
+            self.by = gr.Dropdown([("Steps", STEP), ("Time", TIME)], value=STEP, label="Against", filterable=False,
+                                  elem_id="train-axis", scale=1)  # fmt: skip
+        self.plot = gr.Plot(plot_curves({}), elem_id="train-plot", show_label=False, container=False)
+        self.seen = gr.State({"runs": [], "drawn": ""})
+        self.settings = [self.others, self.smoothing, self.by]
+        self.outputs = [self.plot, self.others, self.seen]
+
+    def draw(self, run: Run | None, others: list[int] | None, smoothing: float, by: str, seen: dict) -> list:
+        """The curves where they are others than those drawn last, and the runs that can be laid over them."""
+        if run is None:
+            return [gr.skip(), gr.skip(), seen]
+        known = [other for other in self._studio.runs(("train",)) if other.id != run.id and other.started_at]
+        names = [(name_run(other), other.id) for other in known]
+        chosen = [other for other in others or [] if other in {known.id for known in known}]
+        shown = [run.id, *chosen]
+        counts = {run_id: self._studio.count_metrics(run_id) for run_id in shown}
+        drawn = repr((counts, smoothing, by))
+        return [
+            gr.skip() if drawn == seen["drawn"] else self._plot(shown, smoothing, by),
+            gr.skip() if names == seen["runs"] else gr.Dropdown(choices=names, value=chosen),
+            {"runs": names, "drawn": drawn},
+        ]
+
+    def _plot(self, shown: list[int], smoothing: float, by: str):
+        curves = {run_id: self._studio.run_metrics(run_id, POINTS) for run_id in shown}
+        return plot_curves(curves, smoothing, by, shown[0])
+
+
+def name_run(run: Run) -> str:
+    """A run among others: its number, what it is of, and how it ended."""
+    config = run.config
+    what = f"{config.get('preset', '')} {str(config.get('method', '')).upper()}".strip()
+    return f"Run {run.id} · {what} · {STATE_LABELS.get(run.state, run.state)}"
