@@ -20,6 +20,7 @@ from m3po.errors import JobError, M3poError, StorageError
 from m3po.guidelines import Guidelines
 from m3po.imported import ImportReport
 from m3po.jobs import exporting, importing, launches, plans, previewing, scorings, trainings
+from m3po.jobs.comparisons import Comparisons
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
@@ -73,6 +74,7 @@ class Studio(Starts):
         self.browsing = Browsing(workspace, self.review_index, self.dependence)
         self._outcomes = Outcomes(workspace, self.runner)
         self.preflight = Preflights(workspace, self.runner)
+        self.comparisons = Comparisons(workspace, self.runner)
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:

@@ -46,7 +46,7 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
 
     def change(con: Connection) -> int:
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
-        before = _queue_base(workspace, runner, con, base, fingerprint) if measure else None
+        before = queue_base(workspace, runner, con, base, fingerprint) if measure else None
         whole = values | lineage | {"before_run": before}
         run_id = runner.queue(con, "train", whole, train_command(str(workspace.path), config), frozen=frozen)
         runs.add_run_pairs(con, run_id, pairs)
@@ -176,7 +176,7 @@ def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateC
 
     def change(con: Connection) -> int:
         if not config.adapter:
-            return _queue_base(workspace, runner, con, config, fingerprint)
+            return queue_base(workspace, runner, con, config, fingerprint)
         command = plans.command_line("evaluate", workspace, config)
         return runner.queue(con, "evaluate", dataclasses.asdict(config), command)
 
@@ -185,9 +185,10 @@ def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateC
     return run_id
 
 
-def _queue_base(
+def queue_base(
     workspace: Workspace, runner: JobRunner, con: Connection, config: EvaluateConfig, fingerprint: str
 ) -> int:
+    """An evaluation of a model without an adapter of ours: the one that is there, or one that is queued; its id."""
     mark = plans.evaluation_mark(con, config, fingerprint)
     known = plans.base_evaluation(con, mark)
     if known:
