@@ -29,7 +29,7 @@ def plot_comparison(report: Mapping) -> go.Figure:
         subplot_titles=[name_metric(metric) for metric in metrics],
         shared_yaxes=True,
         horizontal_spacing=0.04,
-        vertical_spacing=0.2 / n_rows,
+        vertical_spacing=0.3 / n_rows,
     )
     for place, metric in enumerate(metrics):
         row, column = place // columns + 1, place % columns + 1
@@ -58,6 +58,10 @@ def plot_comparison(report: Mapping) -> go.Figure:
             row=row,
             col=column,
         )
+        if found:
+            low, high = min(each["low"] for each in found), max(each["high"] for each in found)
+            pad = max(0.005, 0.08 * (high - low))
+            figure.update_xaxes(range=[low - pad, high + pad], row=row, col=column)
         base = next((each for arm, each in zip(known, found, strict=True) if arm["arm"] == "base"), None)
         if base:
             figure.add_vline(x=base["mean"], line={"color": GREY, "dash": "dash", "width": 1}, row=row, col=column)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import statistics
 import threading
 from pathlib import Path
@@ -19,6 +20,7 @@ from m3po.jobs.arms import ARMS, BASE, REFERENCES
 from m3po.jobs.runner import JobRunner
 from m3po.store import comparisons
 from m3po.store.workspace import Workspace
+from m3po.training.presets import build_train_config
 from m3po.types import Run
 
 TRUTH = ("instruction_id", "images", "answer", "objects", "category")
@@ -46,8 +48,8 @@ class Reports:
 
         `id`, `state` ("running"; "finished"; "stopped": something lacks and nothing is at work), `done` of `total`
         runs, `now` (the run at work), `seconds_left` (by the runs so far), `failed` (runs that ended otherwise, with
-        their message), `pairs` and `steps` of each run, `seeds`, `options`, `left_out` (arms, with why), `problems`,
-        `how` (the intervals), `metrics` (the figures there are), and `arms`: of each `figures` (as
+        their message), `pairs` and `steps` of each run, `seeds`, `options`, `command`, `left_out` (arms, with why),
+        `problems`, `how` (the intervals), `metrics` (the figures there are), and `arms`: of each `figures` (as
         evaluation.comparison.compare_arms gives them), `pair_rates`, `gains`, `seconds`.
         Raises JobError where there is no such comparison.
         """
@@ -71,6 +73,7 @@ class Reports:
             **found["told"],
             "seeds": found["options"]["seeds"],
             "options": found["options"],
+            "command": compare_command(self._workspace.path, found["options"]),
             "how": HOW.format(resamples=RESAMPLES),
             **known[1],
         }
@@ -220,3 +223,16 @@ def _seconds_left(finished: list[Run], waiting: list[Run]) -> float | None:
             return None
         left += statistics.mean(took) * sum(run.kind == kind for run in waiting)
     return left
+
+
+def compare_command(workspace: Path, options: dict) -> str:
+    """The command that asks for the same comparison."""
+    train = options["train"]
+    words = ["python", "-m", "m3po", "compare", shlex.quote(str(workspace)), "--seeds", str(options["seeds"])]
+    words += ["--arms", ",".join(options["arms"]), "--error-rate", f"{options['error_rate']:g}"]
+    words += ["--policy", shlex.quote(train["policy"]), "--preset", train["preset"]]
+    plain = dataclasses.asdict(build_train_config(train["policy"], train["preset"]))
+    for name, value in train.items():
+        if value != plain[name]:
+            words += ["--set", shlex.quote(f"{name}={value}")]
+    return " ".join(words)

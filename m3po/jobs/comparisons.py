@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 from m3po.errors import JobError, UsageError
 from m3po.jobs import defaults, launches, plans, trainings
 from m3po.jobs.arms import ARMS, BASE, Draw, check_arms, draw_arms
-from m3po.jobs.comparison_reports import Reports
+from m3po.jobs.comparison_reports import Reports, compare_command
 from m3po.jobs.pair_tables import content_hash, pair_table
 from m3po.jobs.runner import JobRunner
 from m3po.models.preflight import checked
@@ -136,7 +135,7 @@ class Comparisons(Reports):
                 planned.append((draw, own, hashed, mark, folder))
             if known is not None and self._marks(known) == {(d.arm, d.seed): mark for d, _, _, mark, _ in planned}:
                 return known
-            command = compare_command(workspace.path, config, options)
+            command = compare_command(workspace.path, options)
 
             def change(con: Connection) -> int:
                 comparison = comparisons.add_comparison(con, options, told)
@@ -214,15 +213,3 @@ def _mark(config: TrainConfig, trained: str, hashed: str, rows: list[int]) -> st
     """Of all that a run and its measuring follow from; where models lie is not among it."""
     values = {name: value for name, value in dataclasses.asdict(config).items() if name != "policy"}
     return hashlib.sha256(json.dumps([trained, values, hashed, rows], sort_keys=True).encode()).hexdigest()
-
-
-def compare_command(workspace: Path, config: TrainConfig, options: dict) -> str:
-    """The command that asks for the same comparison."""
-    words = ["python", "-m", "m3po", "compare", shlex.quote(str(workspace)), "--seeds", str(options["seeds"])]
-    words += ["--arms", ",".join(options["arms"]), "--error-rate", f"{options['error_rate']:g}"]
-    words += ["--policy", shlex.quote(config.policy), "--preset", config.preset]
-    plain = dataclasses.asdict(build_train_config(config.policy, config.preset))
-    for name, value in options["train"].items():
-        if value != plain[name]:
-            words += ["--set", shlex.quote(f"{name}={value}")]
-    return " ".join(words)
