@@ -1,4 +1,4 @@
-"""Simulated RLHF for real on a tiny policy: a reward goes to its own answer, the adapter moves and nothing else does."""
+"""Simulated RLHF for real on a tiny policy: a reward goes to its own answer, and the adapter alone moves."""
 
 from __future__ import annotations
 
