@@ -31,6 +31,7 @@ from m3po.command_options import (
     resolve_source,
     takes_model_options,
 )
+from m3po.compare_command import compare
 from m3po.console import draw_before_after, draw_dependence, draw_given, draw_preview, fail, follow, say, watch
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
@@ -320,6 +321,9 @@ def evaluate(
         run = follow(client, client.call("evaluate", **options))
         figures = {"before": run["result"]["metrics"], "after": None}
         say(run, draw_before_after(figures), as_json)
+
+
+app.command(epilog=SETTINGS_HELP)(compare)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from m3po.errors import JobError, M3poError, StorageError
 from m3po.guidelines import Guidelines
 from m3po.imported import ImportReport
 from m3po.jobs import exporting, importing, launches, margins, plans, previewing, scorings, trainings
+from m3po.jobs.comparisons import Comparisons
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.lineages import Lineages
 from m3po.jobs.outcomes import Outcomes
@@ -77,6 +78,7 @@ class Studio(Starts):
         self.lineage = Lineages(workspace, self._outcomes)
         self.preflight = Preflights(workspace, self.runner)
         self.sides = SideBySide(workspace)
+        self.comparisons = Comparisons(workspace, self.runner)
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:

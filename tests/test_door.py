@@ -11,6 +11,7 @@ from m3po.calibration import Calibration
 from m3po.door import Door, acting_as
 from m3po.errors import NotAllowedError
 from m3po.guidelines import Guidelines
+from m3po.jobs.comparisons import Comparisons
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.lineages import Lineages
 from m3po.jobs.preflights import Preflights
@@ -29,7 +30,13 @@ def test_every_use_case_says_who_may_call_it():
     """One that is in no set is the curators' alone: this test makes whoever adds it decide."""
     own = {name for name in dir(Studio) if not name.startswith("_")} - {"open", "create", "close", "as_user"}
     parts = {"people": People, "browsing": Browsing, "calibration": Calibration, "dependence": Dependence}
-    parts |= {"guideline": Guidelines, "preflight": Preflights, "sides": SideBySide, "lineage": Lineages}
+    parts |= {
+        "guideline": Guidelines,
+        "preflight": Preflights,
+        "sides": SideBySide,
+        "lineage": Lineages,
+        "comparisons": Comparisons,
+    }
     told = {
         f"{part}.{name}"
         for part, kind in parts.items()

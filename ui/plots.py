@@ -72,6 +72,15 @@ def plot_lengths(lengths: dict, revision: object = "lengths") -> go.Figure:
     return figure
 
 
+def dress(figure: go.Figure, revision: object) -> go.Figure:
+    """A figure made elsewhere in the page's look, with its own margins and height."""
+    own = {name: value for name, value in look(revision).items() if not name.startswith(("xaxis", "yaxis", "margin"))}
+    figure.update_layout(**own)
+    figure.update_xaxes(**axis())
+    figure.update_yaxes(**axis())
+    return figure
+
+
 def look(revision: object) -> dict:
     """Transparent, so that light and dark both carry it; zoom survives an update of the same run."""
     return {

@@ -8,6 +8,7 @@ import gradio as gr
 
 from m3po.errors import M3poError
 from m3po.studio import Studio
+from ui.compare_card import build_compare_card
 from ui.data_view import draw_notice
 from ui.form import QUIET
 from ui.markup import join, tag
@@ -51,6 +52,7 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             )
             samples = gr.HTML("", js_on_load=PAGE_JS, apply_default_css=False, elem_id="results-samples")
         build_sides(studio)
+        build_compare_card(studio, page, tab)
     wanted, seen, offset = gr.State(None), gr.State(""), gr.State(0)
     outputs = [overview, table, beside, plot, below, show, samples, seen]
 

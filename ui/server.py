@@ -38,7 +38,9 @@ HERE = Path(__file__).parent
 SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
 FULL_SIDE = 4096
 SIDES = {"small": 320, "full": FULL_SIDE}  # by the address; small: for a gallery
-STYLES = ("colours", "style", "browse", "calibrate", "people", "deciding", "remarks", "preflight", "runs", "sides")
+STYLES = (
+    "colours", "style", "browse", "calibrate", "people", "deciding", "remarks", "preflight", "runs", "sides", "compare",
+)  # fmt: skip
 FOREVER = "private, max-age=31536000, immutable"  # an address holds the image's hash: it never changes
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 QUEUE_LOOKS = 0.02  # seconds

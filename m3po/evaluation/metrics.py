@@ -3,9 +3,9 @@
 Which rows feed which figure is decided by the truth's category:
 
 * `describe`, or a row with `objects` but neither answer nor category: CHAIR and object recall.
-* `exist_random` (any absent object) and `exist_partner_absent` (absent, but it usually comes along): yes/no, each
-  against as many rows of `exist_present`, so that half of the right answers are yes: POPE's random and
-  adversarial splits.
+* `exist_random` (any absent object), `exist_popular` (a frequent one) and `exist_partner_absent` (absent, but it
+  usually comes along): yes/no, each against as many rows of `exist_present`, so that half of the right answers are yes:
+  POPE's random, popular and adversarial splits.
 * `color`, `count`, `where`, `easy_vqa`: the right answer, and nothing else, after normalisation.
 * any other category with an answer: the same, all together.
 """
@@ -13,18 +13,20 @@ Which rows feed which figure is decided by the truth's category:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from m3po.evaluation.chair import CaptionCounts, Vocabulary, count_caption
+from m3po.evaluation.chair import Vocabulary, count_caption
 from m3po.evaluation.exact import contains_truth, is_right
 from m3po.evaluation.intervals import bootstrap_interval, ratio_of, wilson_interval
 from m3po.evaluation.pope import parse_yes_no
 
 DESCRIBE = "describe"
 PRESENT, RANDOM, PARTNER_ABSENT = "exist_present", "exist_random", "exist_partner_absent"
+POPULAR = "exist_popular"
+EXIST = (PRESENT, RANDOM, POPULAR, PARTNER_ABSENT)
 EXACT_CATEGORIES = ("easy_vqa", "color", "count", "where")
 
 
@@ -77,6 +79,7 @@ METRICS: dict[str, Metric] = {
             "Questions after an absent object that usually comes along, answered yes: a confident hallucination.",
         ),
         *_yes_no_metrics("yes_no_partner", "Yes/no, partner", "on absent partners against as many present ones"),
+        *_yes_no_metrics("yes_no_popular", "Yes/no, popular", "on frequent absent objects, as many present ones"),
         *_yes_no_metrics("yes_no_random", "Yes/no, random", "on random absent objects against as many present ones"),
         Metric(
             "easy_vqa_accuracy", "easy-VQA accuracy", "fraction", True, "easy-VQA questions answered exactly right.",
@@ -114,11 +117,13 @@ class Summary:
 class Ratio:
     """A figure as its rows give it: the sum of `counts[:, 0]` over that of `counts[:, 1]` (n rows, in id order).
 
-    `trials`: each row is at most one trial that succeeds or fails, so that Wilson's interval holds.
+    `trials`: each row is at most one trial that succeeds or fails, so that Wilson's interval holds. `ids`: which
+    instruction each row is.
     """
 
     counts: np.ndarray
     trials: bool
+    ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def value(self) -> float | None:
@@ -149,7 +154,7 @@ def summarise(rows: Iterable[Mapping], vocabulary: Sequence[str] = ()) -> Summar
     if "chair_i" in ratios:
         hallucinated, mentioned = ratios["chair_i"].counts.sum(axis=0)
         summary.counts.update(mentions=int(mentioned), hallucinated_mentions=int(hallucinated))
-    for prefix in ("yes_no_partner", "yes_no_random"):
+    for prefix in ("yes_no_partner", "yes_no_popular", "yes_no_random"):
         if f"{prefix}_accuracy" in ratios:
             summary.counts[f"{prefix}_rows"] = len(ratios[f"{prefix}_accuracy"].counts)
     for key, ratio in ratios.items():
@@ -171,10 +176,9 @@ def count_rows(rows: Iterable[Mapping], vocabulary: Sequence[str] = ()) -> dict[
     found = _count_captions(groups[DESCRIBE], build_vocabulary(rows, vocabulary))
     found |= _count_yes_no(groups)
     for category in EXACT_CATEGORIES:
-        found[f"{category}_accuracy"] = _rate(is_right(row["text"], row["answer"]) for row in groups[category])
-    other = groups["answer"]
-    found["answer_accuracy"] = _rate(is_right(row["text"], row["answer"]) for row in other)
-    found["answer_contains"] = _rate(contains_truth(row["text"], row["answer"]) for row in other)
+        found[f"{category}_accuracy"] = _rate(groups[category], _right)
+    found["answer_accuracy"] = _rate(groups["answer"], _right)
+    found["answer_contains"] = _rate(groups["answer"], lambda row: contains_truth(row["text"], row["answer"]))
     return {key: found[key] for key in METRICS if key in found and len(found[key].counts)}
 
 
@@ -190,38 +194,43 @@ def group_of(row: Mapping) -> str | None:
         return DESCRIBE if row.get("objects") is not None else None
     if not answer.strip():
         return None
-    return category if category in (PRESENT, RANDOM, PARTNER_ABSENT, *EXACT_CATEGORIES) else "answer"
+    return category if category in (*EXIST, *EXACT_CATEGORIES) else "answer"
 
 
-def _rate(hits: Iterable[bool]) -> Ratio:
-    return _ratio([(int(hit), 1) for hit in hits], trials=True)
+def _right(row: Mapping) -> bool:
+    return is_right(row["text"], row["answer"])
 
 
-def _ratio(pairs: list[tuple[int, int]], *, trials: bool = False) -> Ratio:
-    return Ratio(np.array(pairs, dtype=np.int64).reshape(-1, 2), trials)
+def _rate(rows: Sequence[Mapping], hit: Callable[[Mapping], bool]) -> Ratio:
+    return _ratio(rows, lambda row: (int(hit(row)), 1), trials=True)
+
+
+def _ratio(rows: Sequence[Mapping], count: Callable[[Mapping], tuple[int, int]], *, trials: bool = False) -> Ratio:
+    ids = np.array([row.get("instruction_id") or 0 for row in rows], dtype=np.int64)
+    return Ratio(np.array([count(row) for row in rows], dtype=np.int64).reshape(-1, 2), trials, ids)
 
 
 def _count_captions(rows: list[Mapping], vocabulary: Vocabulary) -> dict[str, Ratio]:
-    captions: list[CaptionCounts] = [count_caption(row["text"], row["objects"], vocabulary) for row in rows]
+    captions = [{**row, "said": count_caption(row["text"], row["objects"], vocabulary)} for row in rows]
     return {
-        "chair_s": _rate(caption.hallucinated > 0 for caption in captions),
-        "chair_i": _ratio([(caption.hallucinated, caption.mentioned) for caption in captions]),
-        "object_recall": _ratio([(caption.found, caption.true) for caption in captions]),
-        "describe_words": _ratio([(len(row["text"].split()), 1) for row in rows]),
+        "chair_s": _rate(captions, lambda row: row["said"].hallucinated > 0),
+        "chair_i": _ratio(captions, lambda row: (row["said"].hallucinated, row["said"].mentioned)),
+        "object_recall": _ratio(captions, lambda row: (row["said"].found, row["said"].true)),
+        "describe_words": _ratio(rows, lambda row: (len(row["text"].split()), 1)),
     }
 
 
 def _count_yes_no(groups: Mapping[str, list[Mapping]]) -> dict[str, Ratio]:
-    """Absent objects, random and partner, each against as many present ones: half yes, half no, as POPE asks."""
-    present = _labels_and_answers(groups[PRESENT])
-    random, partner = _labels_and_answers(groups[RANDOM]), _labels_and_answers(groups[PARTNER_ABSENT])
+    """Absent objects, drawn in three ways, each against as many present ones: half yes, half no, as POPE asks."""
+    read = {name: _read_yes_no(groups[name]) for name in EXIST}
+    partner = read[PARTNER_ABSENT]
     found = {
-        "partner_absent_accuracy": _rate(not yes for _, yes in partner),
-        "partner_absent_yes_rate": _rate(yes for _, yes in partner),
+        "partner_absent_accuracy": _rate(partner, lambda row: not row["yes"]),
+        "partner_absent_yes_rate": _rate(partner, lambda row: row["yes"]),
     }
-    for prefix, absent in (("yes_no_partner", partner), ("yes_no_random", random)):
-        n = min(len(absent), len(present))
-        found |= _count_set(prefix, _thin(absent, n) + _thin(present, n))
+    for prefix, way in (("yes_no_partner", PARTNER_ABSENT), ("yes_no_popular", POPULAR), ("yes_no_random", RANDOM)):
+        n = min(len(read[way]), len(read[PRESENT]))
+        found |= _count_set(prefix, _thin(read[way], n) + _thin(read[PRESENT], n))
     return found
 
 
@@ -230,16 +239,23 @@ def _thin(rows: list, n: int) -> list:
     return [rows[i * len(rows) // n] for i in range(n)]
 
 
-def _labels_and_answers(rows: list[Mapping]) -> list[tuple[bool, bool]]:
-    return [(parse_yes_no(row["answer"].strip()), parse_yes_no(row["text"].strip())) for row in rows]
+def _read_yes_no(rows: list[Mapping]) -> list[Mapping]:
+    """The rows with `label` and `yes`: what is true, and what was answered."""
+    return [
+        {**row, "label": parse_yes_no(row["answer"].strip()), "yes": parse_yes_no(row["text"].strip())} for row in rows
+    ]
 
 
-def _count_set(prefix: str, pairs: list[tuple[bool, bool]]) -> dict[str, Ratio]:
+def _count_set(prefix: str, rows: list[Mapping]) -> dict[str, Ratio]:
     """Figures of yes/no questions as ratios; F1 is 2 TP / (2 TP + FP + FN) = 2 TP / (labels + answers)."""
+
+    def both(row: Mapping) -> int:
+        return int(row["label"] and row["yes"])
+
     return {
-        f"{prefix}_accuracy": _rate(label == answer for label, answer in pairs),
-        f"{prefix}_precision": _ratio([(int(label and answer), int(answer)) for label, answer in pairs], trials=True),
-        f"{prefix}_recall": _ratio([(int(label and answer), int(label)) for label, answer in pairs], trials=True),
-        f"{prefix}_f1": _ratio([(2 * (label and answer), label + answer) for label, answer in pairs]),
-        f"{prefix}_yes_ratio": _rate(answer for _, answer in pairs),
+        f"{prefix}_accuracy": _rate(rows, lambda row: row["label"] == row["yes"]),
+        f"{prefix}_precision": _ratio(rows, lambda row: (both(row), int(row["yes"])), trials=True),
+        f"{prefix}_recall": _ratio(rows, lambda row: (both(row), int(row["label"])), trials=True),
+        f"{prefix}_f1": _ratio(rows, lambda row: (2 * both(row), row["label"] + row["yes"])),
+        f"{prefix}_yes_ratio": _rate(rows, lambda row: row["yes"]),
     }

@@ -14,7 +14,7 @@ import numpy as np
 
 from m3po.evaluation.chair import Vocabulary
 from m3po.evaluation.exact import is_right
-from m3po.evaluation.metrics import DESCRIBE, PARTNER_ABSENT, PRESENT, RANDOM, Ratio, count_rows, group_of
+from m3po.evaluation.metrics import DESCRIBE, EXIST, Ratio, count_rows, group_of
 from m3po.evaluation.pope import parse_yes_no
 
 LEVEL = 0.05  # a change with a smaller p-value is called better or worse
@@ -76,6 +76,6 @@ def judge_answer(row: Mapping, text: str, vocabulary: Vocabulary) -> dict:
         judged |= {"there": [name for name in named if name in truth]}
         judged |= {"not_there": [name for name in named if name not in truth]}
         return judged | {"right": not judged["not_there"]}
-    if group in (PRESENT, RANDOM, PARTNER_ABSENT):
+    if group in EXIST:
         return judged | {"right": parse_yes_no(text.strip()) == parse_yes_no(row["answer"].strip())}
     return judged | {"right": is_right(text, row["answer"])}

@@ -40,6 +40,7 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     Raises JobError when there is no pair, UsageError for a loss that does not exist.
     """
     parse_losses(config)
+    config = trainings.with_reward(workspace, config)
     trained = trainings.trained_fingerprint(config)
     (pairs, table, origin), decided = workspace.db.read_at_once(
         lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))
@@ -77,7 +78,7 @@ def queue_training(
 
     def change(con: Connection) -> int:
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
-        before = _queue_base(workspace, runner, con, base, fingerprint) if measure else None
+        before = queue_base(workspace, runner, con, base, fingerprint) if measure else None
         run_id = runner.queue(con, "train", values | {"before_run": before}, command, frozen=frozen)
         folder = runner.folder(run_id)
         fill(con, run_id, folder)
@@ -221,7 +222,7 @@ def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateC
 
     def change(con: Connection) -> int:
         if not config.adapter:
-            return _queue_base(workspace, runner, con, config, fingerprint)
+            return queue_base(workspace, runner, con, config, fingerprint)
         command = plans.command_line("evaluate", workspace, config)
         return runner.queue(con, "evaluate", dataclasses.asdict(config), command)
 
@@ -230,9 +231,10 @@ def launch_evaluation(workspace: Workspace, runner: JobRunner, config: EvaluateC
     return run_id
 
 
-def _queue_base(
+def queue_base(
     workspace: Workspace, runner: JobRunner, con: Connection, config: EvaluateConfig, fingerprint: str
 ) -> int:
+    """An evaluation of a model without an adapter of ours: the one that is there, or one that is queued; its id."""
     mark = plans.evaluation_mark(con, config, fingerprint)
     known = plans.base_evaluation(con, mark)
     if known:

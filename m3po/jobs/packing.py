@@ -91,6 +91,7 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
     UsageError for a folder that is in use, StorageError for one that cannot be written.
     """
     parse_losses(config)
+    config = trainings.with_reward(workspace, config)
     out = absolute(out)
     check_new_folder(out)
     begins = trainings.trained_fingerprint(config)

@@ -7,7 +7,6 @@ of it, so that nobody who edits an answer waits for them.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shlex
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from m3po.errors import JobError, UsageError
 from m3po.jobs.edits import prepare_edits
+from m3po.jobs.pair_tables import content_hash, pair_table
 from m3po.jobs.pilot import build_report, for_sampled
 from m3po.jobs.scorings import check_score, logp_fingerprint
 from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
@@ -331,12 +331,7 @@ def training_set(
         remedy = "review some pairs first" if config.only != "all" else "sample, score and select first"
         remedy = advise_log_probs(candidates.count_without_log_prob(con)) or remedy
         raise JobError(f"There is no pair to train on: {remedy}.")
-    table = instructions.prompts(con, [pair["instruction_id"] for pair in pairs], workspace.images)
-    for name, key in (("chosen_id", "chosen"), ("rejected_id", "rejected"), ("human", "human")):
-        table = table.append_column(name, pa.array([pair[key] for pair in pairs]))
-    for name in ("chosen", "rejected"):
-        table = table.append_column(name, pa.array([pair[f"{name}_text"] for pair in pairs], pa.string()))
-        table = table.append_column(f"{name}_truncated", pa.array([pair[f"{name}_truncated"] for pair in pairs]))
+    table = pair_table(con, pairs, workspace.images)
     human = sum(pair["human"] for pair in pairs)
     lineage = {"content_hash": content_hash(table), "selection": selection, "pairs": len(pairs), "human": human}
     return pairs, table, lineage | ({"accepted_without_eyes": threshold} if threshold else {})
@@ -351,22 +346,6 @@ def advise_log_probs(count: int) -> str:
         "on this machine, and without one no pair is "
         "made of them; score with the weights that will be trained (score --policy FOLDER), then select"
     )
-
-
-def content_hash(table: pa.Table) -> str:
-    """SHA-256 of what is trained on: images (by content address), prompt, chosen and rejected, whatever the ids."""
-    lines = sorted(
-        json.dumps(
-            [
-                [path.rsplit("/", 1)[-1] for path in row["images"]],
-                row["messages"],
-                row["chosen"],
-                row["rejected"],
-            ]
-        )
-        for row in table.select(["images", "messages", "chosen", "rejected"]).to_pylist()
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def base_evaluation(con: Connection, mark: str) -> Run | None:

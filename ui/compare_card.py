@@ -1,0 +1,113 @@
+"""The card *Against the baselines* of the Results tab: one button trains every arm, one table compares them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gradio as gr
+
+from m3po.errors import M3poError
+from m3po.evaluation.comparison_plot import plot_comparison
+from m3po.jobs.arms import ARMS, BASE
+from m3po.jobs.comparisons import ERROR_RATE, MAX_SEEDS, SEEDS
+from m3po.studio import Studio
+from m3po.training.presets import PRESETS, build_train_config, parse_overrides
+from ui.cards import draw_heading
+from ui.compare_view import draw_none, draw_progress, draw_tables
+from ui.data_view import draw_notice
+from ui.form import QUIET, numbers
+from ui.plots import dress
+
+log = logging.getLogger(__name__)
+TICK = 2.0
+IF_VISIBLE = "(...values) => [Boolean(document.querySelector('#compare-card')?.offsetParent), ...values.slice(1)]"
+
+
+def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
+    """Lay out the card. The comparison is the Studio's: closing the page changes nothing."""
+    with gr.Column(elem_classes="card-group", elem_id="compare-card"):
+        draw_heading("Against the baselines")
+        with gr.Row(elem_classes="settings curator-only"):
+            seeds = gr.Number(SEEDS, label="Seeds", precision=0, minimum=1, maximum=MAX_SEEDS, elem_id="compare-seeds")
+            preset = gr.Dropdown(
+                [(preset.label, preset.name) for preset in PRESETS.values()], value="demo", label="Preset",
+                filterable=False, elem_id="compare-preset",
+            )  # fmt: skip
+            error_rate = gr.Number(
+                ERROR_RATE, label="Simulated annotator errs", minimum=0, maximum=1, step=0.05, elem_id="compare-error"
+            )
+            settings = gr.Textbox(
+                "", label="Settings of every arm", placeholder="beta=0.2 epochs=1", elem_id="compare-settings"
+            )
+        arms = gr.CheckboxGroup(
+            [(arm.label, arm.name) for arm in ARMS.values() if arm.name != BASE], value=[],
+            label="Arms beside the base; none ticked: all that can be trained", elem_id="compare-arms",
+            elem_classes="curator-only",
+        )  # fmt: skip
+        with gr.Row(elem_classes="settings curator-only"):
+            start_btn = gr.Button("Compare", variant="primary", elem_id="compare-start")
+            stop_btn = gr.Button("Stop", variant="stop", interactive=False, elem_id="compare-stop")
+        message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="compare-message")
+        progress = gr.HTML(draw_none(), apply_default_css=False, js_on_load=None, elem_id="compare-progress")
+        tables = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="compare-tables")
+        with gr.Column(visible=False) as beside:
+            plot = gr.Plot(elem_id="compare-plot", show_label=False, container=False)
+    seen = gr.State("")
+    live = [progress, stop_btn, tables, beside, plot, seen]
+
+    def draw(seen: str) -> list:
+        """What `live` shows; tables and plot only where a run has ended since `seen`."""
+        report = studio.comparisons.report()
+        if report is None:
+            return [draw_none(), gr.Button(interactive=False), "", gr.Column(visible=False), gr.skip(), ""]
+        shown: list = [draw_progress(report), gr.Button(interactive=report["state"] == "running")]
+        mark = f"{report['id']}:{report['done']}"
+        if mark == seen:
+            return [*shown, gr.skip(), gr.skip(), gr.skip(), mark]
+        told = bool(report["metrics"])
+        figure = dress(plot_comparison(report), report["id"]) if told else gr.skip()
+        return [*shown, draw_tables(report), gr.Column(visible=told), figure, mark]
+
+    def on_start(seeds: Any, preset: str, error_rate: Any, settings: str, arms: list[str], seen: str) -> list:
+        try:
+            given = numbers({"Seeds": seeds, "Simulated annotator errs": error_rate})
+            plain = studio.default_train(preset)
+            config = build_train_config(plain.policy, preset, parse_overrides(settings.split()))
+            names = [BASE, *arms] if arms else []
+            found = studio.comparisons.start(
+                config, seeds=int(given["Seeds"]), arms=names, error_rate=given["Simulated annotator errs"]
+            )
+            state = studio.comparisons.report(found)["state"]
+            words = {
+                "running": f"Comparison {found} is at work; it goes on when this page is closed.",
+                "finished": f"Comparison {found} with these settings is finished: nothing has changed since.",
+            }
+            notice = draw_notice(words.get(state, f"Comparison {found} waits."), good=True)
+        except M3poError as error:
+            notice = draw_notice(str(error))
+        except Exception as error:
+            log.exception("start of a comparison")
+            notice = draw_notice(f"Unexpected {type(error).__name__}: {error}; the log has the details.")
+        return [notice, *draw(seen)]
+
+    def on_stop(seen: str) -> list:
+        try:
+            report = studio.comparisons.report()
+            if report:
+                studio.comparisons.stop(report["id"])
+            notice = draw_notice("Stopping; what was finished is kept, and Compare goes on with the rest.", good=True)
+        except M3poError as error:
+            notice = draw_notice(str(error))
+        return [notice, *draw(seen)]
+
+    def on_tick(visible: bool, seen: str) -> list:
+        return draw(seen) if visible else [gr.skip()] * len(live)
+
+    form = [seeds, preset, error_rate, settings, arms]
+    start_btn.click(on_start, [*form, seen], [message, *live], **QUIET)
+    stop_btn.click(on_stop, seen, [message, *live], **QUIET)
+    tab.select(draw, seen, live, **QUIET)
+    page.load(draw, seen, live, **QUIET)
+    visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
+    gr.Timer(TICK).tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
