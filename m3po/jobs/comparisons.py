@@ -152,6 +152,7 @@ class Comparisons(Reports):
                     if both is None:
                         lineage = {"content_hash": hashed, "pairs": n, "before_run": before}
                         lineage["comparison"] = {"id": comparison, "arm": draw.arm, "error_rate": options["error_rate"]}
+                        lineage |= trainings.describe_origin(trained)
                         lineage["picked_by"] = options["select"] | {"rule": ARMS[draw.arm].rule}
                         both = self._queue(con, draw, own, lineage, folder, command)
                     comparisons.add_comparison_run(con, comparison, draw.arm, draw.seed, mark, draw.facts, *both)

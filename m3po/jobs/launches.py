@@ -26,7 +26,6 @@ from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
 from m3po.types import Run
-from m3po.versions import code_version, package_versions
 
 log = logging.getLogger("m3po.launches")
 
@@ -46,7 +45,7 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
         lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))
     )
     values = dataclasses.asdict(config)
-    origin |= {"fingerprint": trained, "code": code_version(), "packages": package_versions()}
+    origin |= trainings.describe_origin(trained)
     frozen = runner.freeze("train", values, table)
 
     def fill(con: Connection, run_id: int, folder: RunFolder) -> None:

@@ -34,7 +34,6 @@ from m3po.settings import TrainConfig
 from m3po.store import lineage
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
-from m3po.versions import code_version, package_versions
 
 FORMAT = 1  # of pack.json
 RUN = Path("runs", "1")
@@ -98,7 +97,7 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
     (pairs, table, origin), decided = workspace.db.read_at_once(
         lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))
     )
-    origin |= {"fingerprint": begins, "code": code_version(), "packages": package_versions()}
+    origin |= trainings.describe_origin(begins)
     pack = secrets.token_hex(6)
     values = dataclasses.asdict(config)
     record = {

@@ -18,6 +18,7 @@ from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import same_model
 from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
+from m3po.versions import code_version, package_versions
 
 FEW_STEPS = 10
 PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
@@ -63,6 +64,12 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
     need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
     found |= {"problems": found["problems"] + problems, "memory": need}
     return found | {"command": train_command(str(workspace.path), config)}
+
+
+def describe_origin(trained: str) -> dict:
+    """What a run keeps of where it came from, beside its pairs: the model that it begins with (`trained`, its
+    fingerprint), the code and the packages."""
+    return {"fingerprint": trained, "code": code_version(), "packages": package_versions()}
 
 
 def with_reward(workspace: Workspace, config: TrainConfig) -> TrainConfig:
