@@ -9,9 +9,10 @@ from m3po.store.candidate_rows import candidates_of
 from m3po.store.connection import Connection, Database
 from m3po.store.items import Items, as_candidate
 from m3po.text import check_note, check_word, same_answer_key
-from m3po.types import DEFAULT_REASONS, TRAINING_VERDICTS, VERDICTS, Candidate, Decision, Reversal
+from m3po.types import DEFAULT_REASONS, IMPORTED, TRAINING_VERDICTS, VERDICTS, Candidate, Decision, Reversal
+from m3po.users import OWNER
 
-DEFAULT_ANNOTATOR = "me"
+DEFAULT_ANNOTATOR = OWNER.name
 MAX_ANSWER_CHARACTERS = 100_000
 MAX_NOTE_CHARACTERS = 10_000
 MAX_TAG = 60  # characters
@@ -40,7 +41,7 @@ def decide(
     `client_id` is the caller's own name of this decision: sent again, it is the same row, and nothing is stored.
 
     `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item; `selection_id`
-    is the selection that was shown (None: whichever stands). `role` "adjudicated" makes it the last word on the item.
+    is the selection that was shown (None: whichever stands). `role` ADJUDICATED makes it the last word on the item.
     Whether a pair is `accept` or `override` is found here: accept is what the machine picked, though it was not seen.
     `blind`: scores and pick were hidden, and had been until then.
 
@@ -296,7 +297,7 @@ def _find_own(con: Connection, decision_id: int, me: str, curator: bool) -> dict
     found = undos.find_decision(con, decision_id)
     if found is None or found["revokes"] is not None or (found["annotator"] != me and not curator):
         raise BadInputError("There is no such decision of yours: look at the item's history again.")
-    if found["reason"] == "imported":
+    if found["reason"] == IMPORTED:
         raise BadInputError("This vote came with a file and is not undone here: decide the item to overrule it.")
     return found
 

@@ -18,7 +18,17 @@ from typing import Any
 from m3po import blind
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
-from m3po.types import Candidate, Decision, PastDecision, Reversal, ReviewItem, ReviewView, Run, TokenBeliefs
+from m3po.types import (
+    ADJUDICATED,
+    Candidate,
+    Decision,
+    PastDecision,
+    Reversal,
+    ReviewItem,
+    ReviewView,
+    Run,
+    TokenBeliefs,
+)
 from m3po.users import ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
@@ -226,7 +236,7 @@ class Door:
         options["annotator"] = user.name
         options["role"] = ""
         if user.role == "curator" and self._studio.people.is_last_word(instruction_id, asked=adjudicate):
-            options["role"] = "adjudicated"
+            options["role"] = ADJUDICATED
         options["blind"] = self._studio.sight.was_hidden(user, instruction_id)
         return self._studio.decide(instruction_id, verdict, **options)
 

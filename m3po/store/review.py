@@ -14,7 +14,7 @@ from m3po.store.runs import score_is_under_way
 from m3po.store.standing import current_row, standing_rows
 from m3po.store.tags import tags_around
 from m3po.store.walks import Walk
-from m3po.types import Candidate, Decision, Pair, ReviewItem, ReviewView
+from m3po.types import IMPORTED, Candidate, Decision, Pair, ReviewItem, ReviewView
 
 
 def read_item(
@@ -135,6 +135,6 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _stale(decision: dict, machine: Pair | None, candidates: tuple[Candidate, ...]) -> bool:
-    if decision["reason"] == "imported":  # it never saw a state of this workspace
+    if decision["reason"] == IMPORTED:  # it never saw a state of this workspace
         return False
     return json.loads(decision["shown"] or "{}") != shown_state(machine, candidates)
