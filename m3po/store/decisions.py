@@ -13,6 +13,10 @@ from m3po.store.instructions import now
 from m3po.store.standing import current_row, standing_rows
 from m3po.types import IMPORTED, NO_VOTES, Decision, PastDecision
 
+# Items on which several decided and no majority of them says the same, nor a curator's last word: whoever votes alone
+# agrees with all who vote.
+DISPUTED = "SELECT instruction_id FROM current_decisions WHERE NOT agreed"
+
 
 @dataclass(frozen=True)
 class NewDecision:

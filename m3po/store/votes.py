@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from m3po.store.connection import Connection, among, rows, scalar
-from m3po.store.decisions import as_decision, current_decision
+from m3po.store.decisions import DISPUTED, as_decision, current_decision
 from m3po.store.standing import standing_rows
 from m3po.store.tags import tags_by_item
 from m3po.store.verdicts import SKIP
@@ -53,7 +53,7 @@ def is_adjudicated(con: Connection, instruction_id: int) -> bool:
 
 
 def is_disputed(con: Connection, instruction_id: int) -> bool:
-    """Whether several decided on an item and no majority of them says the same, nor a curator's last word."""
+    """Whether voters disagree on an item, as in decisions.DISPUTED."""
     current = current_decision(con, instruction_id)
     return current is not None and not current["agreed"]
 
@@ -163,12 +163,10 @@ def disputed(con: Connection, limit: int) -> tuple[int, list[dict]]:
     the `texts` of the answers that these took, by candidate."""
     found = rows(
         con,
-        """
-        SELECT c.instruction_id, i.source, i.external_id, i.instruction, count(*) OVER () AS total
-        FROM current_decisions c JOIN instructions i USING (instruction_id)
-        WHERE NOT c.agreed AND i.split = 'train' AND c.instruction_id IN
-              (SELECT instruction_id FROM decisions GROUP BY 1 HAVING count(DISTINCT annotator) > 1)
-        ORDER BY c.instruction_id LIMIT ?
+        f"""
+        SELECT i.instruction_id, i.source, i.external_id, i.instruction, count(*) OVER () AS total
+        FROM ({DISPUTED}) JOIN instructions i USING (instruction_id) WHERE i.split = 'train'
+        ORDER BY i.instruction_id LIMIT ?
         """,
         [limit],
     )
