@@ -276,11 +276,12 @@ class Door:
         return self._studio.sight.history(self.check("history"), instruction_id)
 
 
-# Under whose name it is stored: the argument of each that takes one.
+# Under whose name it is stored, or about whom it is: the argument of each that takes one.
 _SIGNED = {
-    "assign": "created_by", "set_overlap": "changed_by", "mark_gold": "curator", "unmark_gold": "curator",
-    "accept_above": "annotator", "accept_none": "annotator", "draw_audit": "annotator",
-    "write": "author", "count_flagged": "annotator", "exclude": "annotator", "include": "annotator",
+    "people.assign": "created_by", "people.set_overlap": "changed_by", "people.mark_gold": "curator",
+    "people.unmark_gold": "curator", "people.count_flagged": "annotator", "calibration.accept_above": "annotator",
+    "calibration.accept_none": "annotator", "calibration.draw_audit": "annotator", "guideline.write": "author",
+    "preflight.exclude": "annotator", "preflight.include": "annotator",
 }  # fmt: skip
 
 # What lists pairs with their texts and scores or what people decided, and of which items what it answers does.
@@ -300,16 +301,17 @@ class _Part:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        user = self._door.check(f"{self._name}.{name}")
-        if (self._name, name) == ("people", "overview") and user.role == "annotator":
+        whole = f"{self._name}.{name}"
+        user = self._door.check(whole)
+        if whole == "people.overview" and user.role == "annotator":
             return partial(self._part.own_overview, user.name)
-        found = self._door._told(user, f"{self._name}.{name}", getattr(self._part, name))
-        if listed := _LISTS.get(f"{self._name}.{name}"):
-            found = partial(self._note_listed, user, found, listed)
+        found = self._door._told(user, whole, getattr(self._part, name))
+        if whole in _LISTS:
+            found = partial(self._note_listed, user, found, _LISTS[whole])
         if self._name == "browsing":
             return lambda view, *more, **options: found(self._door.view_of(user, view), *more, **options)
-        if name in _SIGNED:
-            return lambda *given, **options: found(*given, **{**options, _SIGNED[name]: user.name})
+        if whole in _SIGNED:
+            return lambda *given, **options: found(*given, **{**options, _SIGNED[whole]: user.name})
         return found
 
     def _note_listed(self, user: User, ask: Callable, listed: Callable, *given: Any, **options: Any) -> Any:
