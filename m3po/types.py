@@ -77,6 +77,11 @@ class Candidate:
     group_votes: int | None = None
     same_as: int | None = None
 
+    @property
+    def waits_for_scores(self) -> bool:
+        """Whether a person wrote it and nothing has scored it yet."""
+        return self.origin == "human" and self.mas is None and self.logp_sum is None
+
 
 @dataclass(frozen=True)
 class TokenBeliefs:

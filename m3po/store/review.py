@@ -76,7 +76,7 @@ def _read_at(
                 reviewed=reviewed,
                 reviewable=reviewable,
                 given=item.given,
-                scoring=_waits_for_scores(item.candidates) and score_is_under_way(con),
+                scoring=any(c.waits_for_scores for c in item.candidates) and score_is_under_way(con),
                 selected_by=item.selected_by,
                 tags=tags.get(number, ()),
                 exclusions=excluded.get(number, ()),
@@ -84,10 +84,6 @@ def _read_at(
             )
         )
     return found
-
-
-def _waits_for_scores(candidates: tuple[Candidate, ...]) -> bool:
-    return any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in candidates)
 
 
 def standing_pair(con: Connection, item: Item) -> Pair | None:
