@@ -187,7 +187,7 @@ class Studio(Starts):
     def _on_run_end(self, run: Run) -> None:
         """An edit that came too late for the score run that was under way is scored by another."""
         if run.kind == "score":
-            launches.launch_late_edits(self.workspace, self.runner, run)
+            launches.launch_late_edits(self.workspace, self.runner, run.created_at)
 
     # ---- review -----------------------------------------------------------------------------------------------
 
