@@ -31,7 +31,7 @@ def without_others(
     """
     kept = tuple(c for c in item.candidates if annotator in writers.get(c.id, (annotator,)))
     tags = tuple(each for each in item.tags if each.annotator == annotator)
-    waits = any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in kept)
+    waits = any(c.waits_for_scores for c in kept)
     return dataclasses.replace(
         item, candidates=kept, decision=own, pair=item.machine_pair, votes=(), gold=False, tags=tags, exclusions=(),
         changes=(), measured=0, scoring=item.scoring and waits,

@@ -24,6 +24,7 @@ from m3po.store.pools import read_some
 from m3po.store.selections import latest_selection, selection_info
 from m3po.store.verdicts import SKIP
 from m3po.store.workspace import Workspace
+from m3po.types import NO_VOTES
 
 FLIPS = ("all", "against", "to", "lost", "new")  # which flips a list shows
 GRID = np.round(np.arange(0, 1.0001, 0.05), 2)  # weights
@@ -283,7 +284,7 @@ class Calibration:
 def _judged(con: Connection, selection: int) -> dict:
     """Score and outcome of the pairs that people saw as they are and agree on, and how many of the others there are."""
     found = auto_accept.judged_pairs(con, selection)
-    verdict = ~np.isin(found["verdict"].astype(str), auto_accept.NO_VERDICTS)
+    verdict = ~np.isin(found["verdict"].astype(str), NO_VOTES)
     agreed, seen, blind = (found[name].astype(bool) for name in ("agreed", "seen", "blind"))
     counts = agreed & seen & verdict
     return {
@@ -312,7 +313,7 @@ def _auto(con: Connection, selection: int) -> dict | None:
         size = len(auto_accept.audit_ids(con, audit))
         found = [row for row in auto_accept.read_audit(con, audit) if row["verdict"] != SKIP]
         answered = [row for row in found if row["agreed"] and not row["blind"]]
-        decided = [row for row in answered if row["verdict"] not in auto_accept.NO_VERDICTS]
+        decided = [row for row in answered if row["verdict"] not in NO_VOTES]
         auto["audit"] = {
             "size": size,
             "population": audit["population"],

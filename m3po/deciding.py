@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from m3po.errors import BadInputError
-from m3po.formats.checks import check_characters
 from m3po.store import candidates, decisions, guidelines, instructions, review, selections, tags, undos, votes
 from m3po.store.candidate_rows import candidates_of
 from m3po.store.connection import Connection, Database
 from m3po.store.items import Items, as_candidate
-from m3po.text import check_note, check_word, same_answer_key
-from m3po.types import DEFAULT_REASONS, TRAINING_VERDICTS, VERDICTS, Candidate, Decision, Reversal
+from m3po.text import check_note, check_typed, check_word, same_answer_key
+from m3po.types import DEFAULT_REASONS, IMPORTED, TRAINING_VERDICTS, VERDICTS, Candidate, Decision, Reversal
+from m3po.users import OWNER
 
-DEFAULT_ANNOTATOR = "me"
+DEFAULT_ANNOTATOR = OWNER.name
 MAX_ANSWER_CHARACTERS = 100_000
 MAX_NOTE_CHARACTERS = 10_000
 MAX_TAG = 60  # characters
@@ -40,7 +40,7 @@ def decide(
     `client_id` is the caller's own name of this decision: sent again, it is the same row, and nothing is stored.
 
     `accept` without ids accepts the pair that stands; `seconds` is the time spent on the item; `selection_id`
-    is the selection that was shown (None: whichever stands). `role` "adjudicated" makes it the last word on the item.
+    is the selection that was shown (None: whichever stands). `role` ADJUDICATED makes it the last word on the item.
     Whether a pair is `accept` or `override` is found here: accept is what the machine picked, though it was not seen.
     `blind`: scores and pick were hidden, and had been until then.
 
@@ -48,7 +48,7 @@ def decide(
     for text that cannot be stored, for a reason that no version of the guideline has, and when another selection was
     made meanwhile.
     """
-    _check_text(annotator, _NAME)
+    check_typed(annotator, _NAME)
     _check_remarks(reason, note)
     if verdict not in VERDICTS:
         raise BadInputError(f"There is no verdict {verdict!r}: choose one of {', '.join(VERDICTS)}.")
@@ -119,7 +119,7 @@ def remark(
 
     Raises BadInputError where they decided nothing, and for a reason or note as `decide` does.
     """
-    _check_text(annotator, _NAME)
+    check_typed(annotator, _NAME)
     _check_remarks(reason or "", note or "")
     name = annotator or DEFAULT_ANNOTATOR
 
@@ -151,9 +151,9 @@ def set_tag(
 ) -> None:
     """Put a tag on an item, or take the annotator's own off again; `of_all`: whoever gave it. What is so already stores
     nothing. Raises BadInputError for a tag that cannot be."""
-    _check_text(annotator, _NAME)
+    check_typed(annotator, _NAME)
     name, me = same_answer_key(name), annotator or DEFAULT_ANNOTATOR
-    _check_text(name, "A tag")
+    check_typed(name, "A tag")
     if not withdrawn:  # what was put on by an earlier rule comes off
         check_word(name, "A tag", MAX_TAG)
 
@@ -177,16 +177,9 @@ def find_stored(database: Database, instruction_id: int, annotator: str, client_
     return decisions.as_decision(found) if found else None
 
 
-def _check_text(text: str, what: str) -> None:
-    try:
-        check_characters(text or "", what)
-    except BadInputError as error:
-        raise BadInputError(f"{error}.") from None
-
-
 def _check_remarks(reason: str, note: str) -> None:
-    _check_text(reason, "The reason")
-    _check_text(note, "The note")
+    check_typed(reason, "The reason")
+    check_typed(note, "The note")
     check_note(note, "The note")
     if len(note) > MAX_NOTE_CHARACTERS:
         raise BadInputError(f"The note has {len(note):,} characters: shorten it to {MAX_NOTE_CHARACTERS:,}.")
@@ -226,7 +219,7 @@ def undo(
     Raises BadInputError for an id that is no decision of theirs, or one that is imported or undone already, and for
     what a curator alone may do.
     """
-    _check_text(annotator, _NAME)
+    check_typed(annotator, _NAME)
     me = annotator or DEFAULT_ANNOTATOR
 
     def change(con: Connection) -> Reversal | None:
@@ -265,7 +258,7 @@ def redo(
 
     Raises BadInputError for an id that is no decision of theirs or is not undone, and for what a curator alone may do.
     """
-    _check_text(annotator, _NAME)
+    check_typed(annotator, _NAME)
     me = annotator or DEFAULT_ANNOTATOR
 
     def change(con: Connection) -> Reversal | None:
@@ -296,7 +289,7 @@ def _find_own(con: Connection, decision_id: int, me: str, curator: bool) -> dict
     found = undos.find_decision(con, decision_id)
     if found is None or found["revokes"] is not None or (found["annotator"] != me and not curator):
         raise BadInputError("There is no such decision of yours: look at the item's history again.")
-    if found["reason"] == "imported":
+    if found["reason"] == IMPORTED:
         raise BadInputError("This vote came with a file and is not undone here: decide the item to overrule it.")
     return found
 
@@ -306,12 +299,13 @@ def add_edit(database: Database, instruction_id: int, text: str, annotator: str 
 
     Raises BadInputError for an empty or over-long text.
     """
-    _check_text(annotator, _NAME)
+    check_typed(annotator, _NAME)
     text = text.strip()
     if not text:
         raise BadInputError("The edited answer is empty: write one, or press Esc to keep the old one.")
-    if len(text) > MAX_ANSWER_CHARACTERS or "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise BadInputError(f"The edited answer must be plain text of at most {MAX_ANSWER_CHARACTERS} characters.")
+    check_typed(text, "The edited answer")
+    if len(text) > MAX_ANSWER_CHARACTERS:
+        raise BadInputError(f"The edited answer has {len(text):,} characters: shorten it to {MAX_ANSWER_CHARACTERS:,}.")
 
     def change(con: Connection) -> Candidate:
         if not instructions.exists(con, instruction_id):

@@ -18,7 +18,17 @@ from typing import Any
 from m3po import blind
 from m3po.errors import NotAllowedError
 from m3po.neighbours import Neighbours
-from m3po.types import Candidate, Decision, PastDecision, Reversal, ReviewItem, ReviewView, Run, TokenBeliefs
+from m3po.types import (
+    ADJUDICATED,
+    Candidate,
+    Decision,
+    PastDecision,
+    Reversal,
+    ReviewItem,
+    ReviewView,
+    Run,
+    TokenBeliefs,
+)
 from m3po.users import ROLES, User
 
 # The least role for each use case; whatever is not here, is for curators. The names are Studio's, and "part.name" for
@@ -239,7 +249,7 @@ class Door:
         options["annotator"] = user.name
         options["role"] = ""
         if user.role == "curator" and self._studio.people.is_last_word(instruction_id, asked=adjudicate):
-            options["role"] = "adjudicated"
+            options["role"] = ADJUDICATED
         options["blind"] = self._studio.sight.was_hidden(user, instruction_id)
         return self._studio.decide(instruction_id, verdict, **options)
 
@@ -279,12 +289,13 @@ class Door:
         return self._studio.sight.history(self.check("history"), instruction_id)
 
 
-# Under whose name it is stored: the argument of each that takes one.
+# Under whose name it is stored, or about whom it is: the argument of each that takes one.
 _SIGNED = {
-    "assign": "created_by", "set_overlap": "changed_by", "mark_gold": "curator", "unmark_gold": "curator",
-    "accept_above": "annotator", "accept_none": "annotator", "draw_audit": "annotator",
-    "write": "author", "count_flagged": "annotator", "exclude": "annotator", "include": "annotator",
-    "next": "annotator", "vote": "annotator",
+    "people.assign": "created_by", "people.set_overlap": "changed_by", "people.mark_gold": "curator",
+    "people.unmark_gold": "curator", "people.count_flagged": "annotator", "calibration.accept_above": "annotator",
+    "calibration.accept_none": "annotator", "calibration.draw_audit": "annotator", "guideline.write": "author",
+    "preflight.exclude": "annotator", "preflight.include": "annotator", "sides.next": "annotator",
+    "sides.vote": "annotator",
 }  # fmt: skip
 
 # What lists pairs with their texts and scores or what people decided, and of which items what it answers does.
@@ -304,16 +315,17 @@ class _Part:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        user = self._door.check(f"{self._name}.{name}")
-        if (self._name, name) == ("people", "overview") and user.role == "annotator":
+        whole = f"{self._name}.{name}"
+        user = self._door.check(whole)
+        if whole == "people.overview" and user.role == "annotator":
             return partial(self._part.own_overview, user.name)
-        found = self._door._told(user, f"{self._name}.{name}", getattr(self._part, name))
-        if listed := _LISTS.get(f"{self._name}.{name}"):
-            found = partial(self._note_listed, user, found, listed)
+        found = self._door._told(user, whole, getattr(self._part, name))
+        if whole in _LISTS:
+            found = partial(self._note_listed, user, found, _LISTS[whole])
         if self._name == "browsing":
             return lambda view, *more, **options: found(self._door.view_of(user, view), *more, **options)
-        if name in _SIGNED:
-            return lambda *given, **options: found(*given, **{**options, _SIGNED[name]: user.name})
+        if whole in _SIGNED:
+            return lambda *given, **options: found(*given, **{**options, _SIGNED[whole]: user.name})
         return found
 
     def _note_listed(self, user: User, ask: Callable, listed: Callable, *given: Any, **options: Any) -> Any:

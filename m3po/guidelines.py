@@ -12,13 +12,12 @@ from m3po.errors import BadInputError
 from m3po.store import guidelines
 from m3po.store.connection import Connection, Database
 from m3po.text import check_note, check_word, same_answer_key
-from m3po.types import DEFAULT_REASONS, Guideline
+from m3po.types import DEFAULT_REASONS, IMPORTED, Guideline
 from m3po.users import OWNER
 
 MAX_TEXT = 50_000  # characters
 MAX_REASONS = 30
 MAX_REASON = 60  # characters
-IMPORTED = "imported"  # what a vote that came with a file has as its reason
 
 
 class Guidelines:

@@ -20,6 +20,7 @@ from m3po.store.review_index import ReviewIndex
 from m3po.store.selections import latest_selection
 from m3po.store.verdicts import UNDECIDED
 from m3po.store.workspace import Workspace
+from m3po.types import ADJUDICATED, NO_VOTES
 from m3po.users import OWNER, Users
 
 SHOWN_DISPUTES = 50
@@ -170,11 +171,11 @@ class People:
 
         def change(con: Connection) -> dict:
             current = decisions.current_decision(con, instruction_id)
-            if current is None or not current["agreed"] or current["verdict"] in ("skip", "flag"):
+            if current is None or not current["agreed"] or current["verdict"] in NO_VOTES:
                 raise BadInputError("A gold item needs a decision that stands: decide it first, then mark it.")
             decision_id = current["decision_id"]
-            if current["role"] != "adjudicated":
-                decision_id = decisions.repeat(con, current, curator, role="adjudicated")
+            if current["role"] != ADJUDICATED:
+                decision_id = decisions.repeat(con, current, curator, role=ADJUDICATED)
             assignments.mark_gold(con, instruction_id, decision_id, curator, withdrawn=False)
             return assignments.gold_item(con, instruction_id)
 

@@ -15,7 +15,7 @@ from m3po.store.open_views import OpenViews
 from m3po.store.personal import Personal
 from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace
-from m3po.types import Candidate, PastDecision, ReviewItem, TokenBeliefs
+from m3po.types import NO_VOTES, Candidate, PastDecision, ReviewItem, TokenBeliefs
 from m3po.users import OWNER, User
 
 
@@ -193,9 +193,8 @@ class Sight:
         found = self._db.read(lambda con: decisions.history(con, instruction_id))
         if user.role != "annotator":
             return found
-        person = self._person(user.name)
-        others = _voted(person, instruction_id) or not (self.is_blind(user) or person.is_assigned(instruction_id))
-        return found if others else blind.without_names(found, user.name)
+        alone = self._hidden(self._person(user.name), instruction_id).alone
+        return blind.without_names(found, user.name) if alone else found
 
 
 def _in_her_order(item: ReviewItem, person: Personal, hidden: _Hidden) -> ReviewItem:
@@ -205,7 +204,7 @@ def _in_her_order(item: ReviewItem, person: Personal, hidden: _Hidden) -> Review
 
 
 def _voted(person: Personal, instruction_id: int) -> bool:
-    return person.said(instruction_id) not in ("", "skip", "flag")
+    return person.said(instruction_id) not in ("", *NO_VOTES)
 
 
 def _votes_and_gold(con: Connection, item: ReviewItem) -> tuple[tuple, bool]:

@@ -1,4 +1,5 @@
-"""The one door for page and command line: an open workspace, its job runner, and every use case on them.
+"""An open workspace, its job runner, and every use case on them, for page and command line alike. Who may call which
+is the page's own door (m3po.door), which holds one of these.
 
 No page, no torch: models live in worker processes. Every method may be called from any thread.
 """
@@ -48,7 +49,8 @@ log = logging.getLogger("m3po.studio")
 
 
 class Studio(Starts):
-    """A workspace, open in this process; close it when done."""
+    """A workspace, open in this process; close it when done. What queues runs, and the configs that they take by
+    default, it inherits (m3po.starting)."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -197,7 +199,7 @@ class Studio(Starts):
     def _on_run_end(self, run: Run) -> None:
         """An edit that came too late for the score run that was under way is scored by another."""
         if run.kind == "score":
-            launches.launch_late_edits(self.workspace, self.runner, run)
+            launches.launch_late_edits(self.workspace, self.runner, run.created_at)
 
     # ---- review -----------------------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ SPLITS = ("train", "tune", "heldout")
 VERDICTS = ("accept", "override", "tie", "all_wrong", "all_right", "bad_question", "skip", "flag")
 TRAINING_VERDICTS = ("accept", "override")  # the others keep the pair out of training
 NO_VOTES = ("skip", "flag")  # said of an item, but no vote on it
-
+ADJUDICATED = "adjudicated"  # the role of a curator's last word, whatever the others say
+IMPORTED = "imported"  # what a vote that came with a file has as its reason
 
 DEFAULT_REASONS = ("object", "attribute", "count", "relation", "text", "reasoning")  # until a guideline names others
 
@@ -75,6 +76,11 @@ class Candidate:
     samplers: tuple[tuple[str, int], ...] = ()  # who gave it: sampler in a few words, votes
     group_votes: int | None = None
     same_as: int | None = None
+
+    @property
+    def waits_for_scores(self) -> bool:
+        """Whether a person wrote it and nothing has scored it yet."""
+        return self.origin == "human" and self.mas is None and self.logp_sum is None
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ class Decision:
     reason: str = ""
     stale: bool = False
     disagreeing: tuple[str, ...] = ()
-    role: str = ""  # "adjudicated": a curator's last word, whatever the others say
+    role: str = ""  # or ADJUDICATED
     blind: bool = False  # scores, the machine's pick and others' decisions were hidden
 
 

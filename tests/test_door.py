@@ -1,6 +1,7 @@
 """Who may do what, and under whose name."""
 
 import inspect
+from collections.abc import Callable
 
 import pytest
 from workspaces import ANN, BOB, BY_ID, VIC, make_selected
@@ -26,28 +27,45 @@ def made(tmp_path_factory):
     return make_selected(tmp_path_factory.mktemp("made"), 8)
 
 
+PARTS = {
+    "people": People, "browsing": Browsing, "calibration": Calibration, "dependence": Dependence,
+    "guideline": Guidelines, "preflight": Preflights, "sides": SideBySide, "lineage": Lineages,
+    "comparisons": Comparisons,
+}  # fmt: skip
+
+
+def use_cases_of_parts() -> dict[str, Callable]:
+    return {
+        f"{part}.{name}": use_case
+        for part, kind in PARTS.items()
+        for name, use_case in inspect.getmembers(kind, inspect.isfunction)
+        if name[0] != "_"
+    }
+
+
 def test_every_use_case_says_who_may_call_it():
     """One that is in no set is the curators' alone: this test makes whoever adds it decide."""
     own = {name for name in dir(Studio) if not name.startswith("_")} - {"open", "create", "close", "as_user"}
-    parts = {"people": People, "browsing": Browsing, "calibration": Calibration, "dependence": Dependence}
-    parts |= {
-        "guideline": Guidelines,
-        "preflight": Preflights,
-        "sides": SideBySide,
-        "lineage": Lineages,
-        "comparisons": Comparisons,
-    }
-    told = {
-        f"{part}.{name}"
-        for part, kind in parts.items()
-        for name, _ in inspect.getmembers(kind, inspect.isfunction)
-        if name[0] != "_"
-    }
+    told = set(use_cases_of_parts())
     inside = {"is_last_word", "own_overview"}  # the door calls them
     wanted = own | told - {f"people.{name}" for name in inside}
     kinds = (door.LOOK, door.DECIDE, door.CURATE)
     assert wanted | {"path", "made_at", "config"} == set().union(*kinds)
     assert sum(map(len, kinds)) == len(set().union(*kinds))
+
+
+def test_nothing_that_takes_a_name_is_stored_under_the_one_of_who_runs_the_app_alone():
+    def signed_by_default(use_case) -> list[str]:
+        given = inspect.signature(use_case).parameters.values()
+        return [parameter.name for parameter in given if parameter.default == OWNER.name]
+
+    assert PARTS.keys() == door.PARTS
+    found = {name: signed_by_default(use_case) for name, use_case in use_cases_of_parts().items()}
+    signed = {name: [parameter] for name, parameter in door._SIGNED.items()} | {"people.count_flagged": []}
+    assert signed == {name: found[name] for name in signed}
+    assert {name for name, parameters in found.items() if parameters} <= signed.keys()
+    for name, use_case in inspect.getmembers(Studio, inspect.isfunction):
+        assert not signed_by_default(use_case) or name in vars(Door), name  # there it is the caller's
 
 
 @pytest.mark.parametrize("user", [VIC, ANN])

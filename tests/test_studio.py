@@ -87,7 +87,7 @@ def test_sample_score_select_train_and_measure(workspace, tiny_policy, tmp_path)
     assert result["pairs"] == 12, result
 
     item = studio.review_item(ReviewView("all", "id"))
-    with pytest.raises(BadInputError, match="plain text"):
+    with pytest.raises(BadInputError, match="half of a surrogate"):
         studio.add_edit(item.instruction.id, "half a pair: \ud83d")
     edit = studio.add_edit(item.instruction.id, "A red boat.")
     assert edit.origin == "human" and edit.mas is None

@@ -25,7 +25,6 @@ from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
 from m3po.formats.votes import (
-    ADJUDICATED,
     IMAGE,
     INSTRUCTION,
     Ballot,
@@ -37,6 +36,7 @@ from m3po.formats.votes import (
     read_time,
 )
 from m3po.imported import ImportedDecision
+from m3po.types import ADJUDICATED
 
 _OF_VOTE = ("verdict", "at", "seconds", "note", "reason", "role", "blind")
 _MORE_IMAGES = re.compile(r"image_\d+")

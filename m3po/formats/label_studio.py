@@ -24,7 +24,6 @@ from m3po.formats.lines import type_name
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
 from m3po.formats.votes import (
-    ADJUDICATED,
     IMAGE,
     INSTRUCTION,
     Ballot,
@@ -35,7 +34,7 @@ from m3po.formats.votes import (
     read_time,
 )
 from m3po.imported import ImportedDecision
-from m3po.types import VERDICTS
+from m3po.types import ADJUDICATED, VERDICTS
 
 COLUMNS = {
     "image": ("data.images", "data.image"), "instruction": ("data.instruction", "data.prompt", "data.question"),

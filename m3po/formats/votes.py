@@ -10,7 +10,7 @@ from m3po.errors import BadInputError
 from m3po.formats.checks import check_text
 from m3po.imported import ImportedDecision
 from m3po.text import counted, same_answer_key
-from m3po.types import TRAINING_VERDICTS, VERDICTS
+from m3po.types import ADJUDICATED, TRAINING_VERDICTS, VERDICTS
 
 INSTRUCTION = ("instruction", "prompt", "question", "query", "text")
 IMAGE = ("images", "image", "image_url", "img", "img_path")
@@ -21,7 +21,6 @@ _PREFERS = re.compile(
     r"(the[ _-])?(chosen|chose|prefer|preferred|preference|best|better|winner)"
     r"([ _-](answer|response|candidate|completion|output|option))?"
 )
-ADJUDICATED = "adjudicated"  # the role of a curator's last word
 _TIES = ("tie", "equal", "same")
 _NOT_BOTH = ("text",)  # an instruction rather than an answer, when it stands alone
 

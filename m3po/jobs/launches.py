@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -25,7 +26,6 @@ from m3po.store import candidates, instructions, lineage, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
-from m3po.types import Run
 
 log = logging.getLogger("m3po.launches")
 
@@ -164,13 +164,13 @@ def launch_edit_scoring(workspace: Workspace, runner: JobRunner) -> None:
         log.warning("an edited answer stays unscored: %s", error)
 
 
-def launch_late_edits(workspace: Workspace, runner: JobRunner, ended: Run) -> None:
-    """After a score run, however it ended: score what humans wrote since scoring was last at rest, for which nothing
-    was queued then. What was written before has had a run of its own; it is not tried again, or this would never end.
-    """
+def launch_late_edits(workspace: Workspace, runner: JobRunner, queued_at: dt.datetime) -> None:
+    """After a score run, however it ended (`queued_at`: when it was queued): score what humans wrote since scoring was
+    last at rest, for which nothing was queued then. What was written before has had a run of its own; it is not tried
+    again, or this would never end."""
 
     def read(con: Connection) -> bool:
-        since = ended.created_at  # not when it started: its input was frozen a moment before that
+        since = queued_at  # not when it started: its input was frozen a moment before that
         for other in runs.read_runs(con, ("score",)):  # newest first
             if other.active or (other.ended_at is not None and other.ended_at >= since):
                 since = min(since, other.created_at)

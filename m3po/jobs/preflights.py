@@ -60,7 +60,7 @@ class Preflights:
         table = self._workspace.db.read(read)
         values = dataclasses.asdict(config)
         frozen = self._runner.freeze("preflight", values, table)
-        command = train_command(str(self._workspace.path), config).replace(" m3po train ", " m3po preflight ", 1)
+        command = train_command(str(self._workspace.path), config, "preflight")
         whole = values | {"mark": mark}
         try:
             run_id = self._workspace.db.write(

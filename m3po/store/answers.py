@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from m3po.store.connection import Connection, registered, scalar
 from m3po.store.instructions import now
+from m3po.types import IMPORTED
 
 _NEW_ANSWERS = """
     SELECT p.instruction_id, a.text, a.same_key, a.origin, a.n, a.place
@@ -59,8 +60,8 @@ _INSERT_VOTES = f"""
     INSERT INTO decisions
         (instruction_id, verdict, chosen, rejected, annotator, decided_at, seconds, reason, note, role, blind,
          shown)
-    SELECT instruction_id, verdict, chosen, rejected, annotator, coalesce(decided_at, $now), seconds, 'imported', note,
-           role, blind,
+    SELECT instruction_id, verdict, chosen, rejected, annotator, coalesce(decided_at, $now), seconds, '{IMPORTED}',
+           note, role, blind,
            '{{"machine": null, "candidates": {{' || coalesce(s.shown, '') || '}}}}'
     FROM placed_decisions d LEFT JOIN (
         SELECT instruction_id, string_agg('"' || candidate_id || '": [null, null]', ', ' ORDER BY candidate_id) AS shown
@@ -68,7 +69,7 @@ _INSERT_VOTES = f"""
         GROUP BY 1) s USING (instruction_id)
     WHERE NOT given AND NOT EXISTS (
         SELECT 1 FROM decisions o WHERE {_SAME}
-        AND CASE WHEN d.decided_at IS NULL THEN o.reason = 'imported' AND o.role IS NOT DISTINCT FROM d.role
+        AND CASE WHEN d.decided_at IS NULL THEN o.reason = '{IMPORTED}' AND o.role IS NOT DISTINCT FROM d.role
                  ELSE o.decided_at = d.decided_at END)
     QUALIFY row_number() OVER (PARTITION BY {_ALIKE}, decided_at ORDER BY n) = 1
             AND (decided_at IS NOT NULL OR row_number() OVER (PARTITION BY {_ALIKE} ORDER BY n, decided_at) = 1)
@@ -80,7 +81,7 @@ _INSERT_REASONS = f"""
     INSERT INTO imported_reasons
     SELECT o.decision_id, first(d.said_reason ORDER BY d.n) FROM placed_decisions d JOIN decisions o
     ON {_SAME} AND o.role IS NOT DISTINCT FROM d.role AND o.decided_at = coalesce(d.decided_at, $now)
-    WHERE d.said_reason IS NOT NULL AND NOT d.given AND o.reason = 'imported'
+    WHERE d.said_reason IS NOT NULL AND NOT d.given AND o.reason = '{IMPORTED}'
           AND NOT EXISTS (SELECT 1 FROM imported_reasons r WHERE r.decision_id = o.decision_id)
     GROUP BY 1
 """

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from m3po.store.connection import Connection, one, registered, rows, scalar
 from m3po.store.instructions import now
+from m3po.types import NO_VOTES
 
 
 def answered(con: Connection) -> np.ndarray:
@@ -76,7 +77,7 @@ def queue_rows(con: Connection, assignment_id: int) -> list[dict]:
     return rows(
         con,
         "SELECT q.annotator, q.instruction_id, q.place, q.gold,"
-        " coalesce(d.verdict NOT IN ('skip', 'flag'), false) AS decided FROM queues q"
+        f" coalesce(d.verdict NOT IN {NO_VOTES}, false) AS decided FROM queues q"
         " LEFT JOIN standing_decisions d ON d.instruction_id = q.instruction_id AND d.annotator = q.annotator"
         " AND d.role IS NULL WHERE q.assignment_id = ? ORDER BY q.annotator, q.place",
         [assignment_id],

@@ -25,7 +25,6 @@ _JUDGED = """
     WHERE p.selection_id = $selection AND p.chosen IS NOT NULL AND p.m3p_score IS NOT NULL
 """
 NO_SCORE = "only = 'auto' takes pairs without eyes, and no score is set for that: see calibrate."
-NO_VERDICTS = ("skip", "flag")
 
 
 def judged_pairs(con: Connection, selection: int) -> dict[str, np.ndarray]:

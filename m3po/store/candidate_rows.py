@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from m3po.store.candidates import active_scorers
 from m3po.store.connection import Connection, among, one, rows, scalar
+from m3po.store.scorers import parts_of
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ def read_bearings(con: Connection, selection: int | None) -> Bearings:
     active = active_scorers(con)
     found = Bearings(selection, *(active.get(kind) for kind in ("logp", "mas", "group")))
     if scalar(con, "SELECT count(*) FROM claims"):
-        parts = con.execute("SELECT part FROM scorer_parts WHERE scorer_id = ?", [found.mas]).fetchall()
-        found = replace(found, claimers=tuple(sorted({row[0] for row in parts} | {found.mas} - {None})))
+        found = replace(found, claimers=tuple(sorted({*parts_of(con, found.mas), found.mas} - {None})))
     picked = one(con, "SELECT pool_id, config, mas_scorer FROM selections WHERE selection_id = ?", [selection])
     if picked is None:
         return found

@@ -11,7 +11,11 @@ from m3po.store.connection import Connection, among, one, rows, scalar
 from m3po.store.exclusions import count_excluded
 from m3po.store.instructions import now
 from m3po.store.standing import current_row, standing_rows
-from m3po.types import NO_VOTES, Decision, PastDecision
+from m3po.types import IMPORTED, NO_VOTES, Decision, PastDecision
+
+# Items on which several decided and no majority of them says the same, nor a curator's last word: whoever votes alone
+# agrees with all who vote.
+DISPUTED = "SELECT instruction_id FROM current_decisions WHERE NOT agreed"
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def repeat(con: Connection, decision: dict, annotator: str, role: str) -> int:
     kept = ("instruction_id", "verdict", "chosen", "rejected", "selection_id")
     shown = json.loads(decision["shown"] or "{}")
     said = {name: decision[name] for name in kept}
-    reason = "" if decision["reason"] == "imported" else decision["reason"] or ""
+    reason = "" if decision["reason"] == IMPORTED else decision["reason"] or ""
     new = NewDecision(**said, annotator=annotator, seconds=None, note="", reason=reason, shown=shown, role=role)
     return add_decision(con, new)["decision_id"]
 
@@ -321,7 +325,7 @@ def reason_counts(con: Connection) -> dict[str, int]:
     """How many train instructions each reason stands on; a vote that came with a file gives none."""
     sql = (
         "SELECT reason, count(*) FROM current_decisions JOIN instructions USING (instruction_id)"
-        " WHERE split = 'train' AND agreed AND reason NOT IN ('', 'imported') GROUP BY 1 ORDER BY 2 DESC, 1"
+        f" WHERE split = 'train' AND agreed AND reason NOT IN ('', '{IMPORTED}') GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     return dict(con.execute(sql).fetchall())
 

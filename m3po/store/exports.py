@@ -13,6 +13,7 @@ from m3po.store.samplers import samplers_of
 from m3po.store.selections import latest_selection
 from m3po.store.tags import tags_by_item
 from m3po.store.verdicts import SKIP
+from m3po.types import IMPORTED
 
 BATCH = 500
 
@@ -76,7 +77,7 @@ def _freeze_decisions(con: Connection) -> None:
     for name, view in _FROZEN.items():
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE {name} AS"
-            " SELECT d.* REPLACE (CASE WHEN d.reason = 'imported' THEN r.reason ELSE d.reason END AS reason)"
+            f" SELECT d.* REPLACE (CASE WHEN d.reason = '{IMPORTED}' THEN r.reason ELSE d.reason END AS reason)"
             f" FROM {view} d LEFT JOIN imported_reasons r USING (decision_id) ORDER BY instruction_id"
         )
 

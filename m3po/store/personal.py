@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from m3po.store import decisions
 from m3po.store.connection import Connection, scalar
 from m3po.store.verdicts import waiting
 from m3po.store.walks import position_of
@@ -109,13 +110,10 @@ class Persons:
         return person
 
     def disputed(self, con: Connection, ids: np.ndarray) -> np.ndarray:
-        """Where several decided and no majority of them says the same, nor a curator's last word: bool, along `ids`."""
-        stored = con.execute("SELECT count(*), max(decision_id) FROM decisions").fetchall()[0]
+        """Where voters disagree (decisions.DISPUTED): bool, along `ids`."""
+        stored = decisions.state(con)
         if self._disputed[0] != stored or self._disputed[1] is not ids:
-            found = con.execute(
-                "SELECT instruction_id FROM current_decisions WHERE NOT agreed AND instruction_id IN"
-                " (SELECT instruction_id FROM decisions GROUP BY 1 HAVING count(DISTINCT annotator) > 1)"
-            ).fetchnumpy()["instruction_id"]
+            found = con.execute(decisions.DISPUTED).fetchnumpy()["instruction_id"]
             mask = np.zeros(len(ids), bool)
             mask[places_of(ids, found)] = True
             self._disputed = (stored, ids, mask)

@@ -15,7 +15,7 @@ from m3po.store.runs import score_is_under_way
 from m3po.store.standing import current_row, standing_rows
 from m3po.store.tags import tags_around
 from m3po.store.walks import Walk
-from m3po.types import Candidate, Decision, Pair, ReviewItem, ReviewView
+from m3po.types import IMPORTED, Candidate, Decision, Pair, ReviewItem, ReviewView
 
 
 def read_item(
@@ -77,7 +77,7 @@ def _read_at(
                 reviewed=reviewed,
                 reviewable=reviewable,
                 given=item.given,
-                scoring=_waits_for_scores(item.candidates) and score_is_under_way(con),
+                scoring=any(c.waits_for_scores for c in item.candidates) and score_is_under_way(con),
                 selected_by=item.selected_by,
                 tags=tags.get(number, ()),
                 changes=item.changes,
@@ -87,10 +87,6 @@ def _read_at(
             )
         )
     return found
-
-
-def _waits_for_scores(candidates: tuple[Candidate, ...]) -> bool:
-    return any(c.origin == "human" and c.mas is None and c.logp_sum is None for c in candidates)
 
 
 def standing_pair(con: Connection, item: Item) -> Pair | None:
@@ -138,6 +134,6 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _stale(decision: dict, machine: Pair | None, candidates: tuple[Candidate, ...]) -> bool:
-    if decision["reason"] == "imported":  # it never saw a state of this workspace
+    if decision["reason"] == IMPORTED:  # it never saw a state of this workspace
         return False
     return json.loads(decision["shown"] or "{}") != shown_state(machine, candidates)

@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from m3po.store.connection import Connection, among, rows
-from m3po.types import NO_VOTES, TRAINING_VERDICTS
-
-ADJUDICATED = "adjudicated"
+from m3po.types import ADJUDICATED, IMPORTED, NO_VOTES, TRAINING_VERDICTS
 
 
 def standing_rows(
@@ -61,12 +59,12 @@ def _place(row: dict) -> int:
 
 def _newest(said: Sequence[dict], said_at: Mapping[int, dt.datetime | None]) -> dict:
     """Of one voice's rows; what somebody decided here stands against an older vote of theirs that was imported."""
-    times = [said_at[row["original"]] for row in said if row["reason"] != "imported"]
+    times = [said_at[row["original"]] for row in said if row["reason"] != IMPORTED]
     here = [at for at in times if at is not None]
 
     def key(row: dict) -> tuple:
         at = row["decided_at"]
-        older = row["reason"] == "imported" and at is not None and bool(here) and at <= max(here)
+        older = row["reason"] == IMPORTED and at is not None and bool(here) and at <= max(here)
         return (not older, row["original"])
 
     return max(said, key=key)

@@ -12,7 +12,7 @@ from m3po.store.connection import Connection, one, scalar
 from m3po.store.decisions import as_decision, read_decision
 from m3po.store.instructions import now
 from m3po.store.standing import original_of, standing_rows
-from m3po.types import Reversal
+from m3po.types import IMPORTED, Reversal
 
 
 def newest_standing(con: Connection, annotator: str, *, last_words: bool) -> dict | None:
@@ -21,7 +21,7 @@ def newest_standing(con: Connection, annotator: str, *, last_words: bool) -> dic
     return one(
         con,
         "SELECT d.* FROM decisions d LEFT JOIN redone x ON x.decision_id = d.decision_id"
-        " WHERE revokes IS NULL AND reason IS DISTINCT FROM 'imported' AND d.annotator = $name"
+        f" WHERE revokes IS NULL AND reason IS DISTINCT FROM '{IMPORTED}' AND d.annotator = $name"
         " AND ($last_words OR role IS NULL)"
         " AND NOT EXISTS (SELECT 1 FROM decisions r WHERE r.revokes = d.decision_id)"
         " ORDER BY coalesce(x.original, d.decision_id) DESC LIMIT 1",
@@ -39,7 +39,7 @@ def newest_undone(con: Connection, annotator: str, *, last_words: bool) -> dict 
         " WHERE u.annotator = $name AND d.annotator = $name AND u.decision_id NOT IN (SELECT undo_id FROM redone)"
         " AND ($last_words OR d.role IS NULL)"
         " AND u.decision_id > (SELECT coalesce(max(decision_id), 0) FROM decisions WHERE annotator = $name"
-        "     AND revokes IS NULL AND reason IS DISTINCT FROM 'imported'"
+        f"     AND revokes IS NULL AND reason IS DISTINCT FROM '{IMPORTED}'"
         "     AND decision_id NOT IN (SELECT decision_id FROM redone))"
         " ORDER BY u.decision_id DESC LIMIT 1",
         {"name": annotator, "last_words": last_words},
@@ -63,7 +63,7 @@ def as_reversal(con: Connection, row: dict) -> Reversal:
     there = standing_rows(con, [row["instruction_id"]], without=row["decision_id"]).get(row["instruction_id"], ())
     other = next((each for each in there if (each["annotator"], each["role"]) == (row["annotator"], row["role"])), None)
     replaced = remark = False
-    if other is not None and other["reason"] != "imported":
+    if other is not None and other["reason"] != IMPORTED:
         replaced = other["original"] > original_of(con, row["decision_id"])
         remark = not replaced and all(other[name] == row[name] for name in ("verdict", "chosen", "rejected"))
     return Reversal(**vars(as_decision(row)), replaced=replaced, remark=remark)

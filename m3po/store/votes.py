@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 
 from m3po.store.connection import Connection, among, rows, scalar
-from m3po.store.decisions import as_decision, current_decision
-from m3po.store.standing import ADJUDICATED, standing_rows
+from m3po.store.decisions import DISPUTED, as_decision, current_decision
+from m3po.store.standing import standing_rows
 from m3po.store.tags import tags_by_item
 from m3po.store.verdicts import SKIP
-from m3po.types import Decision
+from m3po.types import ADJUDICATED, IMPORTED, NO_VOTES, Decision
 
 BREAK_SECONDS = 300.0  # who looked longer at one item than this was not at work on it
 
@@ -38,7 +38,7 @@ def own_decision(con: Connection, instruction_id: int, annotator: str, *, last_w
     if last_word:
         current = current_decision(con, instruction_id)
         own = current if current and current["annotator"] == annotator else own
-    return own if own and own["reason"] != "imported" else None
+    return own if own and own["reason"] != IMPORTED else None
 
 
 def count_voters(con: Connection, instruction_id: int) -> int:
@@ -53,7 +53,7 @@ def is_adjudicated(con: Connection, instruction_id: int) -> bool:
 
 
 def is_disputed(con: Connection, instruction_id: int) -> bool:
-    """Whether several decided on an item and no majority of them says the same, nor a curator's last word."""
+    """Whether voters disagree on an item, as in decisions.DISPUTED."""
     current = current_decision(con, instruction_id)
     return current is not None and not current["agreed"]
 
@@ -68,7 +68,7 @@ def ever_voted(con: Connection, instruction_id: int, annotator: str) -> bool:
     """Whether they ever said something on it, undone or not: then they have seen what is hidden until the vote."""
     sql = (
         "SELECT count(*) FROM decisions WHERE instruction_id = ? AND annotator = ?"
-        " AND verdict NOT IN ('skip', 'flag', 'undo')"
+        f" AND verdict NOT IN {(*NO_VOTES, 'undo')}"
     )
     return bool(scalar(con, sql, [instruction_id, annotator]))
 
@@ -82,9 +82,9 @@ def ratings(con: Connection, selection: int | None) -> list[tuple[int, str, str]
     be theirs.
     """
     return con.execute(
-        """
+        f"""
         WITH own AS (
-            SELECT * FROM decisions WHERE revokes IS NULL AND role IS NULL AND verdict NOT IN ('skip', 'flag')),
+            SELECT * FROM decisions WHERE revokes IS NULL AND role IS NULL AND verdict NOT IN {NO_VOTES}),
         first_votes AS (
             SELECT * FROM own
             QUALIFY row_number() OVER (PARTITION BY annotator, instruction_id ORDER BY decision_id) = 1)
@@ -94,7 +94,7 @@ def ratings(con: Connection, selection: int | None) -> list[tuple[int, str, str]
                     ELSE d.chosen || '>' || d.rejected END
         FROM first_votes d JOIN instructions i USING (instruction_id)
         JOIN standing_decisions s ON s.instruction_id = d.instruction_id AND s.annotator = d.annotator
-             AND s.role IS NULL AND s.verdict NOT IN ('skip', 'flag')
+             AND s.role IS NULL AND s.verdict NOT IN {NO_VOTES}
         LEFT JOIN selection_pairs p ON p.instruction_id = d.instruction_id AND p.selection_id = $selection
         WHERE i.split = 'train'
         ORDER BY 1, 2
@@ -132,7 +132,7 @@ def figures(con: Connection) -> list[dict]:
         last_words AS (
             SELECT instruction_id, min(decision_id) AS since FROM on_gold WHERE role IS NOT NULL GROUP BY 1),
         first_votes AS (
-            SELECT * FROM on_gold WHERE role IS NULL AND verdict NOT IN ('skip', 'flag')
+            SELECT * FROM on_gold WHERE role IS NULL AND verdict NOT IN {NO_VOTES}
             QUALIFY row_number() OVER (PARTITION BY annotator, instruction_id ORDER BY decision_id) = 1),
         places AS (
             SELECT annotator, instruction_id, withdrawn, changed_at AS since, lead(changed_at) OVER (
@@ -144,7 +144,7 @@ def figures(con: Connection) -> list[dict]:
                      ELSE v.verdict = g.verdict END) AS gold_right
             FROM first_votes v JOIN gold g USING (instruction_id) JOIN last_words USING (instruction_id)
             JOIN decisions d ON d.decision_id = g.decision_id AND d.annotator <> v.annotator
-            WHERE v.decision_id > last_words.since AND (v.blind OR v.reason = 'imported' OR EXISTS (
+            WHERE v.decision_id > last_words.since AND (v.blind OR v.reason = '{IMPORTED}' OR EXISTS (
                 SELECT 1 FROM places p WHERE p.annotator = v.annotator AND p.instruction_id = v.instruction_id
                 AND NOT p.withdrawn AND p.since <= v.decided_at AND coalesce(v.decided_at < p.until, true)
                 AND NOT EXISTS (SELECT 1 FROM open_views o WHERE o.annotator = v.annotator
@@ -163,12 +163,10 @@ def disputed(con: Connection, limit: int) -> tuple[int, list[dict]]:
     the `texts` of the answers that these took, by candidate."""
     found = rows(
         con,
-        """
-        SELECT c.instruction_id, i.source, i.external_id, i.instruction, count(*) OVER () AS total
-        FROM current_decisions c JOIN instructions i USING (instruction_id)
-        WHERE NOT c.agreed AND i.split = 'train' AND c.instruction_id IN
-              (SELECT instruction_id FROM decisions GROUP BY 1 HAVING count(DISTINCT annotator) > 1)
-        ORDER BY c.instruction_id LIMIT ?
+        f"""
+        SELECT i.instruction_id, i.source, i.external_id, i.instruction, count(*) OVER () AS total
+        FROM ({DISPUTED}) JOIN instructions i USING (instruction_id) WHERE i.split = 'train'
+        ORDER BY i.instruction_id LIMIT ?
         """,
         [limit],
     )

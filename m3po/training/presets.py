@@ -187,11 +187,11 @@ def count_steps(config: TrainConfig, n_pairs: int) -> int:
     return math.ceil(config.epochs * math.ceil(batches / config.gradient_accumulation))
 
 
-def train_command(workspace: str, config: TrainConfig) -> str:
-    """The command line that starts the same run: only what differs from the preset is written out."""
+def train_command(workspace: str, config: TrainConfig, command: str = "train") -> str:
+    """The command line that starts the same run, or its `preflight`: what the preset says already is left out."""
     base = dataclasses.asdict(build_train_config(config.policy, config.preset))
     changed = {key: value for key, value in dataclasses.asdict(config).items() if value != base[key]}
-    words = ["python", "-m", "m3po", "train", shlex.quote(workspace), "--policy", shlex.quote(config.policy)]
+    words = ["python", "-m", "m3po", command, shlex.quote(workspace), "--policy", shlex.quote(config.policy)]
     words += ["--adapter", shlex.quote(changed.pop("adapter"))] if "adapter" in changed else []
     words += ["--method", changed.pop("method")] if "method" in changed else []
     words += ["--preset", config.preset]

@@ -150,6 +150,10 @@ def test_a_name_or_note_that_cannot_be_stored_is_refused(studio, bad):
             studio.decide(item.instruction.id, "tie", **words)
     with pytest.raises(BadInputError, match="annotator's name"):
         studio.add_edit(item.instruction.id, "A boat.", bad)
+    with pytest.raises(BadInputError, match=r"^The edited answer holds .*\.$"):
+        studio.add_edit(item.instruction.id, bad)
+    with pytest.raises(BadInputError, match="has 100,001 characters"):
+        studio.add_edit(item.instruction.id, "x" * 100_001)
     with pytest.raises(BadInputError, match="annotator's name"):
         studio.undo(bad)
     assert studio.history(item.instruction.id) == []

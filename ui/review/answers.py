@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from m3po.neighbours import Neighbours, stamp_of
 from m3po.studio import Studio
-from m3po.types import DEFAULT_REASONS, Decision, Guideline, ReviewItem, ReviewView
+from m3po.types import DEFAULT_REASONS, IMPORTED, Decision, Guideline, ReviewItem, ReviewView
 from ui.review.view import draw_item
 
 AHEAD, BEHIND = 5, 2  # how many items the page keeps ready on either side
@@ -57,13 +57,13 @@ def own_decision(item: ReviewItem, me: str) -> Decision | None:
     """What `me` said of it that stands, as m3po.store.votes.own_decision finds it."""
     said = [item.decision] if item.decision else []
     said += [vote for vote in item.votes if not vote.role]
-    return next((each for each in said if each.annotator == me and each.reason != "imported"), None)
+    return next((each for each in said if each.annotator == me and each.reason != IMPORTED), None)
 
 
 def _said(decision: Decision | None) -> dict[str, str] | None:
     if decision is None:
         return None
-    reason = "" if decision.reason == "imported" else decision.reason
+    reason = "" if decision.reason == IMPORTED else decision.reason
     return {"by": decision.annotator, "verdict": decision.verdict, "reason": reason, "note": decision.note}
 
 

@@ -195,7 +195,7 @@ def _origin(c: Candidate, item: ReviewItem) -> Markup | None:
         notes.append(tag("span", c.origin, class_="chip", title=words.get(c.origin)))
     if c.finish_reason == "length":
         notes.append(tag("span", "cut off", class_="chip", title="Cut off by the token limit; no rule picks it."))
-    if c.origin == "human" and c.mas is None and c.logp_sum is None:
+    if c.waits_for_scores:
         words = (
             ("scoring…", "Log-prob and MAS come by themselves.")
             if item.scoring

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from m3po.types import PastDecision, ReviewItem
+from m3po.types import IMPORTED, PastDecision, ReviewItem
 from ui.formatting import MISSING, VERDICT_LABELS, clock, number
 from ui.markup import Markup, join, tag
 from ui.review.candidates import number_candidates
@@ -64,7 +64,7 @@ def _draw_state(row: PastDecision) -> Markup:
 
 def _draw_button(row: PastDecision, me: str, numbers: dict[int, int]) -> Markup | None:
     """None where nothing can be done. Those that only a curator may press are hidden from others, and refused them."""
-    if row.reason == "imported" or row.redone:
+    if row.reason == IMPORTED or row.redone:
         return None
     op = "redo" if row.undone_by else "undo"
     own = row.annotator == me and row.undone_by in ("", me) and not row.role

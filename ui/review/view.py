@@ -6,7 +6,7 @@ The page swaps only the parts that changed, so the image stays while candidates 
 from __future__ import annotations
 
 from m3po.scorer_spec import short_name
-from m3po.types import TRAINING_VERDICTS, Decision, Pair, ReviewItem
+from m3po.types import IMPORTED, TRAINING_VERDICTS, Decision, Pair, ReviewItem
 from ui.formatting import PAIR_TOOLTIPS, VERDICT_LABELS, clip, clock, image_url, number
 from ui.markup import Markup, join, tag
 from ui.review.candidates import Pending, draw_candidates, number_candidates, roles_of
@@ -79,7 +79,7 @@ def _draw_state(item: ReviewItem, pending: Pending) -> Markup:
     parts: list[Markup] = []
     if decision is not None:
         parts.append(_draw_disagreement(decision) if decision.disagreeing else _draw_verdict(decision))
-        if decision.reason == "imported" and not decision.disagreeing:
+        if decision.reason == IMPORTED and not decision.disagreeing:
             parts.append(tag("span", "imported", class_="chip", title="Voted in another tool; it came with a file."))
         elif decision.stale:
             parts.append(tag("span", "made on an earlier state", class_="chip chip-warn", title=_CHANGED))
