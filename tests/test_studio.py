@@ -122,19 +122,24 @@ def test_sample_score_select_train_and_measure(workspace, tiny_policy, tmp_path)
     studio.close()
 
 
-def test_a_killed_worker_is_interrupted_and_goes_on_where_it_was(workspace, tiny_policy):
+def test_a_worker_is_found_again_by_a_restarted_server_and_a_killed_one_goes_on_where_it_was(workspace, tiny_policy):
     studio = Studio.open(workspace)
     run = studio.start_sample(sampling(tiny_policy, batch_size=1, max_new_tokens=100))
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and studio.run(run.id).done < 2:
-        time.sleep(0.02)
+    wait_done(studio, run, 1)
     pid = studio.runner.folder(run.id).worker_pid()
+    studio.close()
+    studio = Studio.open(workspace)
+    found = studio.run(run.id)
+    assert found.state == "running"
+    wait_done(studio, run, found.done + 1)  # it went on, and what it tells is heard by the new one
+    assert studio.runner.folder(run.id).worker_pid() == pid  # the same worker, not a second one
     os.kill(pid, signal.SIGKILL)
     stopped = wait(studio, run)
     assert stopped.state == "interrupted" and "resume" in stopped.message and stopped.done < 12
     studio.runner.close()
     finished = finish_here(studio, studio.resume_run(run.id))
-    assert finished.state == "finished", finished.message
+    assert finished.state == "finished" and finished.done == 12, finished.message
+    assert studio.status()["sampled_instructions"] == 12
     counts = studio.db.read(
         lambda con: con.execute(
             "SELECT sum(votes) FROM votes JOIN candidates USING (candidate_id) GROUP BY instruction_id"
@@ -144,32 +149,33 @@ def test_a_killed_worker_is_interrupted_and_goes_on_where_it_was(workspace, tiny
     studio.close()
 
 
-def test_a_restarted_server_finds_its_worker_again(workspace, tiny_policy):
-    studio = Studio.open(workspace)
-    run = studio.start_sample(sampling(tiny_policy, max_new_tokens=60))
-    wait(studio, run, "running")
-    pid = studio.runner.folder(run.id).worker_pid()
-    studio.close()
-    studio = Studio.open(workspace)
-    finished = wait(studio, run)
-    assert finished.state == "finished" and finished.done == 12
-    assert studio.status()["sampled_instructions"] == 12
-    assert pid is None or studio.runner.folder(run.id).worker_pid() == pid  # the same worker, not a second one
-    studio.close()
-
-
-def test_a_run_stopped_by_the_user_keeps_what_it_has_and_its_followers_do_not_start(workspace, tiny_policy):
-    studio = Studio.open(workspace)
-    first = studio.start_sample(sampling(tiny_policy, batch_size=1, max_new_tokens=100))
-    second = studio.start_score(after=first.id)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and studio.run(first.id).done < 1:
+def wait_done(studio, run, done, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and (now := studio.run(run.id)).done < done:
+        assert now.active, now
         time.sleep(0.02)
-    studio.stop_run(first.id)
-    stopped, follower = wait(studio, first), wait(studio, second)
-    assert stopped.state == "stopped" and 0 < stopped.done < 12
+
+
+def test_a_run_stopped_by_the_user_keeps_what_it_has_and_its_followers_do_not_start(
+    workspace, tiny_policy, monkeypatch
+):
+    studio = open_quietly(workspace)
+    first = studio.start_sample(sampling(tiny_policy, batch_size=1))
+    second = studio.start_score(after=first.id)
+    tell = Worker.progress
+
+    def tell_and_stop(job, done, *more, **named):
+        tell(job, done, *more, **named)
+        if done == 3:
+            studio.stop_run(first.id)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(Worker, "progress", tell_and_stop)
+        stopped = finish_here(studio, first)
+    assert stopped.state == "stopped" and studio.status()["sampled_instructions"] == 3
+    studio.runner.tick()
+    follower = studio.run(second.id)
     assert follower.state == "stopped" and f"run {first.id}" in follower.message
-    studio.runner.close()
     assert finish_here(studio, studio.resume_run(first.id)).state == "finished"
     assert studio.status()["sampled_instructions"] == 12
     assert finish_here(studio, second).state == "finished"  # the follower came back with it

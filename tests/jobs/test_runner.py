@@ -61,6 +61,53 @@ def test_python_ends_quietly_with_a_studio_left_open(workspace_path):
     assert done.returncode == 0 and "FATAL" not in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("script", "state", "words"),
+    [
+        ("kill -9 $$", "interrupted", "was killed; resume"),
+        ("echo no such library; exit 1", "failed", "no such library"),
+    ],
+)
+def test_how_a_worker_that_told_nothing_died_is_told(seen, script, state, words):
+    runner, _ = seen
+    run_id = running(runner)
+    with runner.folder(run_id).log_path.open("w") as log:
+        runner._processes[run_id] = subprocess.Popen(["sh", "-c", script], stdout=log)
+    runner._processes[run_id].wait(20)
+    runner.tick()
+    ended = runner.db.read(lambda con: runs.read_run(con, run_id))
+    assert ended.state == state and words in ended.message
+
+
+def running(runner) -> int:
+    """A run that is marked as at work, its folder written."""
+    run_id = runner.db.write(lambda con: runner.queue(con, "sample", {}, ""))
+    runner.folder(run_id).write_config({})
+    runner.db.write(lambda con: runs.update_run(con, run_id, state="running"))
+    return run_id
+
+
+def work_as_process(monkeypatch, folder, work) -> int:
+    """A worker's main in this process; returns its exit status."""
+    monkeypatch.setattr(worker.sys, "argv", ["sample", str(folder.path)])
+    monkeypatch.setattr(worker.os, "nice", lambda _: 0)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker, "obey", lambda _: None)
+    with pytest.raises(SystemExit) as ended:
+        worker.main(work)
+    return ended.value.code
+
+
+def test_a_worker_that_was_asked_to_stop_ends_with_3_and_its_run_is_stopped(seen, monkeypatch):
+    runner, _ = seen
+    run_id = running(runner)
+    runner.stop(run_id)
+    assert work_as_process(monkeypatch, runner.folder(run_id), lambda job: job.check_stop()) == 3
+    runner.tick()
+    ended = runner.db.read(lambda con: runs.read_run(con, run_id))
+    assert ended.state == "stopped" and "can be resumed" in ended.message
+
+
 @pytest.mark.parametrize("error", [UnusableModelError("No such model."), ModelError("No network.")])
 def test_only_a_run_whose_model_can_be_had_is_resumed(seen, monkeypatch, error):
     """As its worker tells it, in this process."""
@@ -68,16 +115,11 @@ def test_only_a_run_whose_model_can_be_had_is_resumed(seen, monkeypatch, error):
     run_id = runner.db.write(lambda con: runner.queue(con, "sample", {}, ""))
     folder = runner.folder(run_id)
     folder.write_config({})
-    monkeypatch.setattr(worker.sys, "argv", ["sample", str(folder.path)])
-    monkeypatch.setattr(worker.os, "nice", lambda _: 0)
-    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(worker, "obey", lambda _: None)
 
     def work(job):
         raise error
 
-    with pytest.raises(SystemExit):
-        worker.main(work)
+    assert work_as_process(monkeypatch, folder, work) == 1
     runner.db.write(lambda con: ingest_events(con, run_id, "sample", {}, folder, Tail()))
     run = runner.db.read(lambda con: runs.read_run(con, run_id))
     assert (run.state, run.message) == ("failed", str(error))
