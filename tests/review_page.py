@@ -30,7 +30,7 @@ def open_imported(folder: Path) -> Studio:
 
 
 class Page:
-    """What keys.js keeps: the item shown and its pair, sent along with every command."""
+    """What deck.js keeps: the item shown and its pair, sent along with every command."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio, self.handler, self.item = studio, ReviewHandler(studio), {}

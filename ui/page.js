@@ -86,17 +86,18 @@
     if (event.detail > 0 && (tab || event.target.closest("#theme-toggle"))) event.target.closest("button").blur();
   });
   // Who is logged in, as soon as Gradio has drawn the head and m3po/me.js has come: neither says when.
-  function drawWho(tries) {
+  const waiting = new MutationObserver(drawWho);
+  waiting.observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["data-user"] });
+  function drawWho() {
     const { user, login } = document.documentElement.dataset;
     const who = document.getElementById("who");
-    if (who && login && user && !who.firstChild) {
-      const leave = document.createElement("a");
-      Object.assign(leave, { href: "logout", textContent: "Log out" });
-      who.append(user, leave);
-    }
-    if (tries) setTimeout(drawWho, 250, tries - 1);
+    if (!who || user === undefined) return;
+    waiting.disconnect();
+    if (!login || !user) return;
+    const leave = document.createElement("a");
+    Object.assign(leave, { href: "m3po/logout", textContent: "Log out" });
+    who.append(user, leave);
   }
-  drawWho(60);
   // The forms' fields say what they mean: Gradio draws them without a tooltip.
   function hint(event) {
     const { folder } = document.documentElement.dataset; // of curators: see ui/server.py

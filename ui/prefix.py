@@ -9,7 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from m3po.errors import BadInputError
 
-OWN = re.compile(r"/m3po/((image|static)/|me(\.js)?$)")  # our own routes: a prefix of the same name is not theirs
+OWN = re.compile(
+    r"/m3po/((image|static)/|(me|me\.js|logout)$)"
+)  # our own routes: a prefix of the same name is not theirs
 
 
 def read_prefix(text: str) -> tuple[str, str]:

@@ -109,6 +109,8 @@ class PreflightCard:
         if op in ("exclude", "include") and run_id is not None:
             change = getattr(self._studio.preflight, op)
             item = _whole(data.get("id"))
+            if ("id" in data and not item) or ("kind" in data and data["kind"] != kind):
+                return state  # what cannot be read never stands for more than it names
             if item and op == "include":
                 change(instruction_ids=[item])
             elif item:

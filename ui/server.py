@@ -18,9 +18,9 @@ from pathlib import Path
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse
 
 from m3po.door import current_user
 from m3po.errors import BadImageError, M3poError, WorkspaceError
@@ -32,7 +32,7 @@ from ui.login import draw_login
 from ui.prefix import StripPrefix, read_prefix
 from ui.scripts import preload_scripts, send_script
 from ui.theme import build_theme
-from ui.users import Sessions, login_check, user_of
+from ui.users import Sessions, end_login, login_check, user_of
 
 HERE = Path(__file__).parent
 SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
@@ -133,6 +133,13 @@ def build_server(
             known["folder"] = str(studio.path)
         script = f"Object.assign(document.documentElement.dataset, {json.dumps(known)});"
         return Response(script, media_type="text/javascript", headers={"Cache-Control": "no-store"})
+
+    @app.get("/m3po/logout")
+    def leave(request: Request) -> Response:
+        """Out of this login, and back to the page: relative, so under whatever prefix."""
+        answer = RedirectResponse("../", headers={"Cache-Control": "no-store"})
+        end_login(request, answer, gradio_app())
+        return answer
 
     gr.mount_gradio_app(
         app,

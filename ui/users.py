@@ -6,7 +6,7 @@ import functools
 from collections.abc import Awaitable, Callable
 
 import anyio
-from fastapi import Request
+from fastapi import Request, Response
 
 from m3po.users import OWNER, User, Users
 
@@ -54,8 +54,22 @@ def user_of(request: Request, users: Users | None, app: object) -> User | None:
     """
     if users is None:
         return OWNER
-    tokens, cookie = getattr(app, "tokens", {}), getattr(app, "cookie_id", "")
-    for kind in ("access-token", "access-token-unsecure"):
-        if name := tokens.get(request.cookies.get(f"{kind}-{cookie}")):
+    tokens = getattr(app, "tokens", {})
+    for cookie in _cookies(app):
+        if name := tokens.get(request.cookies.get(cookie)):
             return users.find(name)
     return None
+
+
+def end_login(request: Request, answer: Response, app: object) -> None:
+    """Of the browser that asks, and no other of the same person; over plain http, too, where Gradio's own way out ends
+    all logins of one's or leaves the token good."""
+    tokens = getattr(app, "tokens", {})
+    for cookie in _cookies(app):
+        if (token := request.cookies.get(cookie)) in tokens:
+            del tokens[token]
+        answer.delete_cookie(cookie)
+
+
+def _cookies(app: object) -> list[str]:
+    return [f"{kind}-{getattr(app, 'cookie_id', '')}" for kind in ("access-token", "access-token-unsecure")]

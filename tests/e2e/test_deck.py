@@ -62,6 +62,29 @@ def test_decisions_wait_for_a_lost_server_and_outlive_a_reload(app, open_page):
     assert shown(page) == seen[0]
 
 
+def test_what_a_closed_tab_could_not_send_another_one_of_the_same_person_sends(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    page.clock.install()
+    closed = page.context.new_page()
+    closed.goto(f"{app.url}/#review?order=id")
+    closed.wait_for_selector("#review-root[data-ahead]:not([data-ahead='0'])")
+    idle(closed)
+    here = shown(closed)
+    closed.route("**/component_server**", lambda route: route.abort())
+    move(closed, "n")
+    closed.wait_for_selector("#review-unstored.failing")
+    page.clock.run_for(2_000)
+    assert page.locator("#review-unstored").is_hidden()  # the other tab may still send it
+    closed.close()
+    page.clock.run_for(32_000)
+    page.wait_for_function(NOTHING_KEPT)
+    page.wait_for_selector("#review-unstored", state="hidden")
+    page.keyboard.press("u")
+    page.wait_for_selector("#review-message >> text=Undone: all wrong")
+    assert shown(page) == here
+    undo_everything(page)
+
+
 def test_a_refused_decision_brings_its_item_back(app, open_page):
     page, other = (opened(open_page, f"{app.url}/#review?order=id") for _ in range(2))
     here = shown(page)
@@ -198,6 +221,12 @@ def test_an_undo_whose_answer_is_lost_takes_back_one_decision(app, open_page):
     page.clock.run_for(21_000)
     page.wait_for_selector("#review-message >> text=does not answer")
     gate.open()
+    guideline = Gate(page, "read")
+    page.keyboard.press("i")
+    page.clock.run_for(21_000)
+    page.wait_for_function("document.querySelector('#review-message').innerText === 'The server does not answer.'")
+    guideline.open()
+    page.keyboard.press("i")
     page.clock.resume()
     undo_everything(page)
     ids = [body.split('"client_id":"')[1][:32] for body in sent if '"op":"undo"' in body]

@@ -123,6 +123,19 @@ def vote_blind(page, chosen: str, rejected: str) -> str:
     return item
 
 
+def begin(page, note: str, answer: str) -> tuple[str, str]:
+    """Half a note and half an answer on the item that is drawn, the editor left open; returns what was there before."""
+    before = []
+    for keys, field, text in (("m", "#review-note-text", note), (("ArrowDown", "e"), "#review-edit-text", answer)):
+        for key in keys:
+            page.keyboard.press(key)
+        before.append(page.input_value(field))
+        page.fill(field, text)
+        if keys == "m":
+            page.keyboard.press("Escape")
+    return tuple(before)
+
+
 def next_item(page) -> None:
     item = page.get_attribute("#review-root", "data-item")
     page.keyboard.press("Enter")
@@ -240,6 +253,7 @@ def test_what_was_not_stored_waits_for_the_login_of_who_decided_it(enter, app):
         seen.append(ann.get_attribute("#review-root", "data-item"))
         press(ann, key)
     ann.wait_for_selector("#review-unstored.failing >> text=2 not stored yet")
+    assert "half" not in "".join(begin(ann, "half a note of ann's", "half an answer of ann's"))
 
     add_user(app.workspace.parent / "users", "ann", PASSWORD, "annotator")  # an account made anew ends the old login
     ann.unroute("**/component_server**")
@@ -254,11 +268,17 @@ def test_what_was_not_stored_waits_for_the_login_of_who_decided_it(enter, app):
     ann.reload()
     ann.wait_for_selector("html[data-user=bob]", state="attached")
     ann.wait_for_selector(f"#review-login >> text={waits}")
+    ann.wait_for_selector("#review-root[data-painted]:not([data-painted=''])")
+    assert "half" not in "".join(begin(ann, "half a note of bob's", "half an answer of bob's"))
     other.wait_for_selector("#review-root[data-painted]:not([data-painted=''])")
 
     ann.context.clear_cookies()
     log_in(other, app.url, "ann")
     other.wait_for_function("() => !Object.keys(localStorage).some((key) => key.startsWith('m3po.unsent'))")
+    ann.reload()
+    ann.wait_for_selector("html[data-user=ann]", state="attached")
+    ann.wait_for_selector("#review-root[data-painted]:not([data-painted=''])")
+    assert begin(ann, "", "") == ("half a note of ann's", "half an answer of ann's")
     app.stop()
     studio = Studio.open(app.workspace)
     try:

@@ -393,6 +393,29 @@ def test_light_and_dark(app, open_page):
     assert colours["light"] != colours["dark"]
 
 
+def test_the_timers_of_other_tabs_rest(app, open_page):
+    review = open_page(f"{app.url}/#review")
+    review.clock.install()
+    review.reload()
+    review.wait_for_selector("[data-role=chosen]")
+    idle(review)
+    timers = review.evaluate("gradio_config.components.filter(({ type }) => type === 'timer').map(({ id }) => id)")
+    ticks = []
+
+    def is_tick(request) -> bool:
+        asked = "/gradio_api/" in request.url and request.method == "POST" and request.post_data_json
+        return bool(asked) and asked.get("trigger_id") in timers
+
+    review.on("request", lambda request: is_tick(request) and ticks.append(request.url))
+    with review.expect_request("**/component_server**"):  # Review's own look
+        review.clock.run_for(15_000)
+    assert timers and not ticks
+    review.get_by_role("tab", name="Fine-tune").click()
+    with review.expect_request(is_tick):
+        review.wait_for_selector("#train-page", state="visible")
+        review.clock.run_for(5_000)
+
+
 FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"]) {
     Object.defineProperty(window, name, { get() { throw new DOMException("Insecure.", "SecurityError"); } });
 }"""

@@ -11,6 +11,7 @@ from m3po.door import Door, acting_as
 from m3po.settings import TrainConfig
 from m3po.store import runs
 from m3po.types import Run
+from ui.markup import escape
 from ui.plots import plot_lengths
 from ui.preflight_card import PreflightCard
 from ui.preflight_view import Look, draw_check
@@ -45,7 +46,9 @@ def test_each_state_is_told_in_words():
     assert "Nothing was found." not in drawn and "Longer." in drawn and 'data-show="data-select"' in drawn
     at_work = report("checked") | {"state": "working", "run": Run(8, "preflight", "running", {}, None, done=1, total=3)}
     assert 'data-run-op="stop"' in draw_check(at_work, Look(), None)
-    assert "2 more pairs are excluded" in draw_check(report("checked", others=2), Look(), None, "", [HOSTILE])
+    drawn = draw_check(report("checked", others=2), Look(), None, "", [HOSTILE])
+    assert "2 more pairs are excluded" in drawn
+    assert HOSTILE not in drawn and escape(HOSTILE) in drawn
     failed = report("none", run=Run(8, "preflight", "failed", {}, None, message="No model."))
     assert "No model." in draw_check(failed, Look(), None)
 
@@ -106,5 +109,10 @@ def test_buttons_go_through_the_door(studio, tiny_policy):
         studio.db.write(lambda con: con.execute("DELETE FROM pair_findings WHERE instruction_id = 1").fetchall())
         assert "1 more pair is excluded" in card.look(read, state)[0]
         assert "1 more pair" not in card.act({"op": "include_others"}, read, state)[0]
-        for nonsense in ({"op": "drop"}, {"op": "page", "offset": "x"}, "text", {"op": "show", "kind": "x"}):
+        before = studio.status()["curated_pairs"]
+        unreadable = [ask | {"id": value} for value in ("abc", "", "0", "-1", None, [1], "9" * 30)]
+        unreadable.append({"op": "exclude", "kind": "x"})
+        others = [{"op": "drop"}, {"op": "page", "offset": "x"}, "text", {"op": "show", "kind": "x"}]
+        for nonsense in [*others, *unreadable, *(each | {"op": "include"} for each in unreadable)]:
             assert "nearly equal" in card.act(nonsense, read, state)[0]
+            assert studio.status()["curated_pairs"] == before, nonsense

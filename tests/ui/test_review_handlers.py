@@ -24,8 +24,10 @@ def test_half_a_pair_waits_and_a_whole_one_is_stored(page):
     assert page.item["pending"] == {"chosen": a} and page.history() == []
     page.send("mark", role="rejected", candidate_id=a)  # the same one: it changes sides
     assert page.item["pending"] == {"rejected": a}
-    page.send("mark", role="chosen", candidate_id=b)
+    drawn = page.send("mark", role="chosen", candidate_id=b)["parts"]["review-candidates"]
     assert page.history() == [("override", b, a)]
+    chosen, rejected = drawn.index("<mark>1</mark>"), drawn.index("<mark>0</mark>")  # the one word that differs
+    assert drawn.count("<mark>") == 2 and chosen < rejected
     assert (page.item["chosen"], page.item["rejected"], page.item["pending"]) == (b, a, {})
 
 

@@ -80,7 +80,12 @@ def test_under_a_path_the_same_doors_are_closed_however_often_it_stands_before_t
     prefix = root.removeprefix("https://example.org")
     doors = ("/gradio_api/file=/etc/passwd", "/gradio_api/proxy=http://127.0.0.1/", "/openapi.json", "/docs")
     with TestClient(build_server(studio, page, root_path=root)) as client:
-        for own in ("/m3po/me.js", "/m3po/me", "/config"):  # the proxy may have left the prefix on, or taken it off
+        for own in (
+            "/m3po/me.js",
+            "/m3po/me",
+            "/m3po/logout",
+            "/config",
+        ):  # the proxy may have left the prefix on, or taken it off
             assert [client.get(path).status_code for path in (own, prefix + own)] == [200, 200], own
         for before in ("", prefix, prefix * 2, prefix * 3, f"{prefix}/{prefix}", f"{prefix}%2F{prefix}"):
             for door in doors:
@@ -116,6 +121,22 @@ def test_images_want_a_login_where_there_are_users(studio, users):
         assert client.get(url).status_code == 401
         assert client.post("/login", data={"username": "ann", "password": "secret of ann"}).status_code == 200
         assert client.get(url).status_code == 200
+
+
+def test_a_way_out_ends_this_login_and_no_other_of_the_same_person(studio, users):
+    assert 'href: "m3po/logout"' in (ROOT / "ui" / "page.js").read_text()
+    logins = []
+    with TestClient(build_server(studio, build(studio), users=users)) as client:
+        for _ in range(2):
+            client.cookies.clear()
+            client.post("/login", data={"username": "ann", "password": "secret of ann"})
+            logins.append(dict(client.cookies))
+        left = client.get("/m3po/logout", follow_redirects=False)
+        assert left.headers["location"] == "../" and not dict(client.cookies)
+        for login, user in zip(logins, ("ann", ""), strict=True):
+            client.cookies.clear()
+            client.cookies.update(login)
+            assert client.get("/m3po/me").json()["user"] == user
 
 
 def test_a_decision_carries_the_name_of_who_is_logged_in(studio, users):

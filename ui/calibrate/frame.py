@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from m3po.calibration import AUDIT, MAX_AUDIT, TARGET
 from m3po.settings import RULES
+from ui.calibrate.handlers import PAGE
 from ui.markup import Markup, tag
 
 # (setting, label, lowest, highest, step, what it means)
@@ -68,7 +69,7 @@ def build_frame() -> Markup:
         tag("div", what_if, tag("div", evidence, accept, class_="calibrate-right"), id="calibrate-body",
             class_="calibrate-body", hidden=True),
         tag("div", id="calibrate-empty"),
-        id="calibrate-root", class_="calibrate",
+        id="calibrate-root", class_="calibrate", data_page_size=PAGE,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from m3po.deciding import MAX_NOTE_CHARACTERS, MAX_TAG
 from ui.markup import Markup, tag
 from ui.review.belief import build_belief_switch
 from ui.review.guideline import build_guideline_frame
@@ -75,7 +76,7 @@ def build_frame(workspace: str = "", made: str = "") -> Markup:
         class_="review-right",
         aria_label="Candidates",
     )  # fmt: skip
-    message = tag("div", id="review-message", role="status", aria_live="polite", hidden=True)
+    message = tag("div", id="review-message", role="status", hidden=True)  # frame.js makes it an alert where it is one
     return tag(
         "div",
         build_toolbar(),
@@ -86,6 +87,7 @@ def build_frame(workspace: str = "", made: str = "") -> Markup:
         tag("div", message, class_="review-foot"),
         *_build_key_dialogs(),
         id="review-root", class_="review", data_workspace=workspace, data_made=made,
+        data_max_note=MAX_NOTE_CHARACTERS, data_max_tag=MAX_TAG,
     )  # fmt: skip
 
 

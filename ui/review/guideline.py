@@ -6,6 +6,7 @@ The text is Markdown (ui/markdown.py), and never HTML.
 from __future__ import annotations
 
 from m3po.errors import M3poError
+from m3po.guidelines import MAX_TEXT
 from m3po.studio import Studio
 from m3po.types import Guideline
 from ui.formatting import clock
@@ -26,7 +27,7 @@ def build_guideline_frame() -> Markup:
     )  # fmt: skip
     form = tag(
         "div",
-        tag("textarea", id="guideline-draft", aria_label="Text of the guideline", maxlength=50_000,
+        tag("textarea", id="guideline-draft", aria_label="Text of the guideline", maxlength=MAX_TEXT,
             placeholder="What is a good answer here, and what makes one wrong? Markdown: blank lines part paragraphs, "
             "- begins an item of a list, # a heading; *so* and **so** stress a word."),
         tag("label", "Reasons, by commas: the first nine have the keys 1–9",

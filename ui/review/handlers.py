@@ -1,7 +1,8 @@
 """What each key of the review page does: one command in, one answer out, nothing kept.
 
 The page sends what it shows (instruction, pair, selection) with every command, so a decision is about what the
-annotator saw. The answer comes after the commit: what the page draws next is stored already.
+annotator saw. The answer comes after the commit. The page may be further by then: what goes on to the next item is sent
+in the background (`lean`), and is answered with no more than that it is stored.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ STAYING = frozenset({"mark", "swap", "edit", "reason", "note", "tag", "untag"}) 
 DECIDING = STAYING | {"accept", *VERDICT_KEYS}
 LOOKING = frozenset({"open", "show", "next", "previous", "jump", "cancel", "sources", "history"})  # the others write
 CHANGED = "The pick or the candidates changed since this was drawn: look at it again, then decide."
+SHRINKING = frozenset({"unreviewed", "audit", "mine", "disagreements"})  # views that a decided item leaves
 MAX_EDIT = 20_000  # characters
 
 
@@ -338,7 +340,7 @@ class ReviewHandler:
             return {"stored": True}
         if item.next_id is not None:
             return self._answer(c, self.studio.review_item(c.view, item.next_id))
-        if c.view.filter in ("unreviewed", "audit", "mine", "disagreements"):
+        if c.view.filter in SHRINKING:
             return self._answer(c, self.studio.review_item(c.view), message="That was the last one of this view.")
         return self._answer(
             c, self.studio.review_item(c.view, item.instruction.id), message="That was the last one of this view."

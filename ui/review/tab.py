@@ -1,6 +1,7 @@
 """The Review tab: a fixed frame, filled and driven by ui/static/review.js, which calls the handler on the server.
 
-One component and one call a key: the answer carries the next item drawn, so that a decision costs one round trip.
+One component. The items around the shown one come ahead of the keys, so that no decision waits for a round trip; what a
+key asks that is not there yet, one answer brings drawn.
 """
 
 from __future__ import annotations

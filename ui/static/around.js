@@ -1,7 +1,5 @@
 // The items around the shown one are fetched while the annotator looks at it: several in one call, what is here already not again.
 
-import { inTime } from "./asking.js";
-
 export class Around {
   // `shown`: has `shownId` and `view`; `waits()`: are decisions on their way, whose answer brings what is around;
   // `onPlace(deck)` is told how the shown item stands.
@@ -27,7 +25,7 @@ export class Around {
     this.fetching = true;
     const asked = this.ask();
     try {
-      const deck = asked && (await inTime(this.server.review(asked)));
+      const deck = asked && (await this.server.review(asked));
       if (deck && !deck.error) this.take(deck, asked.request);
     } catch {
       // the next command will say it

@@ -1,6 +1,7 @@
 // The Browse page: what is drawn and brushed becomes a view, which the server counts and Review opens by its address.
 
 import { defaultView, OUTCOMES, readAddress, sayRun, settleRun, TESTS, writeAddress } from "./address.js";
+import { LONG, patient } from "./asking.js";
 import { Histogram } from "./histogram.js";
 import { keep, recall } from "./memory.js";
 import { Plot } from "./plot.js";
@@ -10,7 +11,7 @@ const POLL = 1500; // ms, while a test is at work
 const LABELS = { search: "Search", source: "Source", tag: "Tag", reason: "Reason", annotator: "Decided by" };
 
 export function start(element, server) {
-  new Browse(element.querySelector("#browse-root"), server);
+  new Browse(element.querySelector("#browse-root"), patient(server, LONG));
 }
 
 class Browse {

@@ -2,12 +2,14 @@
 // One question is under way at a time, so that a slider under the hand never piles up work on the server; an answer to a
 // place that the slider has left is dropped, and the newest place is asked for.
 
+import { LONG, patient } from "./asking.js";
+
 const WAIT = 60; // ms after the last move of a slider
 const ANY = 0.5; // the left end of the length ratio: no filter
 const SILENT = { error: "The server does not answer: is the app still running? Then try again." };
 
 export function start(element, server) {
-  new Calibration(element, server).start();
+  new Calibration(element, patient(server, LONG)).start();
 }
 
 class Calibration {
@@ -38,7 +40,7 @@ class Calibration {
     this.$("flips").addEventListener("click", (event) => {
       const button = event.target.closest("[data-page]");
       if (!button) return;
-      this.offset = Math.max(0, this.offset + 20 * Number(button.dataset.page));
+      this.offset = Math.max(0, this.offset + Number(this.root.dataset.pageSize) * Number(button.dataset.page));
       this.ask();
     });
     this.$("apply").onclick = () => this.change({ op: "apply", knobs: this.read(), selection_id: this.selection });

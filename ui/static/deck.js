@@ -5,7 +5,7 @@
 
 import { DEFAULT, settleRun } from "./address.js";
 import { Around } from "./around.js";
-import { inTime, makeId } from "./asking.js";
+import { makeId } from "./asking.js";
 import { BOUND, LEAVING, PAIRING, REMARKS, STAYING, STEPS, TAGGING, UNDOING, withState } from "./commands.js";
 import { storeOf } from "./memory.js";
 import { Outbox } from "./outbox.js";
@@ -205,9 +205,10 @@ export class Deck {
     if (UNDOING.has(command.op) && this.refused.size > refused) return { error: "It was not stored.", level: "hint" };
     if (UNDOING.has(command.op)) command.client_id = this.nameUndo(command);
     try {
-      const asked = this.server.review(withState(command, this));
+      const { review } = command.before ? this.server.unhurried : this.server; // a search is given up by hand
+      const asked = review(withState(command, this));
       if (!command.before) {
-        const answer = await inTime(asked); // Gradio answers a failed request with nothing
+        const answer = await asked; // Gradio answers a failed request with nothing
         if (answer && UNDOING.has(command.op)) this.lostUndo = null;
         return answer || (await this.outbox.explain());
       }

@@ -2,11 +2,12 @@
 // Each has an id of its own, so that one sent again is not stored twice. What is not acknowledged outlives a reload, and
 // goes out under the login of who decided it alone: where that has ended, or is another's, it waits.
 
-import { askWho, inTime, makeId } from "./asking.js";
+import { askWho, makeId } from "./asking.js";
 
 const WAITS = [500, 1000, 2000, 4000]; // ms before it is sent again
 const LOOK = 2000; // ms between two looks at who is logged in, while something waits for a login
 const BATCH = 20;
+const ORPHANED = 30_000; // ms after which another tab that did not bring its decisions to the server may be closed
 const SILENT = "The server does not answer. Is the app still running? Then try again.";
 
 export class Outbox {
@@ -23,7 +24,7 @@ export class Outbox {
     this.failing = false;
     this.tries = 0;
     this.holdPage = (event) => event.preventDefault();
-    addEventListener("storage", ({ key }) => key && key.startsWith(unsent.prefix) && this.on.others());
+    addEventListener("storage", ({ key }) => key && key.startsWith(unsent.prefix) && this.onOtherTab());
   }
 
   get size() {
@@ -81,12 +82,30 @@ export class Outbox {
     if (user !== null && user !== this.user) this.enter(user);
   }
 
+  // Another tab keeps a decision, or has brought it to the server.
+  onOtherTab() {
+    this.on.others();
+    this.adoption ??= setTimeout(() => {
+      this.adoption = null;
+      if (!this.user) return; // the next login takes all
+      this.adopt(ORPHANED);
+      this.changed();
+      this.pump();
+      if (this.unsent.of(this.user).length > this.ready.length) this.onOtherTab();
+    }, ORPHANED);
+  }
+
+  // Takes over what this person decided in another tab: it is stored once, even where that one sends it, too.
+  adopt(age) {
+    const here = new Set(this.waiting.map((command) => command.client_id));
+    this.waiting.push(...this.unsent.of(this.user, age).filter((command) => !here.has(command.client_id)));
+  }
+
   // Somebody is logged in, or nobody ("").
   enter(user) {
-    const here = new Set(this.waiting.map((command) => command.client_id));
     this.user = user;
     this.failing = false;
-    this.waiting.push(...this.unsent.of(user).filter((command) => !here.has(command.client_id)));
+    this.adopt();
     this.answerBlocked();
     this.on.login();
     this.changed();
@@ -146,7 +165,7 @@ export class Outbox {
 
   async send(body) {
     try {
-      return await inTime(this.server.review(body)); // Gradio answers a failed request with nothing
+      return await this.server.review(body); // Gradio answers a failed request with nothing
     } catch {
       return null;
     }

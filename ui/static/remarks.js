@@ -145,7 +145,7 @@ export class Remarks {
     area.id = "review-note-text";
     area.setAttribute("aria-label", "Note on your decision");
     area.placeholder = "A note on your decision";
-    area.maxLength = 5000;
+    area.maxLength = Number(this.frame.root.dataset.maxNote);
     area.value = this.draftOf(item) ?? this.said(item).note;
     const { by } = this.deck; // to the end: another login may come meanwhile
     const draft = (text) => this.drafts.put(item.instruction_id, text, by);

@@ -1,5 +1,6 @@
 // The review page: what is clicked, typed and pressed becomes commands of the deck. Called by the Review tab's component.
 
+import { patient } from "./asking.js";
 import { Belief } from "./belief.js";
 import { Candidates } from "./candidates.js";
 import { Deck } from "./deck.js";
@@ -18,7 +19,8 @@ import { Tags } from "./tags.js";
 
 const SAYING = new Set(["reason", "note", "tags"]); // calls that are about an item
 
-export function start(element, server) {
+export function start(element, given) {
+  const server = patient(given);
   const frame = new Frame(element);
   const candidates = new Candidates(frame);
   const editor = new Editor(frame, candidates, () => deck.by);

@@ -1,11 +1,11 @@
 // Judging two models blind: one item after another by key or button. The page never knows which side is which model.
 
-import { inTime } from "./asking.js";
+import { patient } from "./asking.js";
 
 const SAID = { Digit1: "left", Digit2: "right", Digit3: "tie", Digit4: "both_bad" };
 
 export function start(element, server) {
-  new Sides(element, server).start();
+  new Sides(element, patient(server)).start();
 }
 
 class Sides {
@@ -84,7 +84,7 @@ class Sides {
   async ask(command) {
     this.busy = true;
     try {
-      const answer = await inTime(this.server.sides(command));
+      const answer = await this.server.sides(command);
       if (!answer) throw new Error("late");
       if (answer.error) this.say(answer.error);
       return answer;

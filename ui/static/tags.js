@@ -24,7 +24,7 @@ export class Tags {
     const field = document.createElement("input");
     field.id = "review-tag-text";
     field.type = "text";
-    field.maxLength = 60;
+    field.maxLength = Number(this.deck.frame.root.dataset.maxTag);
     field.autocomplete = "off";
     field.placeholder = "A tag for this item: Enter adds it, Esc leaves";
     field.setAttribute("aria-label", "A tag for this item");

@@ -24,10 +24,11 @@ export class Unsent {
     forgetAlways(this.keyOf(command));
   }
 
-  // What `user` decided, in its order.
-  of(user) {
+  // What `user` decided, in its order; with an `age`, in ms, what has waited as long.
+  of(user, age = 0) {
     const found = keptAlways(`${this.prefix}${user}:`).map((key) => recallAlways(key, null)).filter(Boolean);
-    return found.sort((a, b) => a.at - b.at || a.n - b.n).map((one) => one.command);
+    const old = found.filter(({ at }) => Date.now() - at >= age);
+    return old.sort((a, b) => a.at - b.at || a.n - b.n).map((one) => one.command);
   }
 
   // How many decisions of whom wait besides those of `user`, as [name, count].
