@@ -10,6 +10,7 @@ from m3po.errors import M3poError
 from m3po.studio import Studio
 from ui.data_view import draw_notice
 from ui.form import QUIET
+from ui.lineage_card import LineageCard
 from ui.markup import join, tag
 from ui.plots import plot_before_after
 from ui.results_view import common_metrics, draw_metrics, draw_no_results, draw_overview, judge
@@ -41,15 +42,16 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 table = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="results-table")
             with gr.Column(scale=5, min_width=420, visible=False) as beside:
                 plot = gr.Plot(elem_id="results-plot", show_label=False, container=False)
+        origin = LineageCard(studio)
         with gr.Column(visible=False) as below:
             show = gr.Radio(
                 label_kinds({}), value="changed", label="Held-out answers", elem_id="results-show", container=False
             )
             samples = gr.HTML("", js_on_load=PAGE_JS, apply_default_css=False, elem_id="results-samples")
     wanted, seen, offset = gr.State(None), gr.State(""), gr.State(0)
-    outputs = [overview, table, beside, plot, below, show, samples, seen]
+    outputs = [overview, table, beside, plot, below, show, samples, origin.html, seen]
 
-    def draw(wanted: int | None, show: str, offset: int, seen: str) -> list:
+    def draw(wanted: int | None, show: str, offset: int, seen: str, other: int | None) -> list:
         results = studio.results()
         if not results:
             return [
@@ -61,9 +63,9 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 gr.skip(),
                 "",
                 "",
+                "",
             ]
-        finished = next((r for r in results if r["after"]), results[0])
-        result = next((r for r in results if r["run"].id == wanted), finished)
+        result = shown_run(results, wanted)
         run = result["run"]
         states = [(r["run"].id, r["run"].state, bool(r["before"]), bool(r["after"])) for r in results]
         mark = repr((states, run.id, show, offset))
@@ -91,29 +93,45 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             gr.Column(visible=bool(result["after"])),
             kinds,
             drawn,
+            origin.draw(run.id, other),
             mark,
         ]
 
-    def on_pick(event: gr.EventData, show: str) -> list:
+    def on_pick(event: gr.EventData, show: str, other: int | None) -> list:
         run_id = event._data.get("run_id") if isinstance(event._data, dict) else None
-        return [run_id, 0, *draw(run_id, show, 0, "")]
+        return [run_id, 0, *draw(run_id, show, 0, "", other)]
 
-    def on_page(event: gr.EventData, wanted: int | None, show: str) -> list:
+    def on_page(event: gr.EventData, wanted: int | None, show: str, other: int | None) -> list:
         asked = event._data.get("offset") if isinstance(event._data, dict) else None
         offset = max(asked, 0) if isinstance(asked, int) else 0
-        return [offset, *draw(wanted, show, offset, "")]
+        return [offset, *draw(wanted, show, offset, "", other)]
 
-    def on_show(wanted: int | None, show: str) -> list:
-        return [0, *draw(wanted, show, 0, "")]
+    def on_show(wanted: int | None, show: str, other: int | None) -> list:
+        return [0, *draw(wanted, show, 0, "", other)]
+
+    def on_compare(event: gr.EventData, wanted: int | None) -> list:
+        other = event._data.get("other") if isinstance(event._data, dict) else None
+        other = other if isinstance(other, int) else None
+        shown = shown_run(studio.results(), wanted)
+        return [other, origin.draw(shown["run"].id, other) if shown else ""]
 
     def on_tick(visible: bool, *values: Any) -> list:
         return draw(*values) if visible else [gr.skip()] * len(outputs)
 
-    state = [wanted, show, offset, seen]
-    overview.pick(on_pick, show, [wanted, offset, *outputs], **QUIET)
-    show.input(on_show, [wanted, show], [offset, *outputs], **QUIET)
-    samples.turn(on_page, [wanted, show], [offset, *outputs], **QUIET)
+    state = [wanted, show, offset, seen, origin.other]
+    overview.pick(on_pick, [show, origin.other], [wanted, offset, *outputs], **QUIET)
+    show.input(on_show, [wanted, show, origin.other], [offset, *outputs], **QUIET)
+    samples.turn(on_page, [wanted, show, origin.other], [offset, *outputs], **QUIET)
+    origin.html.compare(on_compare, wanted, [origin.other, origin.html], **QUIET)
     tab.select(draw, state, outputs, **QUIET)
     page.load(draw, state, outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     gr.Timer(TICK).tick(on_tick, [visible, *state], outputs, js=IF_VISIBLE, **QUIET)
+
+
+def shown_run(results: list[dict], wanted: int | None) -> dict | None:
+    """The run that was clicked, else the newest one that was measured, else the newest."""
+    if not results:
+        return None
+    measured = next((r for r in results if r["after"]), results[0])
+    return next((r for r in results if r["run"].id == wanted), measured)

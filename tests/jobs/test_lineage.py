@@ -186,6 +186,14 @@ def test_two_runs_differ_by_settings_pairs_and_outcome(studio, two_runs):
     figure = {"a": {"before": 0.5, "after": 0.4}, "b": {"before": 0.5, "after": 0.3}, "p": None}
     assert found["figures"] == {"chair_s": figure}
 
+    def age(con):  # as an older version stored it
+        config = {name: value for name, value in studio.run(a).config.items() if name not in ("code", "dtype")}
+        runs.update_run(con, a, config=config)
+
+    assert found["unknown"] == {"a": [], "b": []}
+    studio.db.write(age)
+    old = studio.lineage.diff(a, b)
+    assert (old["config"], old["unknown"]) == (found["config"], {"a": ["dtype", "code"], "b": []})
     back = studio.lineage.diff(b, a, limit=0)
     assert back["config"] == [[name, now, was] for name, was, now in found["config"]]
     assert (back["pairs"]["only_a"], back["pairs"]["only_b"], back["named"]["only_a"]) == (1, 1, [])
