@@ -25,7 +25,7 @@ def draw_lineage(found: Mapping, others: Sequence[Mapping], difference: Mapping 
     return tag(
         "section",
         tag("h2", f"Run {run}: its pairs, and where it comes from"),
-        _draw_changes(run, found["changes"]),
+        _draw_changes(run, found["changes"], found["state"]),
         _draw_origin(found),
         _draw_choice(others, difference["a"] if difference else None),
         draw_diff(difference) if difference else None,
@@ -33,9 +33,12 @@ def draw_lineage(found: Mapping, others: Sequence[Mapping], difference: Mapping 
     )
 
 
-def _draw_changes(run: int, changes: Mapping | None) -> Markup:
+def _draw_changes(run: int, changes: Mapping | None, state: str) -> Markup:
     if changes is None:
-        return tag("p", "What it did to each pair is known when it has finished.", class_="quiet")
+        words = "What it did to each pair is known when it has finished."
+        if state == "finished":
+            words = "What it did to each pair was not measured."
+        return tag("p", words, class_="quiet")
     shown = [_count_link(run, name, changes[name]) for name in (*PAIR_OUTCOMES, "") if name or changes[name]]
     by_margin = _link(f"run={run}&order=reward_margin", "by reward margin, low first")
     return tag("p", join(shown, " · "), " ", tag("span", "Look at them ", by_margin, ".", class_="quiet"))

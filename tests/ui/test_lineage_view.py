@@ -29,7 +29,9 @@ def test_what_a_run_did_leads_to_the_pairs_in_review():
     assert "0 unlearned" in html and "outcome=unlearned" not in html and "2 not measured" in html
     assert "&lt;ann&gt;: 1 overridden" in html and "&lt;none&gt;" in html and "<ann>" not in html
     assert "Compare with" not in html  # there is no other run
-    waiting = draw_lineage(FOUND | {"changes": None, "decisions": []}, [{"id": 5, "pairs": 2, "state": "failed"}], None)
+    unknown = FOUND | {"changes": None, "decisions": []}
+    assert "was not measured" in draw_lineage(unknown, [], None)
+    waiting = draw_lineage(unknown | {"state": "queued"}, [{"id": 5, "pairs": 2, "state": "failed"}], None)
     assert "when it has finished" in waiting and "Nobody had decided" in waiting
     assert '<option value="5">run 5: 2 pairs, failed</option>' in waiting and "run-diff" not in waiting
 
