@@ -59,6 +59,9 @@ def draw_diff(found: dict) -> str:
     a, b, pairs = found["a"], found["b"], found["pairs"]
     lines = [f"From run {a} to run {b}", "", "Settings"]
     lines += [f"  {name}: {_value(was)} -> {_value(now)}" for name, was, now in found["config"]] or ["  the same"]
+    lines += [
+        f"  not known of run {found[side]}: {', '.join(names)}" for side, names in found["unknown"].items() if names
+    ]
     lines += ["", f"Pairs: {pairs['same']:,} the same"]
     heads = {
         "changed": "with another chosen or rejected answer", "only_a": f"only in run {a}", "only_b": f"only in run {b}",
@@ -100,7 +103,7 @@ def _outcomes(counts: dict | None) -> str:
 
 
 def _value(value: object) -> str:
-    return "none" if value in (None, "") else str(value)
+    return "none" if value == "" else str(value)
 
 
 def _day(at: str | None) -> str:

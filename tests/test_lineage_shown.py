@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
+import sys
 
 import pytest
 from runs_here import open_quietly
 from trained import BETA, train_by_hand, write_margins
 from workspaces import ANN, BY_ID, CORA, VIC, make_selected
 
+from m3po.cli import main
 from m3po.errors import NotAllowedError
 from m3po.jobs.margins import ingest_missing
 from m3po.settings import write_workspace_config
@@ -120,3 +123,17 @@ def test_viewers_and_curators_see_them(studio):
     assert ReviewHandler(studio).on_command({"op": "sources"})["runs"] == [
         {"id": 1, "state": "finished", "pairs": N, "measured": True}
     ]
+
+
+def test_the_commands(made, monkeypatch, capsys):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["m3po", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    code, out, _ = run("lineage", str(made), "1")
+    assert code == 0 and "What it did to its pairs: 1 learned, 1 unlearned, 1 kept, 1 still wrong" in out
+    code, out, _ = run("diff", str(made), "1", "1", "--limit", "3", "--json")
+    assert code == 0 and json.loads(out)["pairs"] == {"same": N, "changed": 0, "only_a": 0, "only_b": 0}
+    assert run("diff", str(made), "1", "7") == (1, "", "There is no training run 7: choose among 1.\n")

@@ -11,6 +11,7 @@ from m3po.studio import Studio
 from ui.compare_card import build_compare_card
 from ui.data_view import draw_notice
 from ui.form import QUIET
+from ui.lineage_card import LineageCard
 from ui.markup import join, tag
 from ui.plots import plot_before_after
 from ui.results_view import common_metrics, draw_metrics, draw_no_results, draw_overview, judge
@@ -46,6 +47,7 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 with gr.Column(visible=False) as beside:
                     plot = gr.Plot(elem_id="results-plot", show_label=False, container=False)
                 actions = RunActions(studio)
+        origin = LineageCard(studio)
         with gr.Column(visible=False) as below:
             show = gr.Radio(
                 label_kinds({}), value="changed", label="Held-out answers", elem_id="results-show", container=False
@@ -54,9 +56,9 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         build_sides(studio)
         build_compare_card(studio, page, tab)
     wanted, seen, offset = gr.State(None), gr.State(""), gr.State(0)
-    outputs = [overview, table, beside, plot, below, show, samples, seen]
+    outputs = [overview, table, beside, plot, below, show, samples, origin.html, seen]
 
-    def draw(wanted: int | None, show: str, offset: int, seen: str) -> list:
+    def draw(wanted: int | None, show: str, offset: int, seen: str, other: int | None) -> list:
         results = studio.results()
         if not results:
             return [
@@ -68,8 +70,9 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 gr.skip(),
                 "",
                 "",
+                "",
             ]
-        result = pick_shown(results, wanted)
+        result = shown_run(results, wanted)
         run = result["run"]
         states = [(r["run"].id, r["run"].state, bool(r["before"]), bool(r["after"])) for r in results]
         mark = repr((states, run.id, show, offset))
@@ -97,36 +100,46 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             gr.Column(visible=bool(result["after"])),
             kinds,
             drawn,
+            origin.draw(run.id, other),
             mark,
         ]
 
-    def on_pick(event: gr.EventData, show: str) -> list:
+    def on_pick(event: gr.EventData, show: str, other: int | None) -> list:
         run_id = event._data.get("run_id") if isinstance(event._data, dict) else None
-        return [run_id, 0, *draw(run_id, show, 0, "")]
+        return [run_id, 0, *draw(run_id, show, 0, "", other)]
 
-    def on_page(event: gr.EventData, wanted: int | None, show: str) -> list:
+    def on_page(event: gr.EventData, wanted: int | None, show: str, other: int | None) -> list:
         asked = event._data.get("offset") if isinstance(event._data, dict) else None
         offset = max(asked, 0) if isinstance(asked, int) else 0
-        return [offset, *draw(wanted, show, offset, "")]
+        return [offset, *draw(wanted, show, offset, "", other)]
 
-    def on_show(wanted: int | None, show: str) -> list:
-        return [0, *draw(wanted, show, 0, "")]
+    def on_show(wanted: int | None, show: str, other: int | None) -> list:
+        return [0, *draw(wanted, show, 0, "", other)]
+
+    def on_compare(event: gr.EventData, wanted: int | None) -> list:
+        other = event._data.get("other") if isinstance(event._data, dict) else None
+        other = other if isinstance(other, int) else None
+        shown = shown_run(studio.results(), wanted)
+        return [other, origin.draw(shown["run"].id, other) if shown else ""]
 
     def on_tick(visible: bool, *values: Any) -> list:
         return draw(*values) if visible else [gr.skip()] * len(outputs)
 
-    actions.connect(wanted, lambda wanted: (found := pick_shown(studio.results(), wanted)) and found["run"])
-    state = [wanted, show, offset, seen]
-    overview.pick(on_pick, show, [wanted, offset, *outputs], **QUIET)
-    show.input(on_show, [wanted, show], [offset, *outputs], **QUIET)
-    samples.turn(on_page, [wanted, show], [offset, *outputs], **QUIET)
+    actions.connect(wanted, lambda wanted: (found := shown_run(studio.results(), wanted)) and found["run"])
+    state = [wanted, show, offset, seen, origin.other]
+    overview.pick(on_pick, [show, origin.other], [wanted, offset, *outputs], **QUIET)
+    show.input(on_show, [wanted, show, origin.other], [offset, *outputs], **QUIET)
+    samples.turn(on_page, [wanted, show, origin.other], [offset, *outputs], **QUIET)
+    origin.html.compare(on_compare, wanted, [origin.other, origin.html], **QUIET)
     tab.select(draw, state, outputs, **QUIET)
     page.load(draw, state, outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     gr.Timer(TICK).tick(on_tick, [visible, *state], outputs, js=IF_VISIBLE, **QUIET)
 
 
-def pick_shown(results: list[dict], wanted: int | None) -> dict | None:
-    """The run that was clicked, else the newest that was measured, else the newest; None where there is none."""
-    finished = next((result for result in results if result["after"]), results[0] if results else None)
-    return next((result for result in results if result["run"].id == wanted), finished)
+def shown_run(results: list[dict], wanted: int | None) -> dict | None:
+    """The run that was clicked, else the newest one that was measured, else the newest."""
+    if not results:
+        return None
+    measured = next((r for r in results if r["after"]), results[0])
+    return next((r for r in results if r["run"].id == wanted), measured)

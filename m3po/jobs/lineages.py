@@ -58,7 +58,8 @@ class Lineages:
     def diff(self, a: int, b: int, limit: int = LISTED) -> dict:
         """What is another one in run `b` than in run `a`.
 
-        `config`: of `settings`, as [name, a's, b's]. `pairs`: how many are the `same`, `only_a` and `only_b` of items
+        `config`: of `settings`, as [name, a's, b's]; `unknown`: names that `a`, that `b` does not know, because an
+        older version did not note them down. `pairs`: how many are the `same`, `only_a` and `only_b` of items
         that the other run had none of, `changed` of items that both had another pair of; `named`: the first `limit` of
         each but `same`, see store.lineage.name_pairs. `figures`: of each held-out figure that both have, `before` and
         `after` of either, and `p`: of the difference between the two after, by the paired test (None: the answers are
@@ -76,10 +77,14 @@ class Lineages:
                 "a": a,
                 "b": b,
                 "config": [
-                    [name, before.get(name), after.get(name)]
-                    for name in dict.fromkeys([*before, *after])
-                    if before.get(name) != after.get(name)
+                    [name, before[name], after[name]]
+                    for name in before
+                    if name in after and before[name] != after[name]
                 ],
+                "unknown": {
+                    "a": [name for name in after if name not in before],
+                    "b": [name for name in before if name not in after],
+                },
                 "pairs": {"same": counts["same"], "changed": counts["changed"], "only_a": counts["only"]}
                 | {"only_b": reverse["only"]},
                 "named": {name: lineage.name_pairs(con, *which, limit) for name, which in asked.items()},
@@ -123,11 +128,12 @@ def _settings(con: Connection, run: Run) -> dict[str, object]:
     """All that a run's outcome follows from, by name, what it does not know left out: its config, then what it was
     trained on, by which selection, from which weights, by which code and packages."""
     config, result = run.config, run.result or {}
-    named = [field.name for field in dataclasses.fields(TrainConfig)]
-    found = {name: config[name] for name in named if name in config}
+    fields = dataclasses.fields(TrainConfig)
+    named = [field.name for field in sorted(fields, key=lambda field: field.kw_only)]  # how it is loaded, last
+    found = {name: "" if config[name] is None else config[name] for name in named if name in config}
     found |= {"pairs": config.get("pairs"), "human pairs": config.get("human")}
     found["content hash"] = config.get("content_hash")
-    found["from M3P-Score"] = config.get("accepted_without_eyes")
+    found["accepted without eyes"] = config.get("accepted_without_eyes", "")
     selection = selections.selection_info(con, config.get("selection"))
     if selection:
         found |= {"selection": selection["id"], "selection hash": selection["content_hash"]}

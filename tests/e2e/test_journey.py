@@ -114,5 +114,22 @@ def test_from_a_fresh_workspace_to_before_and_after(tmp_path: Path, open_page):
         page.wait_for_selector(".sample")
         assert page.locator(".sample-before").count() == page.locator(".sample-after").count() > 0
         page.wait_for_function("document.querySelector('.sample img').naturalWidth > 0")
+
+        # What the run did to each pair, in Review, by reward margin and by outcome, and back to the run.
+        page.click(".lineage a >> text=by reward margin")
+        page.wait_for_selector("#review-chips >> text=Pairs of run")
+        idle(page)
+        assert page.input_value("#review-order") == "reward_margin"
+        trained = page.inner_text("#review-position").split("/")[1].strip()
+        word = page.inner_text(".run-change .outcome")
+        page.click("#review-filters summary")
+        page.select_option("#review-outcome", word.replace(" ", "_"))
+        page.wait_for_selector(f"#review-chips >> text={word}")
+        page.keyboard.press("Escape")
+        idle(page)
+        assert page.inner_text(".run-change .outcome") == word
+        assert int(page.inner_text("#review-position").split("/")[1]) <= int(trained)
+        page.click(".run-change")
+        page.wait_for_selector("#results-overview tr.shown")
     finally:
         assert app.stop() == 0, app.log.read_text()

@@ -16,6 +16,7 @@ from workspaces import make_workspace
 
 from m3po import bridge
 from m3po.errors import JobError
+from m3po.jobs import ingest
 from m3po.jobs.margins import ingest_missing
 from m3po.lineage_commands import draw_diff, draw_lineage
 from m3po.settings import TrainConfig
@@ -66,6 +67,24 @@ def test_what_a_run_did_is_stored_with_its_end(studio):
     assert [each.run_id for each in changes(studio)[1]] == [second.id, run.id]  # the newest first
     assert train_by_hand(studio, None, seed=2).state == "finished"
     assert len(changes(studio)[1]) == 2
+
+
+def test_a_server_that_dies_while_it_reads_the_end_stores_all_of_it_later_and_once(studio, monkeypatch):
+    run = studio.start_train(TrainConfig(policy=POLICY), evaluate=False)
+    write_margins(studio, run.id, MARGINS)
+    with monkeypatch.context() as dying:
+        dying.setattr(ingest.runs, "update_run", refuse)  # the last statement of the transaction
+        with pytest.raises(MemoryError):
+            end_by_hand(studio, run.id)
+    assert changes(studio) == {} and studio.run(run.id).state == "running"
+    studio.runner._look_after(studio.run(run.id))
+    ingest_missing(studio.db, studio.runner.folder)  # as the next start does
+    assert [len(told) for told in changes(studio).values()] == [1] * N
+    assert studio.run(run.id).state == "finished"
+
+
+def refuse(*_given, **_values):
+    raise MemoryError
 
 
 @settings(max_examples=30)
@@ -186,6 +205,14 @@ def test_two_runs_differ_by_settings_pairs_and_outcome(studio, two_runs):
     figure = {"a": {"before": 0.5, "after": 0.4}, "b": {"before": 0.5, "after": 0.3}, "p": None}
     assert found["figures"] == {"chair_s": figure}
 
+    def age(con):  # as an older version stored it
+        config = {name: value for name, value in studio.run(a).config.items() if name not in ("code", "dtype")}
+        runs.update_run(con, a, config=config)
+
+    assert found["unknown"] == {"a": [], "b": []}
+    studio.db.write(age)
+    old = studio.lineage.diff(a, b)
+    assert (old["config"], old["unknown"]) == (found["config"], {"a": ["dtype", "code"], "b": []})
     back = studio.lineage.diff(b, a, limit=0)
     assert back["config"] == [[name, now, was] for name, was, now in found["config"]]
     assert (back["pairs"]["only_a"], back["pairs"]["only_b"], back["named"]["only_a"]) == (1, 1, [])
