@@ -138,8 +138,9 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 *[getattr(config, field) for field in NUMBERS]]  # fmt: skip
 
     def draw(*looked: Any) -> list:
-        result = shown_result(studio)
-        return [*draw_live(studio, result), *curves.draw(result and result["run"], *looked)]
+        results = studio.results()
+        result = shown_result(results)
+        return [*draw_live(studio, result, results), *curves.draw(result and result["run"], *looked)]
 
     def on_start(*values: Any) -> list:
         values, looked = values[: len(form)], values[len(form) :]
@@ -160,7 +161,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
     def on_stop(*looked: Any) -> list:
         try:
-            result = shown_result(studio)
+            result = shown_result(studio.results())
             # From the last step to the first: a stopped one must not let the next begin.
             for _, run in reversed(chain_of(result) if result else []):
                 if run.active:
@@ -200,9 +201,8 @@ def same_settings(run: Run, config: TrainConfig) -> bool:
     return all(run.config.get(name) == value for name, value in dataclasses.asdict(config).items())
 
 
-def shown_result(studio: Studio) -> dict | None:
+def shown_result(results: list[dict]) -> dict | None:
     """The run at work, else the one that waits next, else the newest."""
-    results = studio.results()
     for states in (("running",), ("queued",)):
         for result in reversed(results):
             if any(step.state in states for _, step in chain_of(result)):
@@ -210,7 +210,7 @@ def shown_result(studio: Studio) -> dict | None:
     return results[0] if results else None
 
 
-def draw_live(studio: Studio, result: dict | None) -> list:
+def draw_live(studio: Studio, result: dict | None, results: list[dict]) -> list:
     """Status with what waits behind it, stop button, what the run warns of, and its log."""
     if result is None:
         return [draw_no_run(), gr.Button(interactive=False), "", ""]
@@ -219,7 +219,7 @@ def draw_live(studio: Studio, result: dict | None) -> list:
     logs = {step.id: studio.run_log(step.id, 30) for step in chain if step.state in ("failed", "interrupted")}
     tail = studio.run_log(run.id, 14)
     return [
-        join([draw_status(result, logs), draw_queue(studio.results(), run.id)]),
+        join([draw_status(result, logs), draw_queue(results, run.id)]),
         gr.Button(interactive=any(step.active for step in chain)),
         draw_warned(studio.run_warnings(run.id)),
         tag("details", tag("summary", "Log"), tag("pre", tail, class_="log"), open=True) if tail else "",
