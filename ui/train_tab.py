@@ -19,7 +19,7 @@ from ui.form import QUIET, numbers, run_command
 from ui.markup import Markup, join, tag
 from ui.model_options import build_model_options, read_model_options
 from ui.preflight_card import PreflightCard
-from ui.run_view import RUN_BUTTONS_JS
+from ui.run_view import RESUMABLE, RUN_BUTTONS_JS
 from ui.train_view import chain_of, draw_no_run, draw_preview, draw_queue, draw_status, draw_warned
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     start = TrainConfig(policy="?", **PRESETS["demo"].values)
 
     def on_run_button(command: dict) -> dict:
-        return run_command(studio, command)
+        answer = run_command(studio, command)
+        return answer or resume_chain(studio, command)
 
     with gr.Row(elem_id="train-page", elem_classes="train-page"):
         with gr.Column(scale=5, min_width=380):
@@ -199,6 +200,24 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
 def same_settings(run: Run, config: TrainConfig) -> bool:
     return all(run.config.get(name) == value for name, value in dataclasses.asdict(config).items())
+
+
+def resume_chain(studio: Studio, command: dict) -> dict:
+    """With a step of a training that was resumed, its other steps that ended early come back: *Stop* ended them all.
+    Returns `{}` or `{"error": sentence}`."""
+    if command.get("op") != "resume":
+        return {}
+    for result in studio.results():
+        chain = [step.id for _, step in chain_of(result)]
+        if command["run_id"] not in chain:
+            continue
+        for run_id in chain:
+            run = studio.run(run_id)
+            again = run.state in RESUMABLE and run.resumable
+            if again and (answer := run_command(studio, {"op": "resume", "run_id": run_id})):
+                return answer
+        return {}
+    return {}
 
 
 def shown_result(results: list[dict]) -> dict | None:
