@@ -20,7 +20,7 @@ from ui.form import QUIET, numbers, run_command
 from ui.markup import Markup, join, tag
 from ui.model_options import build_model_options, read_model_options
 from ui.preflight_card import PreflightCard
-from ui.run_view import RUN_BUTTONS_JS
+from ui.run_view import RESUMABLE, RUN_BUTTONS_JS
 from ui.train_view import chain_of, draw_no_run, draw_preview, draw_queue, draw_status, draw_warned
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     start = TrainConfig(policy="?", **PRESETS["demo"].values)
 
     def on_run_button(command: dict) -> dict:
-        return run_command(studio, command)
+        answer = run_command(studio, command)
+        return answer or resume_chain(studio, command)
 
     with gr.Row(elem_id="train-page", elem_classes="train-page"):
         with gr.Column(scale=5, min_width=380):
@@ -140,8 +141,9 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 *[getattr(config, field) for field in NUMBERS]]  # fmt: skip
 
     def draw(*looked: Any) -> list:
-        result = shown_result(studio)
-        return [*draw_live(studio, result), *curves.draw(result and result["run"], *looked)]
+        results = studio.results()
+        result = shown_result(results)
+        return [*draw_live(studio, result, results), *curves.draw(result and result["run"], *looked)]
 
     def on_start(*values: Any) -> list:
         values, looked = values[: len(form)], values[len(form) :]
@@ -162,7 +164,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
     def on_stop(*looked: Any) -> list:
         try:
-            result = shown_result(studio)
+            result = shown_result(studio.results())
             # From the last step to the first: a stopped one must not let the next begin.
             for _, run in reversed(chain_of(result) if result else []):
                 if run.active:
@@ -203,9 +205,26 @@ def same_settings(run: Run, config: TrainConfig) -> bool:
     return all(run.config.get(name) == value for name, value in dataclasses.asdict(config).items())
 
 
-def shown_result(studio: Studio) -> dict | None:
+def resume_chain(studio: Studio, command: dict) -> dict:
+    """With a step of a training that was resumed, its other steps that ended early come back: *Stop* ended them all.
+    Returns `{}` or `{"error": sentence}`."""
+    if command.get("op") != "resume":
+        return {}
+    for result in studio.results():
+        chain = [step.id for _, step in chain_of(result)]
+        if command["run_id"] not in chain:
+            continue
+        for run_id in chain:
+            run = studio.run(run_id)
+            again = run.state in RESUMABLE and run.resumable
+            if again and (answer := run_command(studio, {"op": "resume", "run_id": run_id})):
+                return answer
+        return {}
+    return {}
+
+
+def shown_result(results: list[dict]) -> dict | None:
     """The run at work, else the one that waits next, else the newest."""
-    results = studio.results()
     for states in (("running",), ("queued",)):
         for result in reversed(results):
             if any(step.state in states for _, step in chain_of(result)):
@@ -213,7 +232,7 @@ def shown_result(studio: Studio) -> dict | None:
     return results[0] if results else None
 
 
-def draw_live(studio: Studio, result: dict | None) -> list:
+def draw_live(studio: Studio, result: dict | None, results: list[dict]) -> list:
     """Status with what waits behind it, stop button, what the run warns of, and its log."""
     if result is None:
         return [draw_no_run(), gr.Button(interactive=False), "", ""]
@@ -222,7 +241,7 @@ def draw_live(studio: Studio, result: dict | None) -> list:
     logs = {step.id: studio.run_log(step.id, 30) for step in chain if step.state in ("failed", "interrupted")}
     tail = studio.run_log(run.id, 14)
     return [
-        join([draw_status(result, logs), draw_queue(studio.results(), run.id)]),
+        join([draw_status(result, logs), draw_queue(results, run.id)]),
         gr.Button(interactive=any(step.active for step in chain)),
         draw_warned(studio.run_warnings(run.id)),
         tag("details", tag("summary", "Log"), tag("pre", tail, class_="log"), open=True) if tail else "",

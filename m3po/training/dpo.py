@@ -3,7 +3,7 @@
 The reference is the policy without the adapter or, where the run goes on from one, with that adapter as it was before.
 Everything that must survive a kill lies in the run's folder:
 `checkpoints/` (the last one is gone on from), `reference.parquet` (log-probs of the reference), and at the end
-`adapter/` and `margins.parquet` (each pair before and after).
+`adapter/` and `margins.parquet` (each pair before and after). `tensorboard/` holds the curves once more.
 """
 
 from __future__ import annotations

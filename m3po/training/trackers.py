@@ -65,12 +65,11 @@ class Trackers:
     def _try(self, name: str, act: Callable[[], object]) -> None:
         try:
             act()
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-            self._warn(f"The curves are not sent to {name}: it is not installed here (pip install {name}).")
         except Exception as error:
             self._trackers.pop(name, None)
+            if isinstance(error, ModuleNotFoundError) and error.name == name:
+                self._warn(f"The curves are not sent to {name}: it is not installed here (pip install {name}).")
+                return
             first = str(error).strip().split("\n")[0][:200] or type(error).__name__
             self._warn(f"The curves go to {name} no longer ({first}); the run goes on, and the page shows them.")
 

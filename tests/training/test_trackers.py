@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -123,12 +124,15 @@ def test_nothing_is_sent_where_remote_calls_are_forbidden_or_nothing_is_configur
 
 @pytest.mark.parametrize(("fail", "words"), [
     ("init", r"no longer \(no API key\)"), ("log", r"no longer \(no route to host\)"), ("gone", "pip install wandb"),
+    ("part", "no longer .*no_such_package"),
 ])  # fmt: skip
 def test_a_service_that_fails_or_is_not_there_is_told_once_and_ends_nothing(tmp_path, monkeypatch, fail, words):
     recorder = Recorder()
     use_stand_in(monkeypatch, "wandb", fail=fail)
     if fail == "gone":
         monkeypatch.setitem(sys.modules, "wandb", None)
+    if fail == "part":  # it is there, and a package that it needs is not
+        monkeypatch.setattr(sys.modules["wandb"], "init", lambda **_: importlib.import_module("no_such_package"))
     follow(tmp_path / "ws" / "runs" / "1", recorder, track="wandb")
     [warning] = recorder.warnings
     assert re.search(words, warning)

@@ -1,7 +1,9 @@
 """What the Fine-tune tab says of the pairs that a run would train on: who picked them, and what speaks against it."""
 
 from m3po.settings import SelectConfig, TrainConfig
-from m3po.store import candidates
+from m3po.store import candidates, runs
+from m3po.store.instructions import now
+from ui.train_tab import resume_chain
 from ui.train_view import draw_preview
 
 
@@ -25,3 +27,24 @@ def test_given_pairs_are_not_said_to_be_by_the_machine_nor_by_another_scorer(stu
     assert "Given by the data" in shown["given"] and "Machine" not in shown["given"] and "<b>3</b>" in shown["given"]
     assert "another scorer" not in shown["given"]
     assert "another scorer" in shown["m3po"] and "Machine" in shown["m3po"]
+
+
+def test_resume_brings_back_every_step_that_stop_had_ended(studio):
+    """Measured before, trained, measured after: three runs, of which the first was at work when *Stop* was pressed."""
+
+    def add(con) -> list[int]:
+        before = runs.add_run(con, "evaluate", {"policy": "p"}, "")
+        train = runs.add_run(con, "train", {"policy": "p", "before_run": before}, "")
+        after = runs.add_run(con, "evaluate", {"policy": "p"}, "", parent=train, after=train)
+        other = runs.add_run(con, "train", {"policy": "p", "before_run": before}, "")
+        for run_id in (before, train, after, other):
+            runs.update_run(con, run_id, state="stopped", started_at=now() if run_id == before else None)
+        return [before, train, after, other]
+
+    studio.runner.close()  # nothing is started: only what is queued counts
+    *chain, other = studio.db.write(add)
+    assert studio.resume_run(chain[0]).state == "queued"
+    assert resume_chain(studio, {"op": "resume", "run_id": chain[1]}) == {}
+    assert [studio.run(run_id).state for run_id in chain] == ["queued"] * 3
+    assert studio.run(other).state == "stopped"
+    assert resume_chain(studio, {"op": "stop", "run_id": other}) == {} and studio.run(other).state == "stopped"
