@@ -27,7 +27,7 @@ Policy = Annotated[str, typer.Option(help="hub id or folder (sample: remote:MODE
 BatchSize = Annotated[int, typer.Option(help="instructions at a time; 0 = as many as fit into memory")]
 # Of a training run, and of what looks at its pairs beforehand.
 TrainedAdapter = Annotated[str, typer.Option(help="folder of a LoRA adapter to go on from; it is the reference, too")]
-Method = Annotated[str, typer.Option(help="dpo or sft")]
+Method = Annotated[str, typer.Option(help="dpo, sft or grpo")]
 Preset = Annotated[str, typer.Option(help="demo, gpu24 or gpu80")]
 Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="a setting of those below; repeatable")]
 MODEL_OPTIONS = {

@@ -16,7 +16,7 @@ from m3po.scorer_spec import map_folders, parse_grouper, parse_scorer
 
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd", "given")
 NORMALISATIONS = ("percentile", "raw", "minmax")
-TRAIN_METHODS = ("dpo", "sft")
+TRAIN_METHODS = ("dpo", "sft", "grpo")
 EXPORT_ONLY = ("all", "reviewed", "accepted", "auto")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ATTENTIONS = ("", "eager", "sdpa", "flash_attention_2")
@@ -243,10 +243,12 @@ class TrainConfig(ModelOptions):
     seed: int = 0
     only: str = "all"  # which pairs: see EXPORT_ONLY
     adapter: str | None = None  # a folder; its own LoRA r, alpha and dropout count then
+    reward: str = ""  # of the method grpo: the scorer whose MAS is the reward; empty = the one that is active
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self.policy, "Training goes on")
+        _check_text("reward", self.reward)
         _check(self.method in TRAIN_METHODS, "method", self.method, f"choose one of {', '.join(TRAIN_METHODS)}")
         _check(self.dtype != "float16", "dtype", self.dtype, "train in bfloat16 or float32: float16 overflows")
         _check(self.only in EXPORT_ONLY, "only", self.only, f"choose one of {', '.join(EXPORT_ONLY)}")

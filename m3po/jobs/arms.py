@@ -61,6 +61,12 @@ ARMS: dict[str, Arm] = {
             "M3PO's rule with each instruction's confidences dealt among its candidates by chance",
             shuffled=True,
         ),
+        Arm(
+            "rlhf",
+            "Simulated RLHF",
+            "GRPO on the instructions of M3PO's pairs, four answers each sampled anew, with their MAS as the reward",
+            method="grpo",
+        ),
     ]
 }
 

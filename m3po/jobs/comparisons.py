@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from m3po.errors import JobError, UsageError
+from m3po.errors import JobError, M3poError, UsageError
 from m3po.jobs import defaults, launches, plans, trainings
 from m3po.jobs.arms import ARMS, BASE, Draw, check_arms, draw_arms
 from m3po.jobs.comparison_reports import Reports, compare_command
@@ -58,7 +58,7 @@ class Comparisons(Reports):
         """
         _check(config, seeds, error_rate)
         parse_losses(checked(config))
-        chosen, left_out = self._choose_arms(arms)
+        chosen, left_out = self._choose_arms(config, arms)
         select = defaults.current_select(self._workspace.db)
         options = _options(config, select, chosen, seeds, error_rate)
         known = self._workspace.db.read(lambda con: comparisons.same_comparison(con, options))
@@ -95,9 +95,13 @@ class Comparisons(Reports):
     def _runner_state(self, run_id: int):
         return self._workspace.db.read(lambda con: runs.read_run(con, run_id))
 
-    def _choose_arms(self, arms: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    def _choose_arms(self, config: TrainConfig, arms: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
         """The arms to train, and why others are left out where none was asked for."""
         problems = self._workspace.db.read(_problems_of_arms)
+        try:
+            trainings.with_reward(self._workspace, dataclasses.replace(config, method=ARMS["rlhf"].method))
+        except M3poError as error:
+            problems["rlhf"] = f"it needs a reward ({str(error).rstrip('.')})"
         chosen = check_arms(arms or [name for name in ARMS if name not in problems])
         for name in chosen:
             if name in problems:
@@ -124,13 +128,15 @@ class Comparisons(Reports):
         if not rows[0]:
             raise JobError("The held-out split is empty, so nothing can be compared: import rows with split = heldout.")
         finished = workspace.db.read(comparisons.finished_marks)
+        rewarder = workspace.db.read(lambda con: candidates.scorer_info(con, candidates.active_scorer(con, "mas")))
         planned = []
         try:
             for draw in draws:
                 own = dataclasses.replace(config, seed=draw.seed, method=ARMS[draw.arm].method)
+                own = trainings.with_reward(workspace, own)
                 table = workspace.db.read(lambda con, draw=draw: pair_table(con, draw.pairs, workspace.images))
                 hashed = content_hash(table)
-                mark = _mark(own, trained, hashed, rows)
+                mark = _mark(own, trained, hashed, rows, rewarder)
                 folder = None if mark in finished else self._runner.freeze("train", dataclasses.asdict(own), table)
                 planned.append((draw, own, hashed, mark, folder))
             if known is not None and self._marks(known) == {(d.arm, d.seed): mark for d, _, _, mark, _ in planned}:
@@ -209,7 +215,9 @@ def _pool_of(con: Connection, select: SelectConfig) -> int:
     return pools.ensure_pool(con, logp, mas, select)
 
 
-def _mark(config: TrainConfig, trained: str, hashed: str, rows: list[int]) -> str:
-    """Of all that a run and its measuring follow from; where models lie is not among it."""
+def _mark(config: TrainConfig, trained: str, hashed: str, rows: list[int], active: dict) -> str:
+    """Of all that a run and its measuring follow from; where models lie is not among it. `active`: the MAS scorer."""
     values = {name: value for name, value in dataclasses.asdict(config).items() if name != "policy"}
+    if config.reward == active["name"]:
+        values["reward"] = active["fingerprint"]
     return hashlib.sha256(json.dumps([trained, values, hashed, rows], sort_keys=True).encode()).hexdigest()

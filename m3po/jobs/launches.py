@@ -36,6 +36,7 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     Raises JobError when there is no pair, UsageError for a loss that does not exist.
     """
     parse_losses(config)
+    config = trainings.with_reward(workspace, config)
     options = config.model_options()  # the model is measured as it is trained
     base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
     fingerprint, trained = plans.evaluated_fingerprint(base), trainings.trained_fingerprint(config)

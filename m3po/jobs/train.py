@@ -20,9 +20,14 @@ def run(job: Worker) -> dict:
     # The trainer wants a single GPU. Read when torch first looks for GPUs, hence set before its import, which is
     # here because it takes seconds: not before the input is known to be good.
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    config = TrainConfig(**job.config)
+    if config.method == "grpo":
+        from m3po.training.grpo import train_by_reward
+
+        return train_by_reward(config, rows, job.folder.path, job)
     from m3po.training.dpo import train_pairs
 
-    return train_pairs(TrainConfig(**job.config), rows, job.folder.path, job)
+    return train_pairs(config, rows, job.folder.path, job)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+from m3po.errors import JobError, UsageError
 from m3po.jobs import plans
 from m3po.models import memory
 from m3po.models.fingerprint import loaded_fingerprint
+from m3po.scorer_spec import REMOTE_KINDS, parse_scorer
 from m3po.selection import RULES
 from m3po.settings import TrainConfig
 from m3po.store import auto_accept, candidates, decisions, instructions, runs, selections
@@ -60,6 +63,24 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
     need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
     found |= {"problems": found["problems"] + problems, "memory": need}
     return found | {"command": train_command(str(workspace.path), config)}
+
+
+def with_reward(workspace: Workspace, config: TrainConfig) -> TrainConfig:
+    """The config with the scorer that rewards sampled answers named, where its method wants one: the active one, unless
+    it names another. Raises JobError where there is none, UsageError for one that cannot judge a new answer here."""
+    if config.method != "grpo":
+        return config
+    active = workspace.db.read(lambda con: candidates.scorer_info(con, candidates.active_scorer(con, "mas")))
+    reward = config.reward or (active and active["name"])
+    if not reward:
+        raise JobError("GRPO takes MAS as its reward, and no scorer is active: score first, or set reward=SCORER.")
+    spec = parse_scorer(reward)
+    if spec.is_mean or spec.parts[0].kind in ("column", *REMOTE_KINDS):
+        raise UsageError(
+            f"{reward} cannot reward the answers that GRPO samples: ratings and means are stored values, and a server "
+            "would be asked for every answer of every step. Set reward to a CLIP, SigLIP, vqa: or claims: scorer."
+        )
+    return dataclasses.replace(config, reward=reward)
 
 
 def describe_few(config: TrainConfig, pairs: int) -> list[str]:

@@ -71,12 +71,16 @@ class ChatFormat:
         """The chat template's text; special tokens that people wrote are broken up by a blank."""
         try:
             return self.processor.apply_chat_template(
-                [_map_texts(message, self._break_special) for message in messages],
+                self.break_special(messages),
                 add_generation_prompt=generation,
                 tokenize=False,
             )
         except Exception as error:  # jinja: what a template demands, it says by raising anything
             raise BadInputError(f"The model's chat template refuses this conversation ({error}).") from error
+
+    def break_special(self, messages: Messages) -> Messages:
+        """The same conversation with what people wrote kept text, for a template that somebody else renders."""
+        return [_map_texts(message, self._break_special) for message in messages]
 
     def _break_special(self, text: str) -> str:
         """`<image>` becomes `< image>`: the processor counts placeholders in the text itself."""

@@ -115,7 +115,10 @@ def save_adapter(model: PeftModel, folder: Path, config: TrainConfig, n_pairs: i
     """Save the adapter as peft does (safetensors), with a card that says what it is and nothing else."""
     model.save_pretrained(str(folder), selected_adapters=["default"])  # not the reference's copy
     base = f"`{config.policy}`" + (f", going on from `{config.adapter}`" if config.adapter else "")
-    what = "the chosen answers (SFT)" if config.method == "sft" else f"preference pairs ({config.loss_type} loss)"
+    what = {
+        "sft": "the chosen answers (SFT)",
+        "grpo": f"instructions (GRPO, with the MAS of {config.reward} as the reward)",
+    }.get(config.method, f"preference pairs ({config.loss_type} loss)")
     (folder / "README.md").write_text(
         f"""---
 library_name: peft

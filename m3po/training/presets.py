@@ -22,7 +22,7 @@ LOSS_TYPES = (
 
 # What `--set` takes besides the model options: the key and what it means.
 SETTINGS: dict[str, str] = {
-    "method": "dpo, or sft on the chosen answers alone",
+    "method": "dpo, sft on the chosen answers alone, or grpo: answers sampled anew, with their MAS as the reward",
     "learning_rate": "the highest; it rises by warmup_ratio, then falls to 0",
     "epochs": "passes over the pairs; may be a fraction",
     "batch_size": "pairs at a time on the device",
@@ -36,6 +36,7 @@ SETTINGS: dict[str, str] = {
     "warmup_ratio": "share of the steps in which the learning rate rises",
     "max_steps": "ends the run after so many steps; 0 = by epochs",
     "seed": "of the pairs' order and the adapter's first weights",
+    "reward": "of grpo: the scorer whose MAS it is, by its name; empty = the one that is active",
     "only": f"which pairs: {', '.join(EXPORT_ONLY)}",
 }
 
