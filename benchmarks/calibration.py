@@ -17,10 +17,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.demo_gain import wait
-from benchmarks.pair_precision import quality
+from benchmarks._runs import wait
 from m3po.calibration import AUDIT
 from m3po.calibration_commands import draw_report
+from m3po.demo.language import mentioned_kinds
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.evaluation.annotator import NAME, SimulatedAnnotator
@@ -43,6 +43,15 @@ def make(folder: Path, images: int) -> None:
     wait(studio, studio.start_sample())
     wait(studio, studio.start_score())
     studio.close()
+
+
+def quality(text: str, truth: dict) -> float:
+    """How right an answer is, to a strict annotator: 1 for the truth's own words, else 0; for a description the things
+    it names less those that are not there."""
+    if truth["category"] != "describe":
+        return float(text == truth["answer"])
+    named, there = mentioned_kinds(text), set(truth["objects"])
+    return len(named & there) - len(named - there)
 
 
 @dataclass(frozen=True)

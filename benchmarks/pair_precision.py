@@ -15,36 +15,28 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.demo_gain import wait
-from m3po.demo.language import mentioned_kinds
+from benchmarks._runs import wait
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
+from m3po.evaluation.chair import Vocabulary
+from m3po.evaluation.pair_truth import judge_pairs
 from m3po.settings import RULES, SelectConfig, WorkspaceConfig
 from m3po.studio import Studio
 
 MARGINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
-def quality(text: str, truth: dict) -> float:
-    """How right an answer is: 1 or 0, for a description the things it names less those that are not there."""
-    if truth["category"] != "describe":
-        return float(text == truth["answer"])
-    named, there = mentioned_kinds(text), set(truth["objects"])
-    return len(named & there) - len(named - there)
-
-
-def judge(studio: Studio, config: SelectConfig, truth: dict[str, dict], out: Path) -> tuple[int, int, int]:
-    """Pairs whose chosen answer is truly better, as good, and worse than the rejected one."""
+def judge(studio: Studio, config: SelectConfig, truth: dict[str, dict], out: Path) -> dict[str, int]:
+    """What the truth says of the pairs: m3po.evaluation.pair_truth.COUNTS."""
     studio.select(config)
     studio.export(out)
-    better = equal = worse = 0
+    pairs = []
     for row in map(json.loads, out.read_text(encoding="utf-8").splitlines()):
         if row["pair"] is None:
             continue
         texts = {candidate["id"]: candidate["text"] for candidate in row["candidates"]}
-        gap = [quality(texts[row["pair"][side]], truth[row["id"]]) for side in ("chosen", "rejected")]
-        better, equal, worse = better + (gap[0] > gap[1]), equal + (gap[0] == gap[1]), worse + (gap[0] < gap[1])
-    return better, equal, worse
+        pairs.append((truth[row["id"]], *(texts[row["pair"][side]] for side in ("chosen", "rejected"))))
+    return judge_pairs(pairs, Vocabulary({name for row in truth.values() for name in row["objects"]}))
 
 
 def main() -> None:
@@ -63,11 +55,14 @@ def main() -> None:
         # The same filters laid on every rule, so that only the choice differs; then the margin of m3po alone.
         configs = [replace(SelectConfig(), rule=rule) for rule in RULES]
         configs += [replace(SelectConfig(), delta=margin) for margin in MARGINS]
-        print("| Rule | delta | pairs | chosen better | as good | worse |\n|---|---|---|---|---|---|")
+        print(
+            "| Rule | delta | pairs | chosen better | as good | worse | rejected wrong |\n|---|---|---|---|---|---|---|"
+        )
         for config in configs:
-            better, equal, worse = judge(studio, config, truth, folder / "pairs.jsonl")
-            n = better + equal + worse
-            shares = " | ".join(f"{part / max(n, 1):.3f}" for part in (better, equal, worse))
+            counts = judge(studio, config, truth, folder / "pairs.jsonl")
+            n = counts["judged"]
+            parts = (counts[name] for name in ("better", "equal", "worse", "rejected_wrong"))
+            shares = " | ".join(f"{part / max(n, 1):.3f}" for part in parts)
             print(f"| {config.rule} | {config.delta:g} | {n} | {shares} |", flush=True)
     finally:
         studio.close()

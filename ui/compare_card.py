@@ -48,20 +48,23 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         with gr.Row(elem_classes="settings curator-only"):
             start_btn = gr.Button("Compare", variant="primary", elem_id="compare-start")
             stop_btn = gr.Button("Stop", variant="stop", interactive=False, elem_id="compare-stop")
+            resume_btn = gr.Button("Resume", interactive=False, elem_id="compare-resume")
         message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="compare-message")
         progress = gr.HTML(draw_none(), apply_default_css=False, js_on_load=None, elem_id="compare-progress")
         tables = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="compare-tables")
         with gr.Column(visible=False) as beside:
             plot = gr.Plot(elem_id="compare-plot", show_label=False, container=False)
     seen = gr.State("")
-    live = [progress, stop_btn, tables, beside, plot, seen]
+    live = [progress, stop_btn, resume_btn, tables, beside, plot, seen]
 
     def draw(seen: str) -> list:
         """What `live` shows; tables and plot only where a run has ended since `seen`."""
         report = studio.comparisons.report()
         if report is None:
-            return [draw_none(), gr.Button(interactive=False), "", gr.Column(visible=False), gr.skip(), ""]
-        shown: list = [draw_progress(report), gr.Button(interactive=report["state"] == "running")]
+            none = gr.Button(interactive=False)
+            return [draw_none(), none, none, "", gr.Column(visible=False), gr.skip(), ""]
+        can = [gr.Button(interactive=report["state"] == state) for state in ("running", "stopped")]
+        shown: list = [draw_progress(report), *can]
         mark = f"{report['id']}:{report['done']}"
         if mark == seen:
             return [*shown, gr.skip(), gr.skip(), gr.skip(), mark]
@@ -92,11 +95,17 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         return [notice, *draw(seen)]
 
     def on_stop(seen: str) -> list:
+        return act("stop", "Stopping; what was finished is kept.", seen)
+
+    def on_resume(seen: str) -> list:
+        return act("resume", "It goes on with what lacks.", seen)
+
+    def act(name: str, words: str, seen: str) -> list:
         try:
             report = studio.comparisons.report()
             if report:
-                studio.comparisons.stop(report["id"])
-            notice = draw_notice("Stopping; what was finished is kept, and Compare goes on with the rest.", good=True)
+                getattr(studio.comparisons, name)(report["id"])
+            notice = draw_notice(words, good=True)
         except M3poError as error:
             notice = draw_notice(str(error))
         return [notice, *draw(seen)]
@@ -107,6 +116,7 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     form = [seeds, preset, error_rate, settings, arms]
     start_btn.click(on_start, [*form, seen], [message, *live], **QUIET)
     stop_btn.click(on_stop, seen, [message, *live], **QUIET)
+    resume_btn.click(on_resume, seen, [message, *live], **QUIET)
     tab.select(draw, seen, live, **QUIET)
     page.load(draw, seen, live, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there

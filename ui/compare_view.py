@@ -70,7 +70,7 @@ def draw_progress(report: Mapping) -> Markup:
 def _draw_now(report: Mapping) -> Markup | None:
     now = report["now"]
     if not now:
-        words = "Press Compare to go on with what lacks." if report["state"] == "stopped" else None
+        words = "Press Resume to go on with what lacks." if report["state"] == "stopped" else None
         return tag("p", words, class_="quiet") if words else None
     label = next((arm["label"] for arm in report["arms"] if arm["arm"] == now["arm"]), now["arm"])
     doing = "trains" if now["kind"] == "train" else "is measured"

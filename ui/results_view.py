@@ -91,7 +91,7 @@ def draw_overview(results: Sequence[Mapping], shown: int | None) -> Markup:
                     data_show_run=run.id,
                     aria_pressed="true" if run.id == shown else "false",
                 ),
-                tag("span", f" {clock(run.created_at)}", class_="quiet"),
+                tag("span", f" {clock(run.created_at)}{_arm_of(run.config)}", class_="quiet"),
             ),
             tag("td", tag("span", STATE_LABELS.get(state, state), class_=f"chip state-{state}")),
             tag("td", count(r["pairs"]), class_="num"),
@@ -115,6 +115,12 @@ def draw_overview(results: Sequence[Mapping], shown: int | None) -> Markup:
     return tag(
         "div", tag("table", tag("thead", head), tag("tbody", *lines), class_="figures-table overview"), class_="scroll"
     )
+
+
+def _arm_of(config: Mapping) -> str:
+    """Which arm of a comparison a run is; empty for one of its own."""
+    arm = (config.get("comparison") or {}).get("arm")
+    return f" · {arm}, seed {config.get('seed')}" if arm else ""
 
 
 def _arrow(metric: Metric) -> Markup:

@@ -1,6 +1,8 @@
-"""A simulated annotator, who knows the truth and errs at a stated rate: for tests and for the README's figures alone.
+"""A simulated annotator, who knows the truth and errs at a stated rate: for tests, the README's figures, and one arm of
+a comparison (m3po.jobs.arms), which says so.
 
-No button and no command starts it. What it decides is stored under its name, which the page shows with every decision.
+No button and no command lets it decide on the workspace's pairs. What the figures let it decide is stored under its
+name, which the page shows with every decision.
 """
 
 from __future__ import annotations

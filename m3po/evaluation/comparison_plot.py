@@ -65,9 +65,10 @@ def plot_comparison(report: Mapping) -> go.Figure:
         base = next((each for arm, each in zip(known, found, strict=True) if arm["arm"] == "base"), None)
         if base:
             figure.add_vline(x=base["mean"], line={"color": GREY, "dash": "dash", "width": 1}, row=row, col=column)
-    figure.update_yaxes(
-        categoryorder="array", categoryarray=[arm["label"] for arm in arms], autorange="reversed", automargin=True
-    )
+    figure.update_yaxes(  # every arm has its line before it has its figures
+        type="category", categoryorder="array", categoryarray=[arm["label"] for arm in arms],
+        range=[len(arms) - 0.5, -0.5], automargin=True,
+    )  # fmt: skip
     figure.update_layout(height=120 + n_rows * (60 + 26 * len(arms)), margin={"l": 10, "r": 12, "t": 48, "b": 36})
     figure.update_annotations(font_size=12)
     return figure

@@ -27,6 +27,7 @@ from m3po.store import candidates, comparisons, instructions, pools, runs, selec
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import build_train_config, count_steps, parse_losses
+from m3po.types import Run
 
 SEEDS = 3
 MAX_SEEDS = 20
@@ -69,15 +70,21 @@ class Comparisons(Reports):
 
     def resume(self, comparison: int) -> int:
         """Queue again every run of it that was stopped, interrupted or failed; returns how many. Raises JobError where
-        there is no such comparison, or one of its runs cannot go on."""
+        there is no such comparison, or where none of what lacks can go on."""
         self._get(comparison)
-        queued = 0
+        queued, stuck = 0, []
         for row in self._rows(comparison):
             for run in (row["train"], row["evaluate"]):
-                # an evaluation comes back with its training
-                if run and (now := self._runner_state(run.id)).state in ("stopped", "failed", "interrupted"):
-                    self._runner.resume(now.id)
-                    queued += 1
+                # read again: an evaluation comes back with its training
+                if run is None or (now := self._read_run(run.id)).active or now.state == "finished":
+                    continue
+                if not now.resumable:
+                    stuck.append(f"run {now.id} cannot be resumed. {now.message}")
+                    break  # what would measure it waits for nothing
+                self._runner.resume(now.id)
+                queued += 1
+        if stuck and not queued:
+            raise JobError(f"Comparison {comparison} cannot go on: {stuck[0]}")
         return queued
 
     def stop(self, comparison: int) -> int:
@@ -87,12 +94,12 @@ class Comparisons(Reports):
         stopped = 0
         for row in reversed(self._rows(comparison)):
             for run in (row["evaluate"], row["train"]):
-                if run and self._runner_state(run.id).active:
+                if run and self._read_run(run.id).active:
                     self._runner.stop(run.id)
                     stopped += 1
         return stopped
 
-    def _runner_state(self, run_id: int):
+    def _read_run(self, run_id: int) -> Run:
         return self._workspace.db.read(lambda con: runs.read_run(con, run_id))
 
     def _choose_arms(self, config: TrainConfig, arms: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:

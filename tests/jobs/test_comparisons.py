@@ -150,6 +150,13 @@ def test_one_that_was_stopped_goes_on_with_the_pairs_it_had(studio, tiny_policy)
     assert {run.id: run.config["content_hash"] for run in studio.runs(("train",))} == hashes
     assert studio.comparisons.report()["state"] == "running"
 
+    studio.comparisons.stop(number)
+    gone = {"state": "failed", "message": "no such model is here.", "result": {"final": True}}
+    trainings = [run.id for run in studio.runs(("train",))]
+    studio.db.write(lambda con: [runs.update_run(con, run_id, **gone) for run_id in trainings])
+    with pytest.raises(JobError, match=rf"cannot go on: run {first} cannot be resumed. no such model"):
+        studio.comparisons.start(config, seeds=1, arms=ARMS)
+
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_queued(studio, tiny_policy):
     start = studio.comparisons.start

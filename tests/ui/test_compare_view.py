@@ -58,7 +58,7 @@ def test_progress_names_the_run_at_work_and_what_failed(report):
         assert words in drawn
     assert "<b>SFT</b>" not in drawn
     stopped = draw_progress(report | {"state": "stopped", "now": None, "seconds_left": None})
-    assert "Press Compare to go on" in stopped
+    assert "Press Resume to go on" in stopped
     assert "bar-run" not in draw_progress(report | {"state": "finished", "now": None})
 
 
