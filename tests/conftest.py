@@ -27,10 +27,12 @@ if "M3PO_TEST_VIDEO_PARTS" in os.environ:  # the child process of tests/models/t
 
 # What takes longest, longest first: begun last, it would leave the other worker idle at the end.
 SLOWEST = (
-    "tests/e2e", "tests/test_readme.py", "tests/models/test_video_architectures.py", "tests/test_studio.py",
-    "tests/models/test_architectures.py", "tests/training/test_dpo.py", "tests/test_cli.py",
-    "tests/models/test_log_probs.py", "tests/jobs/test_exporting.py", "tests/ui/test_people_http.py",
-    "tests/store/test_decisions.py", "tests/jobs/test_train.py", "tests/jobs/test_sample.py",
+    "tests/e2e", "tests/models/test_video_architectures.py", "tests/test_studio.py", "tests/test_readme.py",
+    "tests/test_cli.py", "tests/ui/test_people_http.py", "tests/models/test_architectures.py",
+    "tests/training/test_dpo.py", "tests/ui/test_server.py", "tests/jobs/test_train.py",
+    "tests/store/test_connection.py", "tests/test_selection.py", "tests/models/test_log_probs.py",
+    "tests/store/test_review_index.py", "tests/jobs/test_exporting.py", "tests/test_people.py",
+    "tests/jobs/test_sample.py", "tests/store/test_undo.py", "tests/jobs/test_batch_plans.py",
 )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+from m3po.bridge import connect
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -84,6 +86,13 @@ class App:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
+
+    def history(self) -> list[dict]:
+        """Every decision ever made, oldest first, as the command line asks the running app."""
+        out = self.workspace.parent / "history.jsonl"
+        with connect(self.workspace) as client:
+            client.call("history", out=str(out))
+        return [json.loads(line) for line in out.read_text().splitlines()]
 
 
 @contextlib.contextmanager

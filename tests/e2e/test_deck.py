@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from reverse_proxy import reverse_proxy
 from test_review import asked, idle, move, press, shown, undo_everything, verdict
 
-from m3po.studio import Studio
 from ui.addresses import view_of
 
 pytestmark = pytest.mark.browser
@@ -334,28 +333,6 @@ def test_the_image_is_fitted_zooms_and_keeps_its_zoom_where_asked(app, open_page
     assert scale() == 1
 
 
-NOTHING_KEPT = "() => !Object.keys(localStorage).some((key) => key.startsWith('m3po.unsent'))"
-
-
-def test_nothing_is_lost_when_the_app_is_killed_under_the_page(app, open_page):
-    page = opened(open_page, f"{app.url}/#review?order=id")
-    here = shown(page)
-    app.kill()
-    move(page, "n")
-    page.wait_for_selector("#review-unstored.failing")
-    app.start()
-    # Gradio loads the page anew when its server comes back; what was not stored is kept over that.
-    page.wait_for_function(NOTHING_KEPT, timeout=60_000)
-    app.stop()
-    studio = Studio.open(app.workspace)
-    try:
-        assert [d.verdict for d in studio.history(int(here))][:1] == ["all_wrong"]
-        studio.undo()
-    finally:
-        studio.close()
-        app.start()
-
-
 def test_an_open_review_shows_what_was_picked_and_scored_anew(app, open_page):
     """Without a key: while it is looked at, and when its tab is opened again."""
     page = opened(open_page, f"{app.url}/#review?order=id")
@@ -391,3 +368,18 @@ def test_an_open_review_shows_what_was_picked_and_scored_anew(app, open_page):
     other.wait_for_selector(rejected)
     idle(other)
     assert shown(other) == item and there != before
+
+
+NOTHING_KEPT = "() => !Object.keys(localStorage).some((key) => key.startsWith('m3po.unsent'))"
+
+
+def test_nothing_is_lost_when_the_app_is_killed_under_the_page(app, open_page):
+    page = opened(open_page, f"{app.url}/#review?order=id")
+    here = shown(page)
+    app.kill()
+    move(page, "n")
+    page.wait_for_selector("#review-unstored.failing")
+    app.start()
+    # Gradio loads the page anew when its server comes back; what was not stored is kept over that.
+    page.wait_for_function(NOTHING_KEPT, timeout=60_000)
+    assert [d["verdict"] for d in app.history() if d["instruction_id"] == int(here)][-1:] == ["all_wrong"]

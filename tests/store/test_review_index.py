@@ -255,7 +255,7 @@ def without_run(view):
 index = ReviewIndex()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(view=views)
 @example(view=ReviewView(area=Area("rejected", ((-1, -1), (-1, 2), (2, 2), (2, -1)))))
 @example(view=ReviewView(ranges=(Range("length_ratio", 1.0, None),)))
