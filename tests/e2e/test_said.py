@@ -98,6 +98,8 @@ def test_the_guideline_is_written_beside_the_item_and_its_reasons_are_on_the_key
     assert panel["y"] >= image["y"] + image["height"] and panel["x"] + panel["width"] <= right["x"]  # it covers neither
     review.click("#guideline-edit")
     review.fill("#guideline-draft", "nothing worth keeping")
+    panel, drop = (review.locator(name).bounding_box() for name in ("#review-guideline", "#guideline-drop"))
+    assert drop["x"] + drop["width"] <= panel["x"] + panel["width"]
     review.click("#guideline-drop")
     review.click("#guideline-edit")
     assert review.input_value("#guideline-draft") == ""

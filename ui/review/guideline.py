@@ -35,7 +35,7 @@ def build_guideline_frame() -> Markup:
         tag("div", tag("button", "Keep as a new version (Ctrl+Enter)", id="guideline-save", type="button",
                        class_="action action-main"),
             tag("button", "Leave (Esc)", id="guideline-leave", type="button", class_="action"),
-            tag("button", "Drop what I wrote", id="guideline-drop", type="button", class_="action")),
+            tag("button", "Drop", id="guideline-drop", type="button", class_="action", title="Drop what I wrote")),
         id="guideline-form", hidden=True,
     )  # fmt: skip
     text = tag("div", id="guideline-text", tabindex="0")
