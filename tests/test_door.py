@@ -12,6 +12,7 @@ from m3po.door import Door, acting_as
 from m3po.errors import NotAllowedError
 from m3po.guidelines import Guidelines
 from m3po.jobs.dependence import Dependence
+from m3po.jobs.lineages import Lineages
 from m3po.jobs.preflights import Preflights
 from m3po.people import People
 from m3po.studio import Studio
@@ -27,7 +28,7 @@ def test_every_use_case_says_who_may_call_it():
     """One that is in no set is the curators' alone: this test makes whoever adds it decide."""
     own = {name for name in dir(Studio) if not name.startswith("_")} - {"open", "create", "close", "as_user"}
     parts = {"people": People, "browsing": Browsing, "calibration": Calibration, "dependence": Dependence}
-    parts |= {"guideline": Guidelines, "preflight": Preflights}
+    parts |= {"guideline": Guidelines, "preflight": Preflights, "lineage": Lineages}
     told = {
         f"{part}.{name}"
         for part, kind in parts.items()
