@@ -27,7 +27,7 @@ def walk(studio, view):
     return seen
 
 
-@pytest.mark.parametrize("order", REVIEW_ORDERS)
+@pytest.mark.parametrize("order", [order for order in REVIEW_ORDERS if order != "reward_margin"])  # that is of a run
 def test_each_order_is_the_order_of_its_number_and_items_without_a_pair_come_last(studio, order):
     items = walk(studio, ReviewView("all", order))
     assert len(items) == 7 and [item.position for item in items] == list(range(1, 8))
