@@ -73,12 +73,6 @@ def finished_marks(con: Connection) -> dict[str, tuple[int, int]]:
     return {mark: (train, evaluate) for mark, train, evaluate in con.execute(sql).fetchall()}
 
 
-def run_names(con: Connection) -> dict[int, tuple[str, int]]:
-    """(arm, seed) of each training run that belongs to a comparison."""
-    sql = "SELECT train_run, arm, seed FROM comparison_runs WHERE train_run IS NOT NULL"
-    return {run: (arm, seed) for run, arm, seed in con.execute(sql).fetchall()}
-
-
 def _with_runs(row: dict, runs: Mapping[int, Run]) -> dict:
     return {
         **{name: row[name] for name in ("arm", "seed", "mark")},
