@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -33,9 +32,12 @@ from m3po.training.adapters import (
     find_language_model,
     save_adapter,
 )
-from m3po.training.dpo import PACKAGES, Reporter, checkpoint_interval, find_checkpoint
+from m3po.training.dpo import checkpoint_interval
+from m3po.training.faults import find_checkpoint
 from m3po.training.pair_checks import PairProblem, check_length
 from m3po.training.presets import check_pairs, count_steps, find_preset
+from m3po.training.reporting import Reporter
+from m3po.versions import package_versions
 
 GENERATIONS = 4  # answers an instruction
 ANSWER_TOKENS = 128
@@ -86,7 +88,7 @@ def train_by_reward(config: TrainConfig, rows: list[dict], folder: Path, reporte
         "seconds": round(time.time() - started, 2),
         "steps": trainer.state.global_step,
         "final": report.last,
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": package_versions(),
         "trainable_parameters": n_trainable,
     }
 
