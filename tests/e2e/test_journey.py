@@ -23,7 +23,7 @@ def make_small_demo(folder: Path) -> Path:
     policy, mas = demo_models()
     path = Studio.create(folder / "demo", WorkspaceConfig(str(policy), str(mas), demo=True))
     studio = Studio.open(path)
-    studio.import_source(write_demo_source(folder / "source", n_train=8, n_tune=0, n_heldout=4))
+    studio.import_source(write_demo_source(folder / "source", n_train=5, n_tune=0, n_heldout=2))
     studio.close()
     return path
 
@@ -86,14 +86,15 @@ def test_from_a_fresh_workspace_to_before_and_after(tmp_path: Path, open_page):
 
         # A short run by button, watched, then left alone with no page open.
         page.get_by_role("tab", name="Data").click()
+        page.wait_for_selector("#data-workspace .figures")  # before it is drawn there is no run on it either
         wait_until(page, "!document.querySelector('#data-page .run-running, #data-page .run-queued')", 240)
         page.get_by_role("tab", name="Fine-tune").click()
         page.wait_for_selector("#train-command")
         assert "m3po train" in page.inner_text("#train-command")
         page.click("#train-advanced button")
-        page.fill("#train-max-steps input", "6")
+        page.fill("#train-max-steps input", "3")
         page.keyboard.press("Tab")
-        page.wait_for_function("document.querySelector('#train-command').innerText.includes('max_steps=6')")
+        page.wait_for_function("document.querySelector('#train-command').innerText.includes('max_steps=3')")
         # What is wrong with the pairs is told first; an excluded one is counted no more.
         page.click("#preflight-start")
         page.wait_for_selector("[data-check-state=checked]", timeout=120_000)
