@@ -132,5 +132,20 @@ def test_from_a_fresh_workspace_to_before_and_after(tmp_path: Path, open_page):
         assert int(page.inner_text("#review-position").split("/")[1]) <= int(trained)
         page.click(".run-change")
         page.wait_for_selector("#results-overview tr.shown")
+
+        # The model goes out, the run could be done elsewhere, and both models are judged blind.
+        page.fill("#run-out :is(input, textarea)", str(tmp_path / "model"))
+        page.click("#run-adapter")
+        page.wait_for_selector("#run-actions-message .notice-good")
+        assert (tmp_path / "model" / "adapter_model.safetensors").is_file()
+        page.click("#sides-root summary")
+        page.wait_for_function("document.querySelector('#sides-progress').textContent.includes('judged')")
+        assert not page.is_visible("#results-table")  # it says which model answered what
+        page.get_by_role("tab", name="Fine-tune").click()
+        page.click("#train-elsewhere button")
+        page.fill("#train-elsewhere-folder :is(input, textarea)", str(tmp_path / "pack"))
+        page.click("#train-emit")
+        page.wait_for_selector("#elsewhere-message .notice-good")
+        assert (tmp_path / "pack" / "run.sh").is_file()
     finally:
         assert app.stop() == 0, app.log.read_text()
