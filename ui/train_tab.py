@@ -52,8 +52,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     start = TrainConfig(policy="?", **PRESETS["demo"].values)
 
     def on_run_button(command: dict) -> dict:
-        answer = run_command(studio, command)
-        return answer or resume_chain(studio, command)
+        return find_stopping(studio, command) or run_command(studio, command) or resume_chain(studio, command)
 
     with gr.Row(elem_id="train-page", elem_classes="train-page"):
         with gr.Column(scale=5, min_width=380):
@@ -203,6 +202,19 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
 def same_settings(run: Run, config: TrainConfig) -> bool:
     return all(run.config.get(name) == value for name, value in dataclasses.asdict(config).items())
+
+
+def find_stopping(studio: Studio, command: object) -> dict:
+    """`{"error": sentence}` where another step of the training that is to be resumed is at work still, as it is between
+    *Stop* and the end of its batch: it would then stay stopped while the others go on."""
+    if not isinstance(command, dict) or command.get("op") != "resume":
+        return {}
+    for result in studio.results():
+        chain = [step for _, step in chain_of(result)]
+        working = next((step for step in chain if step.state == "running"), None)
+        if working and command.get("run_id") in [step.id for step in chain]:
+            return {"error": f"Run {working.id} of this training is at work still: press Resume when it has ended."}
+    return {}
 
 
 def resume_chain(studio: Studio, command: dict) -> dict:

@@ -5,10 +5,9 @@ The model is written beside its place and takes it when it is whole. Result: `pa
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from m3po.files import check_new_folder, storage_error
+from m3po.files import new_folder
 from m3po.jobs.job_models import check_model
 from m3po.jobs.worker import Worker, main
 from m3po.settings import MergeConfig
@@ -19,22 +18,12 @@ def run(job: Worker) -> dict:
     job.progress(0, 1, "models", message="Loading the model")
     check_model(job, config.policy, config.adapter, config)
     out = Path(config.out)
-    check_new_folder(out)
     from m3po.models.merging import merge_adapter
 
-    part = out.with_name(f".{out.name}.part")  # a killed predecessor's is begun anew
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
+    with new_folder(out) as part:
         dtype = merge_adapter(config.policy, config.adapter, part, config)
         (part / "README.md").write_text(job.config.get("card", ""), encoding="utf-8")
         size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
-    except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise storage_error(out, error) from error
     job.progress(1, 1, "models", message=f"Written to {out}.")
     return {"path": str(out), "dtype": dtype, "bytes": size, "message": f"The merged model is in {out}."}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from m3po.errors import JobError
 from m3po.evaluation.metrics import METRICS
-from m3po.files import absolute, check_new_folder, storage_error
+from m3po.files import absolute, check_new_folder, new_folder
 from m3po.jobs import schemas
 from m3po.jobs.runner import JobRunner
 from m3po.settings import MergeConfig, ModelOptions, SampleConfig
@@ -28,21 +28,11 @@ def export_adapter(runner: JobRunner, result: Mapping, out: Path) -> dict:
     """
     source = adapter_of(runner, result["run"])
     out = absolute(out)
-    check_new_folder(out)
-    part = out.with_name(f".{out.name}.part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with new_folder(out) as part:
         for path in source.iterdir():
             if path.is_file():
                 shutil.copyfile(path, part / path.name)
         (part / "README.md").write_text(build_model_card(result), encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
-    except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise storage_error(out, error) from error
     return {"path": str(out), "message": f"The adapter of run {result['run'].id} is in {out}."}
 
 

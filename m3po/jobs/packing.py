@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import m3po
-from m3po.files import absolute, check_new_folder, storage_error
+from m3po.files import absolute, check_new_folder, new_folder
 from m3po.jobs import plans, trainings
 from m3po.jobs.runner import PACKAGE_ROOT, JobRunner
 from m3po.jobs.schemas import TRAIN_INPUT
@@ -110,9 +110,8 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
     }
     command = train_command(str(workspace.path), config)
     home = runner.freeze("train", values, table)
-    part = out.with_name(f".{out.name}.part-{pack}")
     try:
-        try:
+        with new_folder(out) as part:
             n_images = _write_pack(part, config, table, record, workspace.read_config().remote)
             absorb = f"python -m m3po train {shlex.quote(str(workspace.path))} --absorb THIS_FOLDER"
             told = README.format(at=record["emitted_at"], pairs=len(pairs), policy=config.policy, absorb=absorb)
@@ -122,13 +121,7 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
             (home / "emitted.json").write_text(json.dumps(kept), encoding="utf-8")
             pq.write_table(decided, home / "decisions.parquet")
             home = home.rename(emitted_folder(runner, pack))
-            if out.exists():
-                out.rmdir()
-            part.rename(out)
-        except OSError as error:
-            raise storage_error(out, error) from error
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(home, ignore_errors=True)
         raise
     message = f"{len(pairs)} pairs and {n_images} images are packed in {out}: start run.sh or job.sbatch there."

@@ -3,7 +3,7 @@
 from m3po.settings import SelectConfig, TrainConfig
 from m3po.store import candidates, runs
 from m3po.store.instructions import now
-from ui.train_tab import resume_chain
+from ui.train_tab import find_stopping, resume_chain
 from ui.train_view import draw_preview
 
 
@@ -43,6 +43,11 @@ def test_resume_brings_back_every_step_that_stop_had_ended(studio):
 
     studio.runner.close()  # nothing is started: only what is queued counts
     *chain, other = studio.db.write(add)
+    resume = {"op": "resume", "run_id": chain[1]}
+    studio.db.write(lambda con: runs.update_run(con, chain[0], state="running"))  # its batch is not over
+    assert f"Run {chain[0]} of this training is at work" in find_stopping(studio, resume)["error"]
+    studio.db.write(lambda con: runs.update_run(con, chain[0], state="stopped"))
+    assert find_stopping(studio, resume) == find_stopping(studio, {"op": "stop", "run_id": chain[0]}) == {}
     assert studio.resume_run(chain[0]).state == "queued"
     assert resume_chain(studio, {"op": "resume", "run_id": chain[1]}) == {}
     assert [studio.run(run_id).state for run_id in chain] == ["queued"] * 3
