@@ -18,8 +18,8 @@ demo: install
 	$(BIN)/python app.py --workspace $(DEMO) $(ARGS)
 
 test: install-dev
-	@# Two at a time, a file's tests together (tests/conftest.py says how): much of the suite waits for processes and pages.
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@# Three at a time, a file's tests together (tests/conftest.py says how): much of the suite waits for processes and pages.
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 install: $(VENV)/.installed
 

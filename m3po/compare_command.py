@@ -13,7 +13,7 @@ from m3po.command_options import Json, Policy, Preset, Settings, Workspace, trai
 from m3po.console import CLEAR, say
 from m3po.errors import M3poError
 from m3po.evaluation.comparison_table import write_markdown
-from m3po.files import absolute
+from m3po.files import absolute, storage_error
 from m3po.jobs.arms import ARMS
 from m3po.jobs.comparisons import ERROR_RATE, SEEDS
 
@@ -39,6 +39,11 @@ def compare(
     """
     given = train_options(policy, "", "dpo", preset, set_)
     given["overrides"].pop("method", None)
+    if out:  # hours later it would be too late
+        try:
+            absolute(out).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(absolute(out), error) from error
     names = [name.strip() for name in arms.split(",") if name.strip()]
     with connect(workspace) as client:
         options = {"seeds": seeds, "arms": names, "error_rate": error_rate}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -39,23 +40,28 @@ def expanded(name: Path | str) -> Path:
         return Path(name).expanduser()
 
 
-def check_new_folder(out: Path) -> None:
-    """Raise UsageError where something is at `out` that a new folder would replace."""
+def check_new_folder(out: Path, *outside: Path) -> None:
+    """Raise UsageError where something is at `out` that a new folder would replace, or where it lies in one of
+    `outside`, which belong to the program."""
+    for place in outside:
+        if out.is_relative_to(place):
+            raise UsageError(f"{out} lies in {place}: name a new folder outside of it.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already and not an empty folder: name a new one.")
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, tag: str = "") -> Iterator[Path]:
     """Yield an empty folder beside `out`, which takes its place when all is written; on any exception it is removed.
 
-    Raises UsageError as check_new_folder does, StorageError for what the operating system refuses. What a killed
-    predecessor left is begun anew.
+    `tag`: of a job that may be killed and done again; what it left the last time is begun anew. Raises UsageError as
+    check_new_folder does, StorageError for what the operating system refuses.
     """
     check_new_folder(out)
-    part = out.with_name(f".{out.name}.part")
+    part = out.with_name(f".{out.name}.m3po-{tag or secrets.token_hex(6)}")
     try:
-        shutil.rmtree(part, ignore_errors=True)
+        if tag:
+            shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         yield part
         if out.exists():

@@ -39,7 +39,7 @@ def judge_all(part, first, second, said, **who) -> list[str]:
     sides = []
     while (found := part.next(first, second, **who))["item"] is not None:
         sides.append("left" if "better" in found["left"] else "right")
-        part.vote(first, second, found["item"], said(found), **who)
+        part.vote(first, second, found["item"], said(found), found["draw"], **who)
     return sides
 
 
@@ -55,15 +55,17 @@ def test_sides_and_order_are_drawn_and_votes_are_of_the_models(studio):
     # Another person is asked the same, in another order and on sides of her own.
     other = judge_all(studio.sides, first, second, lambda found: "left", annotator="cora")
     assert len(other) == N - 2 and other != better
+    turned = studio.sides.report(second, first)
+    assert turned["losses"] >= turned["wins"] and studio.sides.next(second, first)["item"] is None
     again = studio.sides.report(first, second)
     assert again["people"] == 2 and again["items"] == N - 2 and again["wins"] + again["ties"] == N - 2
 
 
 def test_the_newest_vote_of_a_person_counts_and_none_is_deleted(studio):
     second, first = (model["run"] for model in studio.sides.models())
-    item = studio.sides.next(first, second)["item"]
+    found = studio.sides.next(first, second)
     for said in ("left", "right", "tie"):
-        studio.sides.vote(first, second, item, said)
+        studio.sides.vote(first, second, found["item"], said, found["draw"])
     report = studio.sides.report(first, second)
     assert (report["items"], report["ties"], report["wins"] + report["losses"]) == (1, 1, 0)
     assert studio.db.read(lambda con: con.execute("SELECT count(*) FROM side_votes").fetchall()) == [(3,)]
@@ -75,12 +77,18 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(studio):
         with pytest.raises(UsageError, match=words):
             studio.sides.next(*bad)
     with pytest.raises(UsageError, match="no verdict"):
-        studio.sides.vote(first, second, 3, "first")
+        studio.sides.vote(first, second, 3, "first", "")
     with pytest.raises(UsageError, match="no item"):
-        studio.sides.vote(first, second, 10**6, "left")
+        studio.sides.vote(first, second, 10**6, "left", "")
     with pytest.raises(NotAllowedError):
         studio.as_user(ANN).sides.next(first, second)
-    studio.as_user(CORA).sides.vote(first, second, studio.sides.next(first, second)["item"], "tie", annotator="bob")
+    alike = studio.db.read(lambda con: con.execute("SELECT min(instruction_id) FROM answers").fetchall())[0][0]
+    with pytest.raises(UsageError, match="not alike"):
+        studio.sides.vote(first, second, alike, "tie", "")
+    found = studio.as_user(CORA).sides.next(first, second)
+    with pytest.raises(UsageError, match="drawn for another"):  # another curator's login, the same page
+        studio.sides.vote(first, second, found["item"], "left", found["draw"])
+    studio.as_user(CORA).sides.vote(first, second, found["item"], "tie", found["draw"], annotator="bob")
     votes = studio.db.read(lambda con: con.execute("SELECT annotator FROM side_votes").fetchall())
     assert votes == [("cora",)]
 
@@ -90,11 +98,13 @@ def test_the_page_is_not_told_which_model_says_what(studio):
     handler, pair = SidesHandler(studio), {"first": first, "second": second}
     assert [set(model) for model in handler.on_command({"op": "models"})["models"]] == [{"run", "name"}] * 2
     told = handler.on_command({"op": "next", **pair})
-    assert set(told) == {"item", "html", "progress"} and "10 judged" in told["progress"]
+    assert set(told) == {"item", "draw", "html", "progress"} and "10 judged" in told["progress"]
     assert "base" not in json.dumps(told) and "run" not in json.dumps(told["html"])
-    judged = handler.on_command({"op": "vote", "item": told["item"], "said": "left", **pair})
+    judged = handler.on_command({"op": "vote", "item": told["item"], "draw": told["draw"], "said": "left", **pair})
     assert judged["item"] != told["item"] and judged["progress"].startswith("1 of 10")
     assert "is preferred to" in handler.on_command({"op": "outcome", **pair})["html"]
+    float_item = {"op": "vote", "item": float(judged["item"]), "draw": judged["draw"], "said": "tie", **pair}
     for nonsense in (None, [], {}, {"op": "vote"}, {"op": "next", "first": True, "second": "x"}, {"op": "drop"},
-                     {"op": "vote", "item": [], "said": {}, **pair}, {"op": "vote", "item": None, **pair}):  # fmt: skip
+                     {"op": "vote", "item": [], "said": {}, **pair}, {"op": "vote", "item": None, **pair},
+                     float_item):  # fmt: skip
         assert handler.on_command(nonsense)["error"]

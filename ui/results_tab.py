@@ -138,8 +138,10 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
 
 def shown_run(results: list[dict], wanted: int | None) -> dict | None:
-    """The run that was clicked, else the newest one that was measured, else the newest."""
+    """The run that was clicked, else the newest one that was measured, else the newest. One of a comparison is shown
+    when it is clicked, or there is no other: it would take the place of what somebody looks at."""
     if not results:
         return None
-    measured = next((r for r in results if r["after"]), results[0])
+    own = [r for r in results if not r["config"].get("comparison")] or results
+    measured = next((r for r in own if r["after"]), own[0])
     return next((r for r in results if r["run"].id == wanted), measured)

@@ -32,10 +32,14 @@ class SidesHandler:
 
     def _next(self, data: dict, annotator: str) -> dict:
         found = self._studio.sides.next(*_runs(data), annotator=annotator)
-        return {"item": found["item"], "html": draw_item(found), "progress": say_progress(found)}
+        told = {"item": found["item"], "draw": found.get("draw", "")}
+        return told | {"html": draw_item(found), "progress": say_progress(found)}
 
     def _vote(self, data: dict, annotator: str) -> dict:
-        self._studio.sides.vote(*_runs(data), data.get("item"), data.get("said"), annotator=annotator)
+        item, said, draw = (data.get(name) for name in ("item", "said", "draw"))
+        if not isinstance(item, int) or isinstance(item, bool) or not (isinstance(said, str) and isinstance(draw, str)):
+            raise UsageError(BROKEN)
+        self._studio.sides.vote(*_runs(data), item, said, draw, annotator=annotator)
         return self._next(data, annotator)
 
     def _outcome(self, data: dict, annotator: str) -> dict:

@@ -24,6 +24,7 @@ from m3po.jobs import launches, plans
 from m3po.jobs.folder import RunFolder
 from m3po.jobs.ingest import ENDS, Tail, ingest_events
 from m3po.jobs.packing import RUN, emitted_folder
+from m3po.jobs.returned import check_events, check_files, check_lora, read_object
 from m3po.jobs.runner import JobRunner
 from m3po.models import preflight
 from m3po.settings import TrainConfig
@@ -35,6 +36,7 @@ from m3po.training.curves import read_curves
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 RESULT_FILES = ("events.jsonl", "log.txt", "margins.parquet", "reference.parquet")
+OF_ADAPTER = tuple(f"adapter/{name}" for name in ADAPTER_FILES)
 Fill = Callable[[Connection, int, RunFolder], None]  # of a run that was just queued: its curves, end and warnings
 
 
@@ -46,6 +48,7 @@ def absorb(workspace: Workspace, runner: JobRunner, folder: Path, policy: str | 
     BadInputError for a pack whose run has not finished or was changed; ModelError for no adapter of peft's.
     """
     folder = absolute(folder)
+    check_files(folder, ("pack.json",))
     if (folder / "pack.json").is_file():
         return _absorb_pack(workspace, runner, folder, evaluate)
     found = _find_adapter(folder)
@@ -58,28 +61,34 @@ def absorb(workspace: Workspace, runner: JobRunner, folder: Path, policy: str | 
 
 
 def _absorb_pack(workspace: Workspace, runner: JobRunner, folder: Path, evaluate: bool) -> int:
-    pack = str(_read_json(folder / "pack.json").get("pack", ""))
+    pack = str(read_object(folder / "pack.json").get("pack", ""))
     if not pack.isalnum():
         raise BadInputError(f"{folder / 'pack.json'} names no pack: take the file of the pack as it was written.")
     home = emitted_folder(runner, pack)
-    for run in workspace.db.read(lambda con: runs.read_runs(con, ("train",), limit=100_000)):
-        if run.config.get("pack") == pack:
-            raise UsageError(f"Run {run.id} is what was trained in {folder}: it was absorbed before.")
+
+    def refuse_second(con: Connection, but: int | None = None) -> None:
+        for run in runs.read_runs(con, ("train",), limit=100_000):
+            if run.config.get("pack") == pack and run.id != but:
+                raise UsageError(f"Run {run.id} is what was trained in {folder}: it was absorbed before.")
+
+    workspace.db.read(refuse_second)
     if not home.is_dir():
         raise UsageError(f"{folder} is no pack of this workspace: absorb it where it was emitted.")
     there = RunFolder(folder / RUN)
-    kept = _read_json(home / "emitted.json")
-    _check_finished(there)
+    check_files(folder, [str(RUN / name) for name in (*RESULT_FILES, "config.json", "input.parquet", *OF_ADAPTER)])
+    kept = read_object(home / "emitted.json")
+    events = check_events(there.read_events()[0], there.events_path)
+    _check_finished(there, events)
     if _hash_of(there.input_path) != kept["content_hash"]:
         raise BadInputError(
             f"{there.input_path} is not what was packed: the adapter was trained on other pairs; absorb the folder "
             "adapter in it as a foreign one."
         )
-    preflight.check_adapter(str(there.adapter_path))
+    check_lora(there.adapter_path)
     _check_margins(there.path / "margins.parquet", kept["pairs_frozen"])
     config = TrainConfig.of_run(kept["config"])
-    warnings = _tell_differences(config, there.read_config())
-    frozen = _stage(runner, home, there)
+    warnings = _tell_differences(config, read_object(there.config_path))
+    frozen = _stage(runner, home, there, events)
     decided = pq.read_table(home / "decisions.parquet")
     origin = {
         name: value for name, value in kept.items() if name not in ("format", "config", "command", "pairs_frozen")
@@ -87,14 +96,11 @@ def _absorb_pack(workspace: Workspace, runner: JobRunner, folder: Path, evaluate
     origin["absorbed"] = str(folder)
 
     def fill(con: Connection, run_id: int, own: RunFolder) -> None:
+        refuse_second(con, run_id)  # somebody may have been quicker
         runs.add_run_pairs(con, run_id, kept["pairs_frozen"])
         lineage.add_run_decisions(con, run_id, decided)
-        try:
-            ingest_events(con, run_id, "train", {}, own, Tail())
-        except (AttributeError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-            raise BadInputError(f"{there.events_path} cannot be read ({error}): bring the pack back again.") from error
-        first = own.read_events()[0][0]
-        started = dt.datetime.fromtimestamp(first["t"], dt.UTC).replace(tzinfo=None)
+        ingest_events(con, run_id, "train", {}, own, Tail())
+        started = dt.datetime.fromtimestamp(events[0]["t"], dt.UTC).replace(tzinfo=None)
         runs.update_run(con, run_id, started_at=started)
         runs.add_warnings(con, run_id, warnings)
 
@@ -120,9 +126,8 @@ def _check_margins(path: Path, frozen: list[dict]) -> None:
         raise BadInputError(f"{path} tells of pairs that were not packed: bring the pack back as it was trained.")
 
 
-def _check_finished(there: RunFolder) -> None:
-    events = there.read_events()[0]
-    last = next((event for event in reversed(events) if event.get("event") in (*ENDS, "started")), None)
+def _check_finished(there: RunFolder, events: list[dict]) -> None:
+    last = next((event for event in reversed(events) if event["event"] in (*ENDS, "started")), None)
     if last is None:
         raise BadInputError(f"Nothing was trained in {there.path} yet: start run.sh in the pack, then absorb it.")
     if last["event"] != "finished":
@@ -144,7 +149,7 @@ def _tell_differences(config: TrainConfig, there: Mapping[str, object]) -> list[
     return told
 
 
-def _stage(runner: JobRunner, home: Path, there: RunFolder) -> Path:
+def _stage(runner: JobRunner, home: Path, there: RunFolder, events: list[dict]) -> Path:
     """A folder that becomes the run's: what was frozen at home, and what the worker wrote elsewhere."""
     frozen = runner.root / f"frozen-{time.time_ns()}"
     try:
@@ -154,6 +159,8 @@ def _stage(runner: JobRunner, home: Path, there: RunFolder) -> Path:
             _copy(there.adapter_path / name, frozen / "adapter" / name)
         for name in RESULT_FILES:
             _copy(there.path / name, frozen / name)
+        lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
+        (frozen / "events.jsonl").write_text(lines, encoding="utf-8")  # what was looked at, and nothing else
     except OSError as error:
         shutil.rmtree(frozen, ignore_errors=True)
         raise storage_error(frozen, error) from error
@@ -179,21 +186,21 @@ def _find_adapter(folder: Path) -> Path | None:
 
 
 def _absorb_adapter(workspace: Workspace, runner: JobRunner, folder: Path, policy: str | None, evaluate: bool) -> int:
-    preflight.check_adapter(str(folder))
-    lora = _read_json(folder / "adapter_config.json")
-    trained_on = lora.get("base_model_name_or_path") or ""
+    check_files(folder, ADAPTER_FILES)
+    lora = check_lora(folder)
+    trained_on = lora.get("base_model_name_or_path")
     policy = policy or workspace.read_config().policy
     if not policy:
         raise UsageError(f"The workspace names no policy: give --policy, the model that {folder} lies on.")
     curves = read_curves(folder)
     method = "dpo" if any("rewards/margins" in values for _, values in curves) else "sft"
+    dropout = lora.get("lora_dropout", 0.0)
     try:
-        config = TrainConfig(policy=policy, method=method, lora_r=lora["r"], lora_alpha=lora["lora_alpha"],
-                             lora_dropout=lora.get("lora_dropout", 0.0))  # fmt: skip
-    except (KeyError, UsageError) as error:
-        raise UsageError(
-            f"{folder / 'adapter_config.json'} is no LoRA adapter's ({error}): only LoRA is taken."
-        ) from None
+        config = TrainConfig(
+            policy=policy, method=method, lora_r=lora["r"], lora_alpha=lora["lora_alpha"], lora_dropout=dropout
+        )
+    except UsageError as error:
+        raise UsageError(f"{folder / 'adapter_config.json'}: {error}") from None
     preflight.check_policy(policy, str(folder), config)
     frozen = runner.root / f"frozen-{time.time_ns()}"
     try:
@@ -216,7 +223,7 @@ def _absorb_adapter(workspace: Workspace, runner: JobRunner, folder: Path, polic
         runs.update_run(con, run_id, state="finished", result=result, done=last[0], total=last[0], unit="steps",
                         ended_at=now())  # fmt: skip
         told = ["It was trained by another program: which pairs it learned from, and by which settings, is not known."]
-        if trained_on and not _same_place(trained_on, policy):
+        if isinstance(trained_on, str) and trained_on and not _same_place(trained_on, policy):
             told.append(f"Its own config names {trained_on} as what it lies on; it is measured on {policy}.")
         runs.add_warnings(con, run_id, told)
 
@@ -230,7 +237,10 @@ def _absorb_adapter(workspace: Workspace, runner: JobRunner, folder: Path, polic
 
 
 def _same_place(one: str, other: str) -> bool:
-    return one == other or Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+    try:
+        return one == other or absolute(one) == absolute(other)
+    except UsageError:  # it names no place, here at least
+        return False
 
 
 def _hash_of(path: Path) -> str:
@@ -238,13 +248,3 @@ def _hash_of(path: Path) -> str:
         return plans.content_hash(pq.read_table(path))
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise BadInputError(f"{path} cannot be read ({error}): bring the pack back again.") from error
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path} cannot be read ({error}): bring it back again.") from error
-    if not isinstance(found, dict):
-        raise BadInputError(f"{path} holds no object: bring it back again.")
-    return found

@@ -4,6 +4,8 @@ the policy of the next round."""
 from __future__ import annotations
 
 import dataclasses
+import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,10 +30,12 @@ def export_adapter(runner: JobRunner, result: Mapping, out: Path) -> dict:
     """
     source = adapter_of(runner, result["run"])
     out = absolute(out)
+    check_new_folder(out, runner.root.parent)
     with new_folder(out) as part:
         for path in source.iterdir():
             if path.is_file():
                 shutil.copyfile(path, part / path.name)
+        _name_base(part / "adapter_config.json")
         (part / "README.md").write_text(build_model_card(result), encoding="utf-8")
     return {"path": str(out), "message": f"The adapter of run {result['run'].id} is in {out}."}
 
@@ -40,14 +44,14 @@ def launch_merge(workspace: Workspace, runner: JobRunner, result: Mapping, out: 
     """Queue writing the policy with the run's adapter merged in; returns the run's id. Raises as export_adapter."""
     adapter = adapter_of(runner, result["run"])
     out = absolute(out)
-    check_new_folder(out)
+    check_new_folder(out, runner.root.parent)
     options = ModelOptions.of_run(result["config"]).model_options()
     config = MergeConfig(policy=result["config"]["policy"], adapter=str(adapter), out=str(out), **options)
     values = dataclasses.asdict(config) | {"card": build_model_card(result, merged=True)}
     frozen = runner.freeze("merge", values, schemas.NO_INPUT.empty_table())
-    words = f"python -m m3po export-model {workspace.path} {result['run'].id} {out} --merge"
+    command = ["python", "-m", "m3po", "export-model", str(workspace.path), str(result["run"].id), str(out), "--merge"]
     try:
-        run_id = workspace.db.write(lambda con: runner.queue(con, "merge", values, words, frozen=frozen))
+        run_id = workspace.db.write(lambda con: runner.queue(con, "merge", values, shlex.join(command), frozen=frozen))
     finally:
         shutil.rmtree(frozen, ignore_errors=True)
     runner.wake()
@@ -56,9 +60,11 @@ def launch_merge(workspace: Workspace, runner: JobRunner, result: Mapping, out: 
 
 def next_round(workspace: Workspace, runner: JobRunner, run: Run) -> SampleConfig:
     """How the next round samples: from the policy with this run's adapter, else as the newest sampling of the train
-    split did. Raises JobError for a run without an adapter."""
+    split did. Raises JobError for a run without an adapter, or whose round is under way."""
     adapter = adapter_of(runner, run)
     past = workspace.db.read(lambda con: runs.read_runs(con, ("sample",), limit=100))
+    if same := next((each for each in past if each.active and each.config.get("adapter") == str(adapter)), None):
+        raise JobError(f"The next round from run {run.id} is under way already: run {same.id} samples.")
     whole = [
         SampleConfig.of_run(each.config) for each in past if not (each.config.get("pilot") or each.config.get("limit"))
     ]
@@ -110,7 +116,14 @@ def build_model_card(result: Mapping, *, merged: bool = False) -> str:
 
 def _name_model(name: str) -> str:
     """A hub id as it is; of a folder its last part, as where it lies is nothing to publish."""
-    return Path(name).name if Path(name).expanduser().is_dir() or name.startswith(("/", "~", ".")) else name
+    return Path(name).name if name.startswith(("/", "~", ".")) or Path(name).is_dir() else name
+
+
+def _name_base(path: Path) -> None:
+    """In the adapter's own config, too."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = _name_model(config.get("base_model_name_or_path") or "")
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _say_pairs(result: Mapping) -> str:

@@ -44,18 +44,19 @@ NEEDED = (
 
 RUN_SH = """#!/usr/bin/env bash
 # Trains the run of this folder; called again, it goes on from the last checkpoint.
-# PYTHON: an interpreter that has requirements.txt. POLICY: where the model lies here, if elsewhere than at home.
+# PYTHON: an interpreter that has requirements.txt. POLICY, and REWARD of a GRPO run: where the model or the scorer
+# lies here, if elsewhere than at home.
 set -euo pipefail
 cd "$(dirname "$0")"
 export PYTHONPATH="$PWD/code${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_DISABLE_TELEMETRY=1
 PYTHON=${PYTHON:-python3}
-if [ -n "${POLICY:-}" ]; then
-    "$PYTHON" - "$POLICY" <<'END'
-import json, pathlib, sys
+POLICY="${POLICY:-}" REWARD="${REWARD:-}" "$PYTHON" - <<'END'
+import json, os, pathlib
 path = pathlib.Path("runs/1/config.json")
-path.write_text(json.dumps(json.loads(path.read_text()) | {"policy": sys.argv[1]}, indent=2))
+moved = {name.lower(): os.environ[name] for name in ("POLICY", "REWARD") if os.environ[name]}
+if moved:
+    path.write_text(json.dumps(json.loads(path.read_text()) | moved, indent=2))
 END
-fi
 rm -f runs/1/stop
 exec "$PYTHON" -m m3po.jobs.train runs/1
 """
@@ -92,7 +93,7 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
     parse_losses(config)
     config = trainings.with_reward(workspace, config)
     out = absolute(out)
-    check_new_folder(out)
+    check_new_folder(out, runner.root.parent, *([absolute(config.adapter)] if config.adapter else []))
     begins = trainings.trained_fingerprint(config)
     (pairs, table, origin), decided = workspace.db.read_at_once(
         lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 from m3po.errors import UsageError
-from m3po.evaluation.preference import VERDICTS, summarise_votes
+from m3po.evaluation.preference import summarise_votes
 from m3po.store import instructions, runs, side_votes
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
@@ -30,13 +30,15 @@ class SideBySide:
 
     def next(self, first: int, second: int, annotator: str = OWNER.name) -> dict:
         """The next item that this person has not judged: `item` (None: all are), `instruction`, `images`, `left`,
-        `right`, and how many there are: `judged`, `total`, `same` (equal answers, which are left out).
+        `right`, `draw` (which goes back with the vote), and how many there are: `judged`, `total`, `same` (equal
+        answers, which are left out).
 
         Order and sides are drawn by a hash of person and item, so that neither a reload nor a neighbour tells them.
         """
+        first, second = sorted((first, second))
         rows = self._rows(first, second)
         judged = {item for item, who, _ in self._votes(first, second) if who == annotator}
-        differ = [row for row in rows if row["before"].strip() != row["after"].strip()]
+        differ = [row for row in rows if _differs(row)]
         left = [row for row in differ if row["instruction_id"] not in judged]
         told = {"judged": len(differ) - len(left), "total": len(differ), "same": len(rows) - len(differ)}
         if not left:
@@ -44,34 +46,37 @@ class SideBySide:
         row = min(left, key=lambda row: _draw(first, second, annotator, row["instruction_id"]))
         item, images = row["instruction_id"], self._workspace.images
         prompt = self._workspace.db.read(lambda con: instructions.read_instruction(con, item, images))
+        draw = _draw(first, second, annotator, item)
         sides = {"first": row["before"], "second": row["after"]}
-        on_left = _left(first, second, annotator, item)
-        on_right = "second" if on_left == "first" else "first"
-        shown = {"instruction": prompt.instruction, "images": list(prompt.images)}
+        on_left, on_right = _sides(draw)
+        shown = {"instruction": prompt.instruction, "images": list(prompt.images), "draw": _name_draw(draw)}
         return told | shown | {"item": item, "left": sides[on_left], "right": sides[on_right]}
 
-    def vote(self, first: int, second: int, item: int, said: str, annotator: str = OWNER.name) -> None:
-        """Store which side is better: one of SAID. Raises UsageError for another word, or an item that both did not
-        answer."""
+    def vote(self, first: int, second: int, item: int, said: str, draw: str, annotator: str = OWNER.name) -> None:
+        """Store which side is better: one of SAID, of the item as `next` drew it. Raises UsageError for another word,
+        an item that both did not answer, or answered alike, and a draw that was made for others."""
+        first, second = sorted((first, second))
         if said not in SAID:
             raise UsageError(f"{said!r:.40} is no verdict: give one of {', '.join(SAID)}.")
-        if item not in {row["instruction_id"] for row in self._rows(first, second)}:
-            raise UsageError(f"{item!r:.40} is no item that both models answered.")
-        left = _left(first, second, annotator, item)
-        right = "second" if left == "first" else "first"
+        if item not in {row["instruction_id"] for row in self._rows(first, second) if _differs(row)}:
+            raise UsageError(f"{item!r:.40} is no item that both models answered, and not alike.")
+        drawn = _draw(first, second, annotator, item)
+        if draw != _name_draw(drawn):
+            raise UsageError("This was drawn for another choice of models, or for somebody else: look at it again.")
+        left, right = _sides(drawn)
         verdict = {"left": left, "right": right}.get(said, said)
-        assert verdict in VERDICTS
         self._workspace.db.write(
             lambda con: side_votes.add_vote(con, first, second, item, annotator, verdict, left), lane="decision"
         )
 
     def report(self, first: int, second: int) -> dict:
         """How often the second is preferred to the first: see m3po.evaluation.preference.summarise_votes; with `names`
-        of both and `people` (how many judged)."""
+        of both and `people` (how many judged). Which of the two is named first changes no vote."""
         named = {model["run"]: model["name"] for model in self.models()}
         self._check(first, second, named)
-        votes = self._votes(first, second)
-        summary = summarise_votes((item, verdict) for item, _, verdict in votes)
+        turned = {} if first < second else {"first": "second", "second": "first"}
+        votes = self._votes(*sorted((first, second)))
+        summary = summarise_votes((item, turned.get(verdict, verdict)) for item, _, verdict in votes)
         return summary | {"names": [named[first], named[second]], "people": len({who for _, who, _ in votes})}
 
     def _rows(self, first: int, second: int) -> list[dict]:
@@ -107,5 +112,15 @@ def _draw(first: int, second: int, annotator: str, item: int) -> bytes:
     return hashlib.sha256(f"{first} {second} {item} {annotator}".encode()).digest()
 
 
-def _left(first: int, second: int, annotator: str, item: int) -> str:
-    return "second" if _draw(first, second, annotator, item)[-1] & 1 else "first"
+def _sides(draw: bytes) -> tuple[str, str]:
+    """Which of the two stands on the left, and on the right."""
+    return ("second", "first") if draw[-1] & 1 else ("first", "second")
+
+
+def _name_draw(draw: bytes) -> str:
+    """Its beginning, which tells nothing of the sides."""
+    return draw[:8].hex()
+
+
+def _differs(row: dict) -> bool:
+    return row["before"].strip() != row["after"].strip()

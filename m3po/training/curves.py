@@ -11,6 +11,7 @@ KEPT = (  # by TRL's trainers and those built on them
     "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
     "logps/rejected", "learning_rate", "grad_norm", "entropy", "mean_token_accuracy", "epoch",
 )  # fmt: skip
+LONGEST_STEP = 15  # digits
 FILES = ("trainer_state.json", "logging.jsonl")
 
 
@@ -31,10 +32,12 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _read(path: Path) -> dict[int, dict[str, float]]:
+    if path.is_symlink() or not path.is_file():  # a pipe would be waited for
+        return {}
     try:
         text = path.read_text(encoding="utf-8")
         entries = json.loads(text)["log_history"] if path.suffix == ".json" else _lines(text)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     points: dict[int, dict[str, float]] = {}
     for entry in entries if isinstance(entries, list) else []:
@@ -51,7 +54,7 @@ def _lines(text: str) -> list[object]:
     for line in text.splitlines():
         try:
             found.append(json.loads(line))
-        except ValueError:  # the last one of a trainer that was killed
+        except (ValueError, RecursionError):  # the last one of a trainer that was killed
             continue
     return found
 
@@ -59,8 +62,11 @@ def _lines(text: str) -> list[object]:
 def _step(entry: dict) -> int | None:
     """`step`, or what ms-swift writes as "12/300"."""
     told = entry.get("step", str(entry.get("global_step/max_steps", "")).partition("/")[0])
-    return int(told) if str(told).isdecimal() else None
+    text = str(told)[:20]
+    return int(text) if text.isdecimal() and len(text) <= LONGEST_STEP else None
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) < 1e300 and math.isfinite(value)  # a whole number of hundreds of digits is none

@@ -108,10 +108,25 @@ def test_what_is_not_the_run_that_was_packed_is_refused(back, tmp_path):
     with pytest.raises(ModelError, match="has no adapter_model"):
         studio.absorb_train(cut)
     broken = shutil.copytree(pack, tmp_path / "broken")
-    with (broken / RUN / "events.jsonl").open("ab") as events:
-        events.write(b'{"event": "metrics", "values": 3}\n{"t": "x", "event": "finished"}\n')
-    with pytest.raises(BadInputError, match="bring the pack back again"):
+    with (broken / RUN / "events.jsonl").open("ab") as file:
+        file.write(b'{"event": "metrics", "values": 3}\n{"t": "x", "event": "finished"}\n')
+    with pytest.raises(BadInputError, match="no worker wrote"):
         studio.absorb_train(broken)
+    linked = shutil.copytree(pack, tmp_path / "linked")
+    (linked / RUN / "log.txt").unlink(missing_ok=True)
+    (linked / RUN / "log.txt").symlink_to("/etc/hostname")
+    with pytest.raises(BadInputError, match="no regular file"):
+        studio.absorb_train(linked)
+    torn = shutil.copytree(pack, tmp_path / "torn")
+    weights = torn / RUN / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cut off"):
+        studio.absorb_train(torn)
+    listed = shutil.copytree(pack, tmp_path / "listed")
+    last = json.loads(events[-1]) | {"result": [1]}
+    (listed / RUN / "events.jsonl").write_bytes(b"".join(events[:-1]) + json.dumps(last).encode() + b"\n")
+    with pytest.raises(BadInputError, match="no worker wrote"):
+        studio.absorb_train(listed)
     (pack / "pack.json").write_text('{"pack": "0123"}')
     with pytest.raises(UsageError, match="no pack of this workspace"):
         studio.absorb_train(pack)
@@ -172,7 +187,7 @@ def test_an_adapter_of_another_trainer_becomes_a_run_that_is_measured(foreign, t
     assert finish_here(studio, result["after_run"]).state == "finished"
     assert studio.results()[0]["after"] is not None
     (foreign / "checkpoint-10" / "adapter_config.json").write_text('{"peft_type": "PROMPT_TUNING"}')
-    with pytest.raises(UsageError, match="only LoRA is taken"):
+    with pytest.raises(ModelError, match="only LoRA is taken"):
         studio.absorb_train(foreign / "checkpoint-10")
     with pytest.raises(UsageError, match="neither a pack"):
         studio.absorb_train(path)

@@ -13,7 +13,7 @@ class Sides {
     Object.assign(this, { element, server });
     this.root = element.querySelector("#sides-root");
     this.item = null;
-    this.busy = false;
+    this.asked = 0; // number of the newest question
   }
 
   $(name) {
@@ -56,13 +56,24 @@ class Sides {
     return { first: Number(this.$("first").value), second: Number(this.$("second").value) };
   }
 
+  // What stands there is of another choice now: it is not judged any more, whatever comes of the question.
   async next() {
-    this.show(await this.ask({ op: "next", ...this.runs }));
+    this.drop();
+    await this.show(this.ask({ op: "next", ...this.runs }));
   }
 
   async vote(said) {
-    if (this.item === null || this.busy) return;
-    this.show(await this.ask({ op: "vote", item: this.item, said, ...this.runs }));
+    if (this.item === null) return;
+    const { item, draw } = this;
+    this.item = null; // a second press would judge an item unseen
+    await this.show(this.ask({ op: "vote", item, said, draw, ...this.runs }));
+  }
+
+  drop() {
+    this.item = null;
+    this.$("verdicts").hidden = true;
+    this.$("item").replaceChildren();
+    this.root.dataset.item = "";
   }
 
   async tell() {
@@ -70,9 +81,13 @@ class Sides {
     if (!error) this.$("message").innerHTML = html;
   }
 
-  show({ item, html, progress, error }) {
-    if (error) return;
-    this.item = item;
+  // Only the answer to the newest question counts; one that failed leaves nothing to judge.
+  async show(asked) {
+    const number = (this.asked += 1);
+    const { item, draw, html, progress, error } = await asked;
+    if (number !== this.asked) return;
+    if (error) return this.drop();
+    Object.assign(this, { item, draw });
     this.say("");
     this.$("item").innerHTML = html;
     this.$("progress").textContent = progress;
@@ -80,19 +95,15 @@ class Sides {
     this.root.dataset.item = item === null ? "" : item;
   }
 
-  // One command at a time: a second press while the first is stored would judge an item unseen.
   async ask(command) {
-    this.busy = true;
     try {
       const answer = await this.server.sides(command);
       if (!answer) throw new Error("late");
-      if (answer.error) this.say(answer.error);
+      if (answer.error) this.say(`${answer.error} Open this section again to go on.`);
       return answer;
     } catch {
-      this.say("The server does not answer, and nothing was stored: is the app still running? Then try again.");
+      this.say("The server does not answer: is the app still running? Then open this section again to go on.");
       return { error: true };
-    } finally {
-      this.busy = false;
     }
   }
 
