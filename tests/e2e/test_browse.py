@@ -48,6 +48,15 @@ def test_lasso_and_brush_become_the_view_of_review(app, open_page):
     page.wait_for_selector("#browse-chips [data-lift=area]")
     inside = left(page)
     assert 0 < inside < everything
+    # The same by a box, of which a corner and the one across are enough: all of the upper left half.
+    page.click("[data-tool=box]")
+    drag(page, "#browse-plot", [(0.05, 0.02), (0.6, 0.98)])
+    wait_settled(page)
+    boxed = page.evaluate("location.hash")
+    assert "area=rejected:" in boxed and inside <= left(page) < everything
+    page.click("[data-tool=lasso]")
+    drag(page, "#browse-plot", [(0.05, 0.02), (0.6, 0.02), (0.6, 0.5), (0.3, 0.98), (0.05, 0.98)])
+    wait_left(page, ["is", inside])
     for half in ((0.0, 0.5), (0.5, 1.0)):  # one of them has some
         drag(page, "[data-measure=mas_gap]", [(half[0], 0.5), (half[1], 0.5)])
         page.wait_for_function("document.querySelector('[data-range-of=mas_gap]').textContent")

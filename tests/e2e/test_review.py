@@ -212,6 +212,14 @@ def test_arrows_select_and_c_r_decide(review):
     clicked = review.get_attribute(".selected[data-candidate-id]", "data-candidate-id")
     press(review, "c")
     assert pair(review) == (clicked, selected)
+    for place, role in enumerate(("chosen", "rejected")):  # by its button
+        row = review.locator("[data-role=none]").first
+        other = row.get_attribute("data-candidate-id")
+        row.click()  # selected, it opens
+        row.locator(f"[data-make={role}]").click()
+        review.wait_for_selector(f"[data-role={role}][data-candidate-id='{other}']")
+        idle(review)
+        assert pair(review)[place] == other
     undo_everything(review)
 
 
