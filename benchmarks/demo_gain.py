@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python benchmarks/demo_gain.py [--seeds 3] [--arms m3po] [--workspace DIR]
 
-Machine picks only: the demo's own MAS and log-probs, no truth but in the arm that says so. The demo preset was set on a
-demo source of another seed, never on these rows. On two idle cores about a minute an arm and seed; called again with
-the same workspace it goes on with what lacks.
+Machine picks only: the demo's own MAS and log-probs, no truth but in the arm that says so. What each arm is trained with
+was set by `benchmarks/tune_demo.py` on a demo source of another seed, never on these rows. On two idle cores about a
+minute an arm and seed, three for simulated RLHF; called again with the same workspace it goes on with what lacks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks._runs import make_demo
+from benchmarks._runs import DEMO_EPOCHS, make_demo
 from m3po.evaluation.metrics import METRICS
 
 
@@ -30,6 +30,7 @@ def main() -> None:
     make_demo(folder)
     out = folder.parent / "comparison"
     command = [sys.executable, "-m", "m3po", "compare", folder, "--seeds", str(arguments.seeds), "--out", out]
+    command += ["--set", f"epochs={DEMO_EPOCHS}"]
     subprocess.run([*command, "--arms", arguments.arms], check=True)
     report = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     base, *arms = report["arms"]

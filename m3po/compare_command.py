@@ -14,6 +14,7 @@ from m3po.console import CLEAR, say
 from m3po.errors import M3poError
 from m3po.evaluation.comparison_table import write_markdown
 from m3po.files import absolute, storage_error
+from m3po.jobs.arm_settings import split_settings
 from m3po.jobs.arms import ARMS
 from m3po.jobs.comparisons import ERROR_RATE, SEEDS
 
@@ -35,10 +36,12 @@ def compare(
 ) -> None:
     """Train every arm on the same number of pairs and steps with the same seeds, and measure all on the held-out split.
 
-    Called again with the same options it goes on with what lacks.
+    Called again with the same options it goes on with what lacks. --set ARM:key=value is for one arm alone; what the
+    demo preset sets so was tuned on other pictures, with as many trials for each arm.
     """
     given = train_options(policy, "", "dpo", preset, set_)
     given["overrides"].pop("method", None)
+    given["overrides"], own = split_settings(given["overrides"])
     if out:  # hours later it would be too late
         try:
             absolute(out).mkdir(parents=True, exist_ok=True)
@@ -46,7 +49,7 @@ def compare(
             raise storage_error(absolute(out), error) from error
     names = [name.strip() for name in arms.split(",") if name.strip()]
     with connect(workspace) as client:
-        options = {"seeds": seeds, "arms": names, "error_rate": error_rate}
+        options = {"seeds": seeds, "arms": names, "error_rate": error_rate, "own": own}
         report = _watch(client, client.call("compare", given=given, **options))
         if out and report["metrics"]:
             for path in client.call("write_comparison", folder=str(absolute(out)), comparison=report["id"]):

@@ -9,6 +9,7 @@ import gradio as gr
 
 from m3po.errors import M3poError
 from m3po.evaluation.comparison_plot import plot_comparison
+from m3po.jobs.arm_settings import split_settings
 from m3po.jobs.arms import ARMS, BASE
 from m3po.jobs.comparisons import ERROR_RATE, MAX_SEEDS, SEEDS
 from m3po.studio import Studio
@@ -38,7 +39,10 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 ERROR_RATE, label="Simulated annotator errs", minimum=0, maximum=1, step=0.05, elem_id="compare-error"
             )
             settings = gr.Textbox(
-                "", label="Settings of every arm", placeholder="beta=0.2 epochs=1", elem_id="compare-settings"
+                "",
+                label="Settings of every arm, or of one",
+                placeholder="epochs=1 sft:learning_rate=1e-3",
+                elem_id="compare-settings",
             )
         arms = gr.CheckboxGroup(
             [(arm.label, arm.name) for arm in ARMS.values() if arm.name != BASE], value=[],
@@ -76,10 +80,11 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         try:
             given = numbers({"Seeds": seeds, "Simulated annotator errs": error_rate})
             plain = studio.default_train(preset)
-            config = build_train_config(plain.policy, preset, parse_overrides(settings.split()))
+            common, own = split_settings(parse_overrides(settings.split()))
+            config = build_train_config(plain.policy, preset, common)
             names = [BASE, *arms] if arms else []
             found = studio.comparisons.start(
-                config, seeds=int(given["Seeds"]), arms=names, error_rate=given["Simulated annotator errs"]
+                config, seeds=int(given["Seeds"]), arms=names, error_rate=given["Simulated annotator errs"], own=own
             )
             state = studio.comparisons.report(found)["state"]
             words = {

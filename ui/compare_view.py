@@ -11,6 +11,7 @@ from m3po.evaluation.comparison_table import (
     headline_metrics,
     name_bin,
     name_metric,
+    name_settings,
     write_csv,
     write_json,
     write_markdown,
@@ -60,6 +61,7 @@ def draw_progress(report: Mapping) -> Markup:
         bar,
         _draw_now(report),
         *[tag("p", text, class_="problem") for text in _problems(report)],
+        _draw_settings(report),
         tag("details", tag("summary", "Exact command"), tag("pre", report["command"], class_="command")),
         class_=f"run run-{state}",
         data_comparison=report["id"],
@@ -78,6 +80,13 @@ def _draw_now(report: Mapping) -> Markup | None:
     if now["total"]:
         text += f": {count(now['done'])} / {count(now['total'])} {now['unit']}"
     return tag("p", text, class_="quiet")
+
+
+def _draw_settings(report: Mapping) -> Markup | None:
+    """What single arms were trained with that the others were not."""
+    told = name_settings(report)
+    items = [tag("li", tag("b", label), f": {settings}") for label, settings in told.items()]
+    return tag("details", tag("summary", "Settings of single arms"), tag("ul", *items)) if told else None
 
 
 def _problems(report: Mapping) -> list[str]:

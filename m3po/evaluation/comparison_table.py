@@ -80,10 +80,25 @@ def write_markdown(report: Mapping) -> str:
     lines += _pair_lines(report) + _gain_lines(report)
     budget = f"{counted(report['seeds'], 'seed')}; {report['pairs']} pairs and {report['steps']} optimiser steps a run"
     lines += [f"{budget}. Arms: " + "; ".join(f"{arm['label']}: {arm['says']}" for arm in report["arms"]) + "."]
+    lines += _own_lines(report)
     if any(arm["arm"] == "m3po_corrected" for arm in report["arms"]):
         lines.append(f"The simulated annotator errs at a rate of {report['options']['error_rate']:.0%}.")
     lines += [f"Left out: {name}, for {why}." for name, why in report["left_out"].items()]
     return "\n".join(lines) + "\n"
+
+
+def name_settings(report: Mapping) -> dict[str, str]:
+    """By an arm's label what it alone was trained with, as `key = value`; of arms that have such settings."""
+    labels = {arm["arm"]: arm["label"] for arm in report["arms"]}
+    return {
+        labels.get(arm, arm): ", ".join(f"{key} = {value}" for key, value in values.items())
+        for arm, values in report["options"].get("own", {}).items()
+    }
+
+
+def _own_lines(report: Mapping) -> list[str]:
+    told = [f"{label}: {settings}" for label, settings in name_settings(report).items()]
+    return [f"Settings of single arms: {'; '.join(told)}."] if told else []
 
 
 def _pair_lines(report: Mapping) -> list[str]:

@@ -29,7 +29,7 @@ REFERENCES = (BASE, "m3po")  # what every arm is compared with
 @dataclass(frozen=True)
 class Arm:
     """`rule` picks the pairs; `shuffled`: by confidences dealt anew within each instruction; `corrected`: the simulated
-    annotator goes through them. `method` trains."""
+    annotator goes through them. `method` trains; `like` names the arm whose settings it is trained with."""
 
     name: str
     label: str
@@ -38,6 +38,7 @@ class Arm:
     method: str = "dpo"
     shuffled: bool = False
     corrected: bool = False
+    like: str = ""
 
 
 ARMS: dict[str, Arm] = {
@@ -54,12 +55,14 @@ ARMS: dict[str, Arm] = {
             "M3PO's pairs after a simulated annotator, who knows the train split's truth and errs at the stated rate; "
             "no human decided",
             corrected=True,
+            like="m3po",
         ),
         Arm(
             "m3po_shuffled",
             "M3PO, shuffled (control)",
             "M3PO's rule with each instruction's confidences dealt among its candidates by chance",
             shuffled=True,
+            like="m3po",
         ),
         Arm(
             "rlhf",

@@ -235,4 +235,7 @@ def compare_command(workspace: Path, options: dict) -> str:
     for name, value in train.items():
         if value != plain[name]:
             words += ["--set", shlex.quote(f"{name}={value}")]
+    for arm, values in options.get("own", {}).items():
+        for name, value in values.items():
+            words += ["--set", shlex.quote(f"{arm}:{name}={value}")]
     return " ".join(words)

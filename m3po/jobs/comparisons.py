@@ -17,6 +17,7 @@ from pathlib import Path
 
 from m3po.errors import JobError, M3poError, UsageError
 from m3po.jobs import defaults, launches, plans, trainings
+from m3po.jobs.arm_settings import ArmSettings, arm_config, settle
 from m3po.jobs.arms import ARMS, BASE, Draw, check_arms, draw_arms
 from m3po.jobs.comparison_reports import Reports, compare_command
 from m3po.jobs.pair_tables import content_hash, pair_table
@@ -50,10 +51,12 @@ class Comparisons(Reports):
         seeds: int = SEEDS,
         arms: Sequence[str] = (),
         error_rate: float = ERROR_RATE,
+        own: ArmSettings | None = None,
     ) -> int:
         """Queue what lacks of the comparison with these settings, and return its number: one that was stopped goes on
         with the pairs it had; one that is finished is done again only where candidates, scores or held-out rows came
-        since. `arms`: names of ARMS, without any all that can be. `config`: what every arm is trained with.
+        since. `arms`: names of ARMS, without any all that can be. `config`: what every arm is trained with, and `own`
+        what an arm alone is given (see m3po.jobs.arm_settings).
 
         Raises UsageError for a setting that cannot be, JobError where an arm has too few pairs or nothing is held out.
         """
@@ -62,6 +65,8 @@ class Comparisons(Reports):
         chosen, left_out = self._choose_arms(config, arms)
         select = defaults.current_select(self._workspace.db)
         options = _options(config, select, chosen, seeds, error_rate)
+        settled = {arm: values for arm, values in settle(config, own or {}).items() if arm in chosen}
+        options |= {"own": settled} if settled else {}
         known = self._workspace.db.read(lambda con: comparisons.same_comparison(con, options))
         if known and not self._is_finished(known["id"]):
             self.resume(known["id"])
@@ -121,7 +126,7 @@ class Comparisons(Reports):
         model_options = config.model_options()
         base = EvaluateConfig(policy=config.policy, **model_options)
         fingerprint, trained = plans.evaluated_fingerprint(base), trainings.trained_fingerprint(config)
-        pool = workspace.db.write(lambda con: _pool_of(con, select))
+        pool = workspace.db.write(lambda con: pool_of(con, select))
         draws = workspace.db.read(
             lambda con: draw_arms(con, pool, options["arms"], seeds, select, options["error_rate"])
         )
@@ -139,7 +144,8 @@ class Comparisons(Reports):
         planned = []
         try:
             for draw in draws:
-                own = dataclasses.replace(config, seed=draw.seed, method=ARMS[draw.arm].method)
+                own = arm_config(config, options.get("own", {}).get(draw.arm, {}))
+                own = dataclasses.replace(own, seed=draw.seed, method=ARMS[draw.arm].method)
                 own = trainings.with_reward(workspace, own)
                 table = workspace.db.read(lambda con, draw=draw: pair_table(con, draw.pairs, workspace.images))
                 hashed = content_hash(table)
@@ -214,7 +220,7 @@ def _problems_of_arms(con: Connection) -> dict[str, str]:
     return problems
 
 
-def _pool_of(con: Connection, select: SelectConfig) -> int:
+def pool_of(con: Connection, select: SelectConfig) -> int:
     """The normalised values that all arms pick from. Raises JobError where nothing is scored."""
     logp, mas = candidates.active_scorer(con, "logp"), candidates.active_scorer(con, "mas")
     if logp is None or mas is None:

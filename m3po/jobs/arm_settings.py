@@ -1,0 +1,68 @@
+"""What one arm of a comparison is trained with where that differs from the others: written as ARM:key=value.
+
+The same for all arms is the budget: pairs, batch and optimiser steps. How fast an arm learns best is its own: a rate
+that suits DPO on pairs starves supervised learning. TUNED has what `benchmarks/tune_demo.py` found, with as many trials
+for each arm, on pictures that no figure is measured on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from m3po.errors import UsageError
+from m3po.jobs.arms import ARMS, BASE
+from m3po.settings import TrainConfig
+from m3po.training.presets import build_train_config
+
+# Of the budget, which is everybody's; what an arm is; and what all arms share.
+SHARED = ("epochs", "max_steps", "batch_size", "gradient_accumulation", "seed", "method", "only", "reward")
+ArmSettings = Mapping[str, Mapping[str, str]]  # by arm and key, as text
+
+# By preset.
+TUNED: dict[str, dict[str, dict[str, str]]] = {}
+
+
+def split_settings(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """`--set` of a comparison: what every arm is given, and by arm what it alone is. Raises UsageError."""
+    common: dict[str, str] = {}
+    own: dict[str, dict[str, str]] = {}
+    for name, value in overrides.items():
+        arm, colon, key = name.partition(":")
+        if not colon:
+            common[name] = value
+            continue
+        if arm not in ARMS or arm == BASE:
+            names = ", ".join(name for name in ARMS if name != BASE)
+            raise UsageError(f"There is no arm {arm!r:.40} to set {key!r:.40} of: choose among {names}.")
+        if key in SHARED:
+            raise UsageError(f"{key} is the same for all arms of a comparison: write {key}={value} without {arm}:.")
+        own.setdefault(arm, {})[key] = value
+    return common, own
+
+
+def settle(config: TrainConfig, own: ArmSettings) -> dict[str, dict[str, str]]:
+    """What each arm is given beyond `config`: its `own`, over what was tuned for the preset where `config` leaves the
+    preset's value. Raises UsageError for a setting that cannot be."""
+    plain = build_train_config(config.policy, config.preset)
+    tuned = TUNED.get(config.preset, {})
+    settled = {}
+    for arm in ARMS.values():
+        found = {
+            key: value
+            for key, value in tuned.get(arm.like or arm.name, {}).items()
+            if getattr(config, key) == getattr(plain, key)
+        }
+        if arm.like:  # its control: nothing but what it is the control of may differ
+            found |= own.get(arm.like, {})
+        if found := found | own.get(arm.name, {}):
+            settled[arm.name] = found
+    for values in settled.values():
+        build_train_config(config.policy, config.preset, values)
+    return settled
+
+
+def arm_config(config: TrainConfig, values: Mapping[str, str]) -> TrainConfig:
+    """`config` with an arm's own settings, as `settle` gives them, laid over it."""
+    read = build_train_config(config.policy, config.preset, values)
+    return dataclasses.replace(config, **{key: getattr(read, key) for key in values})
