@@ -105,7 +105,7 @@ class Studio(Starts):
         """Let go of the workspace; a running worker goes on and is found again, an import or export is interrupted."""
         if self._warming is not None:
             self._warming.join()
-        self.playground.close()
+        self.playground.release()
         self.sight.close()
         self.server_runs.close()
         self.runner.close()

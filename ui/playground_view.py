@@ -118,7 +118,7 @@ def _build_side(place: int) -> Markup:
         "article",
         tag("select", data_field="model", aria_label=f"{name} model"),
         other,
-        tag("div", class_="playground-answer", aria_live="polite"),
+        tag("div", class_="playground-answer", aria_live="polite", data_empty="Its answer comes here, word by word."),
         class_="playground-side", data_side=place,
     )  # fmt: skip
 
@@ -178,11 +178,13 @@ def _draw_figures(side: Mapping, scorer: str) -> Markup | None:
         figures.append(("MAS", number(side["mas"], 3), MAS.format(scorer=scorer)))
     if side["tokens"]:
         figures.append(("", plural(side["tokens"], "token"), "Tokens of the answer, its end of turn among them."))
-    if side["seconds"] is not None:
-        figures.append(("", f"{side['seconds']:.1f} s", "What this side took, without loading and measuring."))
-        if side["tokens"] and side["seconds"] > 0:
-            rate = f"{side['tokens'] / side['seconds']:.1f} tokens/s"
-            figures.append(("", rate, "Tokens of the answer by the seconds, reading image and question included."))
+    if side["seconds"]:
+        took = f"{side['seconds']:.1f} s"
+        figures.append(("", took, "What this side took, reading image and question included, loading left out."))
+        if side["tokens"]:
+            pace = side["tokens"] / side["seconds"]
+            words = f"{pace:.0f}/s" if pace >= 10 else f"{pace:.1f}/s"
+            figures.append(("", words, "Tokens of the answer a second, by these seconds."))
     cells = [
         tag("span", tag("i", name) if name else None, value, class_="value", title=title)
         for name, value, title in figures

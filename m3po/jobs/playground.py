@@ -15,13 +15,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from m3po.errors import BadImageError, BadInputError, JobError, UsageError
+from m3po.errors import BadImageError, BadInputError, JobError, M3poError, UsageError
 from m3po.images import inspect_bytes
 from m3po.jobs.asking_process import AskingProcess
 from m3po.jobs.runner import JobRunner
-from m3po.jobs.speakers import Side, describe, has_adapter, resolve, usable_scorer
+from m3po.jobs.speakers import Side, describe, has_adapter, name_side, resolve, usable_scorer
 from m3po.jobs.worker import OFFLINE
 from m3po.scorer_spec import short_name
+from m3po.settings import WorkspaceConfig
 from m3po.store import instructions, runs
 from m3po.store.workspace import Workspace
 from m3po.text import build_messages, check_typed
@@ -59,11 +60,15 @@ class _Question:
     id: str
     asked_by: str
     sides: list[_Answer]
+    places: list[int]  # of the sides that the process was given
     notes: list[str] = field(default_factory=list)
     scorer: str = ""
     done: bool = False
     version: int = 0
     stopped: bool = False
+
+
+_TOLD = {field.name for field in dataclasses.fields(_Answer)} - {"name", "whole"}
 
 
 class Playground:
@@ -77,7 +82,6 @@ class Playground:
         self._question: _Question | None = None
         self._uploads: OrderedDict[str, bytes] = OrderedDict()
         self._idle: threading.Timer | None = None
-        self._closed = False
 
     # ---- what can be chosen -----------------------------------------------------------------------------------
 
@@ -172,12 +176,12 @@ class Playground:
             raise UsageError("One model or two can answer.")
         config = self._workspace.read_config()
         given = [side if isinstance(side, Side) else Side(**side) for side in sides]
-        resolved = [resolve(self._workspace, self._runner, config, side, options) for side in given]
+        answers, speakers = self._resolve(config, given, options)
         judge, why = usable_scorer(self._workspace, config) if mas else (None, "")
         asked = {
             "op": "ask",
             "question": secrets.token_hex(8),
-            "sides": [{name: side[name] for name in ("policy", "adapter", "options")} for side in resolved],
+            "sides": list(speakers.values()),
             "messages": self._messages(question, images, item),
             "images": [self._image(address) for address in images],
             "temperature": float(temperature),
@@ -185,7 +189,7 @@ class Playground:
             "seed": int(seed),
             "mas": judge and {"name": judge.mas, "options": judge.model_options()},
         }
-        told = _Question(asked["question"], asked_by, [_Answer(side["name"]) for side in resolved])
+        told = _Question(asked["question"], asked_by, answers, list(speakers))
         told.scorer = short_name(judge.mas) if judge else ""
         told.notes += [SLOW] if self._run_at_work() else []
         told.notes += [why] if why else []
@@ -229,9 +233,23 @@ class Playground:
         if process is not None:
             process.end()
 
-    def close(self) -> None:
-        self._closed = True
-        self.release()
+    def _resolve(
+        self, config: WorkspaceConfig, sides: Sequence[Side], options: Mapping | None
+    ) -> tuple[list[_Answer], dict[int, dict]]:
+        """All sides as they are told, and those that can answer, by their places. Raises what is wrong if none can."""
+        answers, speakers, wrong = [], {}, None
+        for place, side in enumerate(sides):
+            try:
+                found = resolve(self._workspace, self._runner, config, side, options)
+            except M3poError as error:
+                wrong = wrong or error
+                answers.append(_Answer(name_side(side), state="", error=str(error)))
+                continue
+            answers.append(_Answer(found["name"]))
+            speakers[place] = {name: found[name] for name in ("policy", "adapter", "options")}
+        if not speakers:
+            raise wrong
+        return answers, speakers
 
     def _messages(self, question: str, images: Sequence[str], item: int | None) -> list[dict]:
         of_item = self._read(item) if item is not None else None
@@ -261,8 +279,6 @@ class Playground:
                 whose = self._question.asked_by
                 who = "Another question" if whose in (told.asked_by, OWNER.name) else f"A question of {whose}"
                 raise JobError(f"{who} is being answered: wait for it, or press Stop first.")
-            if self._closed:
-                raise JobError("The app is closing.")
             self._cancel_idle()
             old = None
             if self._process is None or not self._process.alive or self._offline != offline:
@@ -298,10 +314,9 @@ class Playground:
             if kind == "warning":
                 asked.notes.append(event["message"])
             else:
-                side = asked.sides[event["side"]]
-                given = {name: value for name, value in event.items() if hasattr(side, name)}
-                for name, value in given.items():
-                    setattr(side, name, value)
+                side = asked.sides[asked.places[event["side"]]]
+                for name in event.keys() & _TOLD:
+                    setattr(side, name, event[name])
                 side.state = {"text": "Answering", "answer": "", "mas": "", "error": ""}.get(kind, side.state)
                 side.whole = side.whole or kind == "answer"
             asked.version += 1
@@ -325,7 +340,7 @@ class Playground:
         asked.done = True
         asked.version += 1
         self._change.notify_all()
-        if self._process is not None and not self._closed:
+        if self._process is not None:
             self._idle = threading.Timer(IDLE_SECONDS, self._on_idle, [asked.id])
             self._idle.daemon = True
             self._idle.start()

@@ -57,6 +57,13 @@ def resolve(
     return {"policy": policy, "adapter": adapter, "options": chosen.model_options(), "name": named}
 
 
+def name_side(side: Side) -> str:
+    """What a side is called that cannot answer."""
+    if side.run is not None:
+        return f"{'before ' * side.before}run {side.run}"
+    return name_model(side.policy, side.adapter or None) or "the workspace's policy"
+
+
 def usable_scorer(workspace: Workspace, config: WorkspaceConfig) -> tuple[ScoreConfig | None, str]:
     """The active scorer where it can judge a new answer; else why not, in a sentence, or nothing where none is."""
     scoring = scorings.mas_in_use(workspace.db)

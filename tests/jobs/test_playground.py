@@ -40,6 +40,18 @@ def studio(tmp_path: Path, tiny_policy: Path):
     studio.close()
 
 
+class Silent:
+    """Stands for a process that loads a model and hears nothing meanwhile."""
+
+    alive = True
+
+    def send(self, request: dict) -> None:
+        self.request = request
+
+    def end(self) -> None:
+        self.alive = False
+
+
 def test_what_cannot_be_asked_is_refused_in_a_sentence(studio: Studio, tiny_adapter: Path) -> None:
     ask = studio.playground.ask
     own = [Side()]
@@ -68,9 +80,23 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(studio: Studio, tiny_adap
             ask("What?", [side])
     with pytest.raises(JobError, match="no run 99"):
         ask("What?", [Side(run=99)])
+    with pytest.raises(ModelError, match="nowhere"):
+        ask("What?", [Side(policy="./nowhere"), Side(run=99)])
     with pytest.raises(JobError, match="Another question was asked"):
         studio.playground.look("never asked")
     assert studio.playground._process is None, "nothing of this was worth a process"
+
+
+def test_a_side_that_cannot_answer_leaves_the_other(studio: Studio, monkeypatch) -> None:
+    part, process = studio.playground, Silent()
+    monkeypatch.setattr(part, "_start", lambda offline: process)
+    asked = part.ask("What is it?", [Side(policy="./nowhere"), Side()], mas=False)
+    assert len(process.request["sides"]) == 1
+    part._on_event({"event": "answer", "question": asked, "side": 0, "text": "A boat.", "tokens": 3})
+    part._on_event({"event": "done", "question": asked})
+    bad, good = part.look(asked)["sides"]
+    assert "does not exist" in bad["error"] and (bad["name"], bad["text"], bad["state"]) == ("nowhere", "", "")
+    assert (good["text"], good["error"], good["whole"]) == ("A boat.", "", True)
 
 
 def test_only_uploads_and_the_workspaces_images_are_read(studio: Studio, tmp_path: Path, monkeypatch) -> None:
@@ -161,18 +187,6 @@ def test_a_finished_run_stands_for_its_policy_and_adapter(tmp_path: Path, tiny_a
         assert (after["name"], after["options"]["dtype"]) == (f"run {run.id}", "float32")
     finally:
         studio.close()
-
-
-class Silent:
-    """Stands for a process that loads a model and hears nothing meanwhile."""
-
-    alive = True
-
-    def send(self, request: dict) -> None:
-        self.request = request
-
-    def end(self) -> None:
-        self.alive = False
 
 
 def test_stop_ends_a_process_that_does_not_hear_and_idle_ones_are_let_go(studio: Studio, monkeypatch) -> None:

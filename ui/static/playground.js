@@ -52,8 +52,12 @@ class Playground {
       if (elsewhere && event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.ask();
     });
     for (const side of this.sides) {
-      side.querySelector("select").onchange = () => (this.settle(side), this.remember());
-      for (const input of side.querySelectorAll("input")) input.onchange = () => this.remember();
+      const change = () => {
+        this.settle(side);
+        this.age([side]);
+        this.remember();
+      };
+      for (const field of side.querySelectorAll("select, input")) field.onchange = change;
     }
     for (const name of ["question", "temperature", "tokens", "seed"]) this.$(name).onchange = () => this.remember();
     addEventListener("hashchange", () => this.onAddress());
@@ -124,6 +128,11 @@ class Playground {
     this.settle(side);
   }
 
+  // What stands there is the answer to something else now.
+  age(sides = this.sides) {
+    for (const side of sides) side.querySelector(".playground-answer").classList.add("stale");
+  }
+
   settle(side) {
     const { value } = side.querySelector("select");
     side.querySelector(".playground-other").hidden = value !== OTHER;
@@ -164,6 +173,11 @@ class Playground {
       temperature: number("temperature"), max_new_tokens: number("tokens"), seed: number("seed"),
     };
     this.setAsking(true);
+    for (const side of this.sides) {
+      const box = side.querySelector(".playground-answer");
+      box.replaceChildren();
+      box.classList.remove("stale");
+    }
     const begun = await this.call(asked);
     if (begun.error) {
       this.setAsking(false);
@@ -197,7 +211,9 @@ class Playground {
     const shown = this.sides.filter((side) => side.querySelector("select").value !== NOBODY);
     for (const [at, html] of told.sides.entries()) {
       const box = shown[at]?.querySelector(".playground-answer");
-      if (box && box.innerHTML !== html) box.innerHTML = html;
+      if (!box) continue;
+      box.classList.remove("stale");
+      if (box.innerHTML !== html) box.innerHTML = html;
     }
     this.note(told.notes);
   }

@@ -78,6 +78,7 @@ export class Picture {
 
   show({ images, item, id = "", html, name }) {
     Object.assign(this, { images, item, id });
+    this.page.age();
     if (id || !images.length) this.sent = null;
     this.page.$("picture").innerHTML = html;
     this.page.$("invite").hidden = Boolean(html);
