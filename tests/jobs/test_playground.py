@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -16,8 +17,10 @@ import tiny
 from runs_here import open_quietly
 from test_remote_sample import make
 from trained import train_by_hand
+from typer.testing import CliRunner
 from workspaces import ANN, CORA, VIC, make_selected
 
+from m3po import ask_command, bridge, cli
 from m3po.errors import BadImageError, BadInputError, JobError, ModelError, NotAllowedError, UsageError
 from m3po.jobs import playground as playgrounds
 from m3po.jobs.asking_process import KILLED
@@ -25,6 +28,7 @@ from m3po.jobs.speakers import Side
 from m3po.models.policy import Policy
 from m3po.settings import WorkspaceConfig
 from m3po.studio import Studio
+from m3po.text import build_messages
 
 
 def png(seed: int = 0) -> bytes:
@@ -208,6 +212,16 @@ def test_stop_ends_a_process_that_does_not_hear_and_idle_ones_are_let_go(studio:
     assert not part.choices()["loaded"] and part.look(asked)["sides"][0]["error"] == "It gave no answer."
 
 
+class InThisProcess:
+    """As the command line finds an app, without its socket."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def call(self, method: str, **arguments: object) -> object:
+        return bridge.call(self._studio, method, arguments)
+
+
 def wait_for(look, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not look():
@@ -217,7 +231,7 @@ def wait_for(look, seconds: float = 60.0) -> None:
 
 @pytest.mark.slow
 def test_the_process_answers_is_killed_and_begun_anew_and_ends_with_its_server(
-    studio: Studio, tiny_policy: Path, tiny_adapter: Path, capsys: pytest.CaptureFixture
+    studio: Studio, tiny_policy: Path, tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = studio.playground
     address = part.upload(png(3))
@@ -228,16 +242,25 @@ def test_the_process_answers_is_killed_and_begun_anew_and_ends_with_its_server(
     told = part.look(asked)
     while not told["done"]:
         told = part.look(asked, told["version"], patience=30.0)
-    from m3po.text import build_messages
-
     prompt, image = build_messages("What is it?", 1), tiny.build_image(3)
     for side, adapter in zip(told["sides"], (None, tiny_adapter), strict=True):
         assert side["text"] == Policy.load(tiny_policy, adapter).greedy([prompt], [[image]], 12)[0].text
         assert side["error"] == "" and side["logp_mean"] < 0 and side["state"] == ""
     assert part.choices()["loaded"]
 
-    # The models are still there; killed in the middle of an answer, it is told at both sides.
+    # The same by the command line, whose file goes to the app; the process still has the models.
     first = part._process
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(png(3))
+    monkeypatch.setattr(ask_command, "connect", lambda path: contextlib.nullcontext(InThisProcess(studio)))
+    options = ["--adapter", str(tiny_adapter), "--max-new-tokens", "12", "--json"]
+    found = CliRunner().invoke(cli.app, ["ask", str(studio.path), "What is it?", "--image", str(photo), *options])
+    assert found.exit_code == 0, found.output
+    again = json.loads(found.stdout)
+    assert [side["text"] for side in again["sides"]] == [side["text"] for side in told["sides"]]
+    assert part._process is first and again["asked"] == "What is it?"
+
+    # The models are still there; killed in the middle of an answer, it is told at both sides.
     asked = part.ask("What is it?", sides, images=[address], max_new_tokens=900, temperature=5.0, mas=False)
     wait_for(lambda: any(side["tokens"] for side in part.look(asked)["sides"]))
     assert part._process is first
@@ -251,3 +274,37 @@ def test_the_process_answers_is_killed_and_begun_anew_and_ends_with_its_server(
     assert second.alive and second.pid != first.pid
     second._process.stdin.close()
     wait_for(lambda: not second.alive, 20)
+
+
+def test_who_stands_beside_whom_on_the_command_line() -> None:
+    def sides(**given: str) -> list[dict]:
+        names = ("policy", "adapter", "against_policy", "against_adapter")
+        return ask_command._sides(*[given.get(name, "") for name in names])
+
+    own = {"policy": "", "adapter": ""}
+    assert sides() == [own]
+    assert sides(adapter="8") == [{"policy": "", "run": 8, "before": True}, {"policy": "", "run": 8}]
+    assert sides(adapter="org/lora") == [own, {"policy": "", "adapter": "org/lora"}]
+    assert sides(adapter="8", against_adapter="7") == [{"policy": "", "run": 7}, {"policy": "", "run": 8}]
+    other = {"policy": "org/b", "adapter": ""}
+    assert sides(policy="org/a", against_policy="org/b") == [other, {"policy": "org/a", "adapter": ""}]
+    for given in ({"adapter": "8"}, {"adapter": "x", "against_adapter": "7"}):
+        assert all(Side(**side) for side in sides(**given))
+
+
+def test_answers_on_the_command_line_have_their_figures() -> None:
+    side = {
+        "name": "run 8",
+        "text": "A boat.\nA fish.",
+        "error": "",
+        "logp_mean": -0.25,
+        "by_server": False,
+        "mas": 0.5,
+    }
+    side |= {"seconds": 2.0, "tokens": 8, "finish_reason": "length"}
+    failed = side | {"name": "before run 8", "text": "", "error": "It is gone."}
+    drawn = ask_command.draw_answers("What?", {"sides": [failed, side], "scorer": "mas"})
+    assert drawn == (
+        "Question: What?\n\nrun 8:\n  A boat.\n  A fish.\n  [mean log-prob -0.250 nats a token, MAS 0.500 by mas, "
+        "8 tokens in 2.0 s, 4.0 a second, cut off by --max-new-tokens]"
+    )
