@@ -6,6 +6,7 @@ is one JSON line `{"method", "arguments"}`, the answer one JSON line `{"result"}
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import datetime as dt
@@ -65,6 +66,11 @@ METHODS: dict[str, Callable[..., object]] = {
     "stop_comparison": lambda studio, comparison: studio.comparisons.stop(comparison),
     "comparison": lambda studio, comparison: studio.comparisons.report(comparison),
     "write_comparison": lambda studio, **options: studio.comparisons.write(**options),
+    "playground_image": lambda studio, data, name: studio.playground.upload(base64.b64decode(data), name),
+    "playground_item": lambda studio, text: studio.playground.item(text),
+    "ask": lambda studio, **options: studio.playground.ask(**options),
+    "look": lambda studio, **options: studio.playground.look(**options),
+    "stop_asking": lambda studio: studio.playground.stop(),
     "evaluate": lambda studio, **options: studio.start_evaluate(_with_policy(EvaluateConfig, studio, options)),
     "run": lambda studio, run_id: studio.run(run_id),
     "warnings": lambda studio, run_id: studio.run_warnings(run_id),

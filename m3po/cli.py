@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from m3po import lineage_commands, people_commands
+from m3po.ask_command import ask
 from m3po.bridge import connect
 from m3po.calibration_commands import calibrate, whatif
 from m3po.command_options import (
@@ -324,6 +325,7 @@ def evaluate(
 
 
 app.command(epilog=SETTINGS_HELP)(compare)
+app.command()(ask)
 
 
 @app.command()

@@ -54,6 +54,8 @@ CURATE = frozenset({
     "calibration.draw_audit", "guideline.write", "path", "made_at", "preflight.start", "preflight.exclude",
     "preflight.include", "emit_train", "absorb_train", "start_round", "export_adapter", "start_merge", "sides.next",
     "sides.vote", "comparisons.start", "comparisons.stop", "comparisons.resume", "comparisons.write",
+    "playground.choices", "playground.upload", "playground.uploaded", "playground.item", "playground.next_heldout",
+    "playground.ask", "playground.look", "playground.stop", "playground.release",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
@@ -295,7 +297,7 @@ _SIGNED = {
     "people.unmark_gold": "curator", "people.count_flagged": "annotator", "calibration.accept_above": "annotator",
     "calibration.accept_none": "annotator", "calibration.draw_audit": "annotator", "guideline.write": "author",
     "preflight.exclude": "annotator", "preflight.include": "annotator", "sides.next": "annotator",
-    "sides.vote": "annotator",
+    "sides.vote": "annotator", "playground.ask": "asked_by",
 }  # fmt: skip
 
 # What lists pairs with their texts and scores or what people decided, and of which items what it answers does.
@@ -303,6 +305,8 @@ _LISTS: dict[str, Callable[[Any], list[int]]] = {
     "browsing.negatives": lambda found: [each.instruction_id for each in found[1]],
     "calibration.what_if": lambda found: [each["instruction_id"] for each in found["items"]],
     "preflight.findings": lambda found: [each["instruction_id"] for each in found["pairs"]],
+    "playground.item": lambda found: [found.id],  # its answers there have scores
+    "playground.next_heldout": lambda found: [found.id],
 }
 
 

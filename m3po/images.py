@@ -139,6 +139,19 @@ def load_rgb(path: Path | str, max_side: int | None = None, *, name: str | None 
         # A JPEG decodes at half, a quarter ... of its size in a fraction of the time.
         image.draft(None, (max_side, max_side))
     _decode(image, name)
+    return _as_shown(image, max_side, name)
+
+
+def read_rgb(data: bytes, max_side: int | None = None, *, name: str) -> Image.Image:
+    """As `load_rgb`, of an image that is no file here. Raises BadImageError."""
+    if not data:
+        raise BadImageError(f"Image {name} is empty (0 bytes): {_REPLACE}.")
+    image = _open(io.BytesIO(data), name)
+    _decode(image, name)
+    return _as_shown(image, max_side, name)
+
+
+def _as_shown(image: Image.Image, max_side: int | None, name: str) -> Image.Image:
     try:
         image = _to_rgb(_transpose(image), name)
         if max_side is not None and max(image.size) > max_side:

@@ -26,6 +26,7 @@ from m3po.jobs.dependence import Dependence
 from m3po.jobs.lineages import Lineages
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
+from m3po.jobs.playground import Playground
 from m3po.jobs.preflights import Preflights
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
@@ -81,6 +82,7 @@ class Studio(Starts):
         self.preflight = Preflights(workspace, self.runner)
         self.sides = SideBySide(workspace)
         self.comparisons = Comparisons(workspace, self.runner)
+        self.playground = Playground(workspace, self.runner)
 
     @classmethod
     def open(cls, path: Path | str, *, address: str = "") -> Studio:
@@ -103,6 +105,7 @@ class Studio(Starts):
         """Let go of the workspace; a running worker goes on and is found again, an import or export is interrupted."""
         if self._warming is not None:
             self._warming.join()
+        self.playground.release()
         self.sight.close()
         self.server_runs.close()
         self.runner.close()

@@ -15,6 +15,7 @@ from m3po.guidelines import Guidelines
 from m3po.jobs.comparisons import Comparisons
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.lineages import Lineages
+from m3po.jobs.playground import Playground
 from m3po.jobs.preflights import Preflights
 from m3po.jobs.side_by_side import SideBySide
 from m3po.people import People
@@ -30,7 +31,7 @@ def made(tmp_path_factory):
 PARTS = {
     "people": People, "browsing": Browsing, "calibration": Calibration, "dependence": Dependence,
     "guideline": Guidelines, "preflight": Preflights, "sides": SideBySide, "lineage": Lineages,
-    "comparisons": Comparisons,
+    "comparisons": Comparisons, "playground": Playground,
 }  # fmt: skip
 
 

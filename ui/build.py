@@ -14,11 +14,12 @@ from ui.calibrate.tab import build_calibrate_tab
 from ui.data_tab import build_data_tab
 from ui.markup import Markup, tag
 from ui.people_tab import build_people_tab
+from ui.playground_tab import build_playground_tab
 from ui.results_tab import build_results_tab
 from ui.review.tab import build_review_tab
 from ui.train_tab import build_train_tab
 
-TABS = ("data", "browse", "review", "calibrate", "people", "train", "results")
+TABS = ("data", "browse", "review", "calibrate", "people", "train", "results", "playground")
 ANNOTATORS = ("review", "people")  # the tabs of those who only judge; people.css shows no other
 
 
@@ -51,11 +52,14 @@ def _build(studio: Door) -> gr.Blocks:
                 build_train_tab(studio, page, train_tab)
             with gr.Tab("Results", id="results") as results_tab:
                 build_results_tab(studio, page, results_tab)
+            with gr.Tab("Playground", id="playground"):
+                build_playground_tab(studio)
 
         def on_load(fragment: str | None) -> dict:
             name = str(fragment or "").lstrip("#").partition("?")[0]  # a view may follow
             judges = studio.user.role == "annotator"
-            if name not in (ANNOTATORS if judges else TABS):
+            asks = name == "playground" and studio.user.role != "curator"
+            if asks or name not in (ANNOTATORS if judges else TABS):
                 name = "review" if judges or studio.status()["pairs"] else "data"
             # Where it is open already, nothing is said: this may come after the first click on another tab.
             return gr.skip() if name == first else gr.Tabs(selected=name)

@@ -107,6 +107,12 @@ def open_tab(name: str, label: str) -> Markup:
     return tag("button", label, " →", type="button", class_="link", data_open_tab=name)
 
 
+def open_playground(run_id: int) -> Markup:
+    """To the playground, where curators ask the run beside what it began with."""
+    address = f"#playground?right=run-{run_id}"
+    return tag("a", "Try it in the playground →", href=address, class_="to-playground curator-only")
+
+
 def draw_selection(done: dict) -> Markup:
     """Pairs and the reasons of those without; takes what select() returns, or a status."""
     no_pair = sorted(done["no_pair"].items(), key=lambda entry: -entry[1])

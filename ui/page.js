@@ -25,7 +25,7 @@
 
   const NAMES = {
     data: "Data", browse: "Browse", review: "Review", calibrate: "Calibrate", people: "People", train: "Fine-tune",
-    results: "Results",
+    results: "Results", playground: "Playground",
   };
   const tabButton = (name) =>
     [...document.querySelectorAll('#tabs [role="tab"]')].find((tab) => tab.textContent.trim() === NAMES[name]);

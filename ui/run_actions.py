@@ -14,7 +14,15 @@ from ui.cards import build_message, draw_heading
 from ui.data_view import draw_notice, open_tab
 from ui.form import QUIET
 from ui.framed import say_error
-from ui.markup import Markup, join
+from ui.markup import Markup, join, tag
+
+TRY = tag("button", "Try it in the playground →", type="button", class_="link", id="run-playground")
+TRY_JS = """
+element.querySelector('button').onclick = () => {
+  const shown = document.querySelector('#results-overview tr.shown [data-show-run]');
+  if (shown) location.hash = `playground?right=run-${shown.dataset.showRun}`;
+};
+"""
 
 
 class RunActions:
@@ -24,6 +32,7 @@ class RunActions:
         self._studio = studio
         with gr.Column(elem_classes="card-group curator-only", elem_id="run-actions"):
             draw_heading("What next", "The next round samples, scores and selects with this run's adapter.")
+            gr.HTML(TRY, js_on_load=TRY_JS, apply_default_css=False)
             self._round = gr.Button("Begin the next round", elem_id="run-round")
             self._out = gr.Textbox(label="New folder for its model", placeholder="/path/to/folder", elem_id="run-out")
             with gr.Row():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from m3po.training.signs import is_sign
 from m3po.types import Run
-from ui.data_view import draw_warnings, open_tab
+from ui.data_view import draw_warnings, open_playground, open_tab
 from ui.formatting import STATE_LABELS, count, plural
 from ui.markup import Markup, join, tag
 from ui.run_view import RESUMABLE, draw_button, draw_run
@@ -85,7 +85,8 @@ def draw_status(result: dict, logs: dict[int, str]) -> Markup:
                          class_="step"))  # fmt: skip
     done = None
     if state == "finished":
-        done = tag("p", "Finished. ", open_tab("results", "See before and after"), class_="notice notice-good")
+        results = open_tab("results", "See before and after")
+        done = tag("p", "Finished. ", results, " ", open_playground(run.id), class_="notice notice-good")
     return tag("div", head, *steps, done, class_="train-run", data_run_id=run.id, data_run_state=state)
 
 

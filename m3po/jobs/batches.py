@@ -82,7 +82,7 @@ def run_batches(
     lost: Exception | None = None
     queue: deque[list[dict]] = deque([rows])
     job.progress(done, total, "instructions", message=message)
-    with ThreadPoolExecutor(2) as pool, _warnings_told(job), shards:
+    with ThreadPoolExecutor(2) as pool, warnings_told(job.emit), shards:
         loading: dict[int, list[Future]] = {}
         while queue:
             job.check_stop()
@@ -165,7 +165,7 @@ async def walk_concurrently(
         if fatal is not None:
             raise fatal
 
-    with _warnings_told(job), _Shards(job, schema) as shards:
+    with warnings_told(job.emit), _Shards(job, schema) as shards:
         try:
             while waiting or asked:
                 while waiting and len(asked) < concurrency and not job.stop_requested:
@@ -228,9 +228,9 @@ def _halves(rows: list[dict]) -> list[list[dict]]:
 
 
 @contextmanager
-def _warnings_told(job: Worker) -> Iterator[None]:
-    """What our own models warn of reaches the page, each sentence once; other libraries' warnings go to the
-    log.
+def warnings_told(emit: Callable[..., None]) -> Iterator[None]:
+    """What our own models warn of reaches the page, each sentence once, as the event `warning` with its `message`;
+    other libraries' warnings go to the log.
     """
     told: set[str] = set()
     show = warnings.showwarning
@@ -239,7 +239,7 @@ def _warnings_told(job: Worker) -> Iterator[None]:
         text = str(message)
         if PACKAGE in Path(filename).parents and text not in told:
             told.add(text)
-            job.emit("warning", message=text)
+            emit("warning", message=text)
         show(message, category, filename, lineno, file, line)
 
     with warnings.catch_warnings():

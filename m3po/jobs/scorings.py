@@ -122,6 +122,12 @@ def _scoring(weights: dict, mas: str | None) -> ScoreConfig | None:
     return ScoreConfig(**named) if named["policy"] or mas else None
 
 
+def mas_in_use(db: Database) -> ScoreConfig | None:
+    """The scorer whose MAS is shown, with the options it had; None where there is none."""
+    shown = _shown_mas(db)
+    return _as_shown(db, ScoreConfig(policy=None, mas=shown))[-1] if shown else None
+
+
 def _shown_mas(db: Database) -> str | None:
     shown = db.read(lambda con: candidates.scorer_info(con, candidates.active_scorer(con, "mas")))
     return shown and shown["name"]

@@ -200,8 +200,11 @@ def _with_adapter(model: torch.nn.Module, adapter: str, *, merge: bool) -> torch
     return peft_model.merge_and_unload() if merge else peft_model.get_base_model()
 
 
-def load_adapter(model: torch.nn.Module, adapter: str, *, trainable: bool = False) -> torch.nn.Module:
-    """peft's model around `model` with the adapter that peft saved in a folder, to go on from where `trainable`.
+def load_adapter(
+    model: torch.nn.Module, adapter: str, *, trainable: bool = False, name: str = "default"
+) -> torch.nn.Module:
+    """peft's model around `model` with the adapter that peft saved in a folder, to go on from where `trainable`; one
+    that is peft's already gets the adapter beside those that it has, under `name`.
 
     Raises ModelError for one that is damaged or fits another model.
     """
@@ -216,7 +219,11 @@ def load_adapter(model: torch.nn.Module, adapter: str, *, trainable: bool = Fals
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            peft_model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+            if isinstance(model, PeftModel):
+                peft_model = model
+                peft_model.load_adapter(str(folder), name, is_trainable=trainable)
+            else:
+                peft_model = PeftModel.from_pretrained(model, str(folder), name, is_trainable=trainable)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"The adapter {adapter} does not fit this model: {_first_line(error)}.") from error
     for warning in caught:  # peft only warns when weights have no place, and the adapter would then do nothing

@@ -7,7 +7,7 @@ cache is then repeated, and only the answers are computed K times. A model whose
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +134,25 @@ class Policy:
         return [row[0] for row in rows]
 
     @torch.inference_mode()
+    def stream(
+        self,
+        prompt: Messages,
+        images: Sequence[Image.Image],
+        *,
+        temperature: float = 0.0,
+        max_new_tokens: int = 128,
+        seed: int = 0,
+    ) -> Iterator[Answer]:
+        """The answer that `sample` gives with k = 1 (at temperature 0 that of `greedy`), as far as it is after each of
+        its tokens; the last one is whole. Raises BadInputError for a prompt that the model cannot read.
+        """
+        self._groups([prompt], [images])  # as many images as their places
+        text = self.chat.render_prompt(prompt)
+        state = self._expand([text], [images], 1, room=min(_ROOM, max_new_tokens))
+        for tokens, reasons in self._steps(state, row_keys([seed], 1), temperature, 1.0, max_new_tokens):
+            yield Answer(self.chat.decode(tokens[0]), tuple(tokens[0]), reasons[0])
+
+    @torch.inference_mode()
     def _expand(self, texts: list[str], images: list[Sequence[Image.Image]], k: int, room: int) -> Prefix:
         """Prefill each prompt once and repeat it K times; or prefill K times where the cache cannot be
         repeated.
@@ -151,6 +170,17 @@ class Policy:
     def _decode(
         self, state: Prefix, keys: np.ndarray, temperature: float, top_p: float, max_new_tokens: int
     ) -> list[Answer]:
+        steps = self._steps(state, keys, temperature, top_p, max_new_tokens)
+        del state  # the steps let go of it, and of its cache, when rows end
+        for tokens, reasons in steps:  # noqa: B007
+            pass
+        decode = self.chat.decode
+        return [Answer(decode(t), tuple(t), reason) for t, reason in zip(tokens, reasons, strict=True)]
+
+    def _steps(
+        self, state: Prefix, keys: np.ndarray, temperature: float, top_p: float, max_new_tokens: int
+    ) -> Iterator[tuple[list[list[int]], list[str]]]:
+        """After each step the rows' tokens so far and how each ended ("length" until it ends otherwise)."""
         n_rows = len(keys)
         limits = [self._room_after(length, max_new_tokens) for length in state.lengths]
         tokens: list[list[int]] = [[] for _ in range(n_rows)]
@@ -171,17 +201,16 @@ class Policy:
                     rows[place] = None
                 elif step + 1 >= limits[row]:
                     rows[place] = None
+            yield tokens, reasons
             live = [place for place, row in enumerate(rows) if row is not None]
             if not live:
-                break
+                return
             # Ended rows are carried along until a fifth of the batch is idle: dropping them copies the cache.
             if len(live) <= 0.8 * len(rows) and self.core.shares:
                 kept = torch.tensor(live, device=self.device)
                 state, ids, keys = state.select(kept, 0), ids[kept], keys[live]
                 rows = [rows[place] for place in live]
             logits = self.core.advance(state, ids[:, None])[:, -1]
-        decode = self.chat.decode
-        return [Answer(decode(t), tuple(t), reason) for t, reason in zip(tokens, reasons, strict=True)]
 
     # ------------------------------------------------------------------ log-probs
 

@@ -146,6 +146,18 @@ def find_instruction(con: Connection, text: str) -> int | None:
     return found
 
 
+def next_pictured(con: Connection, split: str, after: int | None) -> int | None:
+    """The first instruction of `split` behind `after` that has images, and others than that one; from the beginning
+    again where there is none behind. None where the split has no image."""
+    sql = """
+        SELECT instruction_id FROM instructions WHERE split = $split AND len(image_ids) > 0
+        AND instruction_id > $after AND image_ids IS DISTINCT FROM
+            (SELECT image_ids FROM instructions WHERE instruction_id = $after)
+        ORDER BY instruction_id LIMIT 1"""
+    found = scalar(con, sql, {"split": split, "after": after or 0})
+    return scalar(con, sql, {"split": split, "after": 0}) if found is None and after else found
+
+
 def prompts(con: Connection, instruction_ids: Sequence[int], images: Images) -> pa.Table:
     """The columns that every job's input has (m3po.jobs.schemas), one row an id, in the order given."""
     wanted = pa.table({"instruction_id": pa.array(instruction_ids, pa.int64()), "n": range(len(instruction_ids))})

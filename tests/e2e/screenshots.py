@@ -25,7 +25,7 @@ from m3po.types import ReviewView  # noqa: E402
 
 OUT = ROOT / "build" / "screenshots"
 PICTURE = ROOT / "data" / "screenshots" / "review.png"
-TABS = ("data", "browse", "review", "calibrate", "people", "train", "results")
+TABS = ("data", "browse", "review", "calibrate", "people", "train", "results", "playground")
 MAX_BYTES = 300_000
 
 
