@@ -231,8 +231,13 @@ def compare_command(workspace: Path, options: dict) -> str:
     words = ["python", "-m", "m3po", "compare", shlex.quote(str(workspace)), "--seeds", str(options["seeds"])]
     words += ["--arms", ",".join(options["arms"]), "--error-rate", f"{options['error_rate']:g}"]
     words += ["--policy", shlex.quote(train["policy"]), "--preset", train["preset"]]
-    plain = dataclasses.asdict(build_train_config(train["policy"], train["preset"]))
-    for name, value in train.items():
-        if value != plain[name]:
-            words += ["--set", shlex.quote(f"{name}={value}")]
+    for setting in list_settings(options):
+        words += ["--set", shlex.quote(setting)]
     return " ".join(words)
+
+
+def list_settings(options: dict) -> list[str]:
+    """`name=value` of each setting of the arms that is another than the preset's."""
+    train = options["train"]
+    plain = dataclasses.asdict(build_train_config(train["policy"], train["preset"]))
+    return [f"{name}={value}" for name, value in train.items() if value != plain[name]]

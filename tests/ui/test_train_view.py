@@ -4,7 +4,7 @@ from m3po.settings import SelectConfig, TrainConfig
 from m3po.store import candidates, runs
 from m3po.store.instructions import now
 from ui.train_tab import find_stopping, resume_chain
-from ui.train_view import draw_preview
+from ui.train_view import draw_preview, draw_status
 
 
 def test_given_pairs_are_not_said_to_be_by_the_machine_nor_by_another_scorer(studio):
@@ -44,6 +44,9 @@ def test_resume_brings_back_every_step_that_stop_had_ended(studio):
     studio.runner.close()  # nothing is started: only what is queued counts
     *chain, other = studio.db.write(add)
     resume = {"op": "resume", "run_id": chain[1]}
+    result = next(found for found in studio.results() if found["run"].id == chain[1])
+    drawn = draw_status(result, {})
+    assert drawn.count("data-run-op") == 1 and f'data-run-id="{chain[0]}" aria-label="Resume' in drawn
     studio.db.write(lambda con: runs.update_run(con, chain[0], state="running"))  # its batch is not over
     assert f"Run {chain[0]} of this training is at work" in find_stopping(studio, resume)["error"]
     studio.db.write(lambda con: runs.update_run(con, chain[0], state="stopped"))
