@@ -357,7 +357,7 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     if found["advice"]:
         print(f"{found['advice']}.")
     print(
-        f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden"
+        f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} corrected"
         + f", {found['disagreeing']} where reviewers disagree" * bool(found["disagreeing"])
     )
     for row in found["samplers"]:
