@@ -180,6 +180,10 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         drawn = draw(*looked)
         return [gr.skip() if drawn[0] == was else "", *drawn]  # what was said of it is over
 
+    def on_return(given: str, offered: str) -> list:
+        return [gr.skip() if (text := offer_adapter(studio, given, offered)) is None else text, scored_adapter(studio)]
+
+    offered = gr.State("")
     elsewhere.connect(form, read_form)
     checked = [check.state, *form]
     preset.input(on_preset, preset, [about, loss_type, loss_weights, *fields], **QUIET).then(
@@ -195,6 +199,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     for component in curves.settings:
         component.input(draw, looked, live, trigger_mode="always_last", **QUIET)
     for look in (tab.select, page.load):
+        look(on_return, [adapter, offered], [adapter, offered], **QUIET)
         look(on_form, form, preview, **QUIET)
         look(on_look, checked, check.outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
@@ -207,6 +212,19 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
 def same_settings(run: Run, config: TrainConfig) -> bool:
     return all(run.config.get(name) == value for name, value in dataclasses.asdict(config).items())
+
+
+def scored_adapter(studio: Studio) -> str:
+    """The adapter whose log-probs the newest scoring made: after *Begin the next round* the one to go on from."""
+    scored = next((run for run in studio.runs(("score",)) if run.state == "finished"), None)
+    return (scored and scored.config.get("adapter")) or ""
+
+
+def offer_adapter(studio: Studio, given: str, offered: str) -> str | None:
+    """What to write into the field of the adapter, where `given` stands and `offered` was written last: None leaves it,
+    as where somebody wrote or took out something."""
+    found = scored_adapter(studio)
+    return found if found != offered and given.strip() == offered else None
 
 
 def find_stopping(studio: Studio, command: object) -> dict:
