@@ -8,7 +8,7 @@ from browser import app_on_copy
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reverse_proxy import reverse_proxy
-from test_review import asked, idle, move, press, shown, undo_everything, verdict
+from reviewing import asked, idle, move, press, shown, undo_everything, verdict
 
 from ui.addresses import view_of
 from ui.formatting import RULE_LABELS
