@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python benchmarks/demo_gain.py [--seeds 3] [--arms m3po] [--workspace DIR]
 
-Machine picks only: the demo's own MAS and log-probs, no truth but in the arm that says so. What each arm is trained with
-was set by `benchmarks/tune_demo.py` on a demo source of another seed, never on these rows. On two idle cores about a
-minute an arm and seed, three for simulated RLHF; called again with the same workspace it goes on with what lacks.
+Machine picks only: the demo's own MAS and log-probs, no truth but in the arm that says so. What each arm is trained
+with was set by `benchmarks/tune_demo.py` on a demo source of another seed, never on these rows. On two idle cores about
+a minute an arm and seed, three for simulated RLHF; called again with the same workspace it goes on with what lacks.
 """
 
 from __future__ import annotations

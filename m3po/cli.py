@@ -43,7 +43,7 @@ from m3po.formats.registry import FORMATS
 from m3po.formats.writers import IMAGE_WAYS, WRITERS
 from m3po.jobs.pilot import PILOT_K, write_table
 from m3po.jobs.worker import sentence_for
-from m3po.models.preflight import check_folders
+from m3po.models.checks import check_folders
 from m3po.scorer_spec import map_grouper
 from m3po.settings import RULES, SampleConfig, SelectConfig, WorkspaceConfig
 from m3po.store.workspace import is_workspace
@@ -359,7 +359,7 @@ def status(workspace: Workspace, as_json: Json = False) -> None:
     if found["advice"]:
         print(f"{found['advice']}.")
     print(
-        f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} overridden"
+        f"{found['reviewed']} of {found['reviewable']} reviewed, {found['overridden']} corrected"
         + f", {found['disagreeing']} where reviewers disagree" * bool(found["disagreeing"])
     )
     for row in found["samplers"]:

@@ -12,7 +12,7 @@ from m3po.errors import JobError
 from m3po.jobs import absorbing, defaults, launches, model_exports, packing, plans, scorings
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.runner import JobRunner
-from m3po.models.preflight import checked
+from m3po.models.checks import checked
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
 from m3po.store import runs, selections
 from m3po.store.connection import Database

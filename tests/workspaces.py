@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from m3po.settings import WorkspaceConfig
-from m3po.store import candidates, instructions
+from m3po.store import candidates, decisions, instructions, selections
 from m3po.store.connection import Connection, Database
 from m3po.studio import Studio
-from m3po.types import ReviewView
+from m3po.types import VERDICTS, ReviewView
 from m3po.users import User
 
 
@@ -64,6 +65,23 @@ def add_answers(con: Connection, instruction_id: int, answers: list[Answer]) -> 
                 [candidate_id, logp, answer.logp, answer.tokens],
             )
     return ids
+
+
+def decide_by_lot(
+    con: Connection,
+    instruction: int,
+    annotator: str,
+    draw: np.random.Generator,
+    verdict: str | None = None,
+    role: str = "",
+) -> int:
+    """A decision on the pair of the first selection; verdict, where none is given, and reason are drawn."""
+    pair = selections.pair_of(con, 1, instruction)
+    new = decisions.NewDecision(
+        instruction, verdict or VERDICTS[draw.integers(len(VERDICTS))], pair["chosen"], pair["rejected"], annotator,
+        None, "", ("", "object", "count")[draw.integers(3)], 1, {}, role,
+    )  # fmt: skip
+    return decisions.add_decision(con, new)
 
 
 def open_database(folder: Path) -> Database:

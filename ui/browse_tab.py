@@ -8,28 +8,18 @@ from m3po.studio import Studio
 from ui.addresses import view_of
 from ui.browse_view import build_browse_frame, draw_negatives, draw_tests
 from ui.formatting import plural
-from ui.framed import build_framed_tab, say_error
+from ui.framed import FramedHandler, build_framed_tab
 
 PAGE = 24  # cards of the gallery
 MAX_START = 10_000_000
 
 
-class BrowseHandler:
+class BrowseHandler(FramedHandler):
     """What the page may ask, each checked: handlers are public endpoints."""
 
     def __init__(self, studio: Studio) -> None:
+        super().__init__("browse", look=self._look, gallery=self._gallery, tests=self._tests, start=self._start)
         self.studio = studio
-        self._ops = {"look": self._look, "gallery": self._gallery, "tests": self._tests, "start": self._start}
-
-    def on_command(self, data: object, annotator: str = "") -> dict:
-        """The answer as JSON; `error` is a sentence for the user where there is none."""
-        data = data if isinstance(data, dict) else {}
-        try:
-            if data.get("op") not in self._ops:
-                return {"error": "The page asked for something that does not exist; reload it."}
-            return self._ops[data["op"]](data, annotator)
-        except Exception as error:
-            return {"error": say_error(error, "browse", data)}
 
     def _look(self, data: dict, annotator: str) -> dict:
         role = data.get("role") if data.get("role") in ("chosen", "rejected") else "rejected"

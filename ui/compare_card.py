@@ -11,6 +11,7 @@ from m3po.errors import M3poError
 from m3po.evaluation.comparison_plot import plot_comparison
 from m3po.jobs.arm_settings import split_settings
 from m3po.jobs.arms import ARMS, BASE
+from m3po.jobs.comparison_reports import list_settings
 from m3po.jobs.comparisons import ERROR_RATE, MAX_SEEDS, SEEDS
 from m3po.studio import Studio
 from m3po.training.presets import PRESETS, build_train_config, parse_overrides
@@ -58,23 +59,32 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         tables = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="compare-tables")
         with gr.Column(visible=False) as beside:
             plot = gr.Plot(elem_id="compare-plot", show_label=False, container=False)
-    seen = gr.State("")
-    live = [progress, stop_btn, resume_btn, tables, beside, plot, seen]
+    seen, working = gr.State(""), gr.State(False)
+    live = [working, progress, stop_btn, resume_btn, tables, beside, plot, seen]
 
     def draw(seen: str) -> list:
         """What `live` shows; tables and plot only where a run has ended since `seen`."""
         report = studio.comparisons.report()
         if report is None:
             none = gr.Button(interactive=False)
-            return [draw_none(), none, none, "", gr.Column(visible=False), gr.skip(), ""]
+            return [False, draw_none(), none, none, "", gr.Column(visible=False), gr.skip(), ""]
         can = [gr.Button(interactive=report["state"] == state) for state in ("running", "stopped")]
-        shown: list = [draw_progress(report), *can]
+        shown: list = [report["state"] == "running", draw_progress(report), *can]
         mark = f"{report['id']}:{report['done']}"
         if mark == seen:
             return [*shown, gr.skip(), gr.skip(), gr.skip(), mark]
         told = bool(report["metrics"])
         figure = dress(plot_comparison(report), report["id"]) if told else gr.skip()
         return [*shown, draw_tables(report), gr.Column(visible=told), figure, mark]
+
+    def restore() -> list:
+        """The form as the comparison at work was asked for: who reloads the page sees what it is."""
+        report = studio.comparisons.report()
+        if report is None or report["state"] != "running":
+            return [gr.skip()] * len(form)
+        given = report["options"]
+        ticked = [name for name in given["arms"] if name != BASE]
+        return [given["seeds"], given["train"]["preset"], given["error_rate"], " ".join(list_settings(given)), ticked]
 
     def on_start(seeds: Any, preset: str, error_rate: Any, settings: str, arms: list[str], seen: str) -> list:
         try:
@@ -100,7 +110,7 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         return [notice, *draw(seen)]
 
     def on_stop(seen: str) -> list:
-        return act("stop", "Stopping; what was finished is kept.", seen)
+        return act("stop", "What was finished is kept.", seen)
 
     def on_resume(seen: str) -> list:
         return act("resume", "It goes on with what lacks.", seen)
@@ -115,8 +125,11 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             notice = draw_notice(str(error))
         return [notice, *draw(seen)]
 
-    def on_tick(visible: bool, seen: str) -> list:
-        return draw(seen) if visible else [gr.skip()] * len(live)
+    def on_tick(visible: bool, was: bool, seen: str) -> list:
+        if not visible:
+            return [gr.skip()] * (1 + len(live))
+        drawn = draw(seen)
+        return [gr.skip() if drawn[0] == was else "", *drawn]  # what was said of it is over
 
     form = [seeds, preset, error_rate, settings, arms]
     start_btn.click(on_start, [*form, seen], [message, *live], **QUIET)
@@ -124,5 +137,6 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     resume_btn.click(on_resume, seen, [message, *live], **QUIET)
     tab.select(draw, seen, live, **QUIET)
     page.load(draw, seen, live, **QUIET)
+    page.load(restore, None, form, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
-    gr.Timer(TICK).tick(on_tick, [visible, seen], live, js=IF_VISIBLE, **QUIET)
+    gr.Timer(TICK).tick(on_tick, [visible, working, seen], [message, *live], js=IF_VISIBLE, **QUIET)

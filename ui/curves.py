@@ -84,9 +84,6 @@ def plot_curves(
     figure.update_yaxes(**axis(), exponentformat="e")
     figure.update_annotations(font_size=12)
     figure.update_yaxes(range=[0, 1.02], row=_ACCURACY // COLUMNS + 1, col=_ACCURACY % COLUMNS + 1)
-    if not any(curve for curves in runs.values() for curve in curves.values()):  # empty panels say nothing: no ticks
-        figure.update_xaxes(showticklabels=False, range=[0, 1])
-        figure.update_yaxes(showticklabels=False)
     return figure
 
 

@@ -48,7 +48,7 @@ def draw_workspace(status: dict) -> Markup:
         )
     reviewed, reviewable = status["reviewed"], status["reviewable"]
     without = plural(sum(status["no_pair"].values()), "instruction") + " without"
-    judged = [f"{count(status['overridden'])} overridden"]
+    judged = [f"{count(status['overridden'])} corrected"]
     if status["disagreeing"]:  # no majority: nothing of them is trained on
         judged.append(f"{count(status['disagreeing'])} disagree")
     figures = [

@@ -73,6 +73,14 @@ OUTCOME_TOOLTIPS = {
     "still_wrong": "The model does not prefer the chosen answer, before the run nor after it.",
     "": "The model gave no finite log-prob for one of the answers.",
 }
+RULE_LABELS = {
+    "m3po": "M3PO",
+    "rm_dpo": "RM-DPO: highest against lowest MAS",
+    "vanilla_dpo": "Vanilla DPO: two drawn, ordered by MAS",
+    "confident": "Highest MAS against most confident",
+    "mean_2sd": "Rejected near mean − 2 sd of MAS",
+    "given": "As the data gives them",
+}
 VERDICT_LABELS = {
     "accept": "accepted",
     "override": "overridden",

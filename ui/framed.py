@@ -11,12 +11,29 @@ from collections.abc import Callable
 
 import gradio as gr
 
+from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.door import current_user
-from m3po.errors import M3poError
+from m3po.errors import M3poError, UsageError
 from ui.scripts import load_script
 
 log = logging.getLogger(__name__)
 BROKEN = "The page sent something that is no command; reload it."
+
+
+class FramedHandler:
+    """What such a tab may ask for: each command has a method, which takes it and who asks, and answers with a dict."""
+
+    def __init__(self, name: str, **ops: Callable[[dict, str], dict]) -> None:
+        self._name, self._ops = name, ops
+
+    def on_command(self, data: object, annotator: str = "") -> dict:
+        """The answer as JSON; `error` is a sentence, and nothing was changed."""
+        try:
+            if not isinstance(data, dict) or data.get("op") not in self._ops:
+                raise UsageError(BROKEN)
+            return self._ops[data["op"]](data, annotator or DEFAULT_ANNOTATOR)
+        except Exception as error:
+            return {"error": say_error(error, self._name, data)}
 
 
 def build_framed_tab(

@@ -47,7 +47,7 @@ def build_people_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                     assignments = html("people-assignments")
                     with gr.Column(elem_classes="curator-only"):
                         form, assign_btn = _build_assign_form()
-                        with gr.Row():
+                        with gr.Row(elem_classes="settings"):
                             number = gr.Number(1, label="Assignment", precision=0, minimum=1,
                                                elem_id="people-overlap-of")  # fmt: skip
                             share = gr.Number(10, label="For everybody, %", minimum=0, maximum=100)

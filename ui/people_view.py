@@ -16,7 +16,7 @@ HEADS = (
     ("Pace", "Items an hour of the time spent on them; what lasted longer than 5 minutes counts as 5."),
     ("Median", "Seconds from an item's drawing to its decision."),
     ("Left", "Time for the rest of the queue at that pace."),
-    ("Gold", "First votes on gold items that are as the curator decided them, with the 95 % interval (Wilson)."),
+    ("Gold", "First votes that agree with the answer a curator fixed for gold items, with the 95 % interval (Wilson)."),
     ("Agreement", "Cohen's kappa with the others, weighed by the items in common: 1 is full agreement, 0 is chance."),
     ("Last", "When the newest decision was made."),
 )

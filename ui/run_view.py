@@ -112,7 +112,8 @@ def _figures(run: Run) -> str:
     if run.state == "finished":
         if run.total:
             parts.append(plural(run.done, run.unit.removesuffix("s")) if run.unit else count(run.done))
-        parts.append(f"in {duration(seconds_of(run))}")
+        if run.started_at is not None:  # else it is one that was there already
+            parts.append(f"in {duration(seconds_of(run))}")
         parts.append(clock(run.ended_at))
     return " · ".join(parts)
 

@@ -10,6 +10,7 @@ from m3po.settings import NORMALISATIONS, RULES, SelectConfig
 from m3po.studio import Studio
 from ui.cards import Card, build_message, build_run_strip, draw_heading
 from ui.form import numbers
+from ui.formatting import RULE_LABELS
 
 
 def build_select_card(studio: Studio) -> Card:
@@ -18,7 +19,8 @@ def build_select_card(studio: Studio) -> Card:
         draw_heading("3 · Select", "The best-aligned answer against the confident wrong one.")
         d = studio.current_select()
         with gr.Row(elem_classes="settings"):
-            rule = gr.Dropdown(list(RULES), value=d.rule, label="Rule", filterable=False, elem_id="select-rule")
+            rules = [(RULE_LABELS[rule], rule) for rule in RULES]
+            rule = gr.Dropdown(rules, value=d.rule, label="Rule", filterable=False, elem_id="select-rule")
             weight_chosen = gr.Number(d.weight_chosen, label="w chosen", step=0.05, elem_id="select-weight-chosen")
             weight_rejected = gr.Number(
                 d.weight_rejected, label="w rejected", step=0.05, elem_id="select-weight-rejected"

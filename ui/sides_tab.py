@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import gradio as gr
 
-from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import UsageError
 from m3po.studio import Studio
-from ui.framed import BROKEN, build_framed_tab, say_error
+from ui.framed import BROKEN, FramedHandler, build_framed_tab
 from ui.sides_view import build_sides_frame, draw_item, draw_outcome, say_progress
 
 
-class SidesHandler:
-    """What the page may ask, each checked."""
+class SidesHandler(FramedHandler):
+    """What the page may ask, each checked: HTML and words by name."""
 
     def __init__(self, studio: Studio) -> None:
+        super().__init__("sides", models=self._models, next=self._next, vote=self._vote, outcome=self._outcome)
         self._studio = studio
-        self._ops = {"models": self._models, "next": self._next, "vote": self._vote, "outcome": self._outcome}
-
-    def on_command(self, data: object, annotator: str = "") -> dict:
-        """HTML and words by name; `error` is a sentence, and nothing was stored."""
-        try:
-            if not isinstance(data, dict) or data.get("op") not in self._ops:
-                raise UsageError(BROKEN)
-            return self._ops[data["op"]](data, annotator or DEFAULT_ANNOTATOR)
-        except Exception as error:
-            return {"error": say_error(error, "sides", data)}
 
     def _models(self, data: dict, annotator: str) -> dict:
         return {"models": self._studio.sides.models()}

@@ -91,7 +91,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-message")
                 elsewhere = ElsewhereCard(studio)
         with gr.Column(scale=7, min_width=480), gr.Column(elem_classes="card-group"):
-            status = gr.HTML(draw_no_run(), server_functions=[on_run_button], js_on_load=RUN_BUTTONS_JS,
+            status = gr.HTML("", server_functions=[on_run_button], js_on_load=RUN_BUTTONS_JS,
                              apply_default_css=False, elem_id="train-status")  # fmt: skip
             stop_btn = gr.Button("Stop", variant="stop", elem_id="train-stop", interactive=False, size="sm")
             warned = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-warnings")
@@ -99,7 +99,8 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             log_box = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-log")
 
     form = [preset, only, method, loss_type, loss_weights, adapter, *fields, *options]
-    live = [status, stop_btn, warned, log_box, *curves.outputs]
+    working = gr.State(False)
+    live = [working, status, stop_btn, warned, log_box, *curves.outputs]
     looked = [*curves.settings, curves.seen]
 
     def read_form(*values: Any) -> TrainConfig:
@@ -168,14 +169,21 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             for _, run in reversed(chain_of(result) if result else []):
                 if run.active:
                     studio.stop_run(run.id)
-            notice: Markup | str = draw_notice("Stopping; what was finished is kept.", good=True)
+            notice: Markup | str = draw_notice("What was finished is kept.", good=True)
         except M3poError as error:
             notice = draw_notice(str(error))
         return [notice, *draw(*looked)]
 
-    def on_tick(visible: bool, *looked: Any) -> list:
-        return draw(*looked) if visible else [gr.skip()] * len(live)
+    def on_tick(visible: bool, was: bool, *looked: Any) -> list:
+        if not visible:
+            return [gr.skip()] * (1 + len(live))
+        drawn = draw(*looked)
+        return [gr.skip() if drawn[0] == was else "", *drawn]  # what was said of it is over
 
+    def on_return(given: str, offered: str) -> list:
+        return [gr.skip() if (text := offer_adapter(studio, given, offered)) is None else text, scored_adapter(studio)]
+
+    offered = gr.State("")
     elsewhere.connect(form, read_form)
     checked = [check.state, *form]
     preset.input(on_preset, preset, [about, loss_type, loss_weights, *fields], **QUIET).then(
@@ -191,17 +199,32 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     for component in curves.settings:
         component.input(draw, looked, live, trigger_mode="always_last", **QUIET)
     for look in (tab.select, page.load):
+        look(on_return, [adapter, offered], [adapter, offered], **QUIET)
         look(on_form, form, preview, **QUIET)
         look(on_look, checked, check.outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     timer = gr.Timer(TICK)
-    timer.tick(on_tick, [visible, *looked], live, js=IF_VISIBLE, **QUIET)
+    timer.tick(on_tick, [visible, working, *looked], [message, *live], js=IF_VISIBLE, **QUIET)
     timer.tick(on_check_tick, [visible, *checked], check.outputs, js=IF_VISIBLE, **QUIET)
+    tab.select(draw, looked, live, **QUIET)
     page.load(draw, looked, live, **QUIET)
 
 
 def same_settings(run: Run, config: TrainConfig) -> bool:
     return all(run.config.get(name) == value for name, value in dataclasses.asdict(config).items())
+
+
+def scored_adapter(studio: Studio) -> str:
+    """The adapter whose log-probs the newest scoring made: after *Begin the next round* the one to go on from."""
+    scored = next((run for run in studio.runs(("score",)) if run.state == "finished"), None)
+    return (scored and scored.config.get("adapter")) or ""
+
+
+def offer_adapter(studio: Studio, given: str, offered: str) -> str | None:
+    """What to write into the field of the adapter, where `given` stands and `offered` was written last: None leaves it,
+    as where somebody wrote or took out something."""
+    found = scored_adapter(studio)
+    return found if found != offered and given.strip() == offered else None
 
 
 def find_stopping(studio: Studio, command: object) -> dict:
@@ -245,16 +268,18 @@ def shown_result(results: list[dict]) -> dict | None:
 
 
 def draw_live(studio: Studio, result: dict | None, results: list[dict]) -> list:
-    """Status with what waits behind it, stop button, what the run warns of, and its log."""
+    """Whether it is at work, status with what waits behind it, stop button, what the run warns of, and its log."""
     if result is None:
-        return [draw_no_run(), gr.Button(interactive=False), "", ""]
+        return [False, draw_no_run(), gr.Button(interactive=False), "", ""]
     run = result["run"]
     chain = [step for _, step in chain_of(result)]
     logs = {step.id: studio.run_log(step.id, 30) for step in chain if step.state in ("failed", "interrupted")}
     tail = studio.run_log(run.id, 14)
+    active = any(step.active for step in chain)
     return [
+        active,
         join([draw_status(result, logs), draw_queue(results, run.id)]),
-        gr.Button(interactive=any(step.active for step in chain)),
+        gr.Button(interactive=active),
         draw_warned(studio.run_warnings(run.id)),
         tag("details", tag("summary", "Log"), tag("pre", tail, class_="log"), open=True) if tail else "",
     ]

@@ -78,9 +78,11 @@ def draw_status(result: dict, logs: dict[int, str]) -> Markup:
         class_="run-head",
     )
     steps = []
+    ended = False
     for name, step in chain_of(result):
-        if step.state == "queued" and result["run"].state in RESUMABLE:
-            continue  # it waits for a run that has ended
+        if ended and step.started_at is None:
+            continue  # it waits for one that ended early, and comes back with it: one Resume is enough
+        ended = ended or step.state in RESUMABLE
         steps.append(tag("div", tag("b", name, class_="step-name"), draw_run(step, logs.get(step.id, ""), title=False),
                          class_="step"))  # fmt: skip
     done = None

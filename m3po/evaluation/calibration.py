@@ -76,8 +76,8 @@ def best_of_curve(points: np.ndarray, agrees: np.ndarray, *, seed: int = 0) -> d
     a point and the human agree, n >= 1 decided instructions.
 
     `rate`: of each point; `best`: the place of the highest (the middle one of several), `tied`: the first and the last
-    point that are as good; `low`, `high`: the best one's 95 % interval, and `point_low`, `point_high`: between which
-    points the best lies, those that are as good included, both by resampling instructions;
+    point that are as good; `low`, `high`: the best one's 95 % interval (Wilson), and `point_low`, `point_high`: between
+    which points the best lies, those that are as good included, by resampling instructions;
     `left_out`: the mean agreement on instructions that the best point was not chosen on (FOLDS parts in turn), None
     for fewer than 2 * FOLDS instructions.
     """
@@ -85,8 +85,8 @@ def best_of_curve(points: np.ndarray, agrees: np.ndarray, *, seed: int = 0) -> d
     n = agrees.shape[1]
     rate = agrees.mean(axis=1)
     best = _best(rate)
+    low, high = wilson_interval(int(agrees[best].sum()), n)  # a bootstrap of answers that are all alike has no width
     resampled = _resample(agrees, seed)
-    low, high = np.quantile(resampled[:, best], [0.025, 0.975])
     firsts, lasts = (points[places] for places in _tied_ends(resampled))
     point_low, point_high = (np.quantile(p, q, method="nearest") for p, q in ((firsts, 0.025), (lasts, 0.975)))
     return {

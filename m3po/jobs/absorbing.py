@@ -26,7 +26,7 @@ from m3po.jobs.ingest import ENDS, Tail, ingest_events
 from m3po.jobs.packing import RUN, emitted_folder
 from m3po.jobs.returned import check_events, check_files, check_lora, read_object
 from m3po.jobs.runner import JobRunner
-from m3po.models import preflight
+from m3po.models import checks
 from m3po.settings import TrainConfig
 from m3po.store import lineage, runs
 from m3po.store.connection import Connection
@@ -201,7 +201,7 @@ def _absorb_adapter(workspace: Workspace, runner: JobRunner, folder: Path, polic
         )
     except UsageError as error:
         raise UsageError(f"{folder / 'adapter_config.json'}: {error}") from None
-    preflight.check_policy(policy, str(folder), config)
+    checks.check_policy(policy, str(folder), config)
     frozen = runner.root / f"frozen-{time.time_ns()}"
     try:
         (frozen / "adapter").mkdir(parents=True)

@@ -20,7 +20,15 @@ SHARED = ("epochs", "max_steps", "batch_size", "gradient_accumulation", "seed", 
 ArmSettings = Mapping[str, Mapping[str, str]]  # by arm and key, as text
 
 # By preset.
-TUNED: dict[str, dict[str, dict[str, str]]] = {}
+TUNED: dict[str, dict[str, dict[str, str]]] = {
+    "demo": {
+        "sft": {"learning_rate": "2.4e-3"},
+        "dpo": {"learning_rate": "8e-4", "loss_weights": "1+8", "beta": "0.1"},
+        "rm_dpo": {"learning_rate": "8e-4", "loss_weights": "1+8", "beta": "0.1"},
+        "m3po": {"learning_rate": "1.6e-3", "loss_weights": "1+8", "beta": "0.03"},
+        "rlhf": {"learning_rate": "2e-3", "beta": "0.04"},
+    }
+}
 
 
 def split_settings(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:

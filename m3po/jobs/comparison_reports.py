@@ -231,11 +231,15 @@ def compare_command(workspace: Path, options: dict) -> str:
     words = ["python", "-m", "m3po", "compare", shlex.quote(str(workspace)), "--seeds", str(options["seeds"])]
     words += ["--arms", ",".join(options["arms"]), "--error-rate", f"{options['error_rate']:g}"]
     words += ["--policy", shlex.quote(train["policy"]), "--preset", train["preset"]]
-    plain = dataclasses.asdict(build_train_config(train["policy"], train["preset"]))
-    for name, value in train.items():
-        if value != plain[name]:
-            words += ["--set", shlex.quote(f"{name}={value}")]
-    for arm, values in options.get("own", {}).items():
-        for name, value in values.items():
-            words += ["--set", shlex.quote(f"{arm}:{name}={value}")]
+    for setting in list_settings(options):
+        words += ["--set", shlex.quote(setting)]
     return " ".join(words)
+
+
+def list_settings(options: dict) -> list[str]:
+    """`name=value` of each setting of the arms that is another than the preset's, `arm:name=value` of one arm's own."""
+    train = options["train"]
+    plain = dataclasses.asdict(build_train_config(train["policy"], train["preset"]))
+    common = [f"{name}={value}" for name, value in train.items() if value != plain[name]]
+    own = options.get("own", {})
+    return common + [f"{arm}:{name}={value}" for arm, values in own.items() for name, value in values.items()]

@@ -22,7 +22,7 @@ from m3po.jobs.arms import ARMS, BASE, Draw, check_arms, draw_arms
 from m3po.jobs.comparison_reports import Reports, compare_command
 from m3po.jobs.pair_tables import content_hash, pair_table
 from m3po.jobs.runner import JobRunner
-from m3po.models.preflight import checked
+from m3po.models.checks import checked
 from m3po.settings import EvaluateConfig, SelectConfig, TrainConfig
 from m3po.store import candidates, comparisons, instructions, pools, runs, selections
 from m3po.store.connection import Connection

@@ -15,8 +15,8 @@ from m3po.errors import JobError
 from m3po.evaluation.intervals import wilson_interval
 from m3po.jobs import launches, scorings
 from m3po.jobs.runner import JobRunner
+from m3po.models.checks import checked
 from m3po.models.fingerprint import scorer_fingerprint
-from m3po.models.preflight import checked
 from m3po.scorer_spec import parse_scorer
 from m3po.settings import ScoreConfig
 from m3po.store import candidates, dependence, runs

@@ -47,9 +47,9 @@ def ingest_events(con: Connection, run_id: int, kind: str, config: dict, folder:
             tail.base = None
         elif name == "progress":
             loading = event["done"] == 0 and event.get("message")
-            values.update(
-                done=event["done"], total=event["total"], unit=event["unit"], message=event.get("message", "")
-            )
+            values.update(done=event["done"], total=event["total"], unit=event["unit"])
+            if not folder.stop_path.exists():  # else it says that it stops
+                values["message"] = event.get("message", "")
             values["rate"] = None if loading else tail.rate(event["t"], event["done"], event["unit"])
         elif name == "metrics":
             points += [(event["step"], key, value) for key, value in event["values"].items()]

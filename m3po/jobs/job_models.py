@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from m3po.jobs.worker import Worker
+from m3po.models.checks import check_policy, code_warning, local_folder
 from m3po.models.hub import check_hub
-from m3po.models.preflight import check_policy, code_warning, local_folder
 from m3po.settings import EvaluateConfig, ModelOptions, SampleConfig, ScoreConfig
 
 if TYPE_CHECKING:

@@ -74,12 +74,14 @@ def queue_training(
     options = config.model_options()  # the model is measured as it is trained
     base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
     fingerprint = plans.evaluated_fingerprint(base)
+    taken: list[Path] = []
 
     def change(con: Connection) -> int:
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
         before = queue_base(workspace, runner, con, base, fingerprint) if measure else None
         run_id = runner.queue(con, "train", values | {"before_run": before}, command, frozen=frozen)
         folder = runner.folder(run_id)
+        taken.append(folder.path)
         fill(con, run_id, folder)
         if measure:
             after = EvaluateConfig(policy=config.policy, adapter=str(folder.adapter_path), **options)
@@ -89,6 +91,10 @@ def queue_training(
 
     try:
         run_id = workspace.db.write(change)
+    except BaseException:
+        for path in taken:  # of a run that was undone with the transaction
+            shutil.rmtree(path, ignore_errors=True)
+        raise
     finally:
         shutil.rmtree(frozen, ignore_errors=True)  # still there where the run was not queued
     runner.wake()

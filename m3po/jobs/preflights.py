@@ -17,8 +17,8 @@ from m3po.jobs import plans
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.schemas import PREFLIGHT_OUTPUT
 from m3po.jobs.trainings import describe_few
+from m3po.models.checks import checked
 from m3po.models.fingerprint import model_fingerprint
-from m3po.models.preflight import checked
 from m3po.settings import TrainConfig
 from m3po.store import decisions, exclusions, instructions, pair_findings, runs, selections
 from m3po.store.connection import Connection

@@ -21,8 +21,8 @@ from m3po.jobs.batches import Item, run_batches
 from m3po.jobs.job_models import check_model, load_policy
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.jobs.worker import Worker, main
+from m3po.models.checks import judges_of
 from m3po.models.fingerprint import model_fingerprint, scorer_fingerprint
-from m3po.models.preflight import judges_of
 from m3po.scorer_spec import parse_scorer
 from m3po.settings import ScoreConfig
 

@@ -6,8 +6,8 @@ import dataclasses
 
 from m3po.errors import UsageError
 from m3po.jobs.defaults import own_models
+from m3po.models.checks import judges_of
 from m3po.models.fingerprint import loaded_fingerprint
-from m3po.models.preflight import judges_of
 from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import parse_scorer
 from m3po.settings import ModelOptions, SampleConfig, ScoreConfig, WorkspaceConfig, check_specs, weights_of

@@ -27,7 +27,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from m3po.errors import ModelError, UnusableModelError
-from m3po.models import preflight
+from m3po.models import checks
 from m3po.models.hub import check_hub
 from m3po.models.pixels import limit_pixels
 from m3po.settings import ModelOptions
@@ -69,7 +69,7 @@ def load_policy_model(
     the rest of the model shows it.
     """
     name, options = str(name), options or ModelOptions()
-    preflight.check_policy(name, None if adapter is None else str(adapter), options)
+    checks.check_policy(name, None if adapter is None else str(adapter), options)
     trust = options.trust_remote_code
     device = _device(device or (options.device_map if options.device_map != "auto" else ""))
     dtype = dtype or _dtype(options.dtype) or pick_dtype(device)
@@ -140,23 +140,23 @@ def _check_answers_images(name: str, config) -> None:
             f"The code of {name} offers no AutoModelForImageTextToText in its auto_map, so transformers cannot find "
             "its model: use a version of it that does, or one that transformers knows."
         )
-    raise UnusableModelError(f"{name} holds a {config.model_type} model, which {preflight.NOT_FOR_IMAGES}.")
+    raise UnusableModelError(f"{name} holds a {config.model_type} model, which {checks.NOT_FOR_IMAGES}.")
 
 
 def load_config(name: str, *, trust: bool = False):
     """The model's configuration. Raises ModelError when the folder is missing, no model, or damaged."""
-    folder = preflight.local_folder(name)
+    folder = checks.local_folder(name)
     if folder is not None:
-        preflight.check_config(name, folder)
+        checks.check_config(name, folder)
     with _explained(name, "configuration (config.json)"):
         return AutoConfig.from_pretrained(name, trust_remote_code=trust)
 
 
 def load_processor(name: str, *, trust: bool = False):
     """The model's processor with its tokenizer. Raises ModelError when a file is missing or damaged."""
-    folder = preflight.local_folder(name)
+    folder = checks.local_folder(name)
     if folder is not None:
-        preflight.check_tokenizer(name, folder)
+        checks.check_tokenizer(name, folder)
     with _explained(name, "tokenizer or processor"):
         processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust)
     tokenizer = getattr(processor, "tokenizer", None)
@@ -167,7 +167,7 @@ def load_processor(name: str, *, trust: bool = False):
 
 def load_tokenizer(name: str):
     """The tokenizer of a text model. Raises ModelError when a file is missing or damaged."""
-    preflight.local_folder(name)
+    checks.local_folder(name)
     with _explained(name, "tokenizer"):
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
@@ -178,8 +178,8 @@ def load_weights(auto_class, name: str, dtype: torch.dtype, *, trust: bool = Fal
     Raises ModelError for pickled-only, damaged or incomplete weights: transformers would fill a gap with
     random ones.
     """
-    folder = preflight.local_folder(name)
-    for path in preflight.check_weight_files(name, folder) if folder is not None else ():
+    folder = checks.local_folder(name)
+    for path in checks.check_weight_files(name, folder) if folder is not None else ():
         try:
             with safe_open(path, framework="pt"):
                 pass
@@ -208,7 +208,7 @@ def load_adapter(
 
     Raises ModelError for one that is damaged or fits another model.
     """
-    folder = preflight.check_adapter(adapter)
+    folder = checks.check_adapter(adapter)
     try:
         with safe_open(folder / "adapter_model.safetensors", framework="pt"):
             pass
@@ -248,7 +248,7 @@ def _explained(name: str, part: str) -> Iterator[None]:
 def _sentence(name: str, part: str, error: Exception) -> str:
     text = str(error)
     if "torchvision" in text.lower():
-        return f"{name} {preflight.TORCHVISION}."
+        return f"{name} {checks.TORCHVISION}."
     if isinstance(error, ImportError) and "sentencepiece" in text.lower():
         return f"{name} needs the package sentencepiece for its tokenizer: install it, then try again."
     if isinstance(error, ImportError) and (package := _PACKAGE.search(text)):
@@ -256,7 +256,7 @@ def _sentence(name: str, part: str, error: Exception) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"{name} does not fit into this machine's memory: use a smaller model or a larger device."
     if "trust_remote_code" in text:
-        return preflight.needs_code(name)
+        return checks.needs_code(name)
     if Path(name).expanduser().is_dir():
         return f"{name}: its {part} cannot be loaded ({_first_line(error)}): copy or download the model again."
     if "safetensors" in text and "connect" not in text:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForImageTextToText
 
-from m3po.models import preflight
+from m3po.models import checks
 from m3po.models.loading import load_adapter, load_config, load_processor, load_weights
 from m3po.settings import ModelOptions
 
@@ -21,7 +21,7 @@ def merge_adapter(name: str, adapter: str, out: Path, options: ModelOptions) -> 
     LoRA's product is added in float32 and rounded once: merged in bfloat16, small changes would be lost one by one.
     Raises ModelError as m3po.models.loading does.
     """
-    preflight.check_policy(name, adapter, options)
+    checks.check_policy(name, adapter, options)
     trust = options.trust_remote_code
     config = load_config(name, trust=trust)
     kept = getattr(config, "dtype", None) or torch.float32

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import GenerationConfig
 
-from m3po.models import preflight
+from m3po.models import checks
 from m3po.models.chat import ChatFormat
 from m3po.models.loading import load_parts
 from m3po.settings import ModelOptions
@@ -32,7 +32,7 @@ class Reader:
     def load(cls, name: str | Path, options: ModelOptions | None = None) -> Reader:
         """That of a model that Policy.load would load. Raises ModelError in one sentence."""
         name, options = str(name), options or ModelOptions()
-        preflight.check_policy(name, None, options)
+        checks.check_policy(name, None, options)
         config, processor = load_parts(name, options)
         return cls.of(config, _generation_of(name, config), processor)
 

@@ -27,7 +27,7 @@ from trl import DPOConfig
 from trl.trainer.utils import disable_dropout_in_model
 
 from m3po.errors import BadImageError, BadInputError, RunStopped
-from m3po.models import preflight
+from m3po.models import checks
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig, WorkspaceConfig
 from m3po.training.adapters import (
@@ -87,9 +87,9 @@ def train_pairs(
 
 def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter, workspace: WorkspaceConfig) -> dict:
     started = time.time()
-    preflight.check_policy(config.policy, config.adapter, config)
+    checks.check_policy(config.policy, config.adapter, config)
     if config.trust_remote_code:
-        reporter.emit("warning", message=preflight.code_warning(config.policy))
+        reporter.emit("warning", message=checks.code_warning(config.policy))
     check_language_model(config)
     policy = Policy.load(config.policy, options=config)
     model = policy.model

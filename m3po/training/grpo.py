@@ -21,7 +21,7 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from m3po.errors import BadImageError, BadInputError, JobError, RunStopped
 from m3po.images import load_rgb
-from m3po.models import preflight
+from m3po.models import checks
 from m3po.models.alignment import load_scorer
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
@@ -57,7 +57,7 @@ def train_by_reward(config: TrainConfig, rows: list[dict], folder: Path, reporte
         raise JobError("GRPO begins with the bare policy: leave out the adapter, or train it on with DPO.")
     check_pairs(len(rows), len(rows))
     started = time.time()
-    preflight.check_policy(config.policy, None, config)
+    checks.check_policy(config.policy, None, config)
     check_language_model(config)
     scorer = load_scorer(config.reward)
     policy = Policy.load(config.policy, options=config)

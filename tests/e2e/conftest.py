@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import FLAGS, N_INSTRUCTIONS, VIEWPORT, App, app_on_copy, find_browser, write_rows
+from reviewing import idle
 from runs_here import finish_here, open_quietly
 
 from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
@@ -77,3 +78,11 @@ def app(scored_workspace: Path, tmp_path_factory) -> Iterator[App]:
     more behind, or stops its app, has one of its own."""
     with app_on_copy(scored_workspace, tmp_path_factory.mktemp("app")) as running:
         yield running
+
+
+@pytest.fixture
+def review(app, open_page):
+    page = open_page(f"{app.url}/#review")
+    page.wait_for_selector("#review-root[data-item]:not([data-item=''])")
+    idle(page)
+    return page

@@ -8,9 +8,10 @@ from browser import app_on_copy
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reverse_proxy import reverse_proxy
-from test_review import asked, idle, move, press, shown, undo_everything, verdict
+from reviewing import asked, idle, move, press, shown, undo_everything, verdict
 
 from ui.addresses import view_of
+from ui.formatting import RULE_LABELS
 
 pytestmark = pytest.mark.browser
 PREFIX = "/studio"
@@ -349,7 +350,7 @@ def test_an_open_review_shows_what_was_picked_and_scored_anew(app, open_page):
         other.wait_for_selector("#select-message .notice-good")
 
     item, before = shown(page), pair_of(page)
-    select_by("vanilla_dpo")
+    select_by(RULE_LABELS["vanilla_dpo"])
     rejected = f".card[data-role=rejected]:not([data-candidate-id='{before[1]}'])"
     chosen = f".card[data-role=chosen]:not([data-candidate-id='{before[0]}'])"
     page.wait_for_selector(f"{rejected}, {chosen}")
@@ -360,7 +361,7 @@ def test_an_open_review_shows_what_was_picked_and_scored_anew(app, open_page):
     other.wait_for_selector(".card[data-role=chosen]")
     there = pair_of(page)
     other.get_by_role("tab", name="Data").click()
-    select_by("m3po")
+    select_by(RULE_LABELS["m3po"])
     other.get_by_role("tab", name="Review").click()
     chosen, rejected = (f".card[data-role={role}][data-candidate-id='{each}']"
                         for role, each in zip(("chosen", "rejected"), before, strict=True))  # fmt: skip

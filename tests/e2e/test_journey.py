@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import App
-from test_review import idle, pair, press, shown, verdict
+from reviewing import idle, pair, press, shown, verdict
 
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source

@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from test_review import idle, pair, press, shown, verdict
+from reviewing import idle, pair, press, shown, verdict
 
 pytestmark = pytest.mark.browser
 SCRIPTS = "[...performance.getEntriesByType('resource')].map(e => e.name)"

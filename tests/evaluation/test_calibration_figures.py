@@ -62,10 +62,15 @@ def test_a_curve_whose_best_point_is_clear():
     found = best_of_curve(points, agrees, seed=3)
     assert found["best"] == 1 and (found["point_low"], found["point_high"]) == (0.5, 0.5)
     assert found["rate"] == pytest.approx(agrees.mean(axis=1).tolist())
-    wilson = wilson_interval(int(agrees[1].sum()), 400)
-    assert (found["low"], found["high"]) == pytest.approx(wilson, abs=0.01)  # the bootstrap of a share is close to it
+    assert (found["low"], found["high"]) == wilson_interval(int(agrees[1].sum()), 400)
     assert found["left_out"] == pytest.approx(found["rate"][1])  # the same point wins in every part
     assert best_of_curve(points, agrees, seed=3) == found
+
+
+def test_a_single_decision_is_not_sure():
+    found = best_of_curve(np.array([0.0, 1.0]), np.array([[False], [True]]))
+    assert found["rate"] == [0, 1] and found["high"] == 1
+    assert found["low"] == pytest.approx(1 / (1 + 1.96**2), abs=0.001)  # Wilson's lower end of 1 of 1: n / (n + z^2)
 
 
 def test_points_that_are_as_good_lie_in_the_interval():

@@ -85,6 +85,21 @@ def test_a_pack_is_trained_elsewhere_and_taken_back_with_its_lineage(back):
         studio.absorb_train(pack)
 
 
+def test_a_pack_that_cannot_be_stored_leaves_no_folder_behind(back, monkeypatch):
+    studio, pack = back
+    before = sorted(studio.runner.root.iterdir())
+
+    def refuse(*_):
+        raise BadInputError("It cannot be stored.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "add_warnings", refuse)  # the last that the transaction does
+        with pytest.raises(BadInputError, match="cannot be stored"):
+            studio.absorb_train(pack)
+    assert sorted(studio.runner.root.iterdir()) == before and not studio.runs(("train",))
+    assert studio.absorb_train(pack).state == "finished"
+
+
 def test_what_is_not_the_run_that_was_packed_is_refused(back, tmp_path):
     studio, pack = back
     other = shutil.copytree(pack, tmp_path / "other")

@@ -1,5 +1,6 @@
 """What a reader of the runs table may see while the runner works, and that a forgotten studio ends quietly."""
 
+import os
 import subprocess
 import sys
 
@@ -96,6 +97,22 @@ def work_as_process(monkeypatch, folder, work) -> int:
     with pytest.raises(SystemExit) as ended:
         worker.main(work)
     return ended.value.code
+
+
+def test_a_run_says_that_it_stops_until_it_has(seen):
+    """Whatever its present batch tells meanwhile."""
+    runner, _ = seen
+    run_id = running(runner)
+    job = worker.Worker(runner.folder(run_id))
+    told = []
+    for done in (1, 2):
+        job.emit("progress", done=done, total=9, unit="steps", message="training")
+        runner.db.write(lambda con: ingest_events(con, run_id, "sample", {}, runner.folder(run_id), Tail()))
+        run = runner.db.read(lambda con: runs.read_run(con, run_id))
+        told.append((run.done, run.message))
+        runner.stop(run_id)
+    os.close(job._lock)
+    assert told == [(1, "training"), (2, "Stopping after the present batch ...")]
 
 
 def test_a_worker_that_was_asked_to_stop_ends_with_3_and_its_run_is_stopped(seen, monkeypatch):

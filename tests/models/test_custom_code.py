@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from m3po.errors import ModelError
 from m3po.jobs.job_models import load_policy
+from m3po.models.checks import check_policy
 from m3po.models.fingerprint import model_fingerprint
 from m3po.models.loading import load_policy_model
 from m3po.models.policy import Policy
-from m3po.models.preflight import check_policy
 from m3po.settings import ModelOptions, SampleConfig
 from m3po.text import build_messages
 

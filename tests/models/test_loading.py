@@ -12,7 +12,7 @@ import tiny
 import torch
 
 from m3po.errors import ModelError
-from m3po.models import preflight
+from m3po.models import checks
 from m3po.models.alignment import load_scorer
 from m3po.models.loading import load_policy_model, load_processor
 
@@ -109,7 +109,7 @@ def test_missing_torchvision_is_said(tmp_path: Path, model_type: str) -> None:
     files = {"processor_class": processor_class, "image_processor_type": image_processor}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(files))
     (tmp_path / "chat_template.jinja").write_text(tiny.CHAT_TEMPLATE)
-    for ask in (preflight.check_policy, load_processor):  # before anything is started, and where the list is too short
+    for ask in (checks.check_policy, load_processor):  # before anything is started, and where the list is too short
         with pytest.raises(ModelError, match="needs torchvision for its processor: install the torchvision build"):
             ask(str(tmp_path))
 

@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from m3po.errors import ModelError, UsageError
-from m3po.models import memory, preflight
+from m3po.models import checks, memory
 from m3po.models.policy import Policy
 from m3po.settings import EvaluateConfig, ModelOptions, SampleConfig, ScoreConfig, TrainConfig
 from m3po.text import build_messages
@@ -73,7 +73,7 @@ def test_what_cannot_be_is_said_before_the_weights_are_read(
 def test_quantisation_wants_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "GPU_FILES", (str(tmp_path),))  # a machine with a GPU
     with pytest.raises(ModelError, match="quantise = 8bit needs the package bitsandbytes: pip install bitsandbytes"):
-        preflight.check_policy("some/model", options=ModelOptions(quantise="8bit"))
+        checks.check_policy("some/model", options=ModelOptions(quantise="8bit"))
 
 
 @pytest.mark.parametrize(
@@ -129,19 +129,19 @@ def _video_part(folder: Path) -> None:
 )
 def test_the_server_refuses_it_by_its_files_alone(tiny_policy: Path, tmp_path: Path, change, words: str) -> None:
     folder = shutil.copytree(tiny_policy, tmp_path / "model")
-    preflight.check_policy(str(folder))
+    checks.check_policy(str(folder))
     change(folder)
     with pytest.raises(ModelError, match=words) as caught:
-        preflight.check_policy(str(folder))
+        checks.check_policy(str(folder))
     assert str(folder) in str(caught.value)
 
 
 def test_of_a_hub_id_nothing_is_known_yet() -> None:
-    preflight.check_policy("some/model")
+    checks.check_policy("some/model")
 
 
 def test_models_that_need_torchvision_are_those_with_a_video_part() -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-    assert set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES) >= preflight.NEED_TORCHVISION
-    assert {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "internvl"} <= preflight.NEED_TORCHVISION
+    assert set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES) >= checks.NEED_TORCHVISION
+    assert {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "internvl"} <= checks.NEED_TORCHVISION

@@ -103,12 +103,15 @@ def test_curves_are_drawn_anew_only_where_they_are_others(opened):
     with gr.Blocks():
         card = CurvesCard(opened)
     run = opened.run(second)
-    plot, others, seen = card.draw(run, [], 0, "step", {"runs": [], "drawn": ""})
+    nothing = {"runs": [], "drawn": ""}
+    *_, plot, others, seen = card.draw(run, [], 0, "step", nothing)
     assert len(plot.data) and [value for _, value in others.choices] == [first]  # what never began has no curve
-    assert opened.run(waiting).state == "queued"
-    skipped, same, again = card.draw(run, [], 0, "step", seen)
-    assert (skipped, same, again) == (gr.skip(), gr.skip(), seen)
-    overlaid, _, _ = card.draw(run, [first, 99], 0, "step", seen)
+    # No empty panels: before the first step it says when they come.
+    hidden, words, *_ = card.draw(opened.run(waiting), [], 0, "step", nothing)
+    assert not hidden.visible and "come with the first step" in words
+    shown, words, skipped, same, again = card.draw(run, [], 0, "step", seen)
+    assert (shown.visible, words, skipped, same, again) == (True, "", gr.skip(), gr.skip(), seen)
+    _, _, overlaid, _, _ = card.draw(run, [first, 99], 0, "step", seen)
     assert {trace.name for trace in overlaid.data} == {f"Run {second}", f"Run {first}"}
 
 

@@ -2,9 +2,12 @@
 
 from workspaces import Answer, add_answers, add_instruction, make_workspace
 
+from m3po.store import runs
 from m3po.studio import Studio
+from m3po.types import ReviewView
 from ui.data_view import draw_workspace
 from ui.formatting import reason
+from ui.review.empty import why_empty
 
 TWO = [Answer("a red boat", 0.9, -2.0), Answer("a car", 0.1, -1.0)]
 
@@ -40,3 +43,11 @@ def test_before_the_first_answer_nothing_can_be_reviewed(studio):
     at_work = status | {"runs": [{"state": "running", "kind": "sample"}]}
     assert "can be reviewed already" in draw_workspace(at_work)
     assert "reviewed already" not in draw_workspace(at_work | {"candidates": 0})
+
+
+def test_an_empty_review_says_what_is_at_work_and_what_comes_next(studio):
+    studio.runner.close()  # what is queued stays so
+    for kind in ("sample", "score"):
+        studio.db.write(lambda con, kind=kind: runs.add_run(con, kind, {}, ""))
+    told = why_empty(studio, ReviewView())
+    assert told["waiting"] and "Now: Sample, then Score." in told["text"] and "picked" in told["text"]

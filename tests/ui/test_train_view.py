@@ -3,8 +3,8 @@
 from m3po.settings import SelectConfig, TrainConfig
 from m3po.store import candidates, runs
 from m3po.store.instructions import now
-from ui.train_tab import find_stopping, resume_chain
-from ui.train_view import draw_preview
+from ui.train_tab import find_stopping, offer_adapter, resume_chain
+from ui.train_view import draw_preview, draw_status
 
 
 def test_given_pairs_are_not_said_to_be_by_the_machine_nor_by_another_scorer(studio):
@@ -29,6 +29,25 @@ def test_given_pairs_are_not_said_to_be_by_the_machine_nor_by_another_scorer(stu
     assert "another scorer" in shown["m3po"] and "Machine" in shown["m3po"]
 
 
+def test_the_adapter_of_a_round_is_offered_once(studio):
+    studio.runner.close()
+
+    def score(adapter: str | None) -> None:
+        run_id = studio.db.write(lambda con: runs.add_run(con, "score", {"policy": "p", "adapter": adapter}, ""))
+        assert offer_adapter(studio, "", "") is None  # while it is at work, and of no adapter, nothing
+        studio.db.write(lambda con: runs.update_run(con, run_id, state="finished"))
+
+    score(None)
+    score("/runs/3/adapter")
+    assert offer_adapter(studio, "", "") == "/runs/3/adapter"
+    assert offer_adapter(studio, "/my/own", "") is None
+    assert offer_adapter(studio, "", "/runs/3/adapter") is None  # taken out by hand
+    studio.db.write(lambda con: runs.add_run(con, "score", {"policy": "p", "adapter": None}, ""))
+    newest = studio.runs(("score",))[0].id
+    studio.db.write(lambda con: runs.update_run(con, newest, state="finished"))
+    assert offer_adapter(studio, "/runs/3/adapter", "/runs/3/adapter") == ""  # the bare policy was scored since
+
+
 def test_resume_brings_back_every_step_that_stop_had_ended(studio):
     """Measured before, trained, measured after: three runs, of which the first was at work when *Stop* was pressed."""
 
@@ -44,6 +63,9 @@ def test_resume_brings_back_every_step_that_stop_had_ended(studio):
     studio.runner.close()  # nothing is started: only what is queued counts
     *chain, other = studio.db.write(add)
     resume = {"op": "resume", "run_id": chain[1]}
+    result = next(found for found in studio.results() if found["run"].id == chain[1])
+    drawn = draw_status(result, {})
+    assert drawn.count("data-run-op") == 1 and f'data-run-id="{chain[0]}" aria-label="Resume' in drawn
     studio.db.write(lambda con: runs.update_run(con, chain[0], state="running"))  # its batch is not over
     assert f"Run {chain[0]} of this training is at work" in find_stopping(studio, resume)["error"]
     studio.db.write(lambda con: runs.update_run(con, chain[0], state="stopped"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from m3po.calibration import AUDIT, MAX_AUDIT, TARGET
 from m3po.settings import RULES
 from ui.calibrate.handlers import PAGE
+from ui.formatting import RULE_LABELS
 from ui.markup import Markup, tag
 
 # (setting, label, lowest, highest, step, what it means)
@@ -17,7 +18,7 @@ SLIDERS = (
 
 
 def build_frame() -> Markup:
-    rules = [tag("option", rule, value=rule) for rule in RULES]
+    rules = [tag("option", RULE_LABELS[rule], value=rule) for rule in RULES]
     sliders = [
         tag("label", tag("span", label), tag("input", type="range", id=f"calibrate-{name}", data_knob=name, min=low,
             max=high, step=step), tag("output", id=f"calibrate-{name}-value"), class_="slider", title=meaning)

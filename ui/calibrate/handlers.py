@@ -5,39 +5,25 @@ from __future__ import annotations
 import math
 
 from m3po.calibration import AUDIT, FLIPS, KNOBS, TARGET
-from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import UsageError
 from m3po.settings import RULES
 from m3po.studio import Studio
 from ui.calibrate.view import draw_auto, draw_counts, draw_empty, draw_evidence, draw_flips
-from ui.framed import BROKEN, say_error
+from ui.framed import BROKEN, FramedHandler
 from ui.markup import Markup
 
 PAGE = 20  # flips at a time
 
 
-class CalibrateHandler:
-    """Commands of the Calibrate tab on one Studio."""
+class CalibrateHandler(FramedHandler):
+    """Commands of the Calibrate tab on one Studio: new `parts` of the page by id, as HTML."""
 
     def __init__(self, studio: Studio) -> None:
+        super().__init__(
+            "calibrate", open=self._open, what_if=self._what_if, apply=self._apply, accept=self._accept,
+            accept_none=self._accept_none, audit=self._audit,
+        )  # fmt: skip
         self.studio = studio
-        self._ops = {
-            "open": self._open,
-            "what_if": self._what_if,
-            "apply": self._apply,
-            "accept": self._accept,
-            "accept_none": self._accept_none,
-            "audit": self._audit,
-        }
-
-    def on_command(self, data: object, annotator: str = "") -> dict:
-        """New `parts` of the page by id, as HTML; `error` is a sentence, and nothing was changed."""
-        try:
-            if not isinstance(data, dict) or data.get("op") not in self._ops:
-                raise UsageError(BROKEN)
-            return self._ops[data["op"]](data, annotator or DEFAULT_ANNOTATOR)
-        except Exception as error:
-            return {"error": say_error(error, "calibrate", data)}
 
     def _open(self, data: dict, annotator: str, message: str = "") -> dict:
         report = self.studio.calibration.report(_number(data, "target", TARGET))

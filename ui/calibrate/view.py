@@ -5,7 +5,7 @@ from __future__ import annotations
 from m3po.calibration import FLIPS
 from m3po.evaluation.annotator import NAME as SIMULATED
 from ui.calibrate.charts import draw_bins, draw_curve
-from ui.formatting import clip, count, number, plural
+from ui.formatting import RULE_LABELS, clip, count, number, plural
 from ui.markup import Markup, join, tag
 
 FLIP_LABELS = {
@@ -179,7 +179,7 @@ def _draw_agreement(agreement: dict) -> Markup:
     charts = tag("div", *(draw_curve(curve, labels[name]) for name, curve in curves.items()), class_="charts")
     notes = [tag("p", *_tell_best(labels[name], curve)) for name, curve in curves.items()]
     rows = [
-        tag("tr", tag("th", row["rule"], scope="row"), *(
+        tag("tr", tag("th", RULE_LABELS[row["rule"]], scope="row"), *(
             tag("td", f"{row[side]['rate']:.1%}", tag("span", f" {row[side]['low']:.0%}–{row[side]['high']:.0%}",
                 class_="quiet interval"), class_="num")
             for side in ("pair", "chosen", "rejected")))

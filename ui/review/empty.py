@@ -8,6 +8,7 @@ from m3po.door import current_user
 from m3po.studio import Studio
 from m3po.types import ReviewView
 from m3po.users import User
+from ui.formatting import KIND_LABELS
 
 # Where a view is narrowed by its filter alone.
 NONE_OF = {
@@ -75,7 +76,7 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
     if active:
         return {
             "title": "The models are at work",
-            "text": "The first items appear here as soon as they are ready.",
+            "text": _tell_work(active),
             "action": "data",
             "waiting": True,
         }
@@ -92,6 +93,13 @@ def why_empty(studio: Studio, view: ReviewView) -> dict:
         "action": "data",
         "waiting": False,
     }
+
+
+def _tell_work(active: list[dict]) -> str:
+    """What is at work, what waits behind it, and what has to come before there is something to see."""
+    names = [KIND_LABELS.get(run["kind"], run["kind"]) for run in sorted(active, key=lambda run: run["id"])]
+    then = f", then {', '.join(names[1:])}" if names[1:] else ""
+    return f"Now: {names[0]}{then}. The first items appear here by themselves as soon as some are scored and picked."
 
 
 def _has_flagged(studio: Studio, user: User) -> bool:
