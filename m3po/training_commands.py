@@ -99,7 +99,7 @@ def train(
         if result["after_run"]:
             follow(client, result["after_run"])
             result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
-        say(result, draw_before_after(result), as_json)
+        say(result, draw_before_after(result, evaluate), as_json)
 
 
 def next_round(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from m3po.settings import WorkspaceConfig
 from m3po.store import candidates, instructions
 from m3po.store.connection import Connection, Database
 from m3po.studio import Studio
 from m3po.types import ReviewView
 from m3po.users import User
+from m3po.workspace_config import WorkspaceConfig
 
 
 @dataclass(frozen=True)

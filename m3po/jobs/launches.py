@@ -14,18 +14,12 @@ from m3po.jobs import edits, plans, scorings, trainings
 from m3po.jobs.folder import RunFolder
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
-from m3po.settings import (
-    EvaluateConfig,
-    SampleConfig,
-    ScoreConfig,
-    SelectConfig,
-    TrainConfig,
-    check_specs,
-)
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store import candidates, instructions, lineage, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.presets import parse_losses, train_command
+from m3po.workspace_config import check_specs
 
 log = logging.getLogger("m3po.launches")
 

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 
 from m3po.errors import M3poError, RunStopped, UnusableModelError
 from m3po.jobs.folder import LOCK_FD, RunFolder
-from m3po.settings import check_specs
+from m3po.workspace_config import check_specs
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 DISK_FULL = "The disk is full: free some space, then resume this run; what was finished is kept."

@@ -29,7 +29,7 @@ from trl.trainer.utils import disable_dropout_in_model
 from m3po.errors import BadImageError, BadInputError, RunStopped
 from m3po.models import preflight
 from m3po.models.policy import Policy
-from m3po.settings import TrainConfig, WorkspaceConfig
+from m3po.settings import TrainConfig
 from m3po.training.adapters import (
     build_lora_config,
     check_language_model,
@@ -48,6 +48,7 @@ from m3po.training.signs import Signs
 from m3po.training.trackers import Trackers
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 from m3po.versions import code_version, package_versions
+from m3po.workspace_config import WorkspaceConfig
 
 MARGINS = pa.schema(
     [

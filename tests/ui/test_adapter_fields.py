@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from m3po.settings import WorkspaceConfig
+from m3po.workspace_config import WorkspaceConfig
 from ui.score_card import build_score_card
 from ui.train_tab import build_train_tab
 
