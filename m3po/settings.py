@@ -19,6 +19,23 @@ EXPORT_ONLY = ("all", "reviewed", "accepted", "auto")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ATTENTIONS = ("", "eager", "sdpa", "flash_attention_2")
 QUANTISATIONS = ("", "4bit", "8bit")
+# Of a training run, by the field of TrainConfig.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "method": TRAIN_METHODS,
+    "only": EXPORT_ONLY,
+    "f_divergence_type": ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
+    "lr_scheduler_type": (
+        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
+        "cosine_with_min_lr", "warmup_stable_decay",
+    ),
+    "optim": (
+        "adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "rmsprop", "adagrad",
+        "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit",
+    ),
+    "init_lora_weights": ("true", "gaussian", "orthogonal", "false"),
+    "lora_bias": ("none", "lora_only"),
+    "gradient_checkpointing": ("", "true", "false"),
+}  # fmt: skip
 
 
 def check(ok: bool, name: str, value: object, remedy: str) -> None:
@@ -243,21 +260,69 @@ class TrainConfig(ModelOptions):
     only: str = "all"  # which pairs: see EXPORT_ONLY
     adapter: str | None = None  # a folder; its own LoRA r, alpha and dropout count then
     reward: str = ""  # of the method grpo: the scorer whose MAS is the reward; empty = the one that is active
+    label_smoothing: float = 0.0
+    f_divergence_type: str = "reverse_kl"
+    lr_scheduler_type: str = "linear"
+    optim: str = "adamw_torch_fused"
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0  # 0 = not clipped
+    lora_target_modules: str = ""  # names joined by commas; empty = every linear layer of the language model
+    use_rslora: bool = False
+    use_dora: bool = False
+    init_lora_weights: str = "true"
+    lora_bias: str = "none"
+    max_length: int = 0  # tokens of a pair's prompt and longer answer; 0 = what the model reads
+    gradient_checkpointing: str = ""  # empty = as the preset has it
+    save_steps: int = 0  # 0 = about ten checkpoints a run
+    logging_steps: int = 1
+    further: str = ""  # other options of TRL and peft, a line each: see m3po.training.options
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self.policy, "Training goes on")
         _check_text("reward", self.reward)
-        check(self.method in TRAIN_METHODS, "method", self.method, f"choose one of {', '.join(TRAIN_METHODS)}")
+        for name, known in CHOICES.items():
+            choices = ", ".join(value or "nothing (the preset's)" for value in known)
+            check(getattr(self, name) in known, name, getattr(self, name), f"choose one of {choices}")
         check(self.dtype != "float16", "dtype", self.dtype, "train in bfloat16 or float32: float16 overflows")
-        check(self.only in EXPORT_ONLY, "only", self.only, f"choose one of {', '.join(EXPORT_ONLY)}")
-        for name in ("learning_rate", "epochs", "beta"):
+        for name in ("learning_rate", "epochs", "beta", "adam_epsilon"):
             check(getattr(self, name) > 0, name, getattr(self, name), "give a value above 0")
-        for name in ("batch_size", "gradient_accumulation", "lora_r", "lora_alpha"):
+        for name in ("batch_size", "gradient_accumulation", "lora_r", "lora_alpha", "logging_steps"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
-        for name in ("lora_dropout", "warmup_ratio"):
+        for name in ("lora_dropout", "warmup_ratio", "adam_beta1", "adam_beta2", "label_smoothing"):
             check(0 <= getattr(self, name) < 1, name, getattr(self, name), "give a value from 0 to below 1")
+        for name in ("weight_decay", "max_grad_norm", "max_length", "save_steps"):
+            check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
+        for name in ("use_rslora", "use_dora"):
+            check(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
+        for name in ("lora_target_modules", "further"):
+            _check_text(name, getattr(self, name))
+        uneven = self.save_steps % self.logging_steps
+        check(not uneven, "save_steps", self.save_steps, f"give a multiple of logging_steps, {self.logging_steps}")
         check(self.max_steps >= 0, "max_steps", self.max_steps, "give 0 (by epochs) or more")
+
+    def identity(self) -> dict[str, object]:
+        """What makes two runs' settings the same. Fields that earlier versions lacked count where they are set: what
+        such a version trained stays known."""
+        values = dataclasses.asdict(self)
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in _LATER_FIELDS or value != getattr(TrainConfig, name)
+        }
+
+
+_LATER_FIELDS = frozenset(
+    [
+        "label_smoothing", "f_divergence_type", "lr_scheduler_type", "optim", "weight_decay", "adam_beta1",
+        "adam_beta2", "adam_epsilon", "max_grad_norm", "lora_target_modules", "use_rslora", "use_dora",
+        "init_lora_weights", "lora_bias", "max_length", "gradient_checkpointing", "save_steps", "logging_steps",
+        "further",
+    ]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

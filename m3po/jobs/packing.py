@@ -33,7 +33,7 @@ from m3po.jobs.schemas import TRAIN_INPUT
 from m3po.settings import TrainConfig
 from m3po.store import lineage
 from m3po.store.workspace import Workspace
-from m3po.training.presets import parse_losses, train_command
+from m3po.training.presets import check_settings, train_command
 
 FORMAT = 1  # of pack.json
 RUN = Path("runs", "1")
@@ -90,7 +90,7 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
     Returns `path`, `pack` (its id), `pairs`, `images` (how many) and `message`. Raises JobError when there is no pair,
     UsageError for a folder that is in use, StorageError for one that cannot be written.
     """
-    parse_losses(config)
+    check_settings(config)
     config = trainings.with_reward(workspace, config)
     out = absolute(out)
     check_new_folder(out, runner.root.parent, *([absolute(config.adapter)] if config.adapter else []))

@@ -17,7 +17,7 @@ from m3po.store import auto_accept, candidates, decisions, instructions, runs, s
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import same_model
-from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
+from m3po.training.presets import MIN_PAIRS, check_settings, count_steps, train_command, uses_checkpointing
 from m3po.versions import code_version, package_versions
 
 FEW_STEPS = 10
@@ -26,7 +26,7 @@ PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
 
 def preview(workspace: Workspace, config: TrainConfig) -> dict:
     """How many pairs, how many of them by humans, the exact command, and what speaks against the run."""
-    parse_losses(config)
+    check_settings(config)
     trained = trained_fingerprint(config)
 
     def read(con: Connection) -> dict:
@@ -63,7 +63,8 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
     found = workspace.db.read(read)
     need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
     found |= {"problems": found["problems"] + problems, "memory": need}
-    return found | {"command": train_command(str(workspace.path), config)}
+    shown = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)
+    return found | {"command": train_command(str(workspace.path), config), "config": shown}
 
 
 def describe_origin(trained: str) -> dict:
@@ -159,7 +160,7 @@ def _estimate(config: TrainConfig, longest: int | None) -> tuple[str, list[str]]
         longest or PROMPT_TEXT_TOKENS,
         pairs=config.batch_size,
         rank=config.lora_r,
-        checkpointing=find_preset(config.preset).gradient_checkpointing,
+        checkpointing=uses_checkpointing(config),
         number_bytes=number,
     )
     if config.quantise:

@@ -20,6 +20,7 @@ from transformers import AutoModelForImageTextToText
 from m3po.errors import JobError
 from m3po.models.loading import load_adapter, load_config
 from m3po.settings import TrainConfig
+from m3po.training.options import library_options
 
 # Attributes of a vision-language model that hold its language model, in transformers 5.
 _LANGUAGE_ATTRIBUTES = ("language_model", "text_model", "model.language_model", "model.text_model")
@@ -56,7 +57,8 @@ def check_language_model(config: TrainConfig) -> None:
 
 
 def build_lora_config(model: torch.nn.Module, config: TrainConfig) -> LoraConfig:
-    """LoRA on every linear layer of the language model (attention and MLP), and on nothing else."""
+    """LoRA on the linear layers of the language model (attention and MLP; all, or those that are named), and on nothing
+    else. Raises JobError naming a layer that there is not."""
     prefix = find_language_model(model)
     language_model = model.get_submodule(prefix)
     leaves = sorted(
@@ -65,15 +67,32 @@ def build_lora_config(model: torch.nn.Module, config: TrainConfig) -> LoraConfig
     )
     if not leaves:
         raise JobError(f"{type(model).__name__} has no linear layer in its language model to lay an adapter on.")
+    if asked := chosen_layers(config):
+        if missing := [name for name in asked if name not in leaves]:
+            raise JobError(
+                f"lora_target_modules names {missing[0]}, which the language model does not have: choose among "
+                f"{', '.join(leaves)}."
+            )
+        leaves = asked
+    first = {"true": True, "false": False}.get(config.init_lora_weights, config.init_lora_weights)
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=int(config.lora_r),
         lora_alpha=int(config.lora_alpha),
         lora_dropout=float(config.lora_dropout),
-        bias="none",
+        bias=config.lora_bias,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
+        init_lora_weights=first,
         # A string is matched whole (re.fullmatch) against the qualified module name.
         target_modules=rf"{re.escape(prefix)}\..*\.?({'|'.join(map(re.escape, leaves))})",
+        **library_options(config, "lora"),
     )
+
+
+def chosen_layers(config: TrainConfig) -> list[str]:
+    """The linear layers that are to have an adapter; none: all."""
+    return sorted({name.strip() for name in config.lora_target_modules.split(",") if name.strip()})
 
 
 def continue_adapter(model: torch.nn.Module, adapter: str) -> torch.nn.Module:
@@ -92,16 +111,19 @@ def _own_settings(model: torch.nn.Module) -> dict[str, float]:
 
 
 def check_trainable(model: torch.nn.Module, prefix: str, adapter: str | None = None) -> int:
-    """Number of trainable parameters, all of them LoRA tensors in the language model at `prefix`.
+    """Number of trainable parameters, all of them LoRA tensors in the language model at `prefix`,
+    or biases of its layers with an adapter where these are trained, too.
 
     Raises JobError naming the first parameter that lies elsewhere: vision tower, projector, embeddings, head.
     `adapter`: the one that is gone on from.
     """
     total = 0
+    biases = model.peft_config["default"].bias == "lora_only"
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if f".{prefix}." not in f".{name}" or ".lora_" not in name or "lm_head" in name:
+        own = ".lora_" in name or (biases and name.endswith(".base_layer.bias"))
+        if f".{prefix}." not in f".{name}" or not own or "lm_head" in name:
             why = f"{adapter} was trained otherwise" if adapter else "this architecture is not supported for training"
             raise JobError(
                 f"The parameter {name} would be trained although it is no adapter in the language model: {why}."

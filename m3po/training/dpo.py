@@ -41,8 +41,9 @@ from m3po.training.adapters import (
 from m3po.training.batches import PairCollator
 from m3po.training.encoding import EncodedPair, encode_pair
 from m3po.training.faults import count_done, find_checkpoint, told_in_words
-from m3po.training.pair_checks import PairProblem, check_length
-from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
+from m3po.training.options import library_options
+from m3po.training.pair_checks import PairProblem, check_length, length_limit
+from m3po.training.presets import check_pairs, count_steps, parse_losses, uses_checkpointing
 from m3po.training.reporting import Phases, Reporter, StepReport, reported_metrics
 from m3po.training.signs import Signs
 from m3po.training.trackers import Trackers
@@ -104,12 +105,14 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     trainer = build_trainer(config, policy, pairs, collator, folder)
     n_trainable = check_trainable(trainer.model, prefix, config.adapter)
 
-    kept = add_reference_logps(trainer, collator, pairs, folder / "reference.parquet", policy, reporter)
+    kept = add_reference_logps(
+        trainer, collator, pairs, folder / "reference.parquet", policy, reporter, config.max_length
+    )
     check_pairs(len(kept), len(rows))
     trainer.train_dataset = _as_dataset(pairs, kept)
     trainer.precompute_ref_logps = True
     total = count_steps(config, len(kept))
-    trainer.args.save_steps = checkpoint_interval(total)
+    trainer.args.save_steps = checkpoint_interval(total, config)
     losses, _ = parse_losses(config)
     signs = Signs(config.beta, plain=losses == ["sigmoid"], prefers=losses != ["sft"])
     checkpoint = find_checkpoint(folder / "checkpoints")
@@ -164,7 +167,7 @@ def build_trainer(
     on_cpu = model.device.type == "cpu"
     bf16 = model.dtype == torch.bfloat16
     total = count_steps(config, len(pairs))
-    args = DPOConfig(
+    values = dict(
         output_dir=str(folder / "checkpoints"),
         loss_type=losses,
         loss_weights=weights,
@@ -175,10 +178,12 @@ def build_trainer(
         per_device_train_batch_size=int(config.batch_size),
         gradient_accumulation_steps=int(config.gradient_accumulation),
         warmup_steps=config.warmup_ratio,  # below 1 it is a share of all steps
-        lr_scheduler_type="linear",
+        **optimiser_arguments(config),
+        label_smoothing=config.label_smoothing,
+        f_divergence_type=config.f_divergence_type,
         max_length=None,  # cutting would silently drop image or answer tokens
         disable_dropout=False,
-        gradient_checkpointing=find_preset(config.preset).gradient_checkpointing,
+        gradient_checkpointing=uses_checkpointing(config),
         bf16=bf16,
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
@@ -186,15 +191,16 @@ def build_trainer(
         remove_unused_columns=False,  # the collator wants the row number, which no model knows
         seed=int(config.seed),
         data_seed=int(config.seed),
-        logging_steps=1,
+        logging_steps=config.logging_steps,
         logging_nan_inf_filter=False,  # a nan is to be seen, not smoothed away
         save_strategy="steps",
-        save_steps=checkpoint_interval(total),
+        save_steps=checkpoint_interval(total, config),
         save_total_limit=2,  # the one before the last too: a kill may tear the last
         report_to="none",
         disable_tqdm=True,
         eval_strategy="no",
     )
+    args = DPOConfig(**values | library_options(config, "trl", "dpo"))
     trainer = PairTrainer(
         model=adapted or model,
         args=args,
@@ -207,9 +213,19 @@ def build_trainer(
     return trainer
 
 
-def checkpoint_interval(total_steps: int) -> int:
-    """Steps between two checkpoints: about ten a run, at most 200 steps of work lost by a kill."""
-    return max(2, min(200, math.ceil(total_steps / 10)))
+def optimiser_arguments(config: TrainConfig) -> dict[str, object]:
+    """What every method's trainer takes alike."""
+    names = (
+        "lr_scheduler_type", "optim", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+    )  # fmt: skip
+    return {name: getattr(config, name) for name in names}
+
+
+def checkpoint_interval(total_steps: int, config: TrainConfig) -> int:
+    """Steps between two checkpoints: about ten a run, at most 200 steps of work lost by a kill, or as set; a multiple
+    of `logging_steps`, so that no mean of the curves is of steps before and after a resume."""
+    steps = config.save_steps or max(2, min(200, math.ceil(total_steps / 10)))
+    return math.ceil(steps / config.logging_steps) * config.logging_steps
 
 
 def add_reference_logps(
@@ -219,6 +235,7 @@ def add_reference_logps(
     path: Path,
     policy: Policy,
     reporter: Reporter,
+    max_length: int = 0,
 ) -> list[int]:
     """Fill in the reference's log-probs, from `path` where an earlier attempt left them, and return the rows
     that can be used: a pair whose image cannot be read, or that is too long for the model, is told and left out.
@@ -235,6 +252,7 @@ def add_reference_logps(
     reporter.progress(0, len(readable), "pairs", message="reference log-probs")
     kept: list[int] = []
     size = 2 * trainer.args.per_device_train_batch_size
+    limit = length_limit(max_length, policy.max_positions)
 
     def refuse(row: int, problem: str) -> None:
         _warn_left_out(reporter, pairs[row].name, problem)
@@ -245,7 +263,7 @@ def add_reference_logps(
         for row, length in zip(rows, lengths, strict=True):
             answer = pairs[row].longer_answer
             try:
-                check_length(length - answer, answer, policy.max_positions)
+                check_length(length - answer, answer, limit, asked=limit != policy.max_positions)
                 fits.append(row)
             except PairProblem as problem:
                 refuse(row, str(problem))
