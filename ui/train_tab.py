@@ -20,7 +20,16 @@ from ui.markup import Markup, join, tag
 from ui.preflight_card import PreflightCard
 from ui.run_view import RESUMABLE, RUN_BUTTONS_JS
 from ui.train_form import TrainForm
-from ui.train_view import COPY_JS, chain_of, draw_no_run, draw_preview, draw_queue, draw_status, draw_warned
+from ui.train_view import (
+    COPY_JS,
+    chain_of,
+    draw_estimate,
+    draw_no_run,
+    draw_preview,
+    draw_queue,
+    draw_status,
+    draw_warned,
+)
 
 log = logging.getLogger(__name__)
 TICK = 1.5
@@ -41,6 +50,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             check = PreflightCard(studio)
             with gr.Column(elem_classes="card-group"):
                 form = TrainForm(studio.default_train)
+                expected = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-estimate")
                 start_btn = gr.Button("Fine-tune", variant="primary", elem_id="train-start")
                 message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-message")
                 elsewhere = ElsewhereCard(studio)
@@ -52,15 +62,16 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             curves = CurvesCard(studio)
             log_box = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-log")
 
-    fields = form.fields
+    fields, told = form.fields, [preview, expected]
     live = [status, stop_btn, warned, log_box, *curves.outputs]
     looked = [*curves.settings, curves.seen]
 
-    def on_form(*values: Any) -> Markup:
+    def on_form(*values: Any) -> list:
         try:
-            return draw_preview(studio.train_preview(form.read(*values)))
+            found = studio.train_preview(form.read(*values))
+            return [draw_preview(found), draw_estimate(found)]
         except M3poError as error:
-            return draw_notice(str(error))
+            return [draw_notice(str(error)), ""]
 
     def on_check(state: dict, *values: Any) -> list:
         return check.start(lambda: form.read(*values), state)
@@ -115,18 +126,18 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
     elsewhere.connect(fields, form.read)
     checked = [check.state, *fields]
-    form.preset.input(form.fill, form.preset, form.of_preset, **QUIET).then(on_form, fields, preview, **QUIET)
+    form.preset.input(form.fill, form.preset, form.of_preset, **QUIET).then(on_form, fields, told, **QUIET)
     for component in fields[1:]:
-        component.change(on_form, fields, preview, trigger_mode="always_last", **QUIET)
+        component.change(on_form, fields, told, trigger_mode="always_last", **QUIET)
         component.change(on_look, checked, check.outputs, trigger_mode="always_last", **QUIET)
     check.button.click(on_check, checked, check.outputs, **QUIET)
-    check.found.act(on_check_button, checked, check.outputs, **QUIET).then(on_form, fields, preview, **QUIET)
-    start_btn.click(on_start, [*fields, *looked], [message, *live], **QUIET).then(on_form, fields, preview, **QUIET)
+    check.found.act(on_check_button, checked, check.outputs, **QUIET).then(on_form, fields, told, **QUIET)
+    start_btn.click(on_start, [*fields, *looked], [message, *live], **QUIET).then(on_form, fields, told, **QUIET)
     stop_btn.click(on_stop, looked, [message, *live], **QUIET)
     for component in curves.settings:
         component.input(draw, looked, live, trigger_mode="always_last", **QUIET)
     for look in (tab.select, page.load):
-        look(on_form, fields, preview, **QUIET)
+        look(on_form, fields, told, **QUIET)
         look(on_look, checked, check.outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     timer = gr.Timer(TICK)

@@ -50,7 +50,6 @@ def draw_preview(preview: dict) -> Markup:
             tag("dl", *cells, class_="figures"),
             tag("p", "From the selection ", tag("code", code[:12], title=code), class_="quiet") if code else "",
             tag("ul", *problems, class_="problems", role="alert") if problems else "",
-            tag("p", preview["memory"], class_="quiet") if preview.get("memory") else "",
             _draw_copyable("Exact command", preview["command"], "train-command"),
             tag(
                 "details",
@@ -59,6 +58,13 @@ def draw_preview(preview: dict) -> Markup:
             ),
         ]
     )
+
+
+def draw_estimate(preview: dict) -> Markup:
+    """What the run will take, beside the button."""
+    if preview["refusal"]:
+        return tag("p", preview["refusal"], class_="problems", role="alert")
+    return join([tag("p", preview[name], class_="quiet") for name in ("time", "memory") if preview[name]])
 
 
 def _draw_copyable(label: str, text: str, name: str) -> Markup:
