@@ -278,6 +278,7 @@ class TrainConfig(ModelOptions):
     gradient_checkpointing: str = ""  # empty = as the preset has it
     save_steps: int = 0  # 0 = about ten checkpoints a run
     logging_steps: int = 1
+    processes: int = 0  # that train together; 0 = one, with a preset for several GPUs one a GPU
     further: str = ""  # other options of TRL and peft, a line each: see m3po.training.options
 
     def __post_init__(self) -> None:
@@ -294,7 +295,7 @@ class TrainConfig(ModelOptions):
             check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
         for name in ("lora_dropout", "warmup_ratio", "adam_beta1", "adam_beta2", "label_smoothing"):
             check(0 <= getattr(self, name) < 1, name, getattr(self, name), "give a value from 0 to below 1")
-        for name in ("weight_decay", "max_grad_norm", "max_length", "save_steps"):
+        for name in ("weight_decay", "max_grad_norm", "max_length", "save_steps", "processes"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
         for name in ("use_rslora", "use_dora"):
             check(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
@@ -320,7 +321,7 @@ _LATER_FIELDS = frozenset(
         "label_smoothing", "f_divergence_type", "lr_scheduler_type", "optim", "weight_decay", "adam_beta1",
         "adam_beta2", "adam_epsilon", "max_grad_norm", "lora_target_modules", "use_rslora", "use_dora",
         "init_lora_weights", "lora_bias", "max_length", "gradient_checkpointing", "save_steps", "logging_steps",
-        "further",
+        "further", "processes",
     ]
 )  # fmt: skip
 

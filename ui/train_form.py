@@ -31,7 +31,7 @@ LABELS = {
     "adam_epsilon": "Adam ε", "max_grad_norm": "Max gradient norm", "lora_r": "LoRA r", "lora_alpha": "LoRA α",
     "lora_dropout": "Dropout", "lora_target_modules": "Layers", "use_rslora": "rsLoRA", "use_dora": "DoRA",
     "init_lora_weights": "First weights", "lora_bias": "Biases", "gradient_checkpointing": "Gradient checkpointing",
-    "save_steps": "Checkpoint every, 0 = auto", "logging_steps": "Log every",
+    "processes": "Processes, 0 = auto", "save_steps": "Checkpoint every, 0 = auto", "logging_steps": "Log every",
 }  # fmt: skip
 FIELDS = [name for group in GROUPS.values() for name in group if name in LABELS]
 _TYPES = {field.name: field.type for field in dataclasses.fields(TrainConfig)}

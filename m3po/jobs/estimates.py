@@ -121,7 +121,7 @@ def _need(config: TrainConfig, shape: memory.ModelShape, prompt: int, longest: i
 
 def _describe_time(known: Known, config: TrainConfig, pairs: int, shape: memory.ModelShape | None, tokens: int) -> str:
     steps = count_steps(config, pairs)
-    a_step = config.batch_size * config.gradient_accumulation
+    a_step = config.batch_size * config.gradient_accumulation * (config.processes or 1)
     if was := known.same:
         each = was.step * a_step / was.pairs_a_step
         total = each * steps + was.once * pairs / max(1, was.pairs)
@@ -157,6 +157,8 @@ def _is_measured(run: Run) -> bool:
 
 def _is_same(run: Run, config: TrainConfig, trained: str) -> bool:
     """Whether it began with the same weights; an older run kept its model's name alone."""
+    if run.config.get("processes", 0) != config.processes:
+        return False
     if "fingerprint" in run.config:
         return run.config["fingerprint"] == trained
     return run.config.get("policy") == config.policy
@@ -171,7 +173,7 @@ def _measured(con: Connection, run: Run) -> Former:
     if seconds:
         step, once = seconds / last, max(0.0, whole - seconds)
     last, tokens = (curves.get("tokens") or [(1, None)])[-1]
-    a_step = settings.get("batch_size", 1) * settings.get("gradient_accumulation", 1)
+    a_step = settings.get("batch_size", 1) * settings.get("gradient_accumulation", 1) * (settings.get("processes") or 1)
     pairs = result.get("pairs") or 0
     return Former(run.id, settings.get("policy", ""), step, once, a_step, pairs, (tokens or 0) / last)
 

@@ -18,6 +18,7 @@ from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfi
 from m3po.store import candidates, instructions, lineage, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
+from m3po.training import ranks
 from m3po.training.presets import check_settings, train_command
 from m3po.workspace_config import check_specs
 
@@ -34,6 +35,7 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     not exist.
     """
     check_settings(config)
+    ranks.check_devices(config)
     config = trainings.with_reward(workspace, config)
     trained = trainings.trained_fingerprint(config)
     (pairs, table, origin), decided = workspace.db.read_at_once(

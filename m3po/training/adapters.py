@@ -134,14 +134,17 @@ def check_trainable(model: torch.nn.Module, prefix: str, adapter: str | None = N
     return total
 
 
-def save_adapter(model: PeftModel, folder: Path, config: TrainConfig, n_pairs: int, steps: int) -> None:
+def save_adapter(
+    model: PeftModel, folder: Path, config: TrainConfig, n_pairs: int, steps: int, weights: dict | None = None
+) -> None:
     """Save the adapter as peft does (safetensors), with a card that says what it is and nothing else.
 
-    Whole or not at all: what a stop kept there stays where the disk takes no more.
+    Whole or not at all: what a stop kept there stays where the disk takes no more. `weights`: all of the model's, where
+    its own are but a share.
     """
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(str(part), selected_adapters=["default"])  # not the reference's copy
+    model.save_pretrained(str(part), selected_adapters=["default"], state_dict=weights)  # not the reference's copy
     base = f"`{config.policy}`" + (f", going on from `{config.adapter}`" if config.adapter else "")
     what = {
         "sft": "the chosen answers (SFT)",

@@ -30,6 +30,7 @@ from m3po.errors import BadImageError, BadInputError, RunStopped
 from m3po.models import preflight
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
+from m3po.training import ranks
 from m3po.training.adapters import (
     build_lora_config,
     check_language_model,
@@ -43,7 +44,7 @@ from m3po.training.encoding import EncodedPair, encode_pair
 from m3po.training.faults import count_done, find_checkpoint, told_in_words
 from m3po.training.options import library_options
 from m3po.training.pair_checks import PairProblem, check_length, length_limit
-from m3po.training.presets import check_pairs, count_steps, parse_losses, uses_checkpointing
+from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses, uses_checkpointing
 from m3po.training.reporting import Phases, Reporter, StepReport, reported_metrics
 from m3po.training.signs import Signs
 from m3po.training.trackers import Trackers
@@ -90,6 +91,8 @@ def train_pairs(
 def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter, workspace: WorkspaceConfig) -> dict:
     started = time.time()
     preflight.check_policy(config.policy, config.adapter, config)
+    if ranks.is_rank() and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if config.trust_remote_code:
         reporter.emit("warning", message=preflight.code_warning(config.policy))
     check_language_model(config)
@@ -100,7 +103,9 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     check_pairs(len(pairs), len(rows))
     # The base's own dropout is off in policy and reference alike; the adapter's is as configured.
     disable_dropout_in_model(model)
-    encode_images = image_encoder(model) if can_reuse_features(model) else None
+    # Weights that FSDP shares out cannot be asked for an image alone.
+    shared = find_preset(config.preset).parallel == "fsdp" and ranks.is_rank()
+    encode_images = image_encoder(model) if can_reuse_features(model) and not shared else None
     collator = PairCollator(policy.core, pairs, encode_images=encode_images)
     trainer = build_trainer(config, policy, pairs, collator, folder)
     n_trainable = check_trainable(trainer.model, prefix, config.adapter)
@@ -111,25 +116,34 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     check_pairs(len(kept), len(rows))
     trainer.train_dataset = _as_dataset(pairs, kept)
     trainer.precompute_ref_logps = True
-    total = count_steps(config, len(kept))
+    total = count_steps(config, len(kept), ranks.world())
     trainer.args.save_steps = checkpoint_interval(total, config)
     losses, _ = parse_losses(config)
     signs = Signs(config.beta, plain=losses == ["sigmoid"], prefers=losses != ["sft"])
     checkpoint = find_checkpoint(folder / "checkpoints")
     done = count_done(checkpoint)
     reporter.progress(done, total, "steps", message="training")
-    with contextlib.closing(Trackers(folder, config, workspace, reporter, after=done)) as trackers:
-        report = StepReport(trainer, reporter, total, signs, trackers.log)
+    with contextlib.ExitStack() as stack:
+        track = None
+        if not ranks.rank():
+            trackers = Trackers(folder, config, workspace, reporter, after=done)
+            track = stack.enter_context(contextlib.closing(trackers)).log
+        report = StepReport(trainer, reporter, total, signs, track)
         trainer.add_callback(report)
         trainer.go_on(checkpoint, total)
-    save_adapter(trainer.model, folder / "adapter", config, len(kept), trainer.state.global_step)
+    weights = trainer.gather_weights()
+    if not ranks.rank():
+        steps = trainer.state.global_step
+        save_adapter(trainer.model, folder / "adapter", config, len(kept), steps, weights)
     if report.stopped:
         raise RunStopped(
             f"Stopped by the user after step {trainer.state.global_step} of {total}; "
             "the adapter as it was then is kept and the run can be resumed."
         )
     write_margins(trainer, collator, pairs, kept, folder / "margins.parquet", reporter)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # optimiser states: nothing is left to resume
+    trainer.accelerator.wait_for_everyone()
+    if not ranks.rank():
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # optimiser states: nothing is left to resume
     return {
         "adapter": "adapter",
         "pairs": len(kept),
@@ -166,7 +180,7 @@ def build_trainer(
     losses, weights = parse_losses(config)
     on_cpu = model.device.type == "cpu"
     bf16 = model.dtype == torch.bfloat16
-    total = count_steps(config, len(pairs))
+    total = count_steps(config, len(pairs), ranks.world())
     values = dict(
         output_dir=str(folder / "checkpoints"),
         loss_type=losses,
@@ -199,6 +213,8 @@ def build_trainer(
         report_to="none",
         disable_tqdm=True,
         eval_strategy="no",
+        ddp_backend="gloo" if on_cpu and ranks.is_rank() else None,
+        ddp_find_unused_parameters=False,
     )
     args = DPOConfig(**values | library_options(config, "trl", "dpo"))
     trainer = PairTrainer(
@@ -363,7 +379,10 @@ def _reference_row(pair: EncodedPair) -> dict:
 
 
 def _write_table(path: Path, rows: list[dict], schema: pa.Schema) -> None:
-    """Whole or not at all: a kill must not leave half a file that a resumed run would trust."""
+    """Whole or not at all: a kill must not leave half a file that a resumed run would trust. Of several processes,
+    which all have the same rows, the first writes."""
+    if ranks.rank():
+        return
     part = path.with_suffix(".part")
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
     part.rename(path)

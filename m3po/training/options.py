@@ -70,6 +70,8 @@ GROUPS: dict[str, dict[str, str]] = {
     "Memory and checkpoints": {
         "gradient_checkpointing": "true computes activations again instead of keeping them: less memory, a third "
         "slower; empty = the preset's",
+        "processes": "that train together, each with batch_size pairs at a time, by accelerate launch; 0 = one, "
+        "and one a GPU with the presets for several",
         "save_steps": "steps between two checkpoints; 0 = about ten a run, at most 200 steps apart",
         "logging_steps": "steps that each point of the curves is the mean of",
     },
@@ -231,6 +233,8 @@ def check_options(config: TrainConfig) -> None:
     for key in further:
         if method not in read_catalogue()[key]["methods"]:
             raise UsageError(f"{key} does nothing for the method {config.method}: leave it out.")
+    if config.method == "grpo" and config.processes > 1:
+        raise UsageError("processes does nothing for the method grpo, which trains in one: leave it out.")
     if config.adapter:
         named = [key for key in further if key.startswith("lora.")]
         named += [key for key in _OF_A_NEW_ADAPTER if getattr(config, key) != getattr(TrainConfig, key)]

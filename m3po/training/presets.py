@@ -32,8 +32,13 @@ class Preset:
     description: str
     values: Mapping[str, object]
     gradient_checkpointing: bool = False
+    parallel: str = ""  # how several GPUs share the work: fsdp or deepspeed
 
 
+_SEVERAL = {
+    "learning_rate": 2e-5, "epochs": 1.0, "batch_size": 2, "gradient_accumulation": 4,
+    "lora_r": 64, "lora_alpha": 128, "lora_dropout": 0.05,
+}  # fmt: skip
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in [
@@ -68,6 +73,24 @@ PRESETS: dict[str, Preset] = {
                 "lora_r": 64, "lora_alpha": 128, "lora_dropout": 0.05,
             },
             gradient_checkpointing=True,
+        ),
+        Preset(
+            "gpus_fsdp",
+            "Several GPUs, FSDP2",
+            "A model too large for one GPU, its weights shared out by FSDP2 (accelerate launch): two pairs a GPU at a "
+            "time, gradient checkpointing.",
+            _SEVERAL,
+            gradient_checkpointing=True,
+            parallel="fsdp",
+        ),
+        Preset(
+            "gpus_deepspeed",
+            "Several GPUs, DeepSpeed",
+            "A model that fits into each GPU, gradients and optimiser shared out by DeepSpeed ZeRO-2 (accelerate "
+            "launch): two pairs a GPU at a time, gradient checkpointing.",
+            _SEVERAL,
+            gradient_checkpointing=True,
+            parallel="deepspeed",
         ),
     ]
 }  # fmt: skip
@@ -190,11 +213,12 @@ def parse_losses(config: TrainConfig) -> tuple[list[str], list[float]]:
     return types, weights
 
 
-def count_steps(config: TrainConfig, n_pairs: int) -> int:
-    """Optimiser steps of a run over `n_pairs`, as the Trainer counts them."""
+def count_steps(config: TrainConfig, n_pairs: int, processes: int = 0) -> int:
+    """Optimiser steps of a run over `n_pairs` by so many processes (0: as many as are set), as the Trainer counts
+    them."""
     if config.max_steps:
         return int(config.max_steps)
-    batches = math.ceil(n_pairs / config.batch_size)
+    batches = math.ceil(math.ceil(n_pairs / config.batch_size) / (processes or config.processes or 1))
     return math.ceil(config.epochs * math.ceil(batches / config.gradient_accumulation))
 
 
