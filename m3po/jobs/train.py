@@ -19,8 +19,9 @@ from m3po.training.presets import check_pairs
 def run(job: Worker) -> dict | int:
     """Of several processes each runs this; who supervises them returns the exit status of what they told."""
     config = TrainConfig(**job.config)
-    if (processes := ranks.count_processes(config)) > 1 and not ranks.is_rank():
+    if ranks.several(config) and not ranks.is_rank():
         ranks.check_devices(config)
+        processes = ranks.count_processes(config)
         path = job.folder.path / ranks.FILE
         if not path.exists():  # else somebody's own
             path.write_text(ranks.describe_launch(config, processes), encoding="utf-8")

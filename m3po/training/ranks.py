@@ -66,6 +66,11 @@ def count_processes(config: TrainConfig) -> int:
     return max(1, memory.count_gpus()) if find_preset(config.preset).parallel else 1
 
 
+def several(config: TrainConfig) -> bool:
+    """Whether more than one process trains."""
+    return count_processes(config) > 1 or (config.method != "grpo" and bool(find_preset(config.preset).parallel))
+
+
 def check_devices(config: TrainConfig) -> None:
     """Raises JobError where this machine has not the GPUs that the preset or `processes` wants."""
     gpus, parallel = memory.count_gpus(), find_preset(config.preset).parallel
