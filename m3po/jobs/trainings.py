@@ -15,6 +15,7 @@ from m3po.store import auto_accept, candidates, decisions, instructions, runs, s
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import same_model
+from m3po.training import ranks
 from m3po.training.presets import MIN_PAIRS, check_settings, count_steps, train_command
 from m3po.versions import code_version, package_versions
 
@@ -59,6 +60,10 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
 
     found = workspace.db.read(read)
     told = estimates.estimate(found.pop("known"), config, found["pairs"])
+    try:
+        ranks.check_devices(config)
+    except JobError as error:
+        told = dataclasses.replace(told, refusal=str(error), problem="")
     problems = [problem for problem in (told.refusal, *found["problems"], told.problem) if problem]
     found |= {"problems": problems, "memory": told.memory, "time": told.time, "refusal": told.refusal}
     shown = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)

@@ -77,8 +77,8 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "gpus_fsdp",
             "Several GPUs, FSDP2",
-            "A model too large for one GPU, its weights shared out by FSDP2 (accelerate launch): two pairs a GPU at a "
-            "time, gradient checkpointing.",
+            "Weights, gradients and optimiser shared out by FSDP2 while it trains (accelerate launch); before, each "
+            "GPU holds the model once, for the reference. Two pairs a GPU at a time, gradient checkpointing.",
             _SEVERAL,
             gradient_checkpointing=True,
             parallel="fsdp",

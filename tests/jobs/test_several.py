@@ -69,6 +69,7 @@ def test_where_the_gpus_lack_the_run_is_refused_and_can_be_packed(tmp_path, tiny
     with pytest.raises(JobError, match="trains on 2 GPUs or more, and this machine has 0: take the preset gpu24"):
         studio.start_train(config)
     assert studio.runs(("train",)) == []
+    assert "this machine has 0" in studio.train_preview(config)["refusal"]
     studio.emit_train(config, tmp_path / "pack")
     script = (tmp_path / "pack" / "run.sh").read_text()
     assert "accelerate launch --config_file runs/1/accelerate.yaml" in script

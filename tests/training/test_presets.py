@@ -86,6 +86,8 @@ def test_the_help_tells_every_key_with_its_values():
     assert set(SETTINGS) | {field.name for field in dataclasses.fields(ModelOptions)} == fields
     lines = {line.partition(":")[0]: line for line in describe_settings(MODEL_OPTIONS)}
     assert set(lines) == fields | set(read_catalogue())
-    assert lines["epochs"].endswith("(demo 1.1, gpu24 1.0, gpu80 1.0)") and lines["beta"].endswith("(0.1)")
+    assert lines["epochs"].endswith("(demo 1.1, gpu24 1.0, gpu80 1.0, gpus_fsdp 1.0, gpus_deepspeed 1.0)") and lines[
+        "beta"
+    ].endswith("(0.1)")
     told = " ".join(CliRunner().invoke(app, ["train", "--help"]).output.split())
     assert all(f" {key}: " in told for key in lines)
