@@ -45,8 +45,9 @@ def find_language_model(model: torch.nn.Module) -> str:
 
 
 def check_language_model(config: TrainConfig) -> None:
-    """`find_language_model` on a model without weights: an architecture that cannot be trained is refused before
-    gigabytes are read. One that cannot be laid out without its weights is looked at when they are there."""
+    """`find_language_model` on a model without weights: an architecture that cannot be trained, or layers that it does
+    not have, are refused before gigabytes are read. One that cannot be laid out without its weights is looked at when
+    they are there."""
     architecture = load_config(config.policy, trust=config.trust_remote_code)
     try:
         with torch.device("meta"):
@@ -54,6 +55,8 @@ def check_language_model(config: TrainConfig) -> None:
     except Exception:
         return
     find_language_model(model)
+    if config.lora_target_modules and not config.adapter:
+        build_lora_config(model, config)
 
 
 def build_lora_config(model: torch.nn.Module, config: TrainConfig) -> LoraConfig:
