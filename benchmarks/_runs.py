@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from m3po.demo.models import demo_models
-from m3po.settings import WorkspaceConfig
 from m3po.studio import Studio
 from m3po.types import Run
+from m3po.workspace_config import WorkspaceConfig
 
 
 def wait(studio: Studio, run: Run) -> Run:

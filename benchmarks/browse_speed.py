@@ -22,10 +22,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from m3po.browsing import BINS, COLUMNS, ROWS
-from m3po.settings import WorkspaceConfig
 from m3po.store.review_index import ReviewIndex
 from m3po.studio import Studio
 from m3po.types import PAIR_MEASURES, Area, Range, ReviewView
+from m3po.workspace_config import WorkspaceConfig
 
 TIMES = 9
 LASSO = tuple((0.6 + 0.3 * math.cos(k / 6), 0.1 + 0.3 * math.sin(k / 6)) for k in range(38))

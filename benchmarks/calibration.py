@@ -24,12 +24,12 @@ from m3po.demo.language import mentioned_kinds
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.evaluation.annotator import NAME, SimulatedAnnotator
-from m3po.settings import WorkspaceConfig
 from m3po.store import auto_accept, flips, selections
 from m3po.store.candidate_rows import candidates_of
 from m3po.store.connection import Connection
 from m3po.studio import Studio
 from m3po.types import ReviewView
+from m3po.workspace_config import WorkspaceConfig
 
 TARGET = 0.15
 

@@ -27,7 +27,6 @@ sys.path.insert(0, str(ROOT))
 from m3po.demo.models import demo_models  # noqa: E402
 from m3po.demo.workspace import write_demo_source  # noqa: E402
 from m3po.images import inspect_image  # noqa: E402
-from m3po.settings import WorkspaceConfig  # noqa: E402
 from m3po.store import bulk, candidates, imports, runs  # noqa: E402
 from m3po.store.answers import allocate  # noqa: E402
 from m3po.store.connection import Connection, scalar  # noqa: E402
@@ -35,6 +34,7 @@ from m3po.store.instructions import StoredImage, now  # noqa: E402
 from m3po.studio import Studio  # noqa: E402
 from m3po.text import asked_content  # noqa: E402
 from m3po.types import ReviewView  # noqa: E402
+from m3po.workspace_config import WorkspaceConfig  # noqa: E402
 
 BATCH = 25_000  # instructions a transaction
 

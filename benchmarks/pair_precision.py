@@ -20,8 +20,9 @@ from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
 from m3po.evaluation.chair import Vocabulary
 from m3po.evaluation.pair_truth import judge_pairs
-from m3po.settings import RULES, SelectConfig, WorkspaceConfig
+from m3po.settings import RULES, SelectConfig
 from m3po.studio import Studio
+from m3po.workspace_config import WorkspaceConfig
 
 MARGINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 

@@ -27,9 +27,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks._notes import Notes
-from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.settings import SelectConfig
 from m3po.studio import Studio
 from m3po.users import add_user
+from m3po.workspace_config import WorkspaceConfig
 
 PEOPLE = 20
 ITEMS = 1500

@@ -59,6 +59,7 @@ METHODS: dict[str, Callable[..., object]] = {
     "merge": lambda studio, run_id, out: studio.start_merge(run_id, Path(out)),
     "preflight": lambda studio, **given: studio.run(studio.preflight.start(_train_config(studio, **given))),
     "preflight_report": lambda studio, **given: studio.preflight.report(_train_config(studio, **given)),
+    "train_preview": lambda studio, **given: studio.train_preview(_train_config(studio, **given)),
     "pair_findings": lambda studio, **options: studio.preflight.findings(**options),
     "exclude": lambda studio, run_id, kinds: studio.preflight.exclude(run_id, kinds),
     "include": lambda studio, ids: studio.preflight.include(instruction_ids=[_instruction(studio, id) for id in ids]),

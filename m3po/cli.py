@@ -45,12 +45,13 @@ from m3po.jobs.pilot import PILOT_K, write_table
 from m3po.jobs.worker import sentence_for
 from m3po.models.checks import check_folders
 from m3po.scorer_spec import map_grouper
-from m3po.settings import RULES, SampleConfig, SelectConfig, WorkspaceConfig
+from m3po.settings import RULES, SampleConfig, SelectConfig
 from m3po.store.workspace import is_workspace
 from m3po.studio import Studio
 from m3po.text import counted
 from m3po.training.presets import describe_settings
 from m3po.training_commands import export_model, next_round, preflight, train
+from m3po.workspace_config import WorkspaceConfig
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split("\n")[0])
 

@@ -19,7 +19,7 @@ from m3po.files import absolute, expanded
 from m3po.formats.hub import parse_hub
 from m3po.scorer_spec import map_folders
 from m3po.settings import ModelOptions
-from m3po.training.presets import parse_overrides
+from m3po.training.presets import PRESETS, parse_overrides
 
 Workspace = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="the workspace folder")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -28,7 +28,7 @@ BatchSize = Annotated[int, typer.Option(help="instructions at a time; 0 = as man
 # Of a training run, and of what looks at its pairs beforehand.
 TrainedAdapter = Annotated[str, typer.Option(help="folder of a LoRA adapter to go on from; it is the reference, too")]
 Method = Annotated[str, typer.Option(help="dpo, sft or grpo")]
-Preset = Annotated[str, typer.Option(help="demo, gpu24 or gpu80")]
+Preset = Annotated[str, typer.Option(help=f"{', '.join(PRESETS)}")]
 Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="a setting of those below; repeatable")]
 MODEL_OPTIONS = {
     "dtype": "auto, float32, bfloat16 or float16",

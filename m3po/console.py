@@ -76,7 +76,8 @@ def _progress(run: dict) -> str:
     return f"{text} {run['message']}".rstrip()
 
 
-def draw_before_after(result: dict) -> str:
+def draw_before_after(result: dict, measured: bool = True) -> str:
+    """Held-out figures; `measured`: whether the run was to be measured at all."""
     before, after = result["before"] or {}, result["after"] or {}
     p_values = result.get("p_values") or {}
     lines = [f"{'':36}{'before':>10}{'after':>10}" + f"{'paired p':>10}" * bool(p_values)]
@@ -84,7 +85,10 @@ def draw_before_after(result: dict) -> str:
         values = [f"{side[key]:10.3f}" if side.get(key) is not None else f"{'-':>10}" for side in (before, after)]
         values += [f"{p_values[key]:10.3f}"] if key in p_values else []
         lines.append(f"{key:36}{''.join(values)}")
-    return "\n".join(lines) if before or after else "Trained; the held-out split is empty, so nothing was measured."
+    if before or after:
+        return "\n".join(lines)
+    why = "the held-out split is empty, so nothing was measured" if measured else "not measured, as asked for"
+    return f"Trained; {why}."
 
 
 def draw_given(given: dict) -> str:

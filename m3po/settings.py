@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
-from m3po.errors import UsageError, WorkspaceError
-from m3po.remote_spec import REMOTE, check_address, names_remote, parse_remote
-from m3po.scorer_spec import map_folders, parse_grouper, parse_scorer
+from m3po.errors import UsageError
+from m3po.remote_spec import REMOTE, check_address, parse_remote
+from m3po.scorer_spec import parse_grouper, parse_scorer
 
 RULES = ("m3po", "rm_dpo", "vanilla_dpo", "confident", "mean_2sd", "given")
 NORMALISATIONS = ("percentile", "raw", "minmax")
@@ -20,20 +18,37 @@ TRAIN_METHODS = ("dpo", "sft", "grpo")
 EXPORT_ONLY = ("all", "reviewed", "accepted", "auto")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ATTENTIONS = ("", "eager", "sdpa", "flash_attention_2")
-TRACKERS = ("", "trackio", "wandb")
 QUANTISATIONS = ("", "4bit", "8bit")
+# Of a training run, by the field of TrainConfig.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "method": TRAIN_METHODS,
+    "only": EXPORT_ONLY,
+    "f_divergence_type": ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
+    "lr_scheduler_type": (
+        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
+        "cosine_with_min_lr", "warmup_stable_decay",
+    ),
+    "optim": (
+        "adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "rmsprop", "adagrad",
+        "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit",
+    ),
+    "init_lora_weights": ("true", "gaussian", "orthogonal", "false"),
+    "lora_bias": ("none", "lora_only"),
+    "gradient_checkpointing": ("", "true", "false"),
+}  # fmt: skip
 
 
-def _check(ok: bool, name: str, value: object, remedy: str) -> None:
+def check(ok: bool, name: str, value: object, remedy: str) -> None:
+    """Raise UsageError with the remedy unless a setting's value is `ok`."""
     if not ok:
         raise UsageError(f"{name} = {value!r} cannot be used: {remedy}.")
 
 
 def _check_text(name: str, value: object) -> None:
     """Refuse what no text of a workspace may hold: a NUL, or half of a surrogate pair."""
-    _check(value is None or isinstance(value, str), name, value, "give text")
+    check(value is None or isinstance(value, str), name, value, "give text")
     whole = "\0" not in (value or "") and not any("\ud800" <= c <= "\udfff" for c in value or "")
-    _check(whole, name, value, "take out the NUL character or the half of a surrogate pair")
+    check(whole, name, value, "take out the NUL character or the half of a surrogate pair")
 
 
 def _check_numbers(config: object) -> None:
@@ -45,9 +60,9 @@ def _check_numbers(config: object) -> None:
         value = getattr(config, field.name)
         if field.type in ("int", "float"):
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            _check(number and _is_finite(value), field.name, value, "give a finite number")
+            check(number and _is_finite(value), field.name, value, "give a finite number")
             if field.type == "int":
-                _check(value == int(value), field.name, value, "give a whole number")
+                check(value == int(value), field.name, value, "give a whole number")
             object.__setattr__(config, field.name, int(value) if field.type == "int" else float(value))
 
 
@@ -84,14 +99,14 @@ class ModelOptions(Stored):
         _check_numbers(self)
         for name, known in (("dtype", DTYPES), ("attention", ATTENTIONS), ("quantise", QUANTISATIONS)):
             choices = ", ".join(value or "nothing" for value in known)
-            _check(getattr(self, name) in known, name, getattr(self, name), f"choose one of {choices}")
+            check(getattr(self, name) in known, name, getattr(self, name), f"choose one of {choices}")
         plain = isinstance(self.device_map, str) and self.device_map.replace(":", "").isalnum()
-        _check(not self.device_map or plain, "device_map", self.device_map, "give auto or a device as in cuda:0")
+        check(not self.device_map or plain, "device_map", self.device_map, "give auto or a device as in cuda:0")
         for name in ("max_pixels", "min_pixels"):
-            _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 (the processor's own) or more")
+            check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 (the processor's own) or more")
         above = self.max_pixels and self.min_pixels > self.max_pixels
-        _check(not above, "min_pixels", self.min_pixels, f"give at most max_pixels, {self.max_pixels}")
-        _check(isinstance(self.trust_remote_code, bool), "trust_remote_code", self.trust_remote_code, "true or false")
+        check(not above, "min_pixels", self.min_pixels, f"give at most max_pixels, {self.max_pixels}")
+        check(isinstance(self.trust_remote_code, bool), "trust_remote_code", self.trust_remote_code, "true or false")
 
     def model_options(self) -> dict[str, object]:
         """These options alone, of a config that has more, to be handed on to another config."""
@@ -130,21 +145,21 @@ class SampleConfig(ModelOptions):
             object.__setattr__(self, name, getattr(self, name) or None)
             _check_text(name, getattr(self, name))
         ask = "write {instruction} once, where the instruction goes"
-        _check(self.prompt is None or self.prompt.count("{instruction}") == 1, "prompt", self.prompt, ask)
+        check(self.prompt is None or self.prompt.count("{instruction}") == 1, "prompt", self.prompt, ask)
         if parse_remote(self.policy) and self.adapter:
             raise UsageError(
                 "A remote policy takes no --adapter: serve the adapter under a name of its own "
                 "(vllm serve --enable-lora --lora-modules NAME=FOLDER) and give that as MODEL."
             )
-        _check(0 <= self.pilot <= 100_000, "pilot", self.pilot, "give 1 to 100000, or 0 for none")
-        _check(not (self.pilot and self.limit), "pilot", self.pilot, "give --pilot or --limit, not both")
-        _check(1 <= self.concurrency <= 1024, "concurrency", self.concurrency, "give 1 to 1024")
-        _check(1 <= self.k <= 1024, "k", self.k, "give 1 to 1024")
-        _check(0 < self.temperature <= 10, "temperature", self.temperature, "give a value above 0, at most 10")
-        _check(0 < self.top_p <= 1, "top_p", self.top_p, "give a value above 0, at most 1")
-        _check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")
-        _check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
-        _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
+        check(0 <= self.pilot <= 100_000, "pilot", self.pilot, "give 1 to 100000, or 0 for none")
+        check(not (self.pilot and self.limit), "pilot", self.pilot, "give --pilot or --limit, not both")
+        check(1 <= self.concurrency <= 1024, "concurrency", self.concurrency, "give 1 to 1024")
+        check(1 <= self.k <= 1024, "k", self.k, "give 1 to 1024")
+        check(0 < self.temperature <= 10, "temperature", self.temperature, "give a value above 0, at most 10")
+        check(0 < self.top_p <= 1, "top_p", self.top_p, "give a value above 0, at most 1")
+        check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")
+        check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
+        check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
 
 
 IMAGE_CHANGES = ("", "blank", "swap")  # of the image that a scorer sees; empty: as it is
@@ -174,9 +189,9 @@ class ScoreConfig(ModelOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self.image in IMAGE_CHANGES, "image", self.image, f"choose one of {', '.join(IMAGE_CHANGES[1:])}")
-        _check(not (self.image and self.activate), "activate", self.activate, "what has another image is never shown")
-        _check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
+        check(self.image in IMAGE_CHANGES, "image", self.image, f"choose one of {', '.join(IMAGE_CHANGES[1:])}")
+        check(not (self.image and self.activate), "activate", self.activate, "what has another image is never shown")
+        check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
         if self.group:
             parse_grouper(self.group)
         if not (self.policy or self.mas or self.group):
@@ -185,7 +200,7 @@ class ScoreConfig(ModelOptions):
         check_address(self.mas)
         if self.mas:
             parse_scorer(self.mas)
-        _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
+        check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
 
 
 def weights_of(config: SampleConfig | ScoreConfig) -> dict[str, object]:
@@ -208,12 +223,12 @@ class SelectConfig(Stored):
 
     def __post_init__(self) -> None:
         _check_numbers(self)
-        _check(self.rule in RULES, "rule", self.rule, f"choose one of {', '.join(RULES)}")
+        check(self.rule in RULES, "rule", self.rule, f"choose one of {', '.join(RULES)}")
         choices = ", ".join(NORMALISATIONS)
-        _check(self.normalise in NORMALISATIONS, "normalise", self.normalise, f"choose one of {choices}")
+        check(self.normalise in NORMALISATIONS, "normalise", self.normalise, f"choose one of {choices}")
         for name in ("weight_chosen", "weight_rejected", "delta"):
-            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "give a value from 0 to 1")
-        _check(
+            check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "give a value from 0 to 1")
+        check(
             self.length_ratio == 0 or self.length_ratio >= 1,
             "length_ratio",
             self.length_ratio,
@@ -245,21 +260,70 @@ class TrainConfig(ModelOptions):
     only: str = "all"  # which pairs: see EXPORT_ONLY
     adapter: str | None = None  # a folder; its own LoRA r, alpha and dropout count then
     reward: str = ""  # of the method grpo: the scorer whose MAS is the reward; empty = the one that is active
+    label_smoothing: float = 0.0
+    f_divergence_type: str = "reverse_kl"
+    lr_scheduler_type: str = "linear"
+    optim: str = "adamw_torch_fused"
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0  # 0 = not clipped
+    lora_target_modules: str = ""  # names joined by commas; empty = every linear layer of the language model
+    use_rslora: bool = False
+    use_dora: bool = False
+    init_lora_weights: str = "true"
+    lora_bias: str = "none"
+    max_length: int = 0  # tokens of a pair's prompt and longer answer; 0 = what the model reads
+    gradient_checkpointing: str = ""  # empty = as the preset has it
+    save_steps: int = 0  # 0 = about ten checkpoints a run
+    logging_steps: int = 1
+    processes: int = 0  # that train together; 0 = one, with a preset for several GPUs one a GPU
+    further: str = ""  # other options of TRL and peft, a line each: see m3po.training.options
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self.policy, "Training goes on")
         _check_text("reward", self.reward)
-        _check(self.method in TRAIN_METHODS, "method", self.method, f"choose one of {', '.join(TRAIN_METHODS)}")
-        _check(self.dtype != "float16", "dtype", self.dtype, "train in bfloat16 or float32: float16 overflows")
-        _check(self.only in EXPORT_ONLY, "only", self.only, f"choose one of {', '.join(EXPORT_ONLY)}")
-        for name in ("learning_rate", "epochs", "beta"):
-            _check(getattr(self, name) > 0, name, getattr(self, name), "give a value above 0")
-        for name in ("batch_size", "gradient_accumulation", "lora_r", "lora_alpha"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
-        for name in ("lora_dropout", "warmup_ratio"):
-            _check(0 <= getattr(self, name) < 1, name, getattr(self, name), "give a value from 0 to below 1")
-        _check(self.max_steps >= 0, "max_steps", self.max_steps, "give 0 (by epochs) or more")
+        for name, known in CHOICES.items():
+            choices = ", ".join(value or "nothing (the preset's)" for value in known)
+            check(getattr(self, name) in known, name, getattr(self, name), f"choose one of {choices}")
+        check(self.dtype != "float16", "dtype", self.dtype, "train in bfloat16 or float32: float16 overflows")
+        for name in ("learning_rate", "epochs", "beta", "adam_epsilon"):
+            check(getattr(self, name) > 0, name, getattr(self, name), "give a value above 0")
+        for name in ("batch_size", "gradient_accumulation", "lora_r", "lora_alpha", "logging_steps"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
+        for name in ("lora_dropout", "warmup_ratio", "adam_beta1", "adam_beta2", "label_smoothing"):
+            check(0 <= getattr(self, name) < 1, name, getattr(self, name), "give a value from 0 to below 1")
+        for name in ("weight_decay", "max_grad_norm", "max_length", "save_steps", "processes"):
+            check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
+        for name in ("use_rslora", "use_dora"):
+            check(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
+        for name in ("lora_target_modules", "further"):
+            _check_text(name, getattr(self, name))
+        uneven = self.save_steps % self.logging_steps
+        check(not uneven, "save_steps", self.save_steps, f"give a multiple of logging_steps, {self.logging_steps}")
+        check(self.max_steps >= 0, "max_steps", self.max_steps, "give 0 (by epochs) or more")
+
+    def identity(self) -> dict[str, object]:
+        """What makes two runs' settings the same. Fields that earlier versions lacked count where they are set: what
+        such a version trained stays known."""
+        values = dataclasses.asdict(self)
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in _LATER_FIELDS or value != getattr(TrainConfig, name)
+        }
+
+
+_LATER_FIELDS = frozenset(
+    [
+        "label_smoothing", "f_divergence_type", "lr_scheduler_type", "optim", "weight_decay", "adam_beta1",
+        "adam_beta2", "adam_epsilon", "max_grad_norm", "lora_target_modules", "use_rslora", "use_dora",
+        "init_lora_weights", "lora_bias", "max_length", "gradient_checkpointing", "save_steps", "logging_steps",
+        "further", "processes",
+    ]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -276,10 +340,10 @@ class EvaluateConfig(ModelOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self.policy, "Evaluation answers")
-        _check(self.split in ("tune", "heldout"), "split", self.split, "choose tune or heldout")
-        _check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")
-        _check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
-        _check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
+        check(self.split in ("tune", "heldout"), "split", self.split, "choose tune or heldout")
+        check(1 <= self.max_new_tokens <= 8192, "max_new_tokens", self.max_new_tokens, "give 1 to 8192")
+        check(self.batch_size >= 0, "batch_size", self.batch_size, "give 0 (what fits) or more")
+        check(self.limit >= 0, "limit", self.limit, "give 0 (all) or more")
 
 
 @dataclass(frozen=True)
@@ -295,100 +359,6 @@ class MergeConfig(ModelOptions):
         check_weights(self.policy, "Merging works")
 
 
-@dataclass(frozen=True)
-class WorkspaceConfig:
-    """config.toml of a workspace: the models it works with unless a command names others."""
-
-    policy: str | None = None
-    mas: str | None = None
-    demo: bool = False
-    blind: bool = False  # annotators see no scores, machine's picks or others' decisions before they voted
-    remote: bool = True  # false: nothing of this workspace leaves the machine, and nothing is fetched for it
-    track: str = ""  # where a training's curves go beside TensorBoard's files: see TRACKERS
-
-    def __post_init__(self) -> None:
-        _check(self.track in TRACKERS, "track", self.track, "give trackio or wandb in config.toml, or leave it out")
-        for name in ("policy", "mas"):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                _check(value.isprintable(), name, value, "give a hub id or a folder without control characters")
-                check_address(value)
-
-
-def read_workspace_config(path: Path, *, needed: bool = False) -> WorkspaceConfig:
-    """Read config.toml; relative model folders are taken from the file's own folder.
-
-    Raises WorkspaceError for a file that is not TOML or holds a wrong type; where it is `needed`, also for none and for
-    one without a letter.
-    """
-    try:
-        text = path.read_text(encoding="utf-8") if needed or path.exists() else ""
-        if needed and not text.strip():
-            raise WorkspaceError(f"{path} is empty: write it again; for the defaults, a comment is enough.")
-        values = tomllib.loads(text)
-    except OSError as error:
-        raise WorkspaceError(f"{path} cannot be read ({error.strerror}): write it again.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        remedy = "correct it; for the defaults, a comment is enough"
-        raise WorkspaceError(f"{path} is not valid TOML ({error}): {remedy}.") from error
-    known = {field.name for field in dataclasses.fields(WorkspaceConfig)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise WorkspaceError(f"{path} has the unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}.")
-
-    def place(name: str) -> str:
-        return str((path.parent / name).resolve()) if (path.parent / name).is_dir() else name
-
-    for key in ("policy", "mas"):
-        value = values.get(key)
-        if value is not None and not isinstance(value, str):
-            raise WorkspaceError(f"{path}: {key} must be text in quotes, a hub id or a folder.")
-        if value:
-            try:
-                values[key] = map_folders(value, place) if key == "mas" else place(value)
-            except UsageError as error:
-                raise WorkspaceError(f"{path}: {error}") from error
-    for key in ("demo", "remote", "blind"):
-        if not isinstance(values.get(key, False), bool):
-            raise WorkspaceError(f"{path}: {key} must be true or false, without quotes.")
-    return WorkspaceConfig(**values)
-
-
-def write_workspace_config(path: Path, config: WorkspaceConfig) -> None:
-    """Write config.toml with a line of explanation a key."""
-    lines = ["# M3PO Studio workspace. Models: a Hugging Face hub id or a local folder."]
-    for key, comment in (
-        ("policy", "the model that answers and is fine-tuned"),
-        ("mas", "the alignment scorer"),
-    ):
-        value = getattr(config, key)
-        text = f"{key} = {_toml_string(value)}" if value else f'# {key} = ""'
-        lines.append(f"{text}  # {comment}")
-    if config.demo:
-        lines.append("demo = true  # sampled and scored by itself when the app starts")
-    lines.append(f"{'' if config.blind else '# '}blind = true  # annotators judge without scores and others' decisions")
-    lines.append(f"{'' if not config.remote else '# '}remote = false  # forbids every call to another machine")
-    track = _toml_string(config.track or "wandb")
-    lines.append(f"{'' if config.track else '# '}track = {track}  # or trackio: training curves go there, too")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def check_remote(config: WorkspaceConfig, what: str) -> None:
-    """Raise UsageError when the workspace forbids remote calls; `what` names the call, as in "push_to_hub"."""
-    if not config.remote:
-        raise UsageError(
-            f"{what} would leave this machine, which remote = false in the workspace's config.toml forbids."
-        )
-
-
-def check_specs(config: WorkspaceConfig, values: Mapping[str, object]) -> None:
-    """Raise UsageError when a run's `values` name a policy or scorer on a server and the workspace forbids that."""
-    for name in ("policy", "mas"):
-        spec = values.get(name)
-        if isinstance(spec, str) and names_remote(spec):
-            check_remote(config, f"{name} = {spec!r}")
-
-
 def check_weights(policy: str | None, what: str) -> None:
     """Raise UsageError where a model's weights are needed and `policy` is on a server."""
     if policy and policy.startswith(REMOTE):
@@ -396,7 +366,3 @@ def check_weights(policy: str | None, what: str) -> None:
             f"{what} with the weights at hand, which a remote policy does not give: "
             "give --policy FOLDER (or a hub id) of the same model."
         )
-
-
-def _toml_string(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

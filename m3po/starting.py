@@ -13,11 +13,12 @@ from m3po.jobs import absorbing, defaults, launches, model_exports, packing, pla
 from m3po.jobs.dependence import Dependence
 from m3po.jobs.runner import JobRunner
 from m3po.models.checks import checked
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store import runs, selections
 from m3po.store.connection import Database
 from m3po.store.workspace import Workspace
 from m3po.types import Run
+from m3po.workspace_config import WorkspaceConfig
 
 
 class Starts:

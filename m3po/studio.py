@@ -32,11 +32,7 @@ from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.jobs.side_by_side import SideBySide
 from m3po.people import People
-from m3po.settings import (
-    TrainConfig,
-    WorkspaceConfig,
-    check_specs,
-)
+from m3po.settings import TrainConfig
 from m3po.sight import Sight
 from m3po.starting import Starts
 from m3po.store import beliefs, candidates, decisions, exports, instructions, migrations, review, runs, tags
@@ -45,6 +41,7 @@ from m3po.store.review_index import ReviewIndex
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.types import Candidate, Decision, ImageRef, PastDecision, Reversal, ReviewItem, ReviewView, Run, TokenBeliefs
 from m3po.users import User
+from m3po.workspace_config import WorkspaceConfig, check_specs
 
 log = logging.getLogger("m3po.studio")
 

@@ -64,7 +64,11 @@ def preflight(
             kind: client.call("pair_findings", run_id=report["checked_run"], kinds=[kind], limit=SHOWN)["pairs"]
             for kind in report["kinds"]
         }
-        say(report | {"first": found}, draw_report(report, found), as_json)
+        shown = client.call("train_preview", **given)
+        expected = {name: shown[name] for name in ("memory", "time", "refusal")}
+        told = [shown["time"], shown["refusal"] or shown["memory"]]
+        text = "\n".join([draw_report(report, found), *filter(None, told)])
+        say(report | {"first": found, "estimate": expected}, text, as_json)
 
 
 def train(
@@ -99,7 +103,7 @@ def train(
         if result["after_run"]:
             follow(client, result["after_run"])
             result = next(r for r in client.call("results") if r["run"]["id"] == run["id"])
-        say(result, draw_before_after(result), as_json)
+        say(result, draw_before_after(result, evaluate), as_json)
 
 
 def next_round(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from m3po.settings import WorkspaceConfig
 from m3po.studio import Studio
 from m3po.types import ReviewView
+from m3po.workspace_config import WorkspaceConfig
 from ui.review.handlers import ReviewHandler
 
 BY_ID = {"filter": "all", "order": "id"}

@@ -15,8 +15,8 @@ from workspaces import ANN, BY_ID, CORA, VIC, make_selected
 from m3po.cli import main
 from m3po.errors import NotAllowedError
 from m3po.jobs.margins import ingest_missing
-from m3po.settings import write_workspace_config
 from m3po.types import ReviewView
+from m3po.workspace_config import write_workspace_config
 from ui.review.answers import draw_answer
 from ui.review.changes import SHOWN
 from ui.review.handlers import ReviewHandler

@@ -10,13 +10,13 @@ import pytest
 from workspaces import ANN, BOB, BY_ID, add_instruction, make_selected
 
 from m3po.errors import StorageError
-from m3po.settings import write_workspace_config
 from m3po.store import open_views
 from m3po.store.connection import rows
 from m3po.store.open_views import OpenViews
 from m3po.studio import Studio
 from m3po.types import ReviewView
 from m3po.users import OWNER, User
+from m3po.workspace_config import write_workspace_config
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from workspaces import ANN, BOB, BY_ID, CORA, VIC, make_selected
 
 from m3po.errors import BadInputError, NotAllowedError
 from m3po.guidelines import Guidelines
-from m3po.settings import write_workspace_config
 from m3po.store.connection import rows
 from m3po.types import DEFAULT_REASONS
+from m3po.workspace_config import write_workspace_config
 from ui.review.answers import draw_answer
 from ui.review.guideline import answer_guideline
 

@@ -21,7 +21,8 @@ from m3po.scorer_spec import (
     parse_scorer,
     short_name,
 )
-from m3po.settings import ScoreConfig, read_workspace_config
+from m3po.settings import ScoreConfig
+from m3po.workspace_config import read_workspace_config
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = st.from_regex(r"[A-Za-z0-9_./][A-Za-z0-9_./-]{0,30}", fullmatch=True)

@@ -6,15 +6,9 @@ import json
 import pytest
 
 from m3po.errors import UsageError, WorkspaceError
-from m3po.settings import (
-    SampleConfig,
-    ScoreConfig,
-    SelectConfig,
-    WorkspaceConfig,
-    read_workspace_config,
-    write_workspace_config,
-)
+from m3po.settings import SampleConfig, ScoreConfig, SelectConfig
 from m3po.studio import Studio
+from m3po.workspace_config import WorkspaceConfig, read_workspace_config, write_workspace_config
 
 
 def test_what_is_written_is_read_back(tmp_path):

@@ -7,10 +7,10 @@ import pytest
 from workspaces import ANN, BOB, BY_ID, CORA, VIC, make_selected
 
 from m3po.errors import NotAllowedError
-from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
 from m3po.store import runs
 from m3po.studio import Studio
 from m3po.types import Area, Candidate, Range, ReviewView
+from m3po.workspace_config import WorkspaceConfig, read_workspace_config, write_workspace_config
 from ui.people_view import draw_assignments
 from ui.review.answers import draw_answer
 from ui.review.belief import read_belief

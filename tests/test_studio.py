@@ -17,9 +17,10 @@ from m3po.errors import BadInputError, JobError, ModelError, WorkspaceError
 from m3po.jobs import launches
 from m3po.jobs.runner import MAX_FAILURES
 from m3po.jobs.worker import Worker
-from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
+from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.studio import Studio
 from m3po.types import ReviewView
+from m3po.workspace_config import WorkspaceConfig
 
 pytestmark = pytest.mark.slow
 

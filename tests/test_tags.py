@@ -7,9 +7,9 @@ import pytest
 from workspaces import ANN, BOB, BY_ID, CORA, VIC, make_selected
 
 from m3po.errors import BadInputError, NotAllowedError
-from m3po.settings import write_workspace_config
 from m3po.store.tags import set_tag
 from m3po.types import ReviewView
+from m3po.workspace_config import write_workspace_config
 from ui.review.answers import draw_answer
 from ui.review.handlers import ReviewHandler
 

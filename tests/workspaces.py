@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from m3po.settings import WorkspaceConfig
 from m3po.store import candidates, decisions, instructions, selections
 from m3po.store.connection import Connection, Database
 from m3po.studio import Studio
 from m3po.types import VERDICTS, ReviewView
 from m3po.users import User
+from m3po.workspace_config import WorkspaceConfig
 
 
 @dataclass(frozen=True)

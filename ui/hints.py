@@ -62,14 +62,6 @@ HINTS = {
         "All: the machine's pairs too, where nobody decided. Reviewed only: pairs that a human accepted or corrected. "
         "Accepted, and auto-accepted: those, and the machine's pairs from Calibrate's threshold on."
     ),
-    "train-learning-rate": "Peak rate of the optimiser. Too high and the model forgets how to speak.",
-    "train-epochs": "How often the run goes through all pairs. More errs less and says less.",
-    "train-batch-size": "Pairs at a time; more take more memory.",
-    "train-gradient-accumulation": "Batches before each step of the optimiser.",
-    "train-beta": "How tightly the model is held to what it was; higher changes it less.",
-    "train-lora-r": "Rank of the adapter: how much it can learn.",
-    "train-lora-alpha": "Scale of the adapter; twice the rank is usual.",
-    "train-max-steps": "Stop after so many optimiser steps; 0: as many as the epochs take.",
 }
 
 

@@ -39,8 +39,8 @@ SHOWN_SIDE = 1080  # pixels: twice the page's 540, for dense screens
 FULL_SIDE = 4096
 SIDES = {"small": 320, "full": FULL_SIDE}  # by the address; small: for a gallery
 STYLES = (
-    "colours", "style", "browse", "calibrate", "people", "deciding", "remarks", "preflight", "runs", "sides", "compare",
-    "playground",
+    "colours", "style", "browse", "calibrate", "people", "deciding", "remarks", "preflight", "train", "runs", "sides",
+    "compare", "playground",
 )  # fmt: skip
 FOREVER = "private, max-age=31536000, immutable"  # an address holds the image's hash: it never changes
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})

@@ -9,47 +9,35 @@ from typing import Any
 import gradio as gr
 
 from m3po.errors import M3poError
-from m3po.settings import TRAIN_METHODS, TrainConfig
+from m3po.settings import TrainConfig
 from m3po.studio import Studio
-from m3po.training.presets import PRESETS
 from m3po.types import Run
 from ui.curves_card import CurvesCard
 from ui.data_view import draw_notice
 from ui.elsewhere_card import ElsewhereCard
-from ui.form import QUIET, numbers, run_command
+from ui.form import QUIET, run_command
 from ui.markup import Markup, join, tag
-from ui.model_options import build_model_options, read_model_options
 from ui.preflight_card import PreflightCard
 from ui.run_view import RESUMABLE, RUN_BUTTONS_JS
-from ui.train_view import chain_of, draw_no_run, draw_preview, draw_queue, draw_status, draw_warned
+from ui.train_form import TrainForm
+from ui.train_view import (
+    COPY_JS,
+    chain_of,
+    draw_estimate,
+    draw_no_run,
+    draw_preview,
+    draw_queue,
+    draw_status,
+    draw_warned,
+)
 
 log = logging.getLogger(__name__)
 TICK = 1.5
 IF_VISIBLE = "(...values) => [Boolean(document.querySelector('#train-page')?.offsetParent), ...values.slice(1)]"
-ONLY = {
-    "All, decisions applied": "all",
-    "Reviewed only": "reviewed",
-    "Accepted, and auto-accepted": "auto",
-}
-# Field of TrainConfig -> label; the order of the form.
-NUMBERS = {
-    "learning_rate": "Learning rate",
-    "epochs": "Epochs",
-    "batch_size": "Batch size",
-    "gradient_accumulation": "Accumulate",
-    "beta": "β",
-    "lora_r": "LoRA r",
-    "lora_alpha": "LoRA α",
-    "max_steps": "Max steps, 0 = all",
-    "seed": "Seed",
-}
-INTEGERS = ("batch_size", "gradient_accumulation", "lora_r", "lora_alpha", "max_steps", "seed")
 
 
 def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     """Lay out the tab; the run is the Studio's, the page only looks at it."""
-    preset_of = {preset.label: preset.name for preset in PRESETS.values()}
-    start = TrainConfig(policy="?", **PRESETS["demo"].values)
 
     def on_run_button(command: dict) -> dict:
         return find_stopping(studio, command) or run_command(studio, command) or resume_chain(studio, command)
@@ -58,35 +46,11 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         with gr.Column(scale=5, min_width=380):
             with gr.Column(elem_classes="card-group"):
                 gr.HTML("<h2>What will be trained</h2>", apply_default_css=False, js_on_load=None)
-                preview = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-preview")
+                preview = gr.HTML("", apply_default_css=False, js_on_load=COPY_JS, elem_id="train-preview")
             check = PreflightCard(studio)
             with gr.Column(elem_classes="card-group"):
-                with gr.Row():
-                    preset = gr.Dropdown(list(preset_of.items()), value="demo", label="Preset", filterable=False,
-                                         elem_id="train-preset")  # fmt: skip
-                    only = gr.Dropdown(
-                        list(ONLY.items()), value="all", label="Pairs", filterable=False, elem_id="train-only"
-                    )
-                about = gr.HTML(tag("p", PRESETS["demo"].description, class_="quiet"), apply_default_css=False,
-                                js_on_load=None, elem_classes="preset-about")  # fmt: skip
-                with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
-                    with gr.Row(elem_classes="settings"):
-                        method = gr.Dropdown(list(TRAIN_METHODS), value=start.method, label="Method", filterable=False)
-                        loss_type = gr.Textbox(start.loss_type, label="Loss (joined by +)")
-                        loss_weights = gr.Textbox(start.loss_weights, label="Loss weights")
-                    adapter = gr.Textbox(
-                        "", label="Adapter to go on from (its own LoRA r and α count)", placeholder="folder",
-                        elem_id="train-adapter",
-                    )  # fmt: skip
-                    with gr.Row(elem_classes="settings many"):
-                        fields = [
-                            gr.Number(
-                                getattr(start, name), label=label, precision=0 if name in INTEGERS else None,
-                                elem_id=f"train-{name.replace('_', '-')}",
-                            )
-                            for name, label in NUMBERS.items()
-                        ]  # fmt: skip
-                options = build_model_options("train")
+                form = TrainForm(studio.default_train)
+                expected = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-estimate")
                 start_btn = gr.Button("Fine-tune", variant="primary", elem_id="train-start")
                 message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-message")
                 elsewhere = ElsewhereCard(studio)
@@ -98,47 +62,31 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             curves = CurvesCard(studio)
             log_box = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-log")
 
-    form = [preset, only, method, loss_type, loss_weights, adapter, *fields, *options]
+    fields, told = form.fields, [preview, expected]
     working = gr.State(False)
     live = [working, status, stop_btn, warned, log_box, *curves.outputs]
     looked = [*curves.settings, curves.seen]
 
-    def read_form(*values: Any) -> TrainConfig:
-        preset, only, method, loss_type, loss_weights, adapter, *rest = values
-        rest, given = rest[: len(NUMBERS)], rest[len(NUMBERS) :]
-        return dataclasses.replace(
-            studio.default_train(preset),
-            only=only, method=method, loss_type=loss_type, loss_weights=loss_weights or "",
-            adapter=adapter.strip() or None,
-            **numbers(dict(zip(NUMBERS, rest, strict=True))),
-            **read_model_options(tuple(given)),
-        )  # fmt: skip
-
-    def on_form(*values: Any) -> Markup:
+    def on_form(*values: Any) -> list:
         try:
-            return draw_preview(studio.train_preview(read_form(*values)))
+            found = studio.train_preview(form.read(*values))
+            return [draw_preview(found), draw_estimate(found)]
         except M3poError as error:
-            return draw_notice(str(error))
+            return [draw_notice(str(error)), ""]
 
     def on_check(state: dict, *values: Any) -> list:
-        return check.start(lambda: read_form(*values), state)
+        return check.start(lambda: form.read(*values), state)
 
     def on_check_button(event: gr.EventData, state: dict, *values: Any) -> list:
-        return check.act(event._data, lambda: read_form(*values), state)
+        return check.act(event._data, lambda: form.read(*values), state)
 
     def on_look(state: dict, *values: Any) -> list:
-        return check.look(lambda: read_form(*values), state)
+        return check.look(lambda: form.read(*values), state)
 
     def on_check_tick(visible: bool, state: dict, *values: Any) -> list:
         if not visible:
             return [gr.skip()] * len(check.outputs)
-        return check.tick(lambda: read_form(*values), state)
-
-    def on_preset(name: str) -> list:
-        preset = PRESETS[name]
-        config = TrainConfig(policy="?", **preset.values)
-        return [tag("p", preset.description, class_="quiet"), config.loss_type, config.loss_weights,
-                *[getattr(config, field) for field in NUMBERS]]  # fmt: skip
+        return check.tick(lambda: form.read(*values), state)
 
     def draw(*looked: Any) -> list:
         results = studio.results()
@@ -146,9 +94,9 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         return [*draw_live(studio, result, results), *curves.draw(result and result["run"], *looked)]
 
     def on_start(*values: Any) -> list:
-        values, looked = values[: len(form)], values[len(form) :]
+        values, looked = values[: len(fields)], values[len(fields) :]
         try:
-            config = read_form(*values)
+            config = form.read(*values)
             same = [r.id for r in studio.runs(("train",)) if r.active and same_settings(r, config)]
             if same:  # a double click is one run
                 notice = draw_notice(f"Run {same[0]} with these settings is at work already: stop it to start anew.")
@@ -184,23 +132,21 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         return [gr.skip() if (text := offer_adapter(studio, given, offered)) is None else text, scored_adapter(studio)]
 
     offered = gr.State("")
-    elsewhere.connect(form, read_form)
-    checked = [check.state, *form]
-    preset.input(on_preset, preset, [about, loss_type, loss_weights, *fields], **QUIET).then(
-        on_form, form, preview, **QUIET
-    )
-    for component in form[1:]:
-        component.change(on_form, form, preview, trigger_mode="always_last", **QUIET)
+    elsewhere.connect(fields, form.read)
+    checked = [check.state, *fields]
+    form.preset.input(form.fill, form.preset, form.of_preset, **QUIET).then(on_form, fields, told, **QUIET)
+    for component in fields[1:]:
+        component.change(on_form, fields, told, trigger_mode="always_last", **QUIET)
         component.change(on_look, checked, check.outputs, trigger_mode="always_last", **QUIET)
     check.button.click(on_check, checked, check.outputs, **QUIET)
-    check.found.act(on_check_button, checked, check.outputs, **QUIET).then(on_form, form, preview, **QUIET)
-    start_btn.click(on_start, [*form, *looked], [message, *live], **QUIET).then(on_form, form, preview, **QUIET)
+    check.found.act(on_check_button, checked, check.outputs, **QUIET).then(on_form, fields, told, **QUIET)
+    start_btn.click(on_start, [*fields, *looked], [message, *live], **QUIET).then(on_form, fields, told, **QUIET)
     stop_btn.click(on_stop, looked, [message, *live], **QUIET)
     for component in curves.settings:
         component.input(draw, looked, live, trigger_mode="always_last", **QUIET)
     for look in (tab.select, page.load):
-        look(on_return, [adapter, offered], [adapter, offered], **QUIET)
-        look(on_form, form, preview, **QUIET)
+        look(on_return, [form.adapter, offered], [form.adapter, offered], **QUIET)
+        look(on_form, fields, told, **QUIET)
         look(on_look, checked, check.outputs, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
     timer = gr.Timer(TICK)

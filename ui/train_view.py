@@ -11,6 +11,22 @@ from ui.formatting import STATE_LABELS, count, plural
 from ui.markup import Markup, join, tag
 from ui.run_view import RESUMABLE, draw_button, draw_run
 
+# A browser gives a page its clipboard on this machine or over https alone; elsewhere the text is marked.
+COPY_JS = """
+element.addEventListener('click', async (event) => {
+  const button = event.target.closest('[data-copy]');
+  if (!button) return;
+  const text = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = 'Copied';
+  } catch (error) {
+    getSelection().selectAllChildren(text);
+    button.textContent = 'Press Ctrl+C';
+  }
+});
+"""
+
 
 def draw_preview(preview: dict) -> Markup:
     """How many pairs, how many of them human-corrected, from which selection, and what speaks against it."""
@@ -34,9 +50,33 @@ def draw_preview(preview: dict) -> Markup:
             tag("dl", *cells, class_="figures"),
             tag("p", "From the selection ", tag("code", code[:12], title=code), class_="quiet") if code else "",
             tag("ul", *problems, class_="problems", role="alert") if problems else "",
-            tag("p", preview["memory"], class_="quiet") if preview.get("memory") else "",
-            tag("p", "Exact command", class_="field-label"),
-            tag("pre", preview["command"], class_="command", id="train-command", tabindex="0"),
+            _draw_copyable("Exact command", preview["command"], "train-command"),
+            tag(
+                "details",
+                tag("summary", "The config as the worker reads it"),
+                _draw_copyable("config.json in the run's folder", preview["config"], "train-config"),
+            ),
+        ]
+    )
+
+
+def draw_estimate(preview: dict) -> Markup:
+    """What the run will take, beside the button."""
+    if preview["refusal"]:
+        return tag("p", preview["refusal"], class_="problems", role="alert")
+    return join([tag("p", preview[name], class_="quiet") for name in ("time", "memory") if preview[name]])
+
+
+def _draw_copyable(label: str, text: str, name: str) -> Markup:
+    return join(
+        [
+            tag(
+                "p",
+                label,
+                tag("button", "Copy", type="button", class_="copy", data_copy=name),
+                class_="field-label",
+            ),
+            tag("pre", text, class_="command", id=name, tabindex="0"),
         ]
     )
 

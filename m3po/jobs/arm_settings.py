@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from m3po.errors import UsageError
 from m3po.jobs.arms import ARMS, BASE
 from m3po.settings import TrainConfig
+from m3po.training.options import split_further, write_further
 from m3po.training.presets import build_train_config
 
 # Of the budget, which is everybody's; what an arm is; and what all arms share.
-SHARED = ("epochs", "max_steps", "batch_size", "gradient_accumulation", "seed", "method", "only", "reward")
+SHARED = ("epochs", "max_steps", "batch_size", "gradient_accumulation", "seed", "method", "only", "reward", "processes")
 ArmSettings = Mapping[str, Mapping[str, str]]  # by arm and key, as text
 
 # By preset.
@@ -73,4 +74,6 @@ def settle(config: TrainConfig, own: ArmSettings) -> dict[str, dict[str, str]]:
 def arm_config(config: TrainConfig, values: Mapping[str, str]) -> TrainConfig:
     """`config` with an arm's own settings, as `settle` gives them, laid over it."""
     read = build_train_config(config.policy, config.preset, values)
-    return dataclasses.replace(config, **{key: getattr(read, key) for key in values})
+    further = split_further(config.further) | {key: value for key, value in values.items() if "." in key}
+    named = {key: getattr(read, key) for key in values if "." not in key}
+    return dataclasses.replace(config, **named, further=write_further(further))

@@ -30,8 +30,8 @@ from m3po.errors import BadInputError, M3poError, UsageError
 from m3po.images import load_rgb, read_rgb
 from m3po.jobs.batches import warnings_told
 from m3po.jobs.worker import sentence_for
+from m3po.models.checks import code_warning, judges_of
 from m3po.models.memory import is_out_of_memory, release_memory
-from m3po.models.preflight import code_warning, judges_of
 from m3po.models.remote import RemoteClient, wait_for
 from m3po.models.remote_policy import RemoteAnswer, RemotePolicy, image_url, with_images
 from m3po.remote_spec import parse_remote

@@ -205,7 +205,7 @@ def _check(config: TrainConfig, seeds: int, error_rate: float) -> None:
 
 def _options(config: TrainConfig, select: SelectConfig, arms: Sequence[str], seeds: int, error_rate: float) -> dict:
     """What was asked for, as plain values: equal options are the same comparison."""
-    train = {name: value for name, value in dataclasses.asdict(config).items() if name not in OWN}
+    train = {name: value for name, value in config.identity().items() if name not in OWN}
     picked = {name: value for name, value in dataclasses.asdict(select).items() if name not in ("rule", "seed")}
     return {"arms": list(arms), "seeds": int(seeds), "error_rate": float(error_rate), "train": train, "select": picked}
 
@@ -231,7 +231,7 @@ def pool_of(con: Connection, select: SelectConfig) -> int:
 
 def _mark(config: TrainConfig, trained: str, hashed: str, rows: list[int], active: dict) -> str:
     """Of all that a run and its measuring follow from; where models lie is not among it. `active`: the MAS scorer."""
-    values = {name: value for name, value in dataclasses.asdict(config).items() if name != "policy"}
+    values = {name: value for name, value in config.identity().items() if name != "policy"}
     if config.reward == active["name"]:
         values["reward"] = active["fingerprint"]
     return hashlib.sha256(json.dumps([trained, values, hashed, rows], sort_keys=True).encode()).hexdigest()

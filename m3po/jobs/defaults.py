@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from m3po.errors import UsageError
 from m3po.remote_spec import parse_remote
-from m3po.settings import SelectConfig, TrainConfig, WorkspaceConfig
+from m3po.settings import SelectConfig, TrainConfig
 from m3po.store import candidates, selections
 from m3po.store.connection import Database
 from m3po.store.workspace import CONFIG, Workspace
 from m3po.training.presets import build_train_config
+from m3po.workspace_config import WorkspaceConfig
 
 
 def own_models(own: WorkspaceConfig) -> dict[str, str | None]:

@@ -24,7 +24,7 @@ from m3po.text import same_model
 
 def scorings_of_edits(workspace: Workspace) -> list[ScoreConfig]:
     """One of each scorer in use that can be asked about an answer nobody rated, and may be: see `remote` in
-    m3po.settings.WorkspaceConfig."""
+    m3po.workspace_config.WorkspaceConfig."""
     found = []
     for config in scorings_in_use(workspace.db):
         parts = parse_scorer(config.mas).parts if config.mas else ()

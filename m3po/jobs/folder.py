@@ -16,7 +16,7 @@ import json
 import os
 from pathlib import Path
 
-from m3po.settings import WorkspaceConfig, read_workspace_config
+from m3po.workspace_config import WorkspaceConfig, read_workspace_config
 
 TAIL_BYTES = 16_384
 LOCK_FD = "M3PO_LOCK_FD"  # environment: the descriptor of the lock that the runner hands down to the worker

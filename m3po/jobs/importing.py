@@ -20,13 +20,13 @@ from m3po.imported import ImportReport, RefusedRow
 from m3po.jobs.reading import Ready, StoredPictures, Warnings, make_ready, read_ahead
 from m3po.jobs.server_runs import Teller
 from m3po.jobs.spooling import Spool
-from m3po.settings import check_remote
 from m3po.store import imports, instructions
 from m3po.store.connection import Connection
 from m3po.store.imports import BatchResult
 from m3po.store.workspace import Workspace
 from m3po.text import counted
 from m3po.types import SPLITS
+from m3po.workspace_config import check_remote
 
 REFUSED_SHOWN = 1000
 REFUSED = "refused.jsonl"  # in the run's folder: every refused row

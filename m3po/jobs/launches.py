@@ -10,22 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from m3po.errors import M3poError
-from m3po.jobs import edits, plans, scorings, trainings
+from m3po.jobs import edits, estimates, plans, scorings, trainings
 from m3po.jobs.folder import RunFolder
 from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
-from m3po.settings import (
-    EvaluateConfig,
-    SampleConfig,
-    ScoreConfig,
-    SelectConfig,
-    TrainConfig,
-    check_specs,
-)
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store import candidates, instructions, lineage, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
-from m3po.training.presets import parse_losses, train_command
+from m3po.training import ranks
+from m3po.training.presets import check_settings, train_command
+from m3po.workspace_config import check_specs
 
 log = logging.getLogger("m3po.launches")
 
@@ -36,14 +31,17 @@ Step = tuple[str, SampleConfig | ScoreConfig | SelectConfig]  # a run's kind and
 def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig, evaluate: bool) -> int:
     """Freeze the curated pairs and queue the run between its two evaluations; returns the training run's id.
 
-    Raises JobError when there is no pair, UsageError for a loss that does not exist.
+    Raises JobError when there is no pair or a step takes more memory than there is, UsageError for a loss that does
+    not exist.
     """
-    parse_losses(config)
+    check_settings(config)
+    ranks.check_devices(config)
     config = trainings.with_reward(workspace, config)
     trained = trainings.trained_fingerprint(config)
     (pairs, table, origin), decided = workspace.db.read_at_once(
         lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))
     )
+    estimates.check_fits(workspace.db.read(lambda con: estimates.read_known(con, config, trained)), config)
     values = dataclasses.asdict(config)
     origin |= trainings.describe_origin(trained)
     frozen = runner.freeze("train", values, table)

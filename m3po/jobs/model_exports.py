@@ -19,7 +19,7 @@ from m3po.settings import MergeConfig, ModelOptions, SampleConfig
 from m3po.store import runs
 from m3po.store.workspace import Workspace
 from m3po.text import counted
-from m3po.training.presets import SETTINGS
+from m3po.training.options import SETTINGS
 from m3po.types import Run
 
 
@@ -88,6 +88,7 @@ def build_model_card(result: Mapping, *, merged: bool = False) -> str:
     config, run = result["config"], result["run"]
     base = _name_model(config["policy"])
     settings = [f"- {name}: {config[name]}" for name in SETTINGS if config.get(name) not in (None, "")]
+    settings += [f"- {line}" for line in (config.get("further") or "").splitlines()]
     lines = [
         "---",
         *([] if merged else ["library_name: peft"]),

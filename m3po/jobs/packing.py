@@ -33,9 +33,11 @@ from m3po.jobs.schemas import TRAIN_INPUT
 from m3po.settings import TrainConfig
 from m3po.store import lineage
 from m3po.store.workspace import Workspace
-from m3po.training.presets import parse_losses, train_command
+from m3po.training import ranks
+from m3po.training.presets import check_settings, find_preset, train_command
 
 FORMAT = 1  # of pack.json
+SEVERAL = 4  # GPUs that are asked for where a preset wants several and no number is set
 RUN = Path("runs", "1")
 PAIR_COLUMNS = ("instruction_id", "chosen", "rejected", "human", "decision_id")
 NEEDED = (
@@ -58,11 +60,14 @@ if moved:
     path.write_text(json.dumps(json.loads(path.read_text()) | moved, indent=2))
 END
 rm -f runs/1/stop
-exec "$PYTHON" -m m3po.jobs.train runs/1
+{launch}exec "$PYTHON" -m m3po.jobs.train runs/1
+"""
+LAUNCH = """# In several processes; this starts, hands a stop on to, and answers for
+#   accelerate launch --config_file runs/1/accelerate.yaml --num_processes {processes} -m m3po.jobs.train runs/1
 """
 SBATCH = """#!/usr/bin/env bash
 #SBATCH --job-name=m3po-{pack}
-#SBATCH --gpus=1
+#SBATCH --gpus={gpus}
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=64G
 #SBATCH --time=24:00:00
@@ -90,7 +95,7 @@ def emit(workspace: Workspace, runner: JobRunner, config: TrainConfig, out: Path
     Returns `path`, `pack` (its id), `pairs`, `images` (how many) and `message`. Raises JobError when there is no pair,
     UsageError for a folder that is in use, StorageError for one that cannot be written.
     """
-    parse_losses(config)
+    check_settings(config)
     config = trainings.with_reward(workspace, config)
     out = absolute(out)
     check_new_folder(out, runner.root.parent, *([absolute(config.adapter)] if config.adapter else []))
@@ -157,7 +162,16 @@ def _write_pack(part: Path, config: TrainConfig, table: pa.Table, record: dict, 
     (part / "pack.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (part / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()))
     shutil.copytree(PACKAGE_ROOT / "m3po", part / "code" / "m3po", ignore=shutil.ignore_patterns("__pycache__"))
-    for name, text in (("run.sh", RUN_SH), ("job.sbatch", SBATCH.format(pack=record["pack"]))):
+    gpus, launch = 1, ""
+    if find_preset(config.preset).parallel or config.processes > 1:
+        gpus = config.processes or SEVERAL
+        (run / ranks.FILE).write_text(ranks.describe_launch(config, gpus), encoding="utf-8")
+        launch = LAUNCH.format(processes=config.processes or "ALL_GPUS")
+    scripts = {
+        "run.sh": RUN_SH.replace("{launch}", launch),
+        "job.sbatch": SBATCH.format(pack=record["pack"], gpus=gpus),
+    }
+    for name, text in scripts.items():
         (part / name).write_text(text)
         (part / name).chmod(0o755)
     return len(paths)

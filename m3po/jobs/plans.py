@@ -21,14 +21,7 @@ from m3po.jobs.scorings import check_score, logp_fingerprint
 from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
 from m3po.selection import RULES, Scored
-from m3po.settings import (
-    EvaluateConfig,
-    SampleConfig,
-    ScoreConfig,
-    SelectConfig,
-    TrainConfig,
-    check_specs,
-)
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store import (
     auto_accept,
     candidates,
@@ -45,6 +38,7 @@ from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import counted, override_prompt
 from m3po.types import Run
+from m3po.workspace_config import check_specs
 
 # What is the server's own affair, and what another command (dependence) asks for.
 _NO_OPTION = {"score": ("activate", "image", "image_seed", "limit", "edits")}

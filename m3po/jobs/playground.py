@@ -22,12 +22,12 @@ from m3po.jobs.runner import JobRunner
 from m3po.jobs.speakers import Side, describe, has_adapter, name_side, resolve, usable_scorer
 from m3po.jobs.worker import OFFLINE
 from m3po.scorer_spec import short_name
-from m3po.settings import WorkspaceConfig
 from m3po.store import instructions, runs
 from m3po.store.workspace import Workspace
 from m3po.text import build_messages, check_typed
 from m3po.types import ImageRef, Instruction
 from m3po.users import OWNER
+from m3po.workspace_config import WorkspaceConfig
 
 IDLE_SECONDS = 600.0
 STOP_SECONDS = 3.0  # after which a process that does not stop, as while it loads a model, is ended

@@ -29,7 +29,7 @@ from m3po.images import load_rgb, pixel_hash
 from m3po.jobs.schemas import PREFLIGHT_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.settings import TrainConfig
-from m3po.training.pair_checks import KINDS, Finding, PairProblem, check_length, find_near_equal
+from m3po.training.pair_checks import KINDS, Finding, PairProblem, check_length, find_near_equal, length_limit
 
 BATCH = 200  # pairs a shard: a stop waits for one pair, a kill loses so many at most
 LEFT_OUT = frozenset(kind.name for kind in KINDS.values() if kind.left_out)
@@ -54,17 +54,17 @@ def run(job: Worker) -> dict:
                 continue
             if job.stop_requested:
                 break
-            found.append(check_pair(row, reader, measured))
+            found.append(check_pair(row, reader, measured, config.max_length))
             job.progress(done + len(found), total, "pairs", message="checking")
         done += len(found)
         if found:
             job.write_shard(found, PREFLIGHT_OUTPUT)
         job.check_stop()
-    limit = {"limit": reader.max_positions, "measured_images": len(measured)}
+    limit = {"limit": length_limit(config.max_length, reader.max_positions), "measured_images": len(measured)}
     return summarise(job.folder.shards(), **limit) | {"seconds": round(time.time() - started, 2)}
 
 
-def check_pair(row: dict, reader, measured: dict[str, str]) -> dict:
+def check_pair(row: dict, reader, measured: dict[str, str], max_length: int = 0) -> dict:
     """A row of PREFLIGHT_OUTPUT. `measured`: who has an image in the held-out or tune split, by the hash of its pixels.
 
     At most one finding leaves the pair out, the one that the run would name; the others are told beside it.
@@ -79,7 +79,7 @@ def check_pair(row: dict, reader, measured: dict[str, str]) -> dict:
     else:
         unreadable = None
     try:
-        out |= _measure(row, reader, images, unreadable, findings)
+        out |= _measure(row, reader, images, unreadable, findings, max_length)
     except PairProblem as problem:
         findings.insert(0, Finding(problem.kind, str(problem)))
     for image in images if measured else ():
@@ -89,7 +89,9 @@ def check_pair(row: dict, reader, measured: dict[str, str]) -> dict:
     return out | {"findings": [vars(finding) for finding in findings]}
 
 
-def _measure(row: dict, reader, images: list, unreadable: PairProblem | None, findings: list[Finding]) -> dict:
+def _measure(
+    row: dict, reader, images: list, unreadable: PairProblem | None, findings: list[Finding], max_length: int
+) -> dict:
     """Token counts; raises what leaves the pair out, in the order in which the run looks."""
     from m3po.training.encoding import encode_pair
 
@@ -102,7 +104,8 @@ def _measure(row: dict, reader, images: list, unreadable: PairProblem | None, fi
         prompt = reader.chat.encode_prompts([pair.prompt], [images])["input_ids"].shape[1]
     except BadInputError as error:
         raise PairProblem("refused", str(error).rstrip(".")) from error
-    check_length(prompt, pair.longer_answer, reader.max_positions)
+    limit = length_limit(max_length, reader.max_positions)
+    check_length(prompt, pair.longer_answer, limit, asked=limit != reader.max_positions)
     return {
         "prompt_tokens": prompt,
         "chosen_tokens": len(pair.chosen_ids),

@@ -24,7 +24,7 @@ from m3po.store import decisions, exclusions, instructions, pair_findings, runs,
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.training.pair_checks import KINDS
-from m3po.training.presets import parse_losses, train_command
+from m3po.training.presets import check_settings, train_command
 from m3po.types import Run
 
 LISTED = 50
@@ -45,7 +45,7 @@ class Preflights:
 
         Raises JobError where there is no pair, ModelError for a model whose files show that it cannot be trained.
         """
-        parse_losses(checked(config))
+        check_settings(checked(config))
         mark = self._mark(config)
 
         def read(con: Connection) -> pa.Table:
@@ -184,6 +184,7 @@ class Preflights:
         """Of all that the findings follow from: the pairs, what is measured by, the model and how it sees images."""
         model = model_fingerprint(config.policy, code=config.trust_remote_code)  # files: never in a transaction
         seen = {name: getattr(config, name) for name in _TOKEN_OPTIONS}
+        seen |= {"max_length": config.max_length} if config.max_length else {}  # what older checks found still holds
 
         def read(con: Connection) -> str:
             state, known = self._workspace.db.state, self._marks.get(config.only)

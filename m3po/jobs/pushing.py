@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from m3po.errors import StorageError, UsageError
-from m3po.settings import WorkspaceConfig, check_remote
+from m3po.workspace_config import WorkspaceConfig, check_remote
 
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 

@@ -10,11 +10,12 @@ from m3po.models.checks import judges_of
 from m3po.models.fingerprint import loaded_fingerprint
 from m3po.remote_spec import parse_remote
 from m3po.scorer_spec import parse_scorer
-from m3po.settings import ModelOptions, SampleConfig, ScoreConfig, WorkspaceConfig, check_specs, weights_of
+from m3po.settings import ModelOptions, SampleConfig, ScoreConfig, weights_of
 from m3po.store import candidates, runs, scorers
 from m3po.store.connection import Database
 from m3po.store.workspace import Workspace
 from m3po.text import same_model
+from m3po.workspace_config import WorkspaceConfig, check_specs
 
 
 def score_steps(config: ScoreConfig) -> list[ScoreConfig]:

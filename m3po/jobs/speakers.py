@@ -9,14 +9,15 @@ from m3po.errors import JobError, UsageError
 from m3po.jobs import defaults, scorings
 from m3po.jobs.model_exports import adapter_of
 from m3po.jobs.runner import JobRunner
-from m3po.models.preflight import check_policy
+from m3po.models.checks import check_policy
 from m3po.remote_spec import names_remote, parse_remote
 from m3po.scorer_spec import parse_scorer
-from m3po.settings import ModelOptions, ScoreConfig, WorkspaceConfig, check_specs
+from m3po.settings import ModelOptions, ScoreConfig
 from m3po.store import runs
 from m3po.store.workspace import Workspace
 from m3po.text import counted
 from m3po.types import Run
+from m3po.workspace_config import WorkspaceConfig, check_specs
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 from m3po.errors import JobError, UsageError
-from m3po.jobs import plans
-from m3po.models import memory
+from m3po.jobs import estimates, plans
 from m3po.models.fingerprint import loaded_fingerprint
 from m3po.scorer_spec import REMOTE_KINDS, parse_scorer
 from m3po.selection import RULES
@@ -17,16 +15,16 @@ from m3po.store import auto_accept, candidates, decisions, instructions, runs, s
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import same_model
-from m3po.training.presets import MIN_PAIRS, count_steps, find_preset, parse_losses, train_command
+from m3po.training import ranks
+from m3po.training.presets import MIN_PAIRS, check_settings, count_steps, train_command
 from m3po.versions import code_version, package_versions
 
 FEW_STEPS = 10
-PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
 
 
 def preview(workspace: Workspace, config: TrainConfig) -> dict:
     """How many pairs, how many of them by humans, the exact command, and what speaks against the run."""
-    parse_losses(config)
+    check_settings(config)
     trained = trained_fingerprint(config)
 
     def read(con: Connection) -> dict:
@@ -57,13 +55,19 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
             "given": given,
             "selection": info["content_hash"] if info else "",
             "problems": problems,
-            "longest": candidates.longest_answer(con),
+            "known": estimates.read_known(con, config, trained),
         }
 
     found = workspace.db.read(read)
-    need, problems = _estimate(config, found.pop("longest"))  # the driver is asked, which may take seconds
-    found |= {"problems": found["problems"] + problems, "memory": need}
-    return found | {"command": train_command(str(workspace.path), config)}
+    told = estimates.estimate(found.pop("known"), config, found["pairs"])
+    try:
+        ranks.check_devices(config)
+    except JobError as error:
+        told = dataclasses.replace(told, refusal=str(error), problem="")
+    problems = [problem for problem in (told.refusal, *found["problems"], told.problem) if problem]
+    found |= {"problems": problems, "memory": told.memory, "time": told.time, "refusal": told.refusal}
+    shown = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)
+    return found | {"command": train_command(str(workspace.path), config), "config": shown}
 
 
 def describe_origin(trained: str) -> dict:
@@ -143,28 +147,3 @@ def _split_options(fingerprint: str) -> tuple[str, dict]:
     """The weights, and the options under which they say something else; the number type only rounds."""
     weights, _, options = fingerprint.partition("?")
     return weights, {name: value for name, value in json.loads(options or "{}").items() if name != "dtype"}
-
-
-def _estimate(config: TrainConfig, longest: int | None) -> tuple[str, list[str]]:
-    """What a step takes of memory, in a sentence, and a problem where it is more than is free; see
-    m3po.models.memory for the formula. Empty for a model that is not in a folder here."""
-    folder = Path(config.policy).expanduser()
-    shape, free = memory.read_shape(folder) if folder.is_dir() else None, memory.free_memory()
-    if shape is None or free is None:
-        return "", []
-    number = 2 if config.dtype == "bfloat16" or (config.dtype == "auto" and memory.gpu_in_sight()) else 4
-    need = memory.training_bytes(
-        shape,
-        memory.image_tokens(folder) + PROMPT_TEXT_TOKENS,
-        longest or PROMPT_TEXT_TOKENS,
-        pairs=config.batch_size,
-        rank=config.lora_r,
-        checkpointing=find_preset(config.preset).gradient_checkpointing,
-        number_bytes=number,
-    )
-    if config.quantise:
-        need -= shape.weight_bytes(number) - shape.weight_bytes(0.5 if config.quantise == "4bit" else 1)
-    sentence = f"A step takes about {memory.say(need)} of memory; {memory.say(free)} are free."
-    if need <= free:
-        return sentence, []
-    return sentence, [f"{sentence} Set a smaller batch_size and more gradient_accumulation, or quantise the model."]

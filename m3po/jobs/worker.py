@@ -21,6 +21,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 # Threads that wait by spinning take the cores from the server and from other workers: beside one busy
 # process a small model's step took 40 times as long. Read when OpenMP is loaded, hence before the imports.
@@ -31,7 +32,9 @@ import pyarrow.parquet as pq
 
 from m3po.errors import M3poError, RunStopped, UnusableModelError
 from m3po.jobs.folder import LOCK_FD, RunFolder
-from m3po.settings import check_specs
+from m3po.jobs.supervising import die_with_parent, leave_word
+from m3po.training import ranks
+from m3po.workspace_config import check_specs
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 DISK_FULL = "The disk is full: free some space, then resume this run; what was finished is kept."
@@ -45,9 +48,10 @@ class Worker:
         self.config = folder.read_config()
         self._stop = self._torn = False
         folder.shards_path.mkdir(parents=True, exist_ok=True)
-        self._lock = _take_lock(folder)
-        self._events = folder.events_path.open("ab", buffering=0)
-        if self._events.tell() and not folder.events_path.read_bytes().endswith(b"\n"):
+        # Of several processes that train together the one that supervises them has the lock, and the first tells.
+        self._lock = None if ranks.is_rank() else _take_lock(folder)
+        self._events = (Path(os.devnull) if ranks.rank() else folder.events_path).open("ab", buffering=0)
+        if not ranks.is_rank() and self._events.tell() and not folder.events_path.read_bytes().endswith(b"\n"):
             self._events.write(b"\n")  # a killed predecessor may have left half a line
         for (
             shard
@@ -152,7 +156,12 @@ def main(run: Callable[[Worker], dict | None]) -> None:
         job = Worker(RunFolder(sys.argv[1]))
     except BlockingIOError:
         sys.exit("this run already has a worker")
-    job.emit("started", pid=os.getpid())
+    if ranks.is_rank():
+        die_with_parent()
+        if ranks.rank():
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 -- the first one prints
+    else:
+        job.emit("started", pid=os.getpid())
     try:
         obey(job.folder)
         result = run(job)
@@ -162,9 +171,13 @@ def main(run: Callable[[Worker], dict | None]) -> None:
     except BaseException as error:
         traceback.print_exc()
         sys.stderr.flush()
+        if ranks.is_rank():
+            leave_word(job.folder.path, sentence_for(error))
         with contextlib.suppress(OSError):  # a full disk takes no event either: the server then reads the log
             job.emit("failed", message=sentence_for(error), final=isinstance(error, UnusableModelError))
         sys.exit(1)
+    if isinstance(result, int):  # other processes did the work and told its end
+        sys.exit(result)
     job.emit("finished", result=result or {})
 
 

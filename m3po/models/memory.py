@@ -184,16 +184,41 @@ def free_memory() -> float | None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0])
-    if torch is None and gpu_in_sight() and (tool := shutil.which("nvidia-smi")):
-        command = [tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-            if done.returncode == 0 and done.stdout.split():
-                return float(done.stdout.split()[0]) * 1024**2
-        except (OSError, subprocess.TimeoutExpired, ValueError):  # a driver that hangs, or says [N/A]
-            return None
+    if torch is None and gpu_in_sight() and shutil.which("nvidia-smi"):
+        free = _ask_driver("memory.free")
+        return free[0] if free else None
+    return _main_memory("MemAvailable")
+
+
+def total_memory(*, every_device: bool = False) -> float | None:
+    """Bytes that the first GPU has in all (or every GPU together), or this machine where there is none; None where
+    neither can be told."""
+    if gpu_in_sight():
+        sizes = _ask_driver("memory.total")
+        return (sum(sizes) if every_device else sizes[0]) if sizes else None
+    return _main_memory("MemTotal")
+
+
+def count_gpus() -> int:
+    """How many GPUs the driver tells of."""
+    return len(_ask_driver("memory.total")) if gpu_in_sight() else 0
+
+
+def _ask_driver(what: str) -> list[float]:
+    """Bytes of each GPU; empty where NVIDIA's tool is not there or does not say."""
+    if not (tool := shutil.which("nvidia-smi")):
+        return []
+    command = [tool, f"--query-gpu={what}", "--format=csv,noheader,nounits"]
     try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        return [float(size) * 1024**2 for size in done.stdout.split()] if done.returncode == 0 else []
+    except (OSError, subprocess.TimeoutExpired, ValueError):  # a driver that hangs, or says [N/A]
+        return []
+
+
+def _main_memory(what: str) -> float | None:
+    try:
+        found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:
         return None
     return float(found[1]) * 1024 if found else None

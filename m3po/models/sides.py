@@ -14,9 +14,9 @@ import torch
 
 from m3po.errors import ModelError
 from m3po.models import memory
+from m3po.models.checks import check_policy, local_folder
 from m3po.models.loading import load_adapter, load_policy_model, pick_device, pick_dtype
 from m3po.models.policy import Policy
-from m3po.models.preflight import check_policy, local_folder
 from m3po.settings import ModelOptions
 
 _MOST_ADAPTERS = 4  # kept on one base; with more it is loaded anew

@@ -19,9 +19,9 @@ from pathlib import Path
 from m3po.errors import StorageError, WorkspaceError
 from m3po.files import replace_file, storage_error
 from m3po.images import ImageInfo, write_thumbnail
-from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
 from m3po.store.connection import Database
 from m3po.store.instructions import Images, StoredImage
+from m3po.workspace_config import WorkspaceConfig, read_workspace_config, write_workspace_config
 
 log = logging.getLogger("m3po.store")
 DATABASE = "m3po.duckdb"

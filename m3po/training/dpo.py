@@ -29,7 +29,8 @@ from trl.trainer.utils import disable_dropout_in_model
 from m3po.errors import BadImageError, BadInputError, RunStopped
 from m3po.models import checks
 from m3po.models.policy import Policy
-from m3po.settings import TrainConfig, WorkspaceConfig
+from m3po.settings import TrainConfig
+from m3po.training import ranks
 from m3po.training.adapters import (
     build_lora_config,
     check_language_model,
@@ -41,13 +42,15 @@ from m3po.training.adapters import (
 from m3po.training.batches import PairCollator
 from m3po.training.encoding import EncodedPair, encode_pair
 from m3po.training.faults import count_done, find_checkpoint, told_in_words
-from m3po.training.pair_checks import PairProblem, check_length
-from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses
+from m3po.training.options import library_options
+from m3po.training.pair_checks import PairProblem, check_length, length_limit
+from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses, uses_checkpointing
 from m3po.training.reporting import Phases, Reporter, StepReport, reported_metrics
 from m3po.training.signs import Signs
 from m3po.training.trackers import Trackers
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 from m3po.versions import code_version, package_versions
+from m3po.workspace_config import WorkspaceConfig
 
 MARGINS = pa.schema(
     [
@@ -88,6 +91,8 @@ def train_pairs(
 def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter, workspace: WorkspaceConfig) -> dict:
     started = time.time()
     checks.check_policy(config.policy, config.adapter, config)
+    if ranks.is_rank() and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if config.trust_remote_code:
         reporter.emit("warning", message=checks.code_warning(config.policy))
     check_language_model(config)
@@ -98,34 +103,47 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     check_pairs(len(pairs), len(rows))
     # The base's own dropout is off in policy and reference alike; the adapter's is as configured.
     disable_dropout_in_model(model)
-    encode_images = image_encoder(model) if can_reuse_features(model) else None
+    # Weights that FSDP shares out cannot be asked for an image alone.
+    shared = find_preset(config.preset).parallel == "fsdp" and ranks.is_rank()
+    encode_images = image_encoder(model) if can_reuse_features(model) and not shared else None
     collator = PairCollator(policy.core, pairs, encode_images=encode_images)
     trainer = build_trainer(config, policy, pairs, collator, folder)
     n_trainable = check_trainable(trainer.model, prefix, config.adapter)
 
-    kept = add_reference_logps(trainer, collator, pairs, folder / "reference.parquet", policy, reporter)
+    kept = add_reference_logps(
+        trainer, collator, pairs, folder / "reference.parquet", policy, reporter, config.max_length
+    )
     check_pairs(len(kept), len(rows))
     trainer.train_dataset = _as_dataset(pairs, kept)
     trainer.precompute_ref_logps = True
-    total = count_steps(config, len(kept))
-    trainer.args.save_steps = checkpoint_interval(total)
+    total = count_steps(config, len(kept), ranks.world())
+    trainer.args.save_steps = checkpoint_interval(total, config)
     losses, _ = parse_losses(config)
     signs = Signs(config.beta, plain=losses == ["sigmoid"], prefers=losses != ["sft"])
     checkpoint = find_checkpoint(folder / "checkpoints")
     done = count_done(checkpoint)
     reporter.progress(done, total, "steps", message="training")
-    with contextlib.closing(Trackers(folder, config, workspace, reporter, after=done)) as trackers:
-        report = StepReport(trainer, reporter, total, signs, trackers.log)
+    with contextlib.ExitStack() as stack:
+        track = None
+        if not ranks.rank():
+            trackers = Trackers(folder, config, workspace, reporter, after=done)
+            track = stack.enter_context(contextlib.closing(trackers)).log
+        report = StepReport(trainer, reporter, total, signs, track)
         trainer.add_callback(report)
         trainer.go_on(checkpoint, total)
-    save_adapter(trainer.model, folder / "adapter", config, len(kept), trainer.state.global_step)
+    weights = trainer.gather_weights()
+    if not ranks.rank():
+        steps = trainer.state.global_step
+        save_adapter(trainer.model, folder / "adapter", config, len(kept), steps, weights)
     if report.stopped:
         raise RunStopped(
             f"Stopped by the user after step {trainer.state.global_step} of {total}; "
             "the adapter as it was then is kept and the run can be resumed."
         )
     write_margins(trainer, collator, pairs, kept, folder / "margins.parquet", reporter)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # optimiser states: nothing is left to resume
+    trainer.accelerator.wait_for_everyone()
+    if not ranks.rank():
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # optimiser states: nothing is left to resume
     return {
         "adapter": "adapter",
         "pairs": len(kept),
@@ -162,8 +180,8 @@ def build_trainer(
     losses, weights = parse_losses(config)
     on_cpu = model.device.type == "cpu"
     bf16 = model.dtype == torch.bfloat16
-    total = count_steps(config, len(pairs))
-    args = DPOConfig(
+    total = count_steps(config, len(pairs), ranks.world())
+    values = dict(
         output_dir=str(folder / "checkpoints"),
         loss_type=losses,
         loss_weights=weights,
@@ -174,10 +192,12 @@ def build_trainer(
         per_device_train_batch_size=int(config.batch_size),
         gradient_accumulation_steps=int(config.gradient_accumulation),
         warmup_steps=config.warmup_ratio,  # below 1 it is a share of all steps
-        lr_scheduler_type="linear",
+        **optimiser_arguments(config),
+        label_smoothing=config.label_smoothing,
+        f_divergence_type=config.f_divergence_type,
         max_length=None,  # cutting would silently drop image or answer tokens
         disable_dropout=False,
-        gradient_checkpointing=find_preset(config.preset).gradient_checkpointing,
+        gradient_checkpointing=uses_checkpointing(config),
         bf16=bf16,
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
@@ -185,15 +205,18 @@ def build_trainer(
         remove_unused_columns=False,  # the collator wants the row number, which no model knows
         seed=int(config.seed),
         data_seed=int(config.seed),
-        logging_steps=1,
+        logging_steps=config.logging_steps,
         logging_nan_inf_filter=False,  # a nan is to be seen, not smoothed away
         save_strategy="steps",
-        save_steps=checkpoint_interval(total),
+        save_steps=checkpoint_interval(total, config),
         save_total_limit=2,  # the one before the last too: a kill may tear the last
         report_to="none",
         disable_tqdm=True,
         eval_strategy="no",
+        ddp_backend="gloo" if on_cpu and ranks.is_rank() else None,
+        ddp_find_unused_parameters=False,
     )
+    args = DPOConfig(**values | library_options(config, "trl", "dpo"))
     trainer = PairTrainer(
         model=adapted or model,
         args=args,
@@ -206,9 +229,19 @@ def build_trainer(
     return trainer
 
 
-def checkpoint_interval(total_steps: int) -> int:
-    """Steps between two checkpoints: about ten a run, at most 200 steps of work lost by a kill."""
-    return max(2, min(200, math.ceil(total_steps / 10)))
+def optimiser_arguments(config: TrainConfig) -> dict[str, object]:
+    """What every method's trainer takes alike."""
+    names = (
+        "lr_scheduler_type", "optim", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+    )  # fmt: skip
+    return {name: getattr(config, name) for name in names}
+
+
+def checkpoint_interval(total_steps: int, config: TrainConfig) -> int:
+    """Steps between two checkpoints: about ten a run, at most 200 steps of work lost by a kill, or as set; a multiple
+    of `logging_steps`, so that no mean of the curves is of steps before and after a resume."""
+    steps = config.save_steps or max(2, min(200, math.ceil(total_steps / 10)))
+    return math.ceil(steps / config.logging_steps) * config.logging_steps
 
 
 def add_reference_logps(
@@ -218,6 +251,7 @@ def add_reference_logps(
     path: Path,
     policy: Policy,
     reporter: Reporter,
+    max_length: int = 0,
 ) -> list[int]:
     """Fill in the reference's log-probs, from `path` where an earlier attempt left them, and return the rows
     that can be used: a pair whose image cannot be read, or that is too long for the model, is told and left out.
@@ -234,6 +268,7 @@ def add_reference_logps(
     reporter.progress(0, len(readable), "pairs", message="reference log-probs")
     kept: list[int] = []
     size = 2 * trainer.args.per_device_train_batch_size
+    limit = length_limit(max_length, policy.max_positions)
 
     def refuse(row: int, problem: str) -> None:
         _warn_left_out(reporter, pairs[row].name, problem)
@@ -244,7 +279,7 @@ def add_reference_logps(
         for row, length in zip(rows, lengths, strict=True):
             answer = pairs[row].longer_answer
             try:
-                check_length(length - answer, answer, policy.max_positions)
+                check_length(length - answer, answer, limit, asked=limit != policy.max_positions)
                 fits.append(row)
             except PairProblem as problem:
                 refuse(row, str(problem))
@@ -344,7 +379,10 @@ def _reference_row(pair: EncodedPair) -> dict:
 
 
 def _write_table(path: Path, rows: list[dict], schema: pa.Schema) -> None:
-    """Whole or not at all: a kill must not leave half a file that a resumed run would trust."""
+    """Whole or not at all: a kill must not leave half a file that a resumed run would trust. Of several processes,
+    which all have the same rows, the first writes."""
+    if ranks.rank():
+        return
     part = path.with_suffix(".part")
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
     part.rename(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from m3po.errors import JobError
 from m3po.models.memory import is_out_of_memory
 from m3po.settings import TrainConfig
-from m3po.training.presets import PRESETS, find_preset
+from m3po.training.presets import uses_checkpointing
 from m3po.training.reporting import Phases
 
 STATE = "trainer_state.json"  # written last of a checkpoint, so one that parses closes it
@@ -61,9 +61,8 @@ def memory_remedy(config: TrainConfig) -> str:
         batch = config.batch_size // 2
         accumulation = -(-config.batch_size * config.gradient_accumulation // batch)
         ways.append(f"batch_size={batch} with gradient_accumulation={accumulation} (as many pairs a step)")
-    if not find_preset(config.preset).gradient_checkpointing:
-        saving = next(preset.name for preset in PRESETS.values() if preset.gradient_checkpointing)
-        ways.append(f"the preset {saving}, which has gradient checkpointing")
+    if not uses_checkpointing(config):
+        ways.append("gradient_checkpointing=true")
     ways.append("a smaller max_pixels, where the model takes images of any size")
     if config.dtype == "float32":
         ways.append("dtype=bfloat16")

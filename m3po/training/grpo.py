@@ -32,10 +32,11 @@ from m3po.training.adapters import (
     find_language_model,
     save_adapter,
 )
-from m3po.training.dpo import checkpoint_interval
+from m3po.training.dpo import checkpoint_interval, optimiser_arguments
 from m3po.training.faults import find_checkpoint
-from m3po.training.pair_checks import PairProblem, check_length
-from m3po.training.presets import check_pairs, count_steps, find_preset
+from m3po.training.options import library_options
+from m3po.training.pair_checks import PairProblem, check_length, length_limit
+from m3po.training.presets import check_pairs, count_steps, uses_checkpointing
 from m3po.training.reporting import Reporter
 from m3po.versions import package_versions
 
@@ -63,7 +64,8 @@ def train_by_reward(config: TrainConfig, rows: list[dict], folder: Path, reporte
     policy = Policy.load(config.policy, options=config)
     prefix = find_language_model(policy.model)
     needs_image = getattr(scorer, "needs_image", True)
-    kept = [row for row in rows if _is_readable(row, policy, needs_image, reporter)]
+    answer_tokens = library_options(config, "trl").get("max_completion_length") or ANSWER_TOKENS
+    kept = [row for row in rows if _is_readable(row, policy, needs_image, reporter, answer_tokens, config.max_length)]
     check_pairs(len(kept), len(rows))
     disable_dropout_in_model(policy.model)
     total = count_steps(config, len(kept))
@@ -101,19 +103,21 @@ def build_trainer(
     # An answer ends where sampling ends it: at the template's end of turn, too.
     model.generation_config.eos_token_id = sorted(policy.chat.stop_ids)
     on_cpu = model.device.type == "cpu"
-    args = GRPOConfig(
+    own = library_options(config, "trl", "grpo")
+    generations = own.get("num_generations") or GENERATIONS
+    values = dict(
         output_dir=str(folder / "checkpoints"),
         learning_rate=config.learning_rate,
         max_steps=total,
-        per_device_train_batch_size=min(int(config.batch_size), len(rows)) * GENERATIONS,  # answers, not instructions
+        per_device_train_batch_size=min(int(config.batch_size), len(rows)) * generations,  # answers, not instructions
         gradient_accumulation_steps=int(config.gradient_accumulation),
-        num_generations=GENERATIONS,
+        num_generations=generations,
         max_completion_length=ANSWER_TOKENS,
         temperature=1.0,
         beta=config.beta,
         warmup_steps=config.warmup_ratio,  # below 1 it is a share of all steps
-        lr_scheduler_type="linear",
-        gradient_checkpointing=find_preset(config.preset).gradient_checkpointing,
+        **optimiser_arguments(config),
+        gradient_checkpointing=uses_checkpointing(config),
         bf16=model.dtype == torch.bfloat16,
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
@@ -121,15 +125,16 @@ def build_trainer(
         remove_unused_columns=False,  # the reward wants the row number
         seed=int(config.seed),
         data_seed=int(config.seed),
-        logging_steps=1,
+        logging_steps=config.logging_steps,
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=checkpoint_interval(total),
+        save_steps=checkpoint_interval(total, config),
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
         eval_strategy="no",
     )
+    args = GRPOConfig(**values | own)
     trainer = _Trainer(
         model=model,
         reward_funcs=[reward_of(scorer, rows)],
@@ -205,14 +210,17 @@ def _as_dataset(policy: Policy, rows: list[dict]) -> Dataset:
     return Dataset.from_dict({"row": list(range(len(rows)))}).with_transform(load)
 
 
-def _is_readable(row: dict, policy: Policy, needs_image: bool, reporter: Reporter) -> bool:
+def _is_readable(
+    row: dict, policy: Policy, needs_image: bool, reporter: Reporter, answer_tokens: int, max_length: int
+) -> bool:
     """Whether the model can answer it, and the scorer judge what it answers; else it is told and left out."""
     try:
         if needs_image and not row["images"]:
             raise BadInputError("it has no image, and the scorer compares an answer with one")
         prompt = policy.chat.render_prompt(json.loads(row["messages"]))
         inputs = policy.chat.encode_prompts([prompt], [_read_images(row)])
-        check_length(inputs["input_ids"].shape[1], ANSWER_TOKENS, policy.max_positions)
+        limit = length_limit(max_length, policy.max_positions)
+        check_length(inputs["input_ids"].shape[1], answer_tokens, limit, asked=limit != policy.max_positions)
         return True
     except (BadImageError, BadInputError, PairProblem) as error:
         reporter.emit("warning", message=f"Instruction {row['name']} is left out: {str(error).rstrip('.')}.")

@@ -93,13 +93,19 @@ class Finding:
     detail: str
 
 
-def check_length(prompt: int, answer: int, limit: int | None) -> None:
-    """Raises PairProblem where `prompt` tokens (its images expanded) and the longer answer's are more than the model
-    reads; None: it does not say."""
+def length_limit(max_length: int, reads: int | None) -> int | None:
+    """Tokens that a pair may have: what the model `reads`, where it says so, and no more than the run's max_length."""
+    return min(filter(None, (max_length, reads)), default=None)
+
+
+def check_length(prompt: int, answer: int, limit: int | None, *, asked: bool = False) -> None:
+    """Raises PairProblem where `prompt` tokens (its images expanded) and the longer answer's are more than `limit`:
+    what the model reads (None: it does not say), or what the run asks for."""
     if limit is not None and prompt + answer > limit:
+        whose = "max_length allows" if asked else "the model reads"
         raise PairProblem(
             "too_long",
-            f"its {prompt + answer:,} tokens are more than the {limit:,} that the model reads "
+            f"its {prompt + answer:,} tokens are more than the {limit:,} that {whose} "
             f"({prompt:,} of the prompt with its images, {answer:,} of the longer answer)",
         )
 

@@ -9,36 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m3po.errors import JobError, UsageError
-from m3po.settings import EXPORT_ONLY, TrainConfig
+from m3po.settings import TrainConfig
 from m3po.text import counted
+from m3po.training.options import (
+    LOSS_TYPES,
+    SETTINGS,
+    check_options,
+    read_catalogue,
+    split_further,
+    write_further,
+)
 
 MIN_PAIRS = 2
-# What TRL 1.16 computes without further settings. (`exo_pair` needs label smoothing, so it is not offered.)
-LOSS_TYPES = (
-    "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
-    "apo_zero", "apo_down", "discopop", "sft",
-)  # fmt: skip
-
-
-# What `--set` takes besides the model options: the key and what it means.
-SETTINGS: dict[str, str] = {
-    "method": "dpo, sft on the chosen answers alone, or grpo: answers sampled anew, with their MAS as the reward",
-    "learning_rate": "the highest; it rises by warmup_ratio, then falls to 0",
-    "epochs": "passes over the pairs; may be a fraction",
-    "batch_size": "pairs at a time on the device",
-    "gradient_accumulation": "batches a step: batch_size times this many pairs move the weights at once",
-    "beta": "how dearly moving away from the reference is paid for, in DPO's losses",
-    "loss_type": f"one of {', '.join(LOSS_TYPES)}; several joined by +, as in sigmoid+sft",
-    "loss_weights": "a number a loss, joined by +; empty = all 1",
-    "lora_r": "the adapter's rank",
-    "lora_alpha": "its scale: alpha / r multiplies what it adds",
-    "lora_dropout": "share of the adapter's inputs left out while training",
-    "warmup_ratio": "share of the steps in which the learning rate rises",
-    "max_steps": "ends the run after so many steps; 0 = by epochs",
-    "seed": "of the pairs' order and the adapter's first weights",
-    "reward": "of grpo: the scorer whose MAS it is, by its name; empty = the one that is active",
-    "only": f"which pairs: {', '.join(EXPORT_ONLY)}",
-}
 
 
 @dataclass(frozen=True)
@@ -50,8 +32,13 @@ class Preset:
     description: str
     values: Mapping[str, object]
     gradient_checkpointing: bool = False
+    parallel: str = ""  # how several GPUs share the work: fsdp or deepspeed
 
 
+_SEVERAL = {
+    "learning_rate": 2e-5, "epochs": 1.0, "batch_size": 2, "gradient_accumulation": 4,
+    "lora_r": 64, "lora_alpha": 128, "lora_dropout": 0.05,
+}  # fmt: skip
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in [
@@ -87,6 +74,24 @@ PRESETS: dict[str, Preset] = {
             },
             gradient_checkpointing=True,
         ),
+        Preset(
+            "gpus_fsdp",
+            "Several GPUs, FSDP2",
+            "Weights, gradients and optimiser shared out by FSDP2 while it trains (accelerate launch); before, each "
+            "GPU holds the model once, for the reference. Two pairs a GPU at a time, gradient checkpointing.",
+            _SEVERAL,
+            gradient_checkpointing=True,
+            parallel="fsdp",
+        ),
+        Preset(
+            "gpus_deepspeed",
+            "Several GPUs, DeepSpeed",
+            "A model that fits into each GPU, gradients and optimiser shared out by DeepSpeed ZeRO-2 (accelerate "
+            "launch): two pairs a GPU at a time, gradient checkpointing.",
+            _SEVERAL,
+            gradient_checkpointing=True,
+            parallel="deepspeed",
+        ),
     ]
 }  # fmt: skip
 
@@ -105,7 +110,8 @@ def check_pairs(usable: int, given: int) -> None:
 
 
 def describe_settings(model_options: Mapping[str, str]) -> list[str]:
-    """A line a key of `--set`: its meaning, and its value in each preset where they differ, else in all."""
+    """A line a key of `--set`: its meaning, and its value in each preset where they differ, else in all; last the
+    options of TRL and peft."""
     lines = []
     for key, meaning in (SETTINGS | dict(model_options)).items():
         values = {name: getattr(build_train_config("model", name), key) for name in PRESETS}
@@ -113,7 +119,15 @@ def describe_settings(model_options: Mapping[str, str]) -> list[str]:
         told = {"": one.copy().pop()} if len(one) == 1 else values
         shown = ", ".join(f"{name} {_shown(value)}".strip() for name, value in told.items())
         lines.append(f"{key}: {meaning} ({shown})" if shown else f"{key}: {meaning}")
-    return lines
+    return lines + [describe_option(key, entry) for key, entry in read_catalogue().items()]
+
+
+def describe_option(key: str, entry: Mapping[str, object]) -> str:
+    """The library's own explanation, and its default."""
+    only = " Only with method=grpo." if entry["methods"] == ["grpo"] else ""
+    choices = f" ({', '.join(entry['choices'])})" if "choices" in entry else ""
+    default = "none" if entry["default"] is None else _shown(entry["default"])
+    return f"{key}: {entry['help']}{choices}.{only}" + (f" ({default})" if default else "")
 
 
 def _shown(value: object) -> str:
@@ -136,15 +150,35 @@ def build_train_config(
     Raises UsageError naming the key: unknown, not a number, out of range, or a loss that does not exist.
     """
     values = {"policy": policy, "adapter": adapter, "preset": preset, **find_preset(preset).values}
+    further = {}
     fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
-    settable = [name for name in fields if name not in ("policy", "adapter", "preset")]
+    settable = [name for name in fields if name not in ("policy", "adapter", "preset", "further")]
     for key, text in (overrides or {}).items():
+        if "." in key:
+            further[key] = str(text).strip()
+            continue
         if key not in settable:
-            raise UsageError(f"{key!r} is no setting of a training run: choose among {', '.join(settable)}.")
+            raise UsageError(
+                f"{key!r} is no setting of a training run: choose among {', '.join(settable)}, or an option of TRL or "
+                "peft as trl.NAME or lora.NAME."
+            )
         values[key] = _parse(key, str(text).strip(), fields[key].type)
-    config = TrainConfig(**values)
-    parse_losses(config)
+    config = TrainConfig(**values, further=write_further(further))
+    check_settings(config)
     return config
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Raises UsageError where the losses are none, or settings do not go together: see parse_losses, check_options."""
+    parse_losses(config)
+    check_options(config)
+
+
+def uses_checkpointing(config: TrainConfig) -> bool:
+    """Whether activations are computed again in the place of being kept."""
+    if config.gradient_checkpointing:
+        return config.gradient_checkpointing == "true"
+    return find_preset(config.preset).gradient_checkpointing
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, str]:
@@ -179,11 +213,12 @@ def parse_losses(config: TrainConfig) -> tuple[list[str], list[float]]:
     return types, weights
 
 
-def count_steps(config: TrainConfig, n_pairs: int) -> int:
-    """Optimiser steps of a run over `n_pairs`, as the Trainer counts them."""
+def count_steps(config: TrainConfig, n_pairs: int, processes: int = 0) -> int:
+    """Optimiser steps of a run over `n_pairs` by so many processes (0: as many as are set), as the Trainer counts
+    them."""
     if config.max_steps:
         return int(config.max_steps)
-    batches = math.ceil(n_pairs / config.batch_size)
+    batches = math.ceil(math.ceil(n_pairs / config.batch_size) / (processes or config.processes or 1))
     return math.ceil(config.epochs * math.ceil(batches / config.gradient_accumulation))
 
 
@@ -195,6 +230,7 @@ def train_command(workspace: str, config: TrainConfig, command: str = "train") -
     words += ["--adapter", shlex.quote(changed.pop("adapter"))] if "adapter" in changed else []
     words += ["--method", changed.pop("method")] if "method" in changed else []
     words += ["--preset", config.preset]
+    changed |= split_further(str(changed.pop("further", "")))
     for key, value in changed.items():
         words += ["--set", shlex.quote(f"{key}={value}")]
     return " ".join(words)

@@ -87,7 +87,7 @@ class StepReport(TrainerCallback):
         reporter: Reporter,
         total: int,
         signs: Signs,
-        track: Callable[[int, dict[str, float]], None],
+        track: Callable[[int, dict[str, float]], None] | None,
     ) -> None:
         self._track = track
         self._trainer = trainer
@@ -104,7 +104,7 @@ class StepReport(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self._reporter.progress(state.global_step, self._total, "steps", message="training")
-        if self._reporter.stop_requested and state.global_step < state.max_steps:
+        if self._trainer.agree(self._reporter.stop_requested) and state.global_step < state.max_steps:
             self.stopped = True
             control.should_save = True
             control.should_training_stop = True
@@ -113,7 +113,8 @@ class StepReport(TrainerCallback):
         values = reported_metrics(logs or {})
         if "loss" in values:
             self._reporter.metrics(state.global_step, **values)
-            self._track(state.global_step, values)
+            if self._track:
+                self._track(state.global_step, values)
             text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
             print(f"step {state.global_step}/{self._total}  {text}", flush=True)
             for sentence in self._signs.add(state.global_step, values):

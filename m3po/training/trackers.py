@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from m3po.settings import TrainConfig, WorkspaceConfig
+from m3po.settings import TrainConfig
 from m3po.training.event_files import EventFile
 from m3po.training.reporting import Reporter
+from m3po.workspace_config import WorkspaceConfig
 
 FOLDER = "tensorboard"  # in the run's folder
 # What they would send besides the figures: the worker's output, the checkout, their own failures.

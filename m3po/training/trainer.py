@@ -97,6 +97,18 @@ class PairTrainer(DPOTrainer):
             outputs = self.model(**inputs, labels=labels, fused_lm_head=True)
         return outputs.log_probs.sum(dim=1).chunk(2, dim=0)
 
+    def gather_weights(self) -> dict[str, torch.Tensor] | None:
+        """The model's whole weights where FSDP shares them out, gathered by all processes; None where each has them."""
+        return self.accelerator.get_state_dict(self.model_wrapped) if self.is_fsdp_enabled else None
+
+    def agree(self, asked: bool) -> bool:
+        """What the first process says, for all: none of them may stop a step before the others."""
+        if self.accelerator.num_processes == 1:
+            return asked
+        said = torch.tensor([float(asked)], device=self.accelerator.device)
+        torch.distributed.broadcast(said, src=0)
+        return bool(said.item())
+
     @torch.no_grad()
     def reference_logps(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """The same under the reference: the policy with its adapter switched off."""

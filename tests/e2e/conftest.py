@@ -13,8 +13,9 @@ from browser import FLAGS, N_INSTRUCTIONS, VIEWPORT, App, app_on_copy, find_brow
 from reviewing import idle
 from runs_here import finish_here, open_quietly
 
-from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
+from m3po.settings import ScoreConfig, SelectConfig
 from m3po.studio import Studio
+from m3po.workspace_config import WorkspaceConfig
 
 
 @pytest.fixture(scope="module")  # not longer: Playwright's event loop runs as long, and other tests want their own

@@ -19,9 +19,9 @@ from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
 from m3po.demo.models import demo_models  # noqa: E402
 from m3po.demo.workspace import write_demo_source  # noqa: E402
-from m3po.settings import WorkspaceConfig  # noqa: E402
 from m3po.studio import Studio  # noqa: E402
 from m3po.types import ReviewView  # noqa: E402
+from m3po.workspace_config import WorkspaceConfig  # noqa: E402
 
 OUT = ROOT / "build" / "screenshots"
 PICTURE = ROOT / "data" / "screenshots" / "review.png"

@@ -11,9 +11,9 @@ from reviewing import idle, pair, press, shown, verdict
 
 from m3po.demo.models import demo_models
 from m3po.demo.workspace import write_demo_source
-from m3po.settings import WorkspaceConfig
 from m3po.studio import Studio
 from m3po.types import Decision
+from m3po.workspace_config import WorkspaceConfig
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from browser import App, draw_image
 
-from m3po.settings import SelectConfig, WorkspaceConfig
+from m3po.settings import SelectConfig
 from m3po.store import candidates
 from m3po.studio import Studio
 from m3po.users import add_user
+from m3po.workspace_config import WorkspaceConfig
 
 pytestmark = pytest.mark.browser
 PASSWORD = "a password of theirs"

@@ -19,9 +19,9 @@ from m3po.formats.rows import RowChecker, read_rows
 from m3po.formats.votes import read_time
 from m3po.imported import RefusedRow
 from m3po.jobs import importing
-from m3po.settings import WorkspaceConfig
 from m3po.store.connection import rows
 from m3po.store.workspace import Workspace, create_workspace
+from m3po.workspace_config import WorkspaceConfig
 
 MUTATIONS = 150  # a format
 NASTY = [

@@ -17,10 +17,11 @@ from m3po.evaluation.intervals import wilson_interval
 from m3po.images import blank_image, load_rgb
 from m3po.models.alignment import load_scorer
 from m3po.models.policy import Policy
-from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
+from m3po.settings import ScoreConfig, SelectConfig
 from m3po.store.dependence import TESTS, draw
 from m3po.studio import Studio
 from m3po.text import build_messages
+from m3po.workspace_config import WorkspaceConfig
 
 N, TEXTS = 5, ("Yes, there is a fish.", "No.", "The picture shows a boat")
 

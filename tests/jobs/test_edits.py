@@ -10,9 +10,10 @@ import pytest
 import tiny
 from runs_here import finish_here, open_quietly, run_here
 
-from m3po.settings import ScoreConfig, SelectConfig, WorkspaceConfig
+from m3po.settings import ScoreConfig, SelectConfig
 from m3po.store import candidates
 from m3po.studio import Studio
+from m3po.workspace_config import WorkspaceConfig
 
 TEXTS = ("Yes, there is a fish.", "No.", "The picture shows a boat")
 

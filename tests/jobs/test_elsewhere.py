@@ -19,12 +19,12 @@ from workspaces import add_instruction, make_selected
 
 from m3po.errors import BadInputError, JobError, ModelError, UsageError
 from m3po.jobs.packing import RUN
-from m3po.settings import WorkspaceConfig
 from m3po.store import runs
 from m3po.store.pair_changes import measured_runs
 from m3po.studio import Studio
 from m3po.training.curves import read_curves
 from m3po.training.presets import build_train_config
+from m3po.workspace_config import WorkspaceConfig
 
 pytestmark = pytest.mark.slow
 SETTINGS = {"max_steps": "3", "batch_size": "2", "lora_r": "4"}

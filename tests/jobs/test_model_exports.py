@@ -14,8 +14,8 @@ from workspaces import add_instruction, make_selected
 
 from m3po.errors import JobError, UsageError
 from m3po.models.policy import Policy
-from m3po.settings import WorkspaceConfig
 from m3po.training.presets import build_train_config
+from m3po.workspace_config import WorkspaceConfig
 
 pytestmark = pytest.mark.slow
 

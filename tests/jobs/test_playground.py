@@ -26,9 +26,9 @@ from m3po.jobs import playground as playgrounds
 from m3po.jobs.asking_process import KILLED
 from m3po.jobs.speakers import Side
 from m3po.models.policy import Policy
-from m3po.settings import WorkspaceConfig
 from m3po.studio import Studio
 from m3po.text import build_messages
+from m3po.workspace_config import WorkspaceConfig
 
 
 def png(seed: int = 0) -> bytes:

@@ -22,13 +22,14 @@ from m3po.jobs.schemas import PREFLIGHT_INPUT
 from m3po.models.chat import ChatFormat
 from m3po.models.policy import Policy
 from m3po.models.reader import Reader
-from m3po.settings import SelectConfig, TrainConfig, WorkspaceConfig
+from m3po.settings import SelectConfig, TrainConfig
 from m3po.store import auto_accept, decisions, exclusions, selections
 from m3po.studio import Studio
 from m3po.text import build_messages
 from m3po.training.pair_checks import KINDS
 from m3po.training.presets import build_train_config
 from m3po.types import ReviewView
+from m3po.workspace_config import WorkspaceConfig
 
 LIMIT = 64  # tokens that the model reads
 REFUSED = "Nobody may ask this."

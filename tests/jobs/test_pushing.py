@@ -11,8 +11,8 @@ import yaml
 from exports import fill, open_pairs
 
 from m3po.errors import StorageError, UsageError
-from m3po.settings import WorkspaceConfig
 from m3po.studio import Studio
+from m3po.workspace_config import WorkspaceConfig
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ from m3po.door import acting_as
 from m3po.errors import UsageError, WorkspaceError
 from m3po.jobs.folder import RunFolder
 from m3po.jobs.worker import OFFLINE, obey
-from m3po.settings import SampleConfig, ScoreConfig, WorkspaceConfig, read_workspace_config
+from m3po.settings import SampleConfig, ScoreConfig
 from m3po.store import candidates
 from m3po.studio import Studio
 from m3po.users import OWNER
+from m3po.workspace_config import WorkspaceConfig, read_workspace_config
 
 FORBIDDEN = r"would leave this machine, which remote = false in the workspace's config\.toml forbids"
 ROOT = Path(__file__).resolve().parents[2]

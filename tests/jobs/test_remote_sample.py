@@ -20,9 +20,10 @@ from m3po.errors import JobError, UsageError
 from m3po.jobs import batches
 from m3po.models import remote
 from m3po.models.fingerprint import model_fingerprint
-from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, TrainConfig, WorkspaceConfig
+from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, TrainConfig
 from m3po.store import migrations
 from m3po.studio import Studio
+from m3po.workspace_config import WorkspaceConfig
 
 SECRET = "sk-do-not-store-0123456789"
 ANSWERS = ["A boat.", "A  boat. ", "A fish.", "No."]

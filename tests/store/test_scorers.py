@@ -16,11 +16,12 @@ from m3po.jobs import plans, scorings
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.models.fingerprint import scorer_fingerprint
 from m3po.scorer_spec import parse_scorer
-from m3po.settings import ScoreConfig, SelectConfig, TrainConfig, WorkspaceConfig
+from m3po.settings import ScoreConfig, SelectConfig, TrainConfig
 from m3po.store import candidates, groups, migrations, scorers
 from m3po.store.connection import Database
 from m3po.studio import Studio
 from m3po.types import Claim
+from m3po.workspace_config import WorkspaceConfig
 
 
 @pytest.fixture

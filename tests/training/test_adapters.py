@@ -32,3 +32,9 @@ def test_a_model_without_a_known_language_model_is_refused_before_its_weights(tm
 
 def test_a_model_with_one_is_let_through(tiny_policy):
     check_language_model(TrainConfig(policy=str(tiny_policy)))
+
+
+def test_layers_that_the_model_does_not_have_are_refused_before_its_weights_are_read(tiny_policy):
+    check_language_model(TrainConfig(policy=str(tiny_policy), lora_target_modules="q_proj, v_proj"))
+    with pytest.raises(JobError, match=r"names c_attn, which the language model does not have: choose among .*q_proj"):
+        check_language_model(TrainConfig(policy=str(tiny_policy), lora_target_modules="q_proj,c_attn"))

@@ -86,7 +86,7 @@ def test_out_of_memory_names_the_step_and_what_to_set(tiny_policy, rows, tmp_pat
             JobError, match=r"ran out of memory at step 3 of 6: .*batch_size=2 .*accumulation=2 "
         ) as told:
             train(tiny_policy, rows, tmp_path)
-    for words in ("preset gpu24", "gradient checkpointing", "max_pixels", "quantise=4bit", "resume this run"):
+    for words in ("gradient_checkpointing=true", "max_pixels", "quantise=4bit", "resume this run"):
         assert words in str(told.value)
     assert find_checkpoint(tmp_path / "checkpoints").name == "checkpoint-2"
 

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from m3po.cli import MODEL_OPTIONS, app
 from m3po.errors import BadInputError
 from m3po.settings import ModelOptions, TrainConfig
+from m3po.training.options import SETTINGS, read_catalogue
 from m3po.training.presets import (
     PRESETS,
-    SETTINGS,
     build_train_config,
     describe_settings,
     parse_losses,
@@ -82,10 +82,12 @@ def test_the_command_rebuilds_the_config():
 
 
 def test_the_help_tells_every_key_with_its_values():
-    fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"policy", "adapter", "preset"}
+    fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"policy", "adapter", "preset", "further"}
     assert set(SETTINGS) | {field.name for field in dataclasses.fields(ModelOptions)} == fields
     lines = {line.partition(":")[0]: line for line in describe_settings(MODEL_OPTIONS)}
-    assert set(lines) == fields
-    assert lines["epochs"].endswith("(demo 1.1, gpu24 1.0, gpu80 1.0)") and lines["beta"].endswith("(0.1)")
+    assert set(lines) == fields | set(read_catalogue())
+    assert lines["epochs"].endswith("(demo 1.1, gpu24 1.0, gpu80 1.0, gpus_fsdp 1.0, gpus_deepspeed 1.0)") and lines[
+        "beta"
+    ].endswith("(0.1)")
     told = " ".join(CliRunner().invoke(app, ["train", "--help"]).output.split())
-    assert all(f" {key}: " in told for key in fields)
+    assert all(f" {key}: " in told for key in lines)

@@ -12,10 +12,10 @@ import pytest
 from training_here import Recorder, build_rows, train
 
 from m3po.errors import UsageError
-from m3po.settings import WorkspaceConfig, read_workspace_config, write_workspace_config
 from m3po.training.event_files import EventFile, build_event, build_record, checksum
 from m3po.training.presets import build_train_config
 from m3po.training.trackers import Trackers
+from m3po.workspace_config import WorkspaceConfig, read_workspace_config, write_workspace_config
 
 # What tensorboardX 2.6.5 writes for this event (wall_time 1700000000.25, step 300, two scalars).
 EVENT = "0900001040fc54d94110ac022a250a0b0a046c6f7373150000003f0a160a0f726577617264732f6d617267696e73150000a0bf"

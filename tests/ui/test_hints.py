@@ -5,7 +5,7 @@ import json
 from ui.build import build
 from ui.export_card import ONLY_LABELS as EXPORT_LABELS
 from ui.hints import HINTS, write_script
-from ui.train_tab import ONLY as TRAIN_ONLY
+from ui.train_form import ONLY as TRAIN_ONLY
 
 
 def test_each_hint_has_its_field_and_no_hint_ends_the_script(studio):

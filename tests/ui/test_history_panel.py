@@ -6,9 +6,9 @@ import shutil
 import pytest
 from workspaces import ANN, BOB, CORA, make_selected
 
-from m3po.settings import WorkspaceConfig
 from m3po.studio import Studio
 from m3po.users import User
+from m3po.workspace_config import WorkspaceConfig
 from ui.review.handlers import ReviewHandler
 
 VIEW = {"filter": "all", "order": "id"}

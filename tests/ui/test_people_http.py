@@ -12,10 +12,11 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from benchmarks.twenty_reviewers import Reviewer, compare, read_history, review_component, work_together, write_rows
-from m3po.settings import SelectConfig, write_workspace_config
+from m3po.settings import SelectConfig
 from m3po.store import candidates
 from m3po.store.changes import state_of_store
 from m3po.users import Users, add_user, remove_user
+from m3po.workspace_config import write_workspace_config
 from ui.build import build
 from ui.server import address_of, bind, build_server
 
