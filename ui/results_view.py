@@ -32,12 +32,12 @@ _COLUMNS = (
 
 
 def show_value(metric: Metric, value: float | None, *, sign: bool = False) -> str:
-    """Fractions in per cent with one decimal, words with one."""
+    """Fractions in per cent with one decimal, words and MME's points with one."""
     if value is None:
         return number(None)
     if metric.unit == "fraction":
         return number(100 * value, 1, sign=sign) + (" pp" if sign else " %")
-    return f"{number(value, 1, sign=sign)} words"
+    return number(value, 1, sign=sign) + (" words" if metric.unit == "words" else "")
 
 
 def judge(metric: Metric, result: Mapping) -> str:

@@ -31,7 +31,7 @@ def count_by_image(rows: Sequence[Mapping], vocabulary: Sequence[str] = ()) -> d
         places[row["instruction_id"]] = place.setdefault(key, len(place))
     found = {}
     for key, ratio in count_rows(rows, vocabulary).items():
-        sums = np.zeros((len(place), 2), np.int64)
+        sums = np.zeros((len(place), 2), ratio.counts.dtype)
         np.add.at(sums, [places[number] for number in ratio.ids.tolist()], ratio.counts)
         found[key] = sums
     return found

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from m3po.categories import MME_CATEGORIES
+from m3po.evaluation import mme
 from m3po.evaluation.chair import Vocabulary
 from m3po.evaluation.exact import is_right
 from m3po.evaluation.metrics import DESCRIBE, EXIST, Ratio, count_rows, group_of
@@ -78,4 +80,6 @@ def judge_answer(row: Mapping, text: str, vocabulary: Vocabulary) -> dict:
         return judged | {"right": not judged["not_there"]}
     if group in EXIST:
         return judged | {"right": parse_yes_no(text.strip()) == parse_yes_no(row["answer"].strip())}
+    if group in MME_CATEGORIES:
+        return judged | {"right": mme.is_right(row, text)}
     return judged | {"right": is_right(text, row["answer"])}
