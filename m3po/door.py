@@ -43,6 +43,7 @@ LOOK = frozenset({
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
     "guideline.current", "guideline.version", "guideline.versions", "preflight.report", "preflight.findings",
     "sides.models", "sides.report", "lineage.runs", "lineage.read", "lineage.diff", "comparisons.report",
+    "reports.read", "judging.report", "judging.newest", "judging.default_scorer",
 })  # fmt: skip
 DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "redo", "add_edit"})
 CURATE = frozenset({
@@ -54,6 +55,7 @@ CURATE = frozenset({
     "calibration.draw_audit", "guideline.write", "path", "made_at", "preflight.start", "preflight.exclude",
     "preflight.include", "emit_train", "absorb_train", "start_round", "export_adapter", "start_merge", "sides.next",
     "sides.vote", "comparisons.start", "comparisons.stop", "comparisons.resume", "comparisons.write",
+    "reports.write", "judging.start",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
@@ -68,7 +70,8 @@ DECIDED = frozenset(
 NAMES_FOLDER = frozenset({
     "status", "runs", "run", "run_log", "run_warnings", "results", "scorers", "config", "own_models", "default_sample",
     "default_score", "default_train", "train_preview", "preflight.report", "preflight.findings", "sides.models",
-    "sides.report", "lineage.read", "lineage.diff", "comparisons.report",
+    "sides.report", "lineage.read", "lineage.diff", "comparisons.report", "reports.read", "judging.report",
+    "judging.newest", "judging.default_scorer",
 })  # fmt: skip
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})

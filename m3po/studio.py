@@ -23,10 +23,12 @@ from m3po.imported import ImportReport
 from m3po.jobs import exporting, importing, launches, margins, plans, previewing, scorings, trainings
 from m3po.jobs.comparisons import Comparisons
 from m3po.jobs.dependence import Dependence
+from m3po.jobs.judging import Judging
 from m3po.jobs.lineages import Lineages
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
 from m3po.jobs.preflights import Preflights
+from m3po.jobs.result_reports import ResultReports
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.jobs.side_by_side import SideBySide
@@ -80,6 +82,8 @@ class Studio(Starts):
         self.lineage = Lineages(workspace, self._outcomes)
         self.preflight = Preflights(workspace, self.runner)
         self.sides = SideBySide(workspace)
+        self.judging = Judging(workspace, self.runner)
+        self.reports = ResultReports(self._outcomes, self.judging)
         self.comparisons = Comparisons(workspace, self.runner)
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from m3po.evaluation.metrics import METRICS, Metric
-from m3po.evaluation.paired import LEVEL
+from m3po.evaluation.paired import LEVEL, judge_figure
 from ui.data_view import open_tab
 from ui.formatting import STATE_LABELS, clock, count, number, plural
 from ui.markup import Markup, join, tag
@@ -41,18 +41,10 @@ def show_value(metric: Metric, value: float | None, *, sign: bool = False) -> st
 
 
 def judge(metric: Metric, result: Mapping) -> str:
-    """`better` or `worse` where the paired test (m3po.evaluation.paired) says so, else `noise`; `same` where nothing
-    changed or the direction means nothing. Without the rows to pair: better or worse where the two 95 % intervals lie
-    apart, which seldom calls noise a change, but may call a change noise."""
-    before, after = ((result[side] or {}).get(metric.key) for side in ("before", "after"))
-    if before is None or after is None or metric.higher_is_better is None or abs(after - before) < 1e-9:
-        return "same"
-    p = p_value(metric, result)
-    one, two = ((result.get(f"intervals_{side}") or {}).get(metric.key) for side in ("before", "after"))
-    sure = p < LEVEL if p is not None else bool(one and two and (one[0] > two[1] or two[0] > one[1]))
-    if not sure:
-        return "noise"
-    return "better" if (after > before) == metric.higher_is_better else "worse"
+    """See m3po.evaluation.paired.judge_figure."""
+    values = [(result[side] or {}).get(metric.key) for side in ("before", "after")]
+    intervals = [(result.get(f"intervals_{side}") or {}).get(metric.key) for side in ("before", "after")]
+    return judge_figure(metric, *values, p_value(metric, result), *intervals)
 
 
 def p_value(metric: Metric, result: Mapping) -> float | None:
