@@ -38,7 +38,7 @@ METRICS: dict[str, Metric] = {
         Metric("chair_s", "CHAIRs", "fraction", False, "Descriptions that name at least one object that is not there."),
         Metric("chair_i", "CHAIRi", "fraction", False, "Object mentions in descriptions that are not in the image."),
         Metric("object_recall", "Object recall", "fraction", True, "Objects in the image that the description names."),
-        Metric("describe_words", "Description length", "words", None, "Mean words in a description."),
+        Metric("describe_words", "Description length, words", "words", None, "Mean words in a description."),
         Metric(
             "partner_absent_accuracy", "Partner absent: accuracy", "fraction", True,
             "Questions after an absent object that usually comes along, answered no.",

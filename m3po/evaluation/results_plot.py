@@ -21,13 +21,13 @@ def plot_results(report: Mapping) -> go.Figure:
     known = [figure for figure in report["figures"] if figure["after"] is not None and _has_place(figure)]
     panels = [(name, list(found)) for name, found in groupby(known, key=lambda f: (f["benchmark"], f["unit"]))]
     sides = ("after",) if report["before_run"] is None else ("before", "after")
-    heights = [HEAD + ROW * len(found) for _, found in panels] or [HEAD]
+    heights = [ROW * len(found) for _, found in panels] or [HEAD]
     total = sum(heights)
     figure = make_subplots(
         rows=max(1, len(panels)),
         cols=1,
         row_heights=[height / total for height in heights],
-        vertical_spacing=0.5 * HEAD / total if len(panels) > 1 else 0,
+        vertical_spacing=HEAD / (total + HEAD * (len(panels) - 1)) if len(panels) > 1 else 0,
         subplot_titles=[f"{name}, {'%' if unit == 'fraction' else 'points'}" for (name, unit), _ in panels],
     )
     for row, ((_, unit), found) in enumerate(panels, 1):
@@ -39,7 +39,8 @@ def plot_results(report: Mapping) -> go.Figure:
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_annotations(font_size=12, x=0, xanchor="left")
     figure.update_layout(
-        barmode="group", bargap=0.3, bargroupgap=0.05, height=30 + total, margin={"l": 10, "r": 12, "t": 56, "b": 30},
+        barmode="group", bargap=0.3, bargroupgap=0.05, height=86 + total + HEAD * (len(panels) - 1),
+        margin={"l": 10, "r": 12, "t": 56, "b": 30},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "traceorder": "normal"},
     )  # fmt: skip
     return figure

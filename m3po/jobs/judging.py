@@ -81,10 +81,15 @@ class Judging:
         own = [run for run in found if run.config["second"] == second and run.state == "finished"]
         return [self._tell(run, first) for run in own]
 
-    def newest(self, second: int) -> Run | None:
-        """The newest judging of an evaluation's answers, in whatever state."""
-        found = self._workspace.db.read(lambda con: runs.read_runs(con, (KIND,), limit=1000))
-        return next((run for run in found if run.config["second"] == second), None)
+    def newest(self, run_id: int) -> Run | None:
+        """The newest judging of the answers after a training run, in whatever state."""
+
+        def read(con: Connection) -> Run | None:
+            measured = {run.id for run in runs.read_runs(con, ("evaluate",), limit=1000) if run.parent_id == run_id}
+            found = runs.read_runs(con, (KIND,), limit=1000)
+            return next((run for run in found if run.config["second"] in measured), None)
+
+        return self._workspace.db.read(read)
 
     def _tell(self, run: Run, before: int) -> dict:
         if run.id not in self._told:
