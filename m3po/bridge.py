@@ -73,6 +73,7 @@ METHODS: dict[str, Callable[..., object]] = {
     "results": lambda studio: studio.results(),
     "result_report": lambda studio, run_id: studio.reports.read(run_id),
     "write_results": lambda studio, out, run_id: studio.reports.write(Path(out), run_id),
+    "build_pope": lambda studio, per_image: studio.build_pope(per_image),
     "win_rate": lambda studio, run_id, **options: studio.judging.start(run_id, **options),
     "lineage": lambda studio, run_id: studio.lineage.read(run_id),
     "diff_runs": lambda studio, **options: studio.lineage.diff(**options),

@@ -55,7 +55,7 @@ CURATE = frozenset({
     "calibration.draw_audit", "guideline.write", "path", "made_at", "preflight.start", "preflight.exclude",
     "preflight.include", "emit_train", "absorb_train", "start_round", "export_adapter", "start_merge", "sides.next",
     "sides.vote", "comparisons.start", "comparisons.stop", "comparisons.resume", "comparisons.write",
-    "reports.write", "judging.start",
+    "reports.write", "judging.start", "build_pope",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(

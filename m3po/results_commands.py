@@ -1,4 +1,4 @@
-"""The commands `results` and `winrate`: what a run changed, as table or file, and whose answers a scorer prefers."""
+"""The commands `results`, `winrate` and `pope`: what a run changed, whose answers a scorer prefers, POPE built here."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from m3po.bridge import connect
 from m3po.command_options import Json, Workspace, resolve_scorer
 from m3po.console import follow, say
 from m3po.errors import UsageError
+from m3po.evaluation.pope_questions import PER_IMAGE
 from m3po.evaluation.results_table import WRITERS, show_rate, write_markdown
 from m3po.files import absolute
 
 
 def register(app: typer.Typer) -> None:
     """Make them commands of `app`."""
-    for command in (results, winrate):
+    for command in (results, winrate, pope):
         app.command()(command)
 
 
@@ -54,6 +55,17 @@ def winrate(
         report = client.call("result_report", run_id=run_id)
     found = next(rate for rate in report["win_rates"] if rate["run"] == run["id"])
     say(found, draw_rate(run_id, found), as_json)
+
+
+def pope(
+    workspace: Workspace,
+    per_image: Annotated[int, typer.Option(help="questions of each label, an image and way")] = PER_IMAGE,
+    as_json: Json = False,
+) -> None:
+    """Ask POPE's random, popular and adversarial questions about the held-out images whose objects are known."""
+    with connect(workspace) as client:
+        built = client.call("build_pope", per_image=per_image)
+    say(built, built["message"], as_json)
 
 
 def draw_rate(run_id: int, found: dict) -> str:

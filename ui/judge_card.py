@@ -14,10 +14,10 @@ from m3po.types import Run
 from ui.cards import build_message, draw_heading
 from ui.data_view import draw_notice
 from ui.form import QUIET
-from ui.formatting import count, number
+from ui.formatting import STATE_LABELS, count, number
 from ui.framed import say_error
 from ui.markup import Markup, join, tag
-from ui.run_view import draw_run
+from ui.run_view import draw_bar
 
 WHY = (
     "Of the held-out instructions that are no benchmark's, where the two answers differ in MAS: the share that the "
@@ -64,7 +64,13 @@ class JudgeCard:
     @staticmethod
     def _draw_newest(run: Run | None) -> Markup | None:
         """The newest judging while it is not over, or where it went wrong."""
-        return draw_run(run, "") if run and run.state != "finished" else None
+        if run is None or run.state == "finished":
+            return None
+        words = f"Run {run.id} by {short_name(run.config['mas'])}: {STATE_LABELS.get(run.state, run.state)}"
+        told = f"{words}. {run.message}" if run.message and not run.active else f"{words}."
+        return join(
+            [tag("p", told, class_="quiet" if run.active else "problem"), draw_bar(run) if run.active else None]
+        )
 
 
 def draw_rates(rates: Sequence[Mapping]) -> Markup:

@@ -8,7 +8,7 @@ from m3po.evaluation.metrics import METRICS
 from m3po.evaluation.results_table import COLUMNS
 from m3po.jobs.outcomes import SHOWN
 from ui.compare_view import LEGEND
-from ui.judge_card import draw_rates
+from ui.judge_card import JudgeCard, draw_rates
 from ui.results_tab import shown_run
 from ui.results_view import draw_downloads, draw_metrics, draw_newer, judge
 from ui.samples_view import KINDS, draw_pager, draw_samples, label_kinds
@@ -121,3 +121,13 @@ def test_the_figures_come_as_files():
     report = {"run": 8, "figures": [figure], "win_rates": [], "title": "", "before_run": 1, "how": []}
     content = re.search(r'base64,([^"]+)" download="run-8.csv"', draw_downloads(report)).group(1)
     assert "MME,mme_ocr_score,points,1" in base64.b64decode(content).decode()
+
+
+def test_a_judging_that_is_not_over_or_failed_says_so():
+    def newest(state, message=""):
+        run = SimpleNamespace(id=9, kind="judge", state=state, active=state in ("queued", "running"), message=message,
+                              config={"mas": "clip:/models/A"}, done=1, total=4)  # fmt: skip
+        return JudgeCard._draw_newest(run)
+
+    assert "Run 9 by clip:A: waiting." in newest("queued") and 'aria-valuenow="25"' in newest("running")
+    assert "Run 9 by clip:A: failed. No memory." in newest("failed", "No memory.") and newest("finished") is None
