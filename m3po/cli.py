@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from m3po import lineage_commands, people_commands
+from m3po import lineage_commands, people_commands, results_commands
 from m3po.ask_command import ask
 from m3po.bridge import connect
 from m3po.calibration_commands import calibrate, whatif
@@ -57,6 +57,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__.split
 
 people_commands.register(app)
 lineage_commands.register(app)
+results_commands.register(app)
 
 SETTINGS_HELP = "\n\n".join(
     ["Keys of --set (presets' values):", *describe_settings(MODEL_OPTIONS | {"dtype": "auto, float32 or bfloat16"})]

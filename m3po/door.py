@@ -43,6 +43,7 @@ LOOK = frozenset({
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
     "guideline.current", "guideline.version", "guideline.versions", "preflight.report", "preflight.findings",
     "sides.models", "sides.report", "lineage.runs", "lineage.read", "lineage.diff", "comparisons.report",
+    "reports.read", "judging.report", "judging.newest", "judging.default_scorer",
 })  # fmt: skip
 DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "redo", "add_edit"})
 CURATE = frozenset({
@@ -56,6 +57,7 @@ CURATE = frozenset({
     "sides.vote", "comparisons.start", "comparisons.stop", "comparisons.resume", "comparisons.write",
     "playground.choices", "playground.upload", "playground.uploaded", "playground.item", "playground.next_heldout",
     "playground.ask", "playground.look", "playground.stop", "playground.release",
+    "reports.write", "judging.start", "build_pope",
 })  # fmt: skip
 # What tells of single items, by score or by what others decided: not for an annotator who is to judge blind.
 TELLS = frozenset(
@@ -70,7 +72,8 @@ DECIDED = frozenset(
 NAMES_FOLDER = frozenset({
     "status", "runs", "run", "run_log", "run_warnings", "results", "scorers", "config", "own_models", "default_sample",
     "default_score", "default_train", "train_preview", "preflight.report", "preflight.findings", "sides.models",
-    "sides.report", "lineage.read", "lineage.diff", "comparisons.report",
+    "sides.report", "lineage.read", "lineage.diff", "comparisons.report", "reports.read", "judging.report",
+    "judging.newest", "judging.default_scorer",
 })  # fmt: skip
 PARTS = frozenset(name.split(".")[0] for name in LOOK | DECIDE | CURATE if "." in name)
 BLIND_FILTERS = frozenset({"all", "unreviewed", "reviewed", "flagged", "mine"})

@@ -18,16 +18,20 @@ from m3po.browsing import Browsing
 from m3po.calibration import Calibration
 from m3po.door import Door
 from m3po.errors import JobError, M3poError, StorageError
+from m3po.evaluation.pope_questions import PER_IMAGE
 from m3po.guidelines import Guidelines
 from m3po.imported import ImportReport
 from m3po.jobs import exporting, importing, launches, margins, plans, previewing, scorings, trainings
 from m3po.jobs.comparisons import Comparisons
 from m3po.jobs.dependence import Dependence
+from m3po.jobs.judging import Judging
 from m3po.jobs.lineages import Lineages
 from m3po.jobs.outcomes import Outcomes
 from m3po.jobs.overview import Overview
+from m3po.jobs.own_pope import build_own_pope
 from m3po.jobs.playground import Playground
 from m3po.jobs.preflights import Preflights
+from m3po.jobs.result_reports import ResultReports
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
 from m3po.jobs.side_by_side import SideBySide
@@ -78,6 +82,8 @@ class Studio(Starts):
         self.lineage = Lineages(workspace, self._outcomes)
         self.preflight = Preflights(workspace, self.runner)
         self.sides = SideBySide(workspace)
+        self.judging = Judging(workspace, self.runner)
+        self.reports = ResultReports(self._outcomes, self.judging)
         self.comparisons = Comparisons(workspace, self.runner)
         self.playground = Playground(workspace, self.runner)
 
@@ -136,6 +142,10 @@ class Studio(Starts):
         are in the run's result."""
         config = importing.freeze_options(self.workspace, source, **options)
         return self.run(self.server_runs.start("import", config, importing.command_line(self.path, config)))
+
+    def build_pope(self, per_image: int = PER_IMAGE) -> dict:
+        """Ask POPE's questions about the held-out images whose objects are known: see m3po.jobs.own_pope."""
+        return build_own_pope(self.workspace, per_image)
 
     def scorers(self) -> list[dict]:
         """The MAS scorers that there are, as m3po.store.scorers.list_scorers gives them."""

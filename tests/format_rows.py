@@ -82,6 +82,10 @@ GOOD: dict[str, dict] = {
         "messages": [user("<image>What is it?"), bot("Red.")], "rejected_response": "Blue.", "images": ["a.png"],
     },
     "pope": {"question_id": 1, "image": "a.png", "text": "Is there a dog in the image?", "label": "no"},
+    "mme": {
+        "question_id": "existence/a.png", "image": "a.png", "question": "Is there a dog in the image?",
+        "answer": "No", "category": "existence",
+    },
     "m3po": {"images": ["a.png"], "instruction": "What is it?", "candidates": [{"text": "Red."}]},
 }  # fmt: skip
 

@@ -14,9 +14,11 @@ from m3po.errors import NotAllowedError
 from m3po.guidelines import Guidelines
 from m3po.jobs.comparisons import Comparisons
 from m3po.jobs.dependence import Dependence
+from m3po.jobs.judging import Judging
 from m3po.jobs.lineages import Lineages
 from m3po.jobs.playground import Playground
 from m3po.jobs.preflights import Preflights
+from m3po.jobs.result_reports import ResultReports
 from m3po.jobs.side_by_side import SideBySide
 from m3po.people import People
 from m3po.studio import Studio
@@ -31,7 +33,7 @@ def made(tmp_path_factory):
 PARTS = {
     "people": People, "browsing": Browsing, "calibration": Calibration, "dependence": Dependence,
     "guideline": Guidelines, "preflight": Preflights, "sides": SideBySide, "lineage": Lineages,
-    "comparisons": Comparisons, "playground": Playground,
+    "comparisons": Comparisons, "playground": Playground, "judging": Judging, "reports": ResultReports,
 }  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from workspaces import ANN, BOB, BY_ID, CORA, make_selected
 
 from m3po.door import Door, acting_as
 from m3po.errors import NotAllowedError
-from m3po.settings import write_workspace_config
 from m3po.store import runs, writers
 from m3po.types import ReviewView
+from m3po.workspace_config import write_workspace_config
 from ui.review.answers import draw_answer
 from ui.review.empty import why_empty
 from ui.review.handlers import ReviewHandler

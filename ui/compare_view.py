@@ -20,6 +20,10 @@ from ui.formatting import count, duration, number, percent, plural
 from ui.markup import Markup, join, tag
 
 SIGNS = {"better": "▲", "worse": "▼"}
+LEGEND = (
+    "▲ better, ▼ worse; b: than the base, m: than M3PO. By the interval of the difference over images and seeds, which "
+    "leaves out 0; a single run's p above is of another test, over its questions alone, and may say otherwise."
+)
 STATES = {"running": "at work", "finished": "finished", "stopped": "not at work"}
 DOWNLOADS = (("CSV", "csv", write_csv), ("Markdown", "md", write_markdown), ("JSON", "json", write_json))
 
@@ -103,7 +107,8 @@ def draw_tables(report: Mapping) -> Markup:
     """Figures of every arm with intervals, what the pairs are worth, gains by the first margin, and downloads."""
     if not report["metrics"]:
         return tag("p", "The figures appear here when the base was measured.", class_="quiet")
-    parts = [_draw_figures(report), tag("p", report["how"], class_="quiet"), _draw_pairs(report), _draw_gains(report)]
+    parts = [_draw_figures(report), tag("p", LEGEND, class_="quiet legend"), tag("p", report["how"], class_="quiet")]
+    parts += [_draw_pairs(report), _draw_gains(report)]
     return tag("div", *parts, _draw_downloads(report), class_="compare-tables")
 
 

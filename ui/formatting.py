@@ -102,6 +102,7 @@ KIND_LABELS = {
     "evaluate": "Evaluate",
     "preflight": "Check the pairs",
     "merge": "Merge",
+    "judge": "Judge answers",
 }
 STATE_LABELS = {
     "queued": "waiting",

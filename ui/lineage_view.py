@@ -10,6 +10,7 @@ from ui.formatting import OUTCOME_LABELS, OUTCOME_TOOLTIPS, VERDICT_LABELS, clip
 from ui.markup import Markup, join, tag
 from ui.results_view import show_value
 
+FEW = 8  # settings that are shown open
 MOVED = 6  # lines of what pairs of both runs became in one and in the other
 P_WHY = "Of the difference between the two after, by a paired test over the same questions."
 PAIRS = {
@@ -59,8 +60,17 @@ def _draw_origin(found: Mapping) -> Markup:
         "details",
         tag("summary", "Decisions that stood when its pairs were frozen, settings, code and packages"),
         tag("ul", *decided) if decided else tag("p", "Nobody had decided anything.", class_="quiet"),
-        tag("table", tag("tbody", *settings), class_="figures-table settings-table"),
+        tag("table", tag("tbody", *settings[:FEW]), class_="figures-table settings-table"),
+        _fold(settings[FEW:], "more settings, code and packages"),
     )
+
+
+def _fold(rows: Sequence[Markup], words: str) -> Markup | None:
+    """What few people look for, behind a click."""
+    if not rows:
+        return None
+    table = tag("table", tag("tbody", *rows), class_="figures-table settings-table")
+    return tag("details", tag("summary", f"{count(len(rows))} {words}"), table)
 
 
 def _say_decisions(row: Mapping) -> str:
@@ -99,7 +109,8 @@ def draw_diff(found: Mapping) -> Markup:
     return tag(
         "div",
         tag("h3", "Settings"),
-        _table(("", *heads), config) if config else tag("p", "The same.", class_="quiet"),
+        _table(("", *heads), config[:FEW]) if config else tag("p", "The same.", class_="quiet"),
+        _fold(config[FEW:], "more settings differ"),
         *[
             tag("p", f"Not known of run {found[name]}, of an older version: {', '.join(names)}.", class_="quiet")
             for name, names in found["unknown"].items()

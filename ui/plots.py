@@ -1,54 +1,12 @@
-"""Plotly figures: what a training changed, and the lengths of answers; and the look of them all."""
+"""Plotly figures: the lengths of answers, and the look of them all."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 GREEN, RED, BLUE, GREY, AMBER = "#2f9e63", "#d0503f", "#4a7fd4", "#8a93a0", "#c58a1c"
 JUDGED = {"better": GREEN, "worse": RED}  # anything else is grey
 SANS = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"
-
-
-def plot_before_after(rows: Sequence[tuple[str, float, float, str]], revision: object = "results") -> go.Figure:
-    """One line a figure from before (hollow) to after (filled): green where better, red where worse, in per cent.
-
-    `rows`: label, before, after (0 to 1), and what the change is judged (see results_view.judge).
-    """
-    figure = go.Figure()
-    labels = [label for label, *_ in rows]
-    for label, before, after, judged in rows:
-        figure.add_scatter(
-            x=[before, after],
-            y=[label, label],
-            mode="lines",
-            line={"color": JUDGED.get(judged, GREY), "width": 3},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    for name, at, symbol in (("before", 1, "circle-open"), ("after", 2, "circle")):
-        figure.add_scatter(
-            x=[row[at] for row in rows],
-            y=labels,
-            mode="markers",
-            name=name,
-            marker={
-                "symbol": symbol,
-                "size": 11,
-                "color": [JUDGED.get(row[3], GREY) for row in rows],
-                "line": {"width": 2},
-            },
-            hovertemplate=f"%{{y}}<br>{name} %{{x:.1%}}<extra></extra>",
-        )
-    figure.update_layout(
-        height=max(170, 90 + 26 * len(rows)),
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        **look(revision),
-    )
-    figure.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure
 
 
 def plot_lengths(lengths: dict, revision: object = "lengths") -> go.Figure:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 
+from m3po.evaluation.figures import OWN
 from m3po.evaluation.metrics import METRICS, Metric
-from m3po.evaluation.paired import LEVEL
+from m3po.evaluation.paired import LEVEL, judge_figure
+from m3po.evaluation.results_table import WRITERS
 from ui.data_view import open_tab
 from ui.formatting import STATE_LABELS, clock, count, number, plural
 from ui.markup import Markup, join, tag
@@ -14,7 +17,10 @@ from ui.train_view import state_of
 # What the overview shows of each run; the rest is in the run's own table.
 HEADLINES = ("chair_s", "chair_i", "object_recall", "partner_absent_accuracy", "answer_accuracy")
 
-PAIRED = "Better and worse by a paired test: p is below 0.05."
+PAIRED = (
+    "▲ better, ▼ worse: p is below 0.05 by a paired test over this run's questions. A comparison's ▲ and ▼ below are "
+    "by intervals over images and seeds, and may say otherwise."
+)
 PAIRED_WHY = (
     "The same instructions were answered before and after. p: how often swapping the two sides of each at random "
     "changes the figure as much (for right and wrong, McNemar's exact test). Of 20 figures one is below 0.05 by chance."
@@ -32,27 +38,19 @@ _COLUMNS = (
 
 
 def show_value(metric: Metric, value: float | None, *, sign: bool = False) -> str:
-    """Fractions in per cent with one decimal, words with one."""
+    """Fractions in per cent with one decimal, words and MME's points with one."""
     if value is None:
         return number(None)
     if metric.unit == "fraction":
         return number(100 * value, 1, sign=sign) + (" pp" if sign else " %")
-    return f"{number(value, 1, sign=sign)} words"
+    return number(value, 1, sign=sign)
 
 
 def judge(metric: Metric, result: Mapping) -> str:
-    """`better` or `worse` where the paired test (m3po.evaluation.paired) says so, else `noise`; `same` where nothing
-    changed or the direction means nothing. Without the rows to pair: better or worse where the two 95 % intervals lie
-    apart, which seldom calls noise a change, but may call a change noise."""
-    before, after = ((result[side] or {}).get(metric.key) for side in ("before", "after"))
-    if before is None or after is None or metric.higher_is_better is None or abs(after - before) < 1e-9:
-        return "same"
-    p = p_value(metric, result)
-    one, two = ((result.get(f"intervals_{side}") or {}).get(metric.key) for side in ("before", "after"))
-    sure = p < LEVEL if p is not None else bool(one and two and (one[0] > two[1] or two[0] > one[1]))
-    if not sure:
-        return "noise"
-    return "better" if (after > before) == metric.higher_is_better else "worse"
+    """See m3po.evaluation.paired.judge_figure."""
+    values = [(result[side] or {}).get(metric.key) for side in ("before", "after")]
+    intervals = [(result.get(f"intervals_{side}") or {}).get(metric.key) for side in ("before", "after")]
+    return judge_figure(metric, *values, p_value(metric, result), *intervals)
 
 
 def p_value(metric: Metric, result: Mapping) -> float | None:
@@ -139,17 +137,22 @@ def draw_metrics(result: Mapping) -> Markup:
     metrics = common_metrics(result)
     if not metrics:
         return tag("p", _why_no_figures(result), class_="nothing")
-    rows = []
+    rows: list[Markup] = []
+    details: list[Markup] = []
+    benchmark = OWN
     for metric in metrics:
         before, after = ((result[side] or {}).get(metric.key) for side in ("before", "after"))
         judged = judge(metric, result)
         change = after - before if before is not None and after is not None else None
+        if metric.benchmark != benchmark:
+            benchmark = metric.benchmark
+            rows.append(tag("tr", tag("th", benchmark, colspan=5, scope="colgroup"), class_="benchmark"))
         words = {"better": "▲ better", "worse": "▼ worse", "noise": "within noise", "same": ""}[judged]
         p = p_value(metric, result) if words else None
-        rows.append(
+        (details if metric.detail else rows).append(
             tag(
                 "tr",
-                tag("th", metric.label, " ", _arrow(metric), scope="row", title=_explain(metric)),
+                tag("th", metric.label, "\u00a0", _arrow(metric), scope="row", title=_explain(metric)),
                 *[
                     tag(
                         "td",
@@ -170,7 +173,14 @@ def draw_metrics(result: Mapping) -> Markup:
     how, why = (PAIRED, PAIRED_WHY) if result.get("p_values") is not None else (APART, APART_WHY)
     return join(
         [
-            tag("table", tag("thead", head), tag("tbody", *rows), class_="figures-table"),
+            tag("table", tag("thead", head), tag("tbody", *rows), class_="figures-table held-out"),
+            tag(
+                "details",
+                tag("summary", "Accuracy and accuracy+ of each category"),
+                tag("table", tag("thead", head), tag("tbody", *details), class_="figures-table held-out"),
+            )
+            if details
+            else None,
             tag(
                 "p",
                 tag("span", f"Measured on {plural(measured, 'held-out instruction')}. ", title=_write_counts(counts)),
@@ -198,7 +208,7 @@ def _write_counts(counts: Mapping) -> str:
 def _interval(metric: Metric, interval: Sequence[float] | None) -> Markup | None:
     if not interval:
         return None
-    scale, digits = (100, 0) if metric.unit == "fraction" else (1, 1)
+    scale, digits = {"fraction": (100, 0), "points": (1, 0)}.get(metric.unit, (1, 1))
     text = f" [{number(scale * interval[0], digits)}–{number(scale * interval[1], digits)}]"
     return tag("span", text, class_="quiet interval")
 
@@ -220,3 +230,24 @@ def draw_no_results() -> Markup:
         open_tab("train", "Go to Fine-tune"),
         class_="empty-state",
     )
+
+
+DOWNLOADS = (("CSV", ".csv"), ("Markdown", ".md"), ("JSON", ".json"))
+
+
+def draw_downloads(report: Mapping) -> Markup:
+    """The run's figures as files, made from what is shown."""
+    links = []
+    for label, suffix in DOWNLOADS:
+        content = base64.b64encode(WRITERS[suffix](report).encode()).decode()
+        href = f"data:application/octet-stream;base64,{content}"
+        links.append(tag("a", label, href=href, download=f"run-{report['run']}{suffix}", class_="link"))
+    return tag("p", "Download: ", join(links, ", "), class_="quiet", id="results-downloads")
+
+
+def draw_newer(newest: int | None, shown: int) -> Markup | None:
+    """That another run was measured since: what somebody looks at does not change by itself."""
+    if newest is None or newest == shown:
+        return None
+    button = tag("button", f"Show run {newest}", type="button", class_="link", data_show_run=newest)
+    return tag("p", f"Run {newest} was measured since. ", button, class_="notice notice-good", id="results-newer")

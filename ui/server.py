@@ -40,7 +40,7 @@ FULL_SIDE = 4096
 SIDES = {"small": 320, "full": FULL_SIDE}  # by the address; small: for a gallery
 STYLES = (
     "colours", "style", "browse", "calibrate", "people", "deciding", "remarks", "preflight", "train", "runs", "sides",
-    "compare", "playground",
+    "compare", "results", "playground",
 )  # fmt: skip
 FOREVER = "private, max-age=31536000, immutable"  # an address holds the image's hash: it never changes
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})

@@ -88,11 +88,13 @@ def chain_of(result: dict) -> list[tuple[str, Run]]:
 
 
 def state_of(result: dict) -> str:
-    """The state of the whole: what is at work counts first, then what went wrong, then finished."""
+    """The state of the whole: what is at work counts first, then what waits, what went wrong, and finished.
+
+    A run waits, too, whose model was measured before and that has yet to begin, and one that waits to be measured."""
     states = [run.state for _, run in chain_of(result)]
     for state in ("running", "queued"):
         if state in states:
-            return "running" if state == "running" or "finished" in states else "queued"
+            return state
     own = result["run"].state
     if own != "finished":
         return own

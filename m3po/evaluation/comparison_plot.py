@@ -26,7 +26,7 @@ def plot_comparison(report: Mapping) -> go.Figure:
     figure = make_subplots(
         rows=n_rows,
         cols=columns,
-        subplot_titles=[name_metric(metric) for metric in metrics],
+        subplot_titles=[name_metric(metric) + (", %" if metric["unit"] == "fraction" else "") for metric in metrics],
         shared_yaxes=True,
         horizontal_spacing=0.04,
         vertical_spacing=0.3 / n_rows,
@@ -36,14 +36,15 @@ def plot_comparison(report: Mapping) -> go.Figure:
         known = [arm for arm in arms if (arm["figures"].get(metric["key"]) or {}).get("mean") is not None]
         found = [arm["figures"][metric["key"]] for arm in known]
         judged = [judge_change(each["change"].get("base"), metric["higher_is_better"]) for each in found]
+        scale = 100 if metric["unit"] == "fraction" else 1
         figure.add_scatter(
-            x=[each["mean"] for each in found],
+            x=[scale * each["mean"] for each in found],
             y=[arm["label"] for arm in known],
             error_x={
                 "type": "data",
                 "symmetric": False,
-                "array": [each["high"] - each["mean"] for each in found],
-                "arrayminus": [each["mean"] - each["low"] for each in found],
+                "array": [scale * (each["high"] - each["mean"]) for each in found],
+                "arrayminus": [scale * (each["mean"] - each["low"]) for each in found],
                 "color": GREY,
                 "thickness": 1.5,
             },
@@ -53,18 +54,20 @@ def plot_comparison(report: Mapping) -> go.Figure:
                 "color": [COLOURS.get(judge, GREY) for judge in judged],
                 "symbol": [SYMBOLS.get(judge, "circle") for judge in judged],
             },
-            hovertemplate="%{y}<br>%{x:.3f}<extra></extra>",
+            hovertemplate="%{y}<br>%{x:.1f}<extra></extra>",
             showlegend=False,
             row=row,
             col=column,
         )
         if found:
-            low, high = min(each["low"] for each in found), max(each["high"] for each in found)
-            pad = max(0.005, 0.08 * (high - low))
+            low, high = scale * min(each["low"] for each in found), scale * max(each["high"] for each in found)
+            pad = max(0.005 * scale, 0.08 * (high - low))
             figure.update_xaxes(range=[low - pad, high + pad], row=row, col=column)
         base = next((each for arm, each in zip(known, found, strict=True) if arm["arm"] == "base"), None)
         if base:
-            figure.add_vline(x=base["mean"], line={"color": GREY, "dash": "dash", "width": 1}, row=row, col=column)
+            figure.add_vline(
+                x=scale * base["mean"], line={"color": GREY, "dash": "dash", "width": 1}, row=row, col=column
+            )
     figure.update_yaxes(  # every arm has its line before it has its figures
         type="category", categoryorder="array", categoryarray=[arm["label"] for arm in arms],
         range=[len(arms) - 0.5, -0.5], automargin=True,

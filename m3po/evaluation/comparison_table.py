@@ -11,11 +11,25 @@ from m3po.evaluation.comparison import judge_change
 from m3po.text import counted
 
 # What the table shows of each arm; CSV and JSON have every figure.
-HEADLINES = ("yes_no_partner_f1", "yes_no_popular_f1", "yes_no_random_f1", "chair_s", "chair_i", "object_recall")
+OFFICIAL = ("pope_adversarial_f1", "pope_popular_f1", "pope_random_f1", "mme_perception", "mme_cognition")
+HEADLINES = (
+    "yes_no_partner_f1",
+    "yes_no_popular_f1",
+    "yes_no_random_f1",
+    *OFFICIAL,
+    "chair_s",
+    "chair_i",
+    "object_recall",
+)
 SHORT = {
     "yes_no_partner_f1": "POPE adversarial F1",
     "yes_no_popular_f1": "POPE popular F1",
     "yes_no_random_f1": "POPE random F1",
+    "pope_adversarial_f1": "POPE (COCO) adversarial F1",
+    "pope_popular_f1": "POPE (COCO) popular F1",
+    "pope_random_f1": "POPE (COCO) random F1",
+    "mme_perception": "MME perception",
+    "mme_cognition": "MME cognition",
     "chair_s": "CHAIRs",
     "chair_i": "CHAIRi",
     "object_recall": "Recall",

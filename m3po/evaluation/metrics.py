@@ -8,59 +8,28 @@ Which rows feed which figure is decided by the truth's category:
   POPE's random, popular and adversarial splits.
 * `color`, `count`, `where`, `easy_vqa`: the right answer, and nothing else, after normalisation.
 * any other category with an answer: the same, all together.
+* `pope_random`, `pope_gqa_popular`, ..., `mme_existence`, ...: the questions of a benchmark (m3po.evaluation.pope and
+  mme), each measured by its own protocol, and in no other figure.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from m3po.categories import BENCHMARKS, OWN_PRESENT, OWN_WAYS
+from m3po.evaluation import mme, pope
 from m3po.evaluation.chair import Vocabulary, count_caption
 from m3po.evaluation.exact import contains_truth, is_right
-from m3po.evaluation.intervals import bootstrap_interval, ratio_of, wilson_interval
-from m3po.evaluation.pope import parse_yes_no
+from m3po.evaluation.figures import Metric, Ratio, rate_of_rows, ratio_of_rows
+from m3po.evaluation.pope import count_set, read_yes_no, yes_no_metrics
 
 DESCRIBE = "describe"
-PRESENT, RANDOM, PARTNER_ABSENT = "exist_present", "exist_random", "exist_partner_absent"
-POPULAR = "exist_popular"
+PRESENT = OWN_PRESENT
+RANDOM, POPULAR, PARTNER_ABSENT = OWN_WAYS
 EXIST = (PRESENT, RANDOM, POPULAR, PARTNER_ABSENT)
 EXACT_CATEGORIES = ("easy_vqa", "color", "count", "where")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a figure is. `unit` is "fraction" (0 to 1; shown in per cent) or "words".
-
-    `higher_is_better` None: neither direction is good by itself.
-    """
-
-    key: str
-    label: str
-    unit: str
-    higher_is_better: bool | None
-    description: str
-
-
-def _yes_no_metrics(prefix: str, name: str, against: str) -> list[Metric]:
-    return [
-        Metric(f"{prefix}_accuracy", f"{name}: accuracy", "fraction", True, f"Right yes/no answers {against}."),
-        Metric(
-            f"{prefix}_precision", f"{name}: precision", "fraction", True,
-            f"Of the answers yes, those whose object is there, {against}.",
-        ),
-        Metric(
-            f"{prefix}_recall", f"{name}: recall", "fraction", True,
-            f"Of the objects that are there, those answered yes, {against}.",
-        ),
-        Metric(f"{prefix}_f1", f"{name}: F1", "fraction", True, f"Harmonic mean of precision and recall, {against}."),
-        Metric(
-            f"{prefix}_yes_ratio", f"{name}: yes-ratio", "fraction", None,
-            f"Share of the answers that are yes, {against}; the labels decide what it should be (about one half).",
-        ),
-    ]  # fmt: skip
 
 
 METRICS: dict[str, Metric] = {
@@ -69,7 +38,7 @@ METRICS: dict[str, Metric] = {
         Metric("chair_s", "CHAIRs", "fraction", False, "Descriptions that name at least one object that is not there."),
         Metric("chair_i", "CHAIRi", "fraction", False, "Object mentions in descriptions that are not in the image."),
         Metric("object_recall", "Object recall", "fraction", True, "Objects in the image that the description names."),
-        Metric("describe_words", "Description length", "words", None, "Mean words in a description."),
+        Metric("describe_words", "Description length, words", "words", None, "Mean words in a description."),
         Metric(
             "partner_absent_accuracy", "Partner absent: accuracy", "fraction", True,
             "Questions after an absent object that usually comes along, answered no.",
@@ -78,9 +47,9 @@ METRICS: dict[str, Metric] = {
             "partner_absent_yes_rate", "Partner absent: says yes", "fraction", False,
             "Questions after an absent object that usually comes along, answered yes: a confident hallucination.",
         ),
-        *_yes_no_metrics("yes_no_partner", "Yes/no, partner", "on absent partners against as many present ones"),
-        *_yes_no_metrics("yes_no_popular", "Yes/no, popular", "on frequent absent objects, as many present ones"),
-        *_yes_no_metrics("yes_no_random", "Yes/no, random", "on random absent objects against as many present ones"),
+        *yes_no_metrics("yes_no_partner", "Yes/no, partner", "on absent partners against as many present ones"),
+        *yes_no_metrics("yes_no_popular", "Yes/no, popular", "on frequent absent objects, as many present ones"),
+        *yes_no_metrics("yes_no_random", "Yes/no, random", "on random absent objects against as many present ones"),
         Metric(
             "easy_vqa_accuracy", "easy-VQA accuracy", "fraction", True, "easy-VQA questions answered exactly right.",
         ),
@@ -95,6 +64,8 @@ METRICS: dict[str, Metric] = {
             "answer_contains", "Truth in answer", "fraction", True,
             "Other questions whose answer contains the truth as whole words: lenient, a denial counts as well.",
         ),
+        *pope.METRICS,
+        *mme.METRICS,
     ]
 }  # fmt: skip
 
@@ -111,30 +82,6 @@ class Summary:
     def __iter__(self):
         """Allows `metrics, counts = summarise(rows)`."""
         return iter((self.metrics, self.counts))
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A figure as its rows give it: the sum of `counts[:, 0]` over that of `counts[:, 1]` (n rows, in id order).
-
-    `trials`: each row is at most one trial that succeeds or fails, so that Wilson's interval holds. `ids`: which
-    instruction each row is.
-    """
-
-    counts: np.ndarray
-    trials: bool
-    ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-
-    @property
-    def value(self) -> float | None:
-        part, whole = self.counts.sum(axis=0)
-        return float(part / whole) if whole else None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        if self.trials:
-            return wilson_interval(*(int(total) for total in self.counts.sum(axis=0)))
-        return bootstrap_interval(self.counts, ratio_of(0, 1))
 
 
 def summarise(rows: Iterable[Mapping], vocabulary: Sequence[str] = ()) -> Summary:
@@ -176,9 +123,10 @@ def count_rows(rows: Iterable[Mapping], vocabulary: Sequence[str] = ()) -> dict[
     found = _count_captions(groups[DESCRIBE], build_vocabulary(rows, vocabulary))
     found |= _count_yes_no(groups)
     for category in EXACT_CATEGORIES:
-        found[f"{category}_accuracy"] = _rate(groups[category], _right)
-    found["answer_accuracy"] = _rate(groups["answer"], _right)
-    found["answer_contains"] = _rate(groups["answer"], lambda row: contains_truth(row["text"], row["answer"]))
+        found[f"{category}_accuracy"] = rate_of_rows(groups[category], _right)
+    found["answer_accuracy"] = rate_of_rows(groups["answer"], _right)
+    found |= pope.count_sets(groups) | mme.count_categories(groups)
+    found["answer_contains"] = rate_of_rows(groups["answer"], lambda row: contains_truth(row["text"], row["answer"]))
     return {key: found[key] for key in METRICS if key in found and len(found[key].counts)}
 
 
@@ -194,68 +142,37 @@ def group_of(row: Mapping) -> str | None:
         return DESCRIBE if row.get("objects") is not None else None
     if not answer.strip():
         return None
-    return category if category in (*EXIST, *EXACT_CATEGORIES) else "answer"
+    return category if category in (*EXIST, *EXACT_CATEGORIES, *BENCHMARKS) else "answer"
 
 
 def _right(row: Mapping) -> bool:
     return is_right(row["text"], row["answer"])
 
 
-def _rate(rows: Sequence[Mapping], hit: Callable[[Mapping], bool]) -> Ratio:
-    return _ratio(rows, lambda row: (int(hit(row)), 1), trials=True)
-
-
-def _ratio(rows: Sequence[Mapping], count: Callable[[Mapping], tuple[int, int]], *, trials: bool = False) -> Ratio:
-    ids = np.array([row.get("instruction_id") or 0 for row in rows], dtype=np.int64)
-    return Ratio(np.array([count(row) for row in rows], dtype=np.int64).reshape(-1, 2), trials, ids)
-
-
 def _count_captions(rows: list[Mapping], vocabulary: Vocabulary) -> dict[str, Ratio]:
     captions = [{**row, "said": count_caption(row["text"], row["objects"], vocabulary)} for row in rows]
     return {
-        "chair_s": _rate(captions, lambda row: row["said"].hallucinated > 0),
-        "chair_i": _ratio(captions, lambda row: (row["said"].hallucinated, row["said"].mentioned)),
-        "object_recall": _ratio(captions, lambda row: (row["said"].found, row["said"].true)),
-        "describe_words": _ratio(rows, lambda row: (len(row["text"].split()), 1)),
+        "chair_s": rate_of_rows(captions, lambda row: row["said"].hallucinated > 0),
+        "chair_i": ratio_of_rows(captions, lambda row: (row["said"].hallucinated, row["said"].mentioned)),
+        "object_recall": ratio_of_rows(captions, lambda row: (row["said"].found, row["said"].true)),
+        "describe_words": ratio_of_rows(rows, lambda row: (len(row["text"].split()), 1)),
     }
 
 
 def _count_yes_no(groups: Mapping[str, list[Mapping]]) -> dict[str, Ratio]:
     """Absent objects, drawn in three ways, each against as many present ones: half yes, half no, as POPE asks."""
-    read = {name: _read_yes_no(groups[name]) for name in EXIST}
+    read = {name: read_yes_no(groups[name]) for name in EXIST}
     partner = read[PARTNER_ABSENT]
     found = {
-        "partner_absent_accuracy": _rate(partner, lambda row: not row["yes"]),
-        "partner_absent_yes_rate": _rate(partner, lambda row: row["yes"]),
+        "partner_absent_accuracy": rate_of_rows(partner, lambda row: not row["yes"]),
+        "partner_absent_yes_rate": rate_of_rows(partner, lambda row: row["yes"]),
     }
     for prefix, way in (("yes_no_partner", PARTNER_ABSENT), ("yes_no_popular", POPULAR), ("yes_no_random", RANDOM)):
         n = min(len(read[way]), len(read[PRESENT]))
-        found |= _count_set(prefix, _thin(read[way], n) + _thin(read[PRESENT], n))
+        found |= count_set(prefix, _thin(read[way], n) + _thin(read[PRESENT], n))
     return found
 
 
 def _thin(rows: list, n: int) -> list:
     """`n` of the rows, spread evenly by id rather than drawn: the same ones before and after a training."""
     return [rows[i * len(rows) // n] for i in range(n)]
-
-
-def _read_yes_no(rows: list[Mapping]) -> list[Mapping]:
-    """The rows with `label` and `yes`: what is true, and what was answered."""
-    return [
-        {**row, "label": parse_yes_no(row["answer"].strip()), "yes": parse_yes_no(row["text"].strip())} for row in rows
-    ]
-
-
-def _count_set(prefix: str, rows: list[Mapping]) -> dict[str, Ratio]:
-    """Figures of yes/no questions as ratios; F1 is 2 TP / (2 TP + FP + FN) = 2 TP / (labels + answers)."""
-
-    def both(row: Mapping) -> int:
-        return int(row["label"] and row["yes"])
-
-    return {
-        f"{prefix}_accuracy": _rate(rows, lambda row: row["label"] == row["yes"]),
-        f"{prefix}_precision": _ratio(rows, lambda row: (both(row), int(row["yes"])), trials=True),
-        f"{prefix}_recall": _ratio(rows, lambda row: (both(row), int(row["label"])), trials=True),
-        f"{prefix}_f1": _ratio(rows, lambda row: (2 * both(row), row["label"] + row["yes"])),
-        f"{prefix}_yes_ratio": _rate(rows, lambda row: row["yes"]),
-    }

@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from m3po.categories import MME_CATEGORIES
+from m3po.evaluation import mme
 from m3po.evaluation.chair import Vocabulary
 from m3po.evaluation.exact import is_right
-from m3po.evaluation.metrics import DESCRIBE, EXIST, Ratio, count_rows, group_of
+from m3po.evaluation.metrics import DESCRIBE, EXIST, Metric, Ratio, count_rows, group_of
 from m3po.evaluation.pope import parse_yes_no
 
 LEVEL = 0.05  # a change with a smaller p-value is called better or worse
@@ -62,6 +64,25 @@ def _changes(totals: tuple[np.ndarray, np.ndarray], moved: np.ndarray) -> np.nda
     return np.where(np.isnan(change), np.inf, change)
 
 
+def judge_figure(
+    metric: Metric,
+    before: float | None,
+    after: float | None,
+    p: float | None,
+    one: Sequence[float] | None = None,
+    other: Sequence[float] | None = None,
+) -> str:
+    """`better` or `worse` where the paired test says so, else `noise`; `same` where nothing changed or the direction
+    means nothing. Without `p`: better or worse where the two 95 % intervals lie apart, which seldom calls noise a
+    change, but may call a change noise."""
+    if before is None or after is None or metric.higher_is_better is None or abs(after - before) < 1e-9:
+        return "same"
+    sure = p < LEVEL if p is not None else bool(one and other and (one[0] > other[1] or other[0] > one[1]))
+    if not sure:
+        return "noise"
+    return "better" if (after > before) == metric.higher_is_better else "worse"
+
+
 def judge_answer(row: Mapping, text: str, vocabulary: Vocabulary) -> dict:
     """What the truth of `row` says of an answer: `right` (None: there is no truth), and of the objects that a
     description names those `there` and `not_there` (None for other answers); it is right where the latter are
@@ -78,4 +99,6 @@ def judge_answer(row: Mapping, text: str, vocabulary: Vocabulary) -> dict:
         return judged | {"right": not judged["not_there"]}
     if group in EXIST:
         return judged | {"right": parse_yes_no(text.strip()) == parse_yes_no(row["answer"].strip())}
+    if group in MME_CATEGORIES:
+        return judged | {"right": mme.is_right(row, text)}
     return judged | {"right": is_right(text, row["answer"])}

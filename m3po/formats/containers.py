@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3po.errors import BadInputError
-from m3po.formats import arrow, hub, lines, tables
+from m3po.formats import arrow, hub, lines, mme, tables
 from m3po.formats.lines import check_file
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # as Hugging Face ImageFolder names it
@@ -66,6 +66,8 @@ def _open_folder(folder: Path) -> Container:
     files = [(path.name, lambda path=path: path) for pattern in PARQUET for path in sorted(folder.glob(pattern))]
     if files:
         return Container("Parquet files", _name(folder), folder, lambda: arrow.read_parquet(files))
+    if mme.category_folders(folder):
+        return Container("MME folder", _name(folder), folder, lambda: mme.read_folder(folder))
     raise BadInputError(
         f"The folder {folder} has no {METADATA[0]}: write one, a line "
         '{"file_name": "0.png", "instruction": "..."} for each row, and import it again.'

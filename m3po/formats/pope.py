@@ -1,14 +1,15 @@
 """POPE: yes/no questions about objects, `question_id, image, text, label`; on the hub `question` and `answer`.
 
-They are truth to evaluate against and never trained on: rows that name no split are held out. The category tells which
-of POPE's three ways drew the absent object, by the `category` column or by the file's name: random, popular, or
-adversarial, which is an object that usually comes along with those in the image.
+They are truth to evaluate against and never trained on: rows that name no split are held out. A file is one of POPE's
+sets, told by its name or by the rows' `category`: `coco_pope_random.json`, `gqa_pope_adversarial.json`; its questions
+are measured by themselves (m3po.evaluation.pope). A `category` of our own (`exist_random`, `pope_gqa_random`) stays.
 """
 
 from __future__ import annotations
 
 import re
 
+from m3po.categories import OWN_PRESENT, OWN_WAYS, POPE_CATEGORIES, POPE_WAYS, pope_category
 from m3po.errors import BadInputError
 from m3po.formats.pictures import image_list
 from m3po.formats.rows import Fields
@@ -17,7 +18,8 @@ COLUMNS = {
     "id": ("id", "question_id"), "image": ("image",), "instruction": ("text", "question"),
     "answer": ("label", "answer"), "category": ("category",), "split": ("split",),
 }  # fmt: skip
-_WAYS = {"random": "exist_random", "popular": "exist_popular", "adversarial": "exist_partner_absent"}
+_OWN = {way: category for category, way in OWN_WAYS.items()}
+_DATASET = re.compile("gqa|a-?ok-?vqa")
 
 
 def parse(record: dict, source: str) -> Fields:
@@ -35,7 +37,7 @@ def parse(record: dict, source: str) -> Fields:
         "images": images,
         "instruction": text,
         "answer": label,
-        "category": "exist_present" if label == "yes" else _way(record.get("category") or source),
+        "category": _category(record, label, source),
         "split": record.get("split") or "heldout",
     }
 
@@ -47,9 +49,19 @@ def recognises(record: dict) -> bool:
     return ("text" in record or "question" in record) and str(answer).strip().lower() in ("yes", "no")
 
 
-def _way(text: object) -> str | None:
-    found = re.search("|".join(_WAYS), str(text).lower())
-    return _WAYS[found.group()] if found else None
+def _category(record: dict, label: str, source: str) -> str | None:
+    named = str(record.get("category") or "").lower()
+    if named in (OWN_PRESENT, *OWN_WAYS, *POPE_CATEGORIES):
+        return named
+    way = _way(named) or _way(source.lower())
+    if "split" in record:  # a workspace's own questions, as earlier versions wrote them
+        return OWN_PRESENT if label == "yes" else _OWN.get(way)
+    dataset = _DATASET.search(named) or _DATASET.search(source.lower())
+    return pope_category(way, dataset.group().replace("-", "") if dataset else "")
+
+
+def _way(text: str) -> str:
+    return next((way for way in POPE_WAYS if way in text), "")
 
 
 def _first(record: dict, *names: str) -> object:

@@ -11,13 +11,14 @@ import json
 import re
 from collections.abc import Mapping
 
+from m3po.categories import OWN_PRESENT, OWN_WAYS, POPE_CATEGORIES
 from m3po.errors import CannotHoldError
 from m3po.formats.rows import PLACEHOLDER
 from m3po.formats.trl import pair_texts, training_pair
 
 _YES_OR_NO = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
 Images = list  # of paths as text, or of {"bytes", "path"} structs
-POPE_WAYS = {"exist_random": "random", "exist_popular": "popular", "exist_partner_absent": "adversarial"}
+_POPE_OR_OWN = (OWN_PRESENT, *OWN_WAYS, *POPE_CATEGORIES)
 
 
 def to_rlhf_v(row: Mapping, images: Images) -> dict:
@@ -127,8 +128,8 @@ def to_pope(row: Mapping, images: Images) -> dict:
         raise CannotHoldError("no or several images")
     record = {"question_id": row["id"], "image": images[0], "text": row["instruction"], "label": label[1].lower()}
     record["split"] = row["split"]
-    way = POPE_WAYS.get(row.get("category") or "")
-    return record | ({"category": way} if way else {})
+    category = row.get("category")
+    return record | ({"category": category} if category in _POPE_OR_OWN else {})
 
 
 def _answer(row: Mapping) -> str | None:

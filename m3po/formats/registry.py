@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from m3po.errors import BadInputError, UsageError
-from m3po.formats import argilla, imagefolder, label_studio, llava, m3po, pairs, pope, vlfeedback
+from m3po.formats import argilla, imagefolder, label_studio, llava, m3po, mme, pairs, pope, vlfeedback
 from m3po.formats.blocks import Plain, RowBlock, read_blocks
 from m3po.formats.containers import Container, open_container
 from m3po.formats.lines import type_name
@@ -63,6 +63,7 @@ FORMATS = {
     "ms_swift": Format("ms-swift", pairs.parse_ms_swift, pairs.recognises_ms_swift, pairs.MS_SWIFT_COLUMNS),
     "trl": Format("TRL preference", pairs.parse_trl, pairs.recognises_trl, pairs.TRL_COLUMNS),
     "mmpr": Format("MMPR", pairs.parse_mmpr, pairs.recognises_mmpr, pairs.QUESTION_COLUMNS, twins=("rlaif_v",)),
+    "mme": Format("MME", mme.parse, mme.recognises, mme.COLUMNS),
     "pope": Format("POPE", pope.parse, pope.recognises, pope.COLUMNS),
     "sharegpt": Format("ShareGPT", llava.parse, llava.recognises_sharegpt, llava.COLUMNS),
     "llava": Format("LLaVA-instruct", llava.parse, llava.recognises, llava.COLUMNS),

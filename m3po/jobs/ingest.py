@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from m3po.errors import BadInputError
 from m3po.jobs import margins
 from m3po.jobs.folder import RunFolder
-from m3po.store import candidates, groups, pair_findings, runs
+from m3po.store import candidates, groups, judged, pair_findings, runs
 from m3po.store.connection import Connection
 
 ENDS = {"finished": "finished", "failed": "failed", "stopped": "stopped"}
@@ -56,7 +56,7 @@ def ingest_events(con: Connection, run_id: int, kind: str, config: dict, folder:
         elif name == "shard":
             if runs.shard_is_new(con, run_id, event["name"]):
                 _ingest_shard(con, run_id, kind, config, folder.shards_path / event["name"])
-        elif name == "scorer":
+        elif name == "scorer" and kind == "score":
             candidates.set_scorer_range(con, config["mas_scorer"], event.get("low"), event.get("high"))
         elif name == "warning":
             warnings.append(event["message"])
@@ -104,5 +104,7 @@ def _ingest_shard(con: Connection, run_id: int, kind: str, config: dict, path) -
             candidates.activate_scorers(con, config["logp_scorer"], config["mas_scorer"], only_first=True)
     elif kind == "evaluate":
         runs.add_answers(con, run_id, pq.read_table(path))
+    elif kind == "judge":
+        judged.add_judged(con, run_id, path)
     elif kind == "preflight":
         pair_findings.add_findings(con, run_id, path)

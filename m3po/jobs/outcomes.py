@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 
 from m3po.errors import UsageError
 from m3po.evaluation.chair import Vocabulary
+from m3po.evaluation.comparison import change_intervals
 from m3po.evaluation.metrics import DESCRIBE, group_of
 from m3po.evaluation.paired import compare_rows, judge_answer
 from m3po.jobs.runner import JobRunner
@@ -27,6 +28,7 @@ class Outcomes:
         self.workspace = workspace
         self.runner = runner
         self._compared: dict[tuple[int, int], dict[str, float] | None] = {}
+        self._changes: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
 
     def results(self) -> list[dict]:
         """Every training run, newest first, with its two evaluations and their figures (None: not there yet).
@@ -44,15 +46,29 @@ class Outcomes:
         answered; None where the truth that `after` was measured by is not at hand."""
         key = (before.id, after.id)
         if key not in self._compared:
-            truth, rows = self._truth(after), self._answers(before, after)
-            compared = [{**truth[row["instruction_id"]], **row} for row in rows if row["instruction_id"] in truth]
-            self._compared[key] = compare_rows(compared, _objects(truth)) if compared else None
+            compared, objects = self._rows(before, after)
+            self._compared[key] = compare_rows(compared, objects) if compared else None
         return self._compared[key]
+
+    def changes(self, before: Run, after: Run) -> dict[str, tuple[float, float]]:
+        """The 95 % interval of each figure's change: see m3po.evaluation.comparison.change_intervals."""
+        key = (before.id, after.id)
+        if key not in self._changes:
+            compared, objects = self._rows(before, after)
+            self._changes[key] = change_intervals(compared, objects) if compared else {}
+        return self._changes[key]
+
+    def _rows(self, before: Run, after: Run) -> tuple[list[dict], list[str]]:
+        """What both answered, with its truth, and the objects that CHAIR looks for."""
+        truth, rows = self._truth(after), self._answers(before, after)
+        return [{**truth[r["instruction_id"]], **r} for r in rows if r["instruction_id"] in truth], _objects(truth)
 
     def _truth(self, after: Run) -> dict[int, dict]:
         """By instruction, as it was when they were measured; empty where the run's input is gone."""
         try:
-            frozen = pq.read_table(self.runner.folder(after.id).input_path, columns=["instruction_id", *TRUTH])
+            frozen = pq.read_table(
+                self.runner.folder(after.id).input_path, columns=["instruction_id", "images", *TRUTH]
+            )
         except (OSError, ValueError):
             return {}
         return {row["instruction_id"]: row for row in frozen.to_pylist()}

@@ -50,6 +50,7 @@ INPUT_SCHEMAS = {
     "evaluate": schemas.EVALUATE_INPUT,
     "preflight": schemas.PREFLIGHT_INPUT,
     "merge": schemas.NO_INPUT,
+    "judge": schemas.SCORE_INPUT,
 }
 
 # Freezes a run's input when its turn comes: the worker's config and input table, or the result itself where the

@@ -83,12 +83,7 @@ class _Scoring:
         if config.policy and any(any(row["want_logp"]) for row in rows):
             self.policy = load_policy(job, config)
         if config.mas and any(any(row["want_mas"]) for row in rows):
-            from m3po.models.alignment import load_scorer
-
-            judges = judges_of(config)
-            for name, adapter in judges:
-                check_model(job, name, adapter, config)
-            self.scorer = load_scorer(config.mas, **({"options": config} if judges else {}))
+            self.scorer = _load_scorer(job, config)
             low, high = self.scorer.scorer_range
             job.emit("scorer", low=low, high=high)
 
@@ -179,6 +174,20 @@ class _Scoring:
             [[items[n].row["texts"][place] for place in wanted[n]] for n in asked],
         )
         return _by_place(rows, asked, wanted)
+
+
+def _load_scorer(job: Worker, config: ScoreConfig) -> AlignmentScorer:
+    """The scorer that the config names; a mean (of new answers, which have no stored values) with all its parts."""
+    from m3po.models.alignment import MeanScorer, load_scorer
+
+    spec = parse_scorer(config.mas)
+    if spec.is_mean:
+        parts = [_load_scorer(job, dataclasses.replace(config, mas=part.text)) for part in spec.parts]
+        return MeanScorer(spec.text, list(zip(spec.shares, parts, strict=True)))
+    judges = judges_of(config)
+    for name, adapter in judges:
+        check_model(job, name, adapter, config)
+    return load_scorer(config.mas, **({"options": config} if judges else {}))
 
 
 class _Grouping:

@@ -59,3 +59,29 @@ def load_scorer(spec: str | Path, **options) -> AlignmentScorer:
     from m3po.models.remote_judge import load_remote_judge
 
     return load_remote_judge(part.text, **options)
+
+
+class MeanScorer:
+    """The weighted mean of several scorers, each scaled to [0, 1] by its range, as the stored mean is."""
+
+    scorer_range = (0.0, 1.0)
+
+    def __init__(self, name: str, parts: Sequence[tuple[float, AlignmentScorer]]) -> None:
+        """`parts`: share (they sum to 1) and scorer."""
+        self.name = name
+        self._parts = list(parts)
+        self.needs_image = any(getattr(scorer, "needs_image", True) for _, scorer in self._parts)
+
+    def score(
+        self,
+        prompts: Sequence[list[dict]],
+        images: Sequence[Sequence[Image.Image]],
+        answers: Sequence[Sequence[str]],
+    ) -> list[list[Judgement]]:
+        sums = [[0.0] * len(texts) for texts in answers]
+        for share, scorer in self._parts:
+            low, high = scorer.scorer_range
+            for row, judged in enumerate(scorer.score(prompts, images, answers)):
+                for place, judgement in enumerate(judged):
+                    sums[row][place] += share * (judgement.score - low) / (high - low)
+        return [[Judgement(value) for value in row] for row in sums]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import duckdb
 
 from m3po.errors import WorkspaceError
-from m3po.store import schema_compare, schema_pairs, schema_review, schema_training
+from m3po.store import schema_compare, schema_judged, schema_pairs, schema_review, schema_training
 
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     schema_pairs.m001_first,
@@ -30,6 +30,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     schema_training.m018_lineage,
     schema_compare.m019_comparisons,
     schema_training.m020_sides,
+    schema_judged.m023_judged,
 ]
 
 

@@ -64,7 +64,7 @@ def test_every_figure_is_described_and_no_row_makes_no_figure():
     assert list(summary.metrics) == [key for key in METRICS if key in summary.metrics]
     for key, metric in METRICS.items():
         assert metric.key == key
-        assert metric.unit in ("fraction", "words")
+        assert metric.unit in ("fraction", "words", "points")
         assert metric.description.endswith(".")
     assert summarise([]).metrics == {}
 

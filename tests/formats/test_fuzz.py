@@ -65,6 +65,7 @@ GOOD: dict[str, dict] = {
     },
     "mmpr": {"image": "a.png", "question": "What?", **PAIR},
     "pope": {"question_id": 1, "image": "a.png", "text": "Is it?", "label": "no", "category": "random"},
+    "mme": {"question_id": "a", "image": "a.png", "question": "Is it?", "answer": "No", "category": "OCR"},
     "sharegpt": {"images": ["a.png"], "conversations": [says("human", "What?"), says("gpt", "Red.")], "system": "Be."},
     "llava": {"image": "a.png", "conversations": [says("human", "What?"), says("gpt", "Red.")]},
     "m3po": {

@@ -46,13 +46,13 @@ def test_each_format_is_told_by_its_rows_and_read(folder: Path, name: str) -> No
     assert detect_format(path) == name
     [row], refused = read(path)
     assert not refused and row.images == (folder / "a.png",) and not row.warnings
-    assert row.instruction == ("Is there a dog in the image?" if name == "pope" else "What is it?")
+    assert row.instruction == ("Is there a dog in the image?" if name in ("pope", "mme") else "What is it?")
     if name in ("trl", "rlhf_v", "rlaif_v", "mmpr", "llamafactory", "ms_swift"):
         assert row.candidates == ("Red.", "Blue.")
         assert row.decisions == (ImportedDecision("override", 0, 1, annotator=name, given=True),)
     else:
         assert row.decisions == ()
-    assert row.answer == ("no" if name == "pope" else None)  # truth comes from a benchmark alone
+    assert row.answer == ("no" if name in ("pope", "mme") else None)  # truth comes from a benchmark alone
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -140,13 +140,22 @@ def test_vlfeedback_keeps_the_ratings_that_are_numbers(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "row", "category"),
     [
-        ("coco_pope_random.json", {}, "exist_random"),
-        ("coco_pope_popular.json", {}, "exist_popular"),
-        ("coco_pope_adversarial.json", {}, "exist_partner_absent"),
-        ("coco_pope_adversarial.json", {"label": "Yes"}, "exist_present"),
-        ("coco_pope_random.json", {"category": "adversarial"}, "exist_partner_absent"),
-        ("mine.json", {}, None),
-        ("hub.json", {"text": None, "question": "Is it?", "label": None, "answer": "no"}, None),
+        ("coco_pope_random.json", {}, "pope_random"),
+        ("coco_pope_popular.json", {}, "pope_popular"),
+        ("coco_pope_adversarial.json", {}, "pope_adversarial"),
+        ("coco_pope_adversarial.json", {"label": "Yes"}, "pope_adversarial"),  # each file has its own present ones
+        ("coco_pope_random.json", {"category": "adversarial"}, "pope_adversarial"),
+        ("gqa_pope_seem_popular.json", {}, "pope_gqa_popular"),
+        ("aokvqa_pope_random.json", {"label": "Yes"}, "pope_aokvqa_random"),
+        ("mine.json", {}, "pope"),
+        ("hub.json", {"text": None, "question": "Is it?", "label": None, "answer": "no"}, "pope"),
+        # A workspace's own questions, as it exports them, and as it did before.
+        ("own.jsonl", {"category": "exist_present", "label": "Yes", "split": "heldout"}, "exist_present"),
+        ("own.jsonl", {"category": "exist_random"}, "exist_random"),
+        ("own.jsonl", {"category": "pope_gqa_random"}, "pope_gqa_random"),
+        ("own.jsonl", {"category": "adversarial", "split": "heldout"}, "exist_partner_absent"),
+        ("own.jsonl", {"label": "Yes", "split": "heldout"}, "exist_present"),
+        ("own.jsonl", {"split": "heldout"}, None),
     ],
 )
 def test_pope_is_truth_and_held_out(folder: Path, name: str, row: dict, category: str | None) -> None:
@@ -179,7 +188,7 @@ def bad_rows(name: str) -> dict[str, tuple[object, str]]:
     def with_text(text: object) -> dict:
         places = {
             "rlhf_v": {"text": rlhf_text(question=text)}, "rlaif_v": {"question": text}, "mmpr": {"question": text},
-            "vlfeedback": {"prompt": text}, "pope": {"text": text}, "trl": {"prompt": text},
+            "vlfeedback": {"prompt": text}, "pope": {"text": text}, "mme": {"question": text}, "trl": {"prompt": text},
             "llava": {"conversations": [human(text)]}, "sharegpt": {"conversations": [human(text)]},
             "llamafactory": {"conversations": [human(text)]}, "ms_swift": {"messages": [user(text), bot("Red.")]},
         }  # fmt: skip
@@ -188,7 +197,7 @@ def bad_rows(name: str) -> dict[str, tuple[object, str]]:
     missing = {
         "rlhf_v": "text", "rlaif_v": "question", "mmpr": "question", "vlfeedback": "prompt", "pope": "text",
         "trl": "prompt", "llava": "conversations", "sharegpt": "conversations", "llamafactory": "conversations",
-        "ms_swift": "messages",
+        "ms_swift": "messages", "mme": "question",
     }.get(name, "instruction")  # fmt: skip
     line = json.dumps(with_text("caf?"))
     cases: dict[str, tuple[object, str]] = {
@@ -281,6 +290,10 @@ OWN: dict[str, dict[str, tuple[object, str]]] = {
         "label is truth": (GOOD["pope"] | {"label": True}, "write yes or no"),
         "no label": (without(GOOD["pope"], "label"), "write yes or no"),
         "no image": (without(GOOD["pope"], "image"), "names no image"),
+    },
+    "mme": {
+        "answer is neither": (GOOD["mme"] | {"answer": "maybe"}, "write Yes or No"),
+        "no image": (without(GOOD["mme"], "image"), "names no image"),
     },
 }  # fmt: skip
 CASES = [(name, case) for name in GOOD for case in bad_rows(name)]

@@ -65,8 +65,8 @@ def test_an_arms_config_differs_in_its_settings_alone():
     assert config == dataclasses.replace(plain, beta=0.3, loss_type="ipo")
     assert arm_config(plain, {}) == plain
     common = build_train_config("model", "demo", {"trl.neftune_noise_alpha": "5"})
-    both = build_train_config("model", "demo", {"trl.neftune_noise_alpha": "5", "trl.temperature": "0.7"})
-    assert arm_config(common, {"trl.temperature": "0.7"}) == both
+    both = build_train_config("model", "demo", {"trl.neftune_noise_alpha": "5", "trl.use_weighting": "true"})
+    assert arm_config(common, {"trl.use_weighting": "true"}) == both
 
 
 def test_what_is_tuned_leaves_the_budget_alone():

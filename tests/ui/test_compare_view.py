@@ -79,5 +79,6 @@ def test_the_plot_has_every_arm_with_its_interval(report):
     [trace] = figure.data
     assert trace.y == ("Base", "<b>SFT</b>", "M3PO") and trace.marker.symbol == ("circle", "circle", "triangle-up")
     found = report["arms"][2]["figures"]["chair_s"]
-    assert trace.x[2] == found["mean"] and trace.error_x.array[2] == pytest.approx(found["high"] - found["mean"])
-    assert [shape.x0 for shape in figure.layout.shapes] == [0.5]  # the base
+    assert trace.x[2] == 100 * found["mean"]  # in per cent, as the table
+    assert trace.error_x.array[2] == pytest.approx(100 * (found["high"] - found["mean"]))
+    assert [shape.x0 for shape in figure.layout.shapes] == [50]  # the base

@@ -36,6 +36,16 @@ def test_what_a_run_did_leads_to_the_pairs_in_review():
     assert '<option value="5">run 5: 2 pairs, failed</option>' in waiting and "run-diff" not in waiting
 
 
+def test_only_the_first_settings_stand_open():
+    many = {f"package {n}": n for n in range(20)}
+    html = draw_lineage(FOUND | {"settings": many}, [], None)
+    assert "<summary>12 more settings, code and packages</summary>" in html and "package 19" in html
+    assert html.index("package 7") < html.index("12 more settings") < html.index("package 8")
+    config = [[name, value, value + 1] for name, value in many.items()]
+    assert "<summary>12 more settings differ</summary>" in draw_diff(DIFF | {"config": config})
+    assert "more settings" not in draw_lineage(FOUND, [], None)
+
+
 def test_a_difference_names_its_pairs_and_leads_to_them():
     html = draw_lineage(FOUND, [{"id": 5, "pairs": 2, "state": "finished"}], DIFF)
     assert draw_diff(DIFF) in html and '<option value="5" selected>' in html

@@ -1,0 +1,34 @@
+"""Win rates by a scorer against cases counted by hand, and their intervals against what is known of them."""
+
+import numpy as np
+import pytest
+
+from m3po.evaluation.intervals import wilson_interval
+from m3po.evaluation.win_rate import win_rate
+
+
+def test_a_case_counted_by_hand():
+    judged = [("a", 0.1, 0.2), ("a", 0.5, 0.4), ("b", 0.3, 0.3), ("c", 0.1, 0.9), ("d", 0.2, 0.8)]
+    found = win_rate(judged, same=2)
+    assert (found["wins"], found["losses"], found["ties"]) == (3, 1, 3)
+    assert found["win_rate"] == 3 / 4 and found["p"] == pytest.approx(2 * (1 + 4) / 2**4)  # 0 or 1 lost of 4
+    assert 0 <= found["low"] < 3 / 4 < found["high"] <= 1
+
+
+def test_nothing_decided_is_none_and_all_won_is_not_certain():
+    found = win_rate([("a", 0.1, 0.1)], same=1)
+    assert found["ties"] == 2 and [found[name] for name in ("win_rate", "low", "high", "p")] == [None] * 4
+    assert win_rate([]) == {"wins": 0, "losses": 0, "ties": 0, "win_rate": None, "low": None, "high": None, "p": None}
+    all_won = win_rate([(n, 0.0, 1.0) for n in range(5)])
+    assert (all_won["low"], all_won["high"]) == wilson_interval(5, 5)
+
+
+def test_turned_round_wins_are_losses_and_images_are_drawn_whole():
+    rng = np.random.default_rng(0)
+    judged = [(n, *rng.random(2)) for n in range(200)]
+    found, turned = win_rate(judged), win_rate([(image, b, a) for image, a, b in judged])
+    assert found["win_rate"] == pytest.approx(1 - turned["win_rate"]) and found["wins"] == turned["losses"]
+    assert found["low"] == pytest.approx(1 - turned["high"]) and found["p"] == turned["p"]
+    # Each image ten times over tells no more than once.
+    tenfold = win_rate([each for each in judged for _ in range(10)])
+    assert tenfold["high"] - tenfold["low"] == pytest.approx(found["high"] - found["low"], rel=0.1)
