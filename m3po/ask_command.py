@@ -14,6 +14,7 @@ from m3po.command_options import Json, Workspace, resolve_model, takes_model_opt
 from m3po.console import CLEAR, say
 from m3po.errors import BadImageError, M3poError, UsageError
 from m3po.files import absolute
+from m3po.jobs.playground import MOST_BYTES
 from m3po.settings import ModelOptions
 
 PATIENCE = 1.0  # seconds that one look waits for something new
@@ -79,7 +80,10 @@ def _side(policy: str, adapter: str) -> dict:
 def _send(client: Client | Local, path: Path) -> str:
     """The file goes to the app, which may have no right to read it. Returns its address."""
     try:
-        data = absolute(path).read_bytes()
+        if not absolute(path).is_file() and absolute(path).exists():  # a device has no end
+            raise BadImageError(f"Image {path} is no file: give a PNG, JPEG or another image file.")
+        with absolute(path).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)  # the one too many is refused there
     except OSError as error:
         raise BadImageError(f"Image {path} cannot be read ({error.strerror}): check the path.") from error
     return client.call("playground_image", data=base64.b64encode(data).decode(), name=str(path))

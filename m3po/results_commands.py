@@ -11,7 +11,7 @@ import typer
 from m3po.bridge import connect
 from m3po.command_options import Json, Workspace, resolve_scorer
 from m3po.console import follow, say
-from m3po.errors import UsageError
+from m3po.errors import JobError, UsageError
 from m3po.evaluation.pope_questions import PER_IMAGE
 from m3po.evaluation.results_table import WRITERS, show_rate, write_markdown
 from m3po.files import absolute
@@ -53,7 +53,9 @@ def winrate(
     with connect(workspace) as client:
         run = follow(client, client.call("win_rate", run_id=run_id, mas=resolve_scorer(mas), against=against))
         report = client.call("result_report", run_id=run_id)
-    found = next(rate for rate in report["win_rates"] if rate["run"] == run["id"])
+    found = next((rate for rate in report["win_rates"] if rate["run"] == run["id"]), None)
+    if found is None:
+        raise JobError(f"Run {run['id']} judged nothing of run {run_id}: was one of the two measured anew meanwhile?")
     say(found, draw_rate(run_id, found), as_json)
 
 

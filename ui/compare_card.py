@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from typing import Any
 
 import gradio as gr
@@ -84,13 +85,13 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             return [gr.skip()] * len(form)
         given = report["options"]
         ticked = [name for name in given["arms"] if name != BASE]
-        return [given["seeds"], given["train"]["preset"], given["error_rate"], " ".join(list_settings(given)), ticked]
+        return [given["seeds"], given["train"]["preset"], given["error_rate"], shlex.join(list_settings(given)), ticked]
 
     def on_start(seeds: Any, preset: str, error_rate: Any, settings: str, arms: list[str], seen: str) -> list:
         try:
             given = numbers({"Seeds": seeds, "Simulated annotator errs": error_rate})
             plain = studio.default_train(preset)
-            common, own = split_settings(parse_overrides(settings.split()))
+            common, own = split_settings(parse_overrides(shlex.split(settings)))
             config = build_train_config(plain.policy, preset, common)
             names = [BASE, *arms] if arms else []
             found = studio.comparisons.start(

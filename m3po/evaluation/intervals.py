@@ -11,7 +11,7 @@ Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 RESAMPLES = 1000
 
 
-def wilson_interval(successes: int, total: int) -> tuple[float, float] | None:
+def wilson_interval(successes: float, total: int) -> tuple[float, float] | None:
     """Wilson's score interval of a proportion (Wilson 1927); None without a trial."""
     if total <= 0:
         return None

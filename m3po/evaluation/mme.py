@@ -81,11 +81,22 @@ def count_categories(groups: Mapping[str, Sequence[Mapping]]) -> dict[str, Ratio
         asked = [images[key] for key in map(mme_category, members) if key in images]
         if not asked:
             continue
-        # Each image weighs so much that the mean over all of them is the sum of the categories' means.
-        everything = sum(map(len, asked))
-        weighed = [{**image, "weight": everything / len(each)} for each in asked for image in each]
-        found[f"mme_{name}"] = ratio_of_rows(weighed, lambda image: (_points(image) * image["weight"], 1.0))
+        found[f"mme_{name}"] = ratio_of_rows(_linearise(asked), lambda image: (image["value"], 1.0))
     return found
+
+
+def _linearise(categories: Sequence[Sequence[dict]]) -> list[dict]:
+    """Each image's `value`, so that the mean over all images is the sum of the categories' means, and varies in a
+    resample of images as that sum does (a linearised statistic; Efron and Tibshirani 1993, chapter 21): it is the sum
+    plus how far the image is from its own category's mean, weighed by that category's share. How many images of a
+    category a resample happens to draw moves nothing."""
+    everything = sum(map(len, categories))
+    means = [sum(map(_points, each)) / len(each) for each in categories]
+    return [
+        {**image, "value": sum(means) + (_points(image) - mean) * everything / len(each)}
+        for each, mean in zip(categories, means, strict=True)
+        for image in each
+    ]
 
 
 def is_right(row: Mapping, text: str) -> bool:

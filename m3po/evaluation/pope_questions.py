@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from pathlib import PurePath
 
 from m3po.categories import POPE_WAYS
 
@@ -57,4 +58,5 @@ def build_questions(objects: Mapping[str, Iterable[str]], per_image: int = PER_I
 
 
 def _draw(image: str, name: str) -> bytes:
-    return hashlib.sha256(f"{image} {name}".encode()).digest()
+    """By the image's content address, so that a workspace draws the same wherever it lies."""
+    return hashlib.sha256(f"{PurePath(image).stem} {name}".encode()).digest()

@@ -14,6 +14,8 @@ import numpy as np
 from m3po.evaluation.intervals import bootstrap_interval, ratio_of, wilson_interval
 from m3po.evaluation.preference import sign_test
 
+FEW_IMAGES = 10
+
 Judged = tuple[object, float, float]  # image, MAS of the first model's answer, and of the second's
 
 
@@ -21,8 +23,8 @@ def win_rate(judged: Sequence[Judged], same: int = 0) -> dict:
     """`wins` of the second model over the first, `losses`, `ties` (`same`, equal answers, among them), `win_rate` with
     its 95 % interval `low`, `high`, and `p` of the two-sided exact sign test; None where nothing is decided.
 
-    The interval is by bootstrap over images, all instructions after an image together; where all are won, or all lost,
-    which a bootstrap cannot tell from certainty, it is Wilson's.
+    The interval is by bootstrap over images, all instructions after an image together. Of few images, or where all are
+    won or all lost, a bootstrap is too certain: there it is Wilson's, with as many trials as images.
     """
     by_image: dict[object, list[int]] = defaultdict(lambda: [0, 0])
     ties = same
@@ -34,8 +36,13 @@ def win_rate(judged: Sequence[Judged], same: int = 0) -> dict:
         by_image[image][1] += 1
     counts = np.array(list(by_image.values()), dtype=np.int64).reshape(-1, 2)
     wins, decided = (int(total) for total in counts.sum(axis=0))
-    one_way = wins in (0, decided)
-    interval = wilson_interval(wins, decided) if one_way else bootstrap_interval(counts, ratio_of(0, 1))
+    uncertain = wins in (0, decided) or len(counts) < FEW_IMAGES
+    trials = len(counts)
+    interval = (
+        wilson_interval(wins / decided * trials if decided else 0, trials)
+        if uncertain
+        else bootstrap_interval(counts, ratio_of(0, 1))
+    )
     return {
         "wins": wins,
         "losses": decided - wins,

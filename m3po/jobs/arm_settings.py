@@ -20,7 +20,7 @@ from m3po.training.presets import build_train_config
 SHARED = ("epochs", "max_steps", "batch_size", "gradient_accumulation", "seed", "method", "only", "reward", "processes")
 ArmSettings = Mapping[str, Mapping[str, str]]  # by arm and key, as text
 
-# By preset.
+# By preset, for the models of the demo alone.
 TUNED: dict[str, dict[str, dict[str, str]]] = {
     "demo": {
         "sft": {"learning_rate": "2.4e-3"},
@@ -41,7 +41,9 @@ def split_settings(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[s
         if not colon:
             common[name] = value
             continue
-        if arm not in ARMS or arm == BASE:
+        if arm == BASE:
+            raise UsageError(f"{BASE} is not trained, so it has no {key!r:.40}: leave {name!r:.60} out.")
+        if arm not in ARMS:
             names = ", ".join(name for name in ARMS if name != BASE)
             raise UsageError(f"There is no arm {arm!r:.40} to set {key!r:.40} of: choose among {names}.")
         if key in SHARED:
@@ -50,11 +52,11 @@ def split_settings(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[s
     return common, own
 
 
-def settle(config: TrainConfig, own: ArmSettings) -> dict[str, dict[str, str]]:
-    """What each arm is given beyond `config`: its `own`, over what was tuned for the preset where `config` leaves the
-    preset's value. Raises UsageError for a setting that cannot be."""
+def settle(config: TrainConfig, own: ArmSettings, *, demo: bool) -> dict[str, dict[str, str]]:
+    """What each arm is given beyond `config`: its `own`, and, in a `demo` workspace, beneath it what was tuned for the
+    preset, where `config` leaves the preset's value. Raises UsageError for a setting that cannot be."""
     plain = build_train_config(config.policy, config.preset)
-    tuned = TUNED.get(config.preset, {})
+    tuned = TUNED.get(config.preset, {}) if demo else {}  # rates for the demo's small model would ruin another
     settled = {}
     for arm in ARMS.values():
         found = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from m3po.errors import JobError
 from m3po.jobs.runner import PACKAGE_ROOT
+
+log = logging.getLogger("m3po.jobs")
 
 KILLED = (
     "The process that answers was killed: perhaps memory ran out, and the system kills what takes most of it. "
@@ -79,15 +82,20 @@ class AskingProcess:
             self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
-        for pipe in (self._process.stdin,):
-            with contextlib.suppress(OSError, ValueError):
-                pipe.close()
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.close()
 
     def _listen(self) -> None:
         out = self._process.stdout
         while line := out.readline(LONGEST_LINE):
-            with contextlib.suppress(ValueError):  # half a line of a process that was killed
-                self._on_event(json.loads(line))
+            try:
+                event = json.loads(line)
+            except ValueError:  # half a line of a process that was killed
+                continue
+            try:
+                self._on_event(event)
+            except Exception:  # the pipe must be read on: else the process waits, and the question with it
+                log.exception("an event of the playground could not be taken: %.200r", line)
         out.close()
         code = self._process.wait()
         if self._wanted:

@@ -20,6 +20,7 @@ from m3po.jobs.arms import ARMS, BASE, REFERENCES
 from m3po.jobs.runner import JobRunner
 from m3po.store import comparisons
 from m3po.store.workspace import Workspace
+from m3po.training.options import split_further
 from m3po.training.presets import build_train_config
 from m3po.types import Run
 
@@ -240,6 +241,8 @@ def list_settings(options: dict) -> list[str]:
     """`name=value` of each setting of the arms that is another than the preset's, `arm:name=value` of one arm's own."""
     train = options["train"]
     plain = dataclasses.asdict(build_train_config(train["policy"], train["preset"]))
-    common = [f"{name}={value}" for name, value in train.items() if value != plain[name]]
+    changed = {name: value for name, value in train.items() if value != plain[name]}
+    changed |= split_further(str(changed.pop("further", "")))
+    common = [f"{name}={value}" for name, value in changed.items()]
     own = options.get("own", {})
     return common + [f"{arm}:{name}={value}" for arm, values in own.items() for name, value in values.items()]

@@ -65,7 +65,11 @@ class Comparisons(Reports):
         chosen, left_out = self._choose_arms(config, arms)
         select = defaults.current_select(self._workspace.db)
         options = _options(config, select, chosen, seeds, error_rate)
-        settled = {arm: values for arm, values in settle(config, own or {}).items() if arm in chosen}
+        settled = {
+            arm: values
+            for arm, values in settle(config, own or {}, demo=self._workspace.config.demo).items()
+            if arm in chosen
+        }
         options |= {"own": settled} if settled else {}
         known = self._workspace.db.read(lambda con: comparisons.same_comparison(con, options))
         if known and not self._is_finished(known["id"]):

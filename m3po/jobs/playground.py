@@ -7,6 +7,7 @@ Images are uploads, kept here in memory, or the workspace's own by their address
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import math
 import secrets
@@ -215,18 +216,18 @@ class Playground:
             if asked is None or asked.done:
                 return
             asked.stopped = True
-            if process is not None:
-                try:
-                    process.send({"op": "stop", "question": asked.id})
-                except JobError:
-                    return  # its end is told by itself
+        if process is not None:  # without the lock: a pipe that is full makes one wait
+            threading.Thread(target=_send_stop, args=(process, asked.id), daemon=True).start()
+        with self._change:
             if self._change.wait_for(lambda: asked.done, STOP_SECONDS):
                 return
-        self.release()
+        self.release(only=asked.id)
 
-    def release(self) -> None:
-        """End the process and give back the memory of its models."""
+    def release(self, only: str | None = None) -> None:
+        """End the process and give back the memory of its models; with `only`, if that is still the last question."""
         with self._change:
+            if only is not None and (self._question is None or self._question.id != only):
+                return
             process, self._process = self._process, None
             self._cancel_idle()
             self._finish(self._question, "Stopped.")
@@ -346,15 +347,17 @@ class Playground:
             self._idle.start()
 
     def _on_idle(self, question: str) -> None:
-        with self._change:
-            if self._question is None or self._question.id != question or not self._question.done:
-                return
-        self.release()
+        self.release(only=question)  # a question that is asked cancels the timer of the one before
 
     def _cancel_idle(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
+
+
+def _send_stop(process: AskingProcess, question: str) -> None:
+    with contextlib.suppress(JobError):  # its end is told by itself
+        process.send({"op": "stop", "question": question})
 
 
 def _check_number(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:

@@ -57,7 +57,7 @@ class ResultReports:
             for key in METRICS
             if key in (found["before"] or {}) or key in (found["after"] or {})
         ]
-        rates = self._judging.report(before.id, after.id) if before and after else []
+        rates = self._judging.report(before and before.id, after.id) if after else []
         return {
             "title": f"Run {found['run'].id}: before and after",
             "run": found["run"].id,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from m3po.errors import JobError
+from m3po.errors import JobError, RunStopped
 from m3po.jobs.folder import RunFolder
 from m3po.models import memory
 from m3po.training import ranks
@@ -40,7 +40,9 @@ def supervise(folder: RunFolder, processes: int, stop_requested: Callable[[], bo
     known = folder.events_path.stat().st_size
     started = subprocess.Popen(
         [sys.executable, *ranks.launch_words(folder.path, processes, _free_port())],
-        env=os.environ | ({} if memory.gpu_in_sight() else {"ACCELERATE_USE_CPU": "true"}),
+        env=os.environ
+        | {ranks.RANKS: str(processes)}
+        | ({} if memory.gpu_in_sight() else {"ACCELERATE_USE_CPU": "true"}),
         preexec_fn=die_with_parent,
     )
     while started.poll() is None:
@@ -51,7 +53,9 @@ def supervise(folder: RunFolder, processes: int, stop_requested: Callable[[], bo
     for end, status in (("finished", 0), ("stopped", 3), ("failed", 1)):
         if end in ends:
             return status
-    said = sorted(folder.path.glob(WORD.format(rank="*")))
+    if stop_requested():
+        raise RunStopped("Stopped by the user; what was finished is kept and the run can be resumed.")
+    said = sorted(folder.path.glob(WORD.format(rank="*")), key=lambda path: path.stat().st_mtime)
     if said:
         raise JobError(said[0].read_text(encoding="utf-8"))
     raise JobError(

@@ -30,7 +30,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     schema_training.m018_lineage,
     schema_compare.m019_comparisons,
     schema_training.m020_sides,
-    schema_judged.m023_judged,
+    schema_judged.m021_judged,
 ]
 
 

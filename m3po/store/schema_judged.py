@@ -11,5 +11,5 @@ CREATE TABLE judged_answers (run_id BIGINT, instruction_id BIGINT, side TINYINT,
 """
 
 
-def m023_judged(con: duckdb.DuckDBPyConnection) -> None:
+def m021_judged(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_JUDGED)

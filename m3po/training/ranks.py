@@ -43,13 +43,16 @@ _DEEPSPEED = """deepspeed_config:
 """
 
 
+RANKS = "M3PO_RANKS"  # set for the processes of one run: a cluster may set RANK for a worker that trains alone
+
+
 def is_rank() -> bool:
     """Whether this process is one of several that train together."""
-    return "RANK" in os.environ and world() > 1
+    return RANKS in os.environ and world() > 1
 
 
 def rank() -> int:
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK", "0")) if RANKS in os.environ else 0
 
 
 def world() -> int:
@@ -74,6 +77,8 @@ def several(config: TrainConfig) -> bool:
 def check_devices(config: TrainConfig) -> None:
     """Raises JobError where this machine has not the GPUs that the preset or `processes` wants."""
     gpus, parallel = memory.count_gpus(), find_preset(config.preset).parallel
+    if parallel and config.processes == 1:
+        raise JobError(f"The preset {config.preset} trains in two processes or more: set processes, or 0 for all GPUs.")
     wanted = max(config.processes, 2) if parallel else config.processes
     if parallel and gpus < wanted:
         raise JobError(

@@ -97,3 +97,9 @@ def test_two_models_are_compared_image_by_image():
     assert counts[:, 0].sum() / counts[:, 1].sum() == pytest.approx(262.5)
     neither = judge_answer(CASE[7], "There isn't", Vocabulary(()))
     assert neither["right"] is False and judge_answer(CASE[7], "No, but", Vocabulary(()))["right"] is True
+
+
+def test_how_many_images_of_a_category_a_resample_draws_moves_nothing():
+    rows = [row for n in range(4) for row in asked(n, "existence", f"{n}", ("Yes", "No"))]
+    rows += [row for n in range(4, 20) for row in asked(n, "ocr", f"{n}", ("Yes", "No"))]
+    assert summarise(rows).intervals["mme_perception"] == pytest.approx((400, 400))  # all right: nothing to doubt

@@ -32,3 +32,9 @@ def test_turned_round_wins_are_losses_and_images_are_drawn_whole():
     # Each image ten times over tells no more than once.
     tenfold = win_rate([each for each in judged for _ in range(10)])
     assert tenfold["high"] - tenfold["low"] == pytest.approx(found["high"] - found["low"], rel=0.1)
+
+
+def test_few_images_are_not_certain():
+    one = win_rate([("a", 0.1, 0.2), ("a", 0.2, 0.1)])
+    assert (one["win_rate"], one["wins"], one["losses"]) == (0.5, 1, 1)
+    assert one["low"] < 0.15 and one["high"] > 0.85  # Wilson's of half a win in one trial

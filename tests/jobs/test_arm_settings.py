@@ -30,7 +30,7 @@ def test_settings_with_an_arm_before_them_are_that_arms_alone():
     ("name", "said"),
     [
         ("nobody:beta", "no arm 'nobody'"),
-        (f"{BASE}:beta", "no arm 'base'"),
+        (f"{BASE}:beta", "base is not trained"),
         ("m3po:epochs", "epochs is the same"),
     ],
 )
@@ -41,22 +41,23 @@ def test_what_is_no_arm_or_is_everybodys_is_refused(name, said):
 
 def test_what_was_tuned_gives_way_to_what_is_asked_for(tuned):
     plain = build_train_config("model", "demo")
-    assert settle(plain, {})["sft"] == {"learning_rate": "1e-3"}
+    assert settle(plain, {}, demo=True)["sft"] == {"learning_rate": "1e-3"}
     asked = dataclasses.replace(plain, beta=0.5)  # of all arms: the tuned beta is not theirs any more
-    assert settle(asked, {})["m3po"] == {"loss_weights": "1+4"}
-    assert settle(plain, {"m3po": {"beta": "0.2"}})["m3po"] == {"beta": "0.2", "loss_weights": "1+4"}
-    assert settle(dataclasses.replace(plain, preset="gpu24"), {}) == {}
+    assert settle(asked, {}, demo=True)["m3po"] == {"loss_weights": "1+4"}
+    assert settle(plain, {"m3po": {"beta": "0.2"}}, demo=True)["m3po"] == {"beta": "0.2", "loss_weights": "1+4"}
+    assert settle(dataclasses.replace(plain, preset="gpu24"), {}, demo=True) == {}
+    assert settle(plain, {}, demo=False) == {}  # another's model would be ruined by the rates of the demo's
 
 
 def test_a_control_is_trained_like_what_it_is_the_control_of(tuned):
-    settled = settle(build_train_config("model", "demo"), {"m3po": {"lora_r": "4"}})
+    settled = settle(build_train_config("model", "demo"), {"m3po": {"lora_r": "4"}}, demo=True)
     assert settled["m3po_shuffled"] == settled["m3po_corrected"] == settled["m3po"]
     assert "dpo" not in settled
 
 
 def test_a_setting_that_cannot_be_is_refused_before_any_run():
     with pytest.raises(UsageError, match="beta"):
-        settle(build_train_config("model", "demo"), {"sft": {"beta": "much"}})
+        settle(build_train_config("model", "demo"), {"sft": {"beta": "much"}}, demo=False)
 
 
 def test_an_arms_config_differs_in_its_settings_alone():

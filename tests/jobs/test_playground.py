@@ -288,8 +288,8 @@ def test_who_stands_beside_whom_on_the_command_line() -> None:
     assert sides(adapter="8", against_adapter="7") == [{"policy": "", "run": 7}, {"policy": "", "run": 8}]
     other = {"policy": "org/b", "adapter": ""}
     assert sides(policy="org/a", against_policy="org/b") == [other, {"policy": "org/a", "adapter": ""}]
-    for given in ({"adapter": "8"}, {"adapter": "x", "against_adapter": "7"}):
-        assert all(Side(**side) for side in sides(**given))
+    read = [Side(**side) for side in sides(adapter="8")]
+    assert [(side.run, side.before) for side in read] == [(8, True), (8, False)]
 
 
 def test_answers_on_the_command_line_have_their_figures() -> None:
@@ -308,3 +308,8 @@ def test_answers_on_the_command_line_have_their_figures() -> None:
         "Question: What?\n\nrun 8:\n  A boat.\n  A fish.\n  [mean log-prob -0.250 nats a token, MAS 0.500 by mas, "
         "8 tokens in 2.0 s, 4.0 a second, cut off by --max-new-tokens]"
     )
+
+
+def test_a_device_is_no_image() -> None:
+    with pytest.raises(BadImageError, match="is no file"):  # it has no end: reading it would take all memory
+        ask_command._send(None, Path("/dev/zero"))

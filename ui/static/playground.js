@@ -92,6 +92,7 @@ class Playground {
       if (given) this.choose(side, given);
     }
     if (place.item || place.image) await this.picture.take(place.item ? { op: "item", id: place.item } : { op: "picture", image: place.image });
+    else this.picture.show({ images: [], item: null, html: "", name: "" });
   }
 
   // The models to choose from. Without a choice before: what the newest run began with, and the run.

@@ -31,7 +31,7 @@ export class Past {
     answers.className = "past-answers";
     const button = document.createElement("button");
     Object.assign(button, { type: "button", className: "link", textContent: "Take it up again" });
-    button.onclick = () => this.page.take(readPlace(entry.place)).then(() => this.page.remember());
+    button.onclick = () => this.page.take({ ...readPlace(entry.place), question: entry.question }).then(() => this.page.remember());
     head.append(entry.question, button);
     answers.innerHTML = entry.sides.join(""); // as the server drew it
     words.append(head, answers);
