@@ -205,12 +205,13 @@ def resume_chain(studio: Studio, command: dict) -> dict:
 
 
 def shown_result(results: list[dict]) -> dict | None:
-    """The run at work, else the one that waits next, else the newest."""
+    """The run at work, else the one that waits next, else the newest, if there is one outside of comparisons."""
     for states in (("running",), ("queued",)):
         for result in reversed(results):
             if any(step.state in states for _, step in chain_of(result)):
                 return result
-    return results[0] if results else None
+    own = [result for result in results if not result["run"].config.get("comparison")]
+    return next(iter(own or results), None)
 
 
 def draw_live(studio: Studio, result: dict | None, results: list[dict]) -> list:
