@@ -83,8 +83,11 @@ def test_every_step_is_equal_to_stock_trl(tiny_policy, rows, tmp_path, loss_type
     assert len(stock) == len(recorder.points) == 6
     assert stock[-1]["rewards/margins"] > 0.01  # it learned, so equal does not mean that nothing happened
     for (_, ours), theirs in zip(recorder.points, stock, strict=True):
-        for name in ("loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "logps/chosen", "grad_norm"):
+        for name in ("loss", "rewards/chosen", "rewards/rejected", "logps/chosen", "grad_norm"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-4), name
+        if abs(theirs["rewards/margins"]) > 1e-4:
+            # Before the adapter moves, a margin is 0 or what rounding leaves: its sign is the processor's.
+            assert ours["rewards/accuracies"] == pytest.approx(theirs["rewards/accuracies"])
 
 
 def test_the_plain_way_of_other_architectures_gives_the_same(tiny_policy, rows, tmp_path, monkeypatch):
