@@ -27,8 +27,8 @@ if "M3PO_TEST_VIDEO_PARTS" in os.environ:  # the child process of tests/models/t
 
 # What takes longest, longest first: begun last, it would leave the other worker idle at the end.
 SLOWEST = (
-    "tests/e2e", "tests/models/test_video_architectures.py", "tests/test_studio.py", "tests/test_readme.py",
-    "tests/test_cli.py", "tests/ui/test_people_http.py", "tests/models/test_architectures.py",
+    "tests/e2e", "tests/e2e: jobs", "tests/models/test_video_architectures.py", "tests/test_studio.py",
+    "tests/test_readme.py", "tests/test_cli.py", "tests/ui/test_people_http.py", "tests/models/test_architectures.py",
     "tests/training/test_dpo.py", "tests/ui/test_server.py", "tests/jobs/test_train.py",
     "tests/store/test_connection.py", "tests/test_selection.py", "tests/models/test_log_probs.py",
     "tests/store/test_review_index.py", "tests/jobs/test_exporting.py", "tests/test_people.py",
@@ -36,10 +36,16 @@ SLOWEST = (
 )  # fmt: skip
 
 
+# They drive a browser, but wait for models most of the time; the other browser tests would be late by them.
+JOBS_IN_THE_PAGE = ("test_journey.py", "test_data.py", "test_runs_page.py", "test_playground_page.py")
+
+
 def unit_of(nodeid: str) -> str:
-    """What one worker does as a whole: a file, or all that drives a browser, for which two at once are too much."""
+    """What one worker does as a whole: a file, or what drives a browser, for which many at once are too much."""
     file = nodeid.partition("::")[0]
-    return "tests/e2e" if file.startswith("tests/e2e/") else file
+    if not file.startswith("tests/e2e/"):
+        return file
+    return "tests/e2e: jobs" if file.endswith(JOBS_IN_THE_PAGE) else "tests/e2e"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

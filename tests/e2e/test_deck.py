@@ -76,7 +76,7 @@ def test_what_a_closed_tab_could_not_send_another_one_of_the_same_person_sends(a
     page.clock.run_for(2_000)
     assert page.locator("#review-unstored").is_hidden()  # the other tab may still send it
     closed.close()
-    page.clock.run_for(32_000)
+    page.clock.fast_forward(32_000)
     page.wait_for_function(NOTHING_KEPT)
     page.wait_for_selector("#review-unstored", state="hidden")
     page.keyboard.press("u")
