@@ -27,7 +27,8 @@ from m3po.settings import EvaluateConfig, SelectConfig, TrainConfig
 from m3po.store import candidates, comparisons, instructions, pools, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
-from m3po.training.presets import build_train_config, count_steps, parse_losses
+from m3po.training import ranks
+from m3po.training.presets import build_train_config, parse_losses
 from m3po.types import Run
 
 SEEDS = 3
@@ -60,9 +61,11 @@ class Comparisons(Reports):
         what an arm alone is given (see m3po.jobs.arm_settings); `asked`: the keys of `config` that somebody set, which
         nothing that was tuned replaces.
 
-        Raises UsageError for a setting that cannot be, JobError where an arm has too few pairs or nothing is held out.
+        Raises UsageError for a setting that cannot be, JobError where an arm has too few pairs, nothing is held out, or
+        the preset wants GPUs that are not here.
         """
         _check(config, seeds, error_rate)
+        ranks.check_devices(config)
         parse_losses(checked(config))
         chosen, left_out = self._choose_arms(config, arms)
         select = defaults.current_select(self._workspace.db)
@@ -137,7 +140,7 @@ class Comparisons(Reports):
         )
         draws.sort(key=lambda draw: draw.seed)  # a whole table of the first seed, then the next
         n = len(draws[0].pairs)
-        config = dataclasses.replace(config, max_steps=count_steps(config, n))
+        config = dataclasses.replace(config, max_steps=ranks.count_steps(config, n))
         problem = workspace.db.read(lambda con: trainings.advise_weights(con, config, trained))
         problems = [*trainings.describe_few(config, n), *([problem] if problem else [])]
         told = {"pairs": n, "steps": config.max_steps, "left_out": left_out, "problems": problems}

@@ -40,7 +40,8 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     (pairs, table, origin), decided = workspace.db.read_at_once(
         lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))
     )
-    estimates.check_fits(workspace.db.read(lambda con: estimates.read_known(con, config, trained)), config)
+    here = ranks.counted(config)
+    estimates.check_fits(workspace.db.read(lambda con: estimates.read_known(con, here, trained)), here)
     values = dataclasses.asdict(config)
     origin |= trainings.describe_origin(trained)
     frozen = runner.freeze("train", values, table)

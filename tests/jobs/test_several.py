@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,16 +20,19 @@ import pytest
 import workspaces
 from runs_here import open_quietly
 from training_here import Recorder, build_rows, train
+from warm_processes import start_warm
 
 from m3po.errors import JobError, UsageError
 from m3po.jobs.folder import RunFolder
 from m3po.jobs.schemas import TRAIN_INPUT
 from m3po.models import memory
+from m3po.studio import Studio
 from m3po.training import ranks
-from m3po.training.presets import PRESETS, build_train_config, count_steps
+from m3po.training.faults import count_done, find_checkpoint
+from m3po.training.presets import PRESETS, build_train_config
 from m3po.workspace_config import WorkspaceConfig
 
-SETTINGS = {"loss_type": "sigmoid", "epochs": "2", "learning_rate": "0.003", "lora_r": "4", "batch_size": "2"}
+SETTINGS = {"loss_type": "sigmoid", "epochs": "6", "learning_rate": "0.003", "lora_r": "4", "batch_size": "2"}
 
 
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.parallel])
@@ -55,7 +62,7 @@ def test_accelerate_reads_the_file_of_each_preset_for_several_gpus(name, tmp_pat
 
 def test_steps_are_counted_over_all_processes():
     config = build_train_config("m", "demo", {"batch_size": "2", "epochs": "1", "processes": "4"})
-    assert count_steps(config, 33) == count_steps(
+    assert ranks.count_steps(config, 33) == ranks.count_steps(
         build_train_config("m", "demo", {"batch_size": "8", "epochs": "1"}), 33
     )
     with pytest.raises(UsageError, match="processes does nothing for the method grpo"):
@@ -82,32 +89,117 @@ def test_where_the_gpus_lack_the_run_is_refused_and_can_be_packed(tmp_path, tiny
     studio.close()
 
 
+def alive() -> dict[int, int]:
+    """Process -> parent, those that only wait to be buried left out."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            state, parent, *_ = path.read_text().rpartition(")")[2].split()
+            if state != "Z":
+                parents[int(path.parent.name)] = int(parent)
+    return parents
+
+
+def descendants(pid: int) -> set[int]:
+    parents = alive()
+    found: set[int] = set()
+    while more := {child for child, parent in parents.items() if parent in found | {pid}} - found:
+        found |= more
+    return found
+
+
+def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one_and_one_of_them_writes(tiny_policy, tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel ends no process with its parent")
+def test_two_processes_killed_stopped_and_resumed_give_the_losses_of_one(tiny_policy, tmp_path, monkeypatch):
     rows = build_rows(tmp_path)[:8]
     one = Recorder()
     train(tiny_policy, rows, tmp_path / "one", one, **SETTINGS | {"batch_size": "4"})
-
-    folder = RunFolder(tmp_path / "runs" / "1")
-    folder.path.mkdir(parents=True)
-    (tmp_path / "config.toml").write_text("# the defaults\n")
-    config = build_train_config(str(tiny_policy), "demo", SETTINGS | {"processes": "2"})
-    folder.write_config(dataclasses.asdict(config))
+    studio = open_quietly(Studio.create(tmp_path / "ws", WorkspaceConfig(policy=str(tiny_policy))))
+    runner = studio.runner
+    config = dataclasses.asdict(build_train_config(str(tiny_policy), "demo", SETTINGS | {"processes": "2"}))
     columns = [{name: row.get(name) for name in TRAIN_INPUT.names} for row in rows]
-    pq.write_table(pa.Table.from_pylist(columns, schema=TRAIN_INPUT), folder.input_path)
-    ended = subprocess.run(
-        [sys.executable, "-m", "m3po.jobs.train", str(folder.path)], capture_output=True, text=True, timeout=200,
-        env=os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    events = folder.read_events()[0]
-    told = [event["event"] for event in events if event["event"] != "progress"]
-    assert told == ["started", *["metrics"] * 4, "finished"]
-    for (step, ours), event in zip(one.points, [e for e in events if e["event"] == "metrics"], strict=True):
-        assert step == event["step"]
+    frozen = runner.freeze("train", config, pa.Table.from_pylist(columns, schema=TRAIN_INPUT))
+    number = runner.queue_frozen([frozen], lambda con: runner.queue(con, "train", config, "", frozen=frozen))
+    folder = runner.folder(number)
+    seen = 0
+
+    def steps() -> list[int]:
+        """Told since `seen`."""
+        return [event["step"] for event in folder.read_events(seen)[0] if event["event"] == "metrics"]
+
+    def end_of_run() -> str:
+        runner.tick()
+        return "" if (run := studio.run(number)).active else run.state
+
+    # Killed: nothing says goodbye, and none of those that it started goes on.
+    runner.tick()
+    wait_for(steps)
+    at_work = descendants(folder.worker_pid())
+    assert len(at_work) == 3  # accelerate launch and its two
+    os.kill(folder.worker_pid(), signal.SIGKILL)
+    wait_for(lambda: not at_work & alive().keys(), 20)
+    wait_for(end_of_run)
+    assert studio.run(number).state == "interrupted" and not folder.worker_alive()
+
+    # Stopped: behind the same step, with its save.
+    start_warm(monkeypatch)
+    seen = folder.events_path.stat().st_size
+    runner.resume(number)
+    runner.tick()
+    wait_for(steps)
+    runner.stop(number)
+    wait_for(end_of_run)
+    assert studio.run(number).state == "stopped" and "Stopped by the user after step" in studio.run(number).message
+    saved = steps()[-1]
+    assert 1 <= saved < len(one.points) and count_done(find_checkpoint(folder.path / "checkpoints")) == saved
+
+    # Resumed: goes on behind it, and all that was told is what one process with twice the batch tells.
+    seen = folder.events_path.stat().st_size
+    runner.resume(number)
+    runner.tick()
+    wait_for(end_of_run)
+    assert studio.run(number).state == "finished", folder.log_tail()
+    assert steps() == list(range(saved + 1, len(one.points) + 1))
+    assert studio.run(number).result["processes"] == 2
+    told = {event["step"]: event["values"] for event in folder.read_events()[0] if event["event"] == "metrics"}
+    assert sorted(told) == [step for step, _ in one.points]
+    for step, ours in one.points:
         for name in ("loss", "rewards/chosen", "rewards/margins", "logps/chosen", "grad_norm", "tokens"):
-            assert event["values"][name] == pytest.approx(ours[name], rel=1e-4, abs=1e-5), name
-    assert ended.stdout.count("step 1/4") == 1
+            assert told[step][name] == pytest.approx(ours[name], rel=1e-4, abs=1e-5), (step, name)
+    assert folder.log_path.read_text().count(f"step {len(one.points)}/") == 1
     assert pq.read_table(folder.path / "margins.parquet").num_rows == 8
     assert json.loads((folder.adapter_path / "adapter_config.json").read_text())["r"] == 4
     assert not (folder.path / "checkpoints").exists() and not folder.worker_alive()
+    studio.close()
+
+
+def test_a_process_that_begins_after_its_worker_ended_does_not_go_on(tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "1")
+    folder.write_config({})
+    place = os.environ | {ranks.RANKS: "2", "WORLD_SIZE": "2", "RANK": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "m3po.jobs.train", str(folder.path)], env=place, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (1, "the worker that started this process is gone\n")
+    assert folder.read_events()[0] == []
+
+
+def test_presets_for_all_gpus_count_those_that_may_be_used(monkeypatch):
+    monkeypatch.setattr(memory, "GPU_FILES", ("/dev/null",))
+    monkeypatch.setattr(memory, "_ask_driver", lambda what: [80 * memory.GIB] * 4)
+    config = build_train_config("m", "gpus_fsdp", {"batch_size": "2", "gradient_accumulation": "1", "epochs": "1"})
+    for named, gpus in ((None, 4), ("2,0", 2), ("3", 1), ("1,-1,2", 1), ("GPU-8a,GPU-9b", 2), ("7", 0), ("", 0)):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if named is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert memory.count_gpus() == gpus, named
+        assert ranks.counted(config).processes == max(1, gpus)
+        assert ranks.count_steps(config, 80) == 40 // max(1, gpus)
+    assert not memory.gpu_in_sight()  # all are hidden
