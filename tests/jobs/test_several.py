@@ -17,8 +17,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import workspaces
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
 from runs_here import open_quietly
+from safetensors.torch import load_file
 from training_here import Recorder, build_rows, train
 from warm_processes import start_warm
 
@@ -30,6 +34,8 @@ from m3po.studio import Studio
 from m3po.training import ranks
 from m3po.training.faults import count_done, find_checkpoint
 from m3po.training.presets import PRESETS, build_train_config
+from m3po.training.trainer import PairTrainer
+from m3po.types import Run
 from m3po.workspace_config import WorkspaceConfig
 
 SETTINGS = {"loss_type": "sigmoid", "epochs": "6", "learning_rate": "0.003", "lora_r": "4", "batch_size": "2"}
@@ -115,69 +121,135 @@ def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
         time.sleep(0.01)
 
 
+class Several:
+    """A run of two processes in a workspace of its own, whose runner looks when it is told to."""
+
+    def __init__(self, folder: Path, policy: Path, rows: list[dict], preset: str, **settings: str) -> None:
+        self.studio = open_quietly(Studio.create(folder / "ws", WorkspaceConfig(policy=str(policy))))
+        self.runner = self.studio.runner
+        config = build_train_config(str(policy), preset, SETTINGS | {"processes": "2"} | settings)
+        columns = [{name: row.get(name) for name in TRAIN_INPUT.names} for row in rows]
+        table = pa.Table.from_pylist(columns, schema=TRAIN_INPUT)
+        frozen = self.runner.freeze("train", dataclasses.asdict(config), table)
+        self.number = self.runner.queue_frozen(
+            [frozen],
+            lambda con: self.runner.queue(con, "train", dataclasses.asdict(config), "", frozen=frozen),
+        )
+        self.folder = self.runner.folder(self.number)
+        self._seen = 0
+
+    def steps(self) -> list[int]:
+        """Told since it was started last."""
+        return [event["step"] for event in self.folder.read_events(self._seen)[0] if event["event"] == "metrics"]
+
+    def start(self) -> None:
+        """For the first time, or again."""
+        if self.folder.events_path.exists():
+            self._seen = self.folder.events_path.stat().st_size
+            self.runner.resume(self.number)
+        self.runner.tick()
+
+    def end(self) -> Run:
+        """Wait until it has ended."""
+
+        def ended() -> bool:
+            self.runner.tick()
+            return not self.studio.run(self.number).active
+
+        wait_for(ended)
+        return self.studio.run(self.number)
+
+    def stop_in_its_midst(self, total: int) -> int:
+        """Started, stopped behind a step, and saved; returns the step."""
+        self.start()
+        wait_for(self.steps)
+        self.runner.stop(self.number)
+        stopped = self.end()
+        assert stopped.state == "stopped" and "Stopped by the user after step" in stopped.message, stopped
+        saved = self.steps()[-1]
+        assert 1 <= saved < total and count_done(find_checkpoint(self.folder.path / "checkpoints")) == saved
+        return saved
+
+    def finish_like(self, one: Recorder, saved: int) -> None:
+        """It goes on behind `saved`, and all that was told is what `one` was told."""
+        self.start()
+        run = self.end()
+        assert run.state == "finished", self.folder.log_tail()
+        assert self.steps() == list(range(saved + 1, len(one.points) + 1))
+        assert run.result["processes"] == 2 and not self.folder.worker_alive()
+        told = {event["step"]: event["values"] for event in self.folder.read_events()[0] if event["event"] == "metrics"}
+        assert sorted(told) == [step for step, _ in one.points]
+        for step, ours in one.points:
+            for name in ("loss", "rewards/chosen", "rewards/margins", "logps/chosen", "grad_norm", "tokens"):
+                assert told[step][name] == pytest.approx(ours[name], rel=1e-4, abs=1e-5), (step, name)
+        assert self.folder.log_path.read_text().count(f"step {len(one.points)}/") == 1
+        assert pq.read_table(self.folder.path / "margins.parquet").num_rows == 8
+        assert not (self.folder.path / "checkpoints").exists()
+        self.studio.close()
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_policy, tmp_path_factory) -> tuple[list[dict], Recorder, Path]:
+    """Pairs, and what one process with twice the batch tells of them; its folder."""
+    folder = tmp_path_factory.mktemp("alone")
+    rows, one = build_rows(folder)[:8], Recorder()
+    train(tiny_policy, rows, folder / "run", one, **SETTINGS | {"batch_size": "4"})
+    return rows, one, folder / "run"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel ends no process with its parent")
-def test_two_processes_killed_stopped_and_resumed_give_the_losses_of_one(tiny_policy, tmp_path, monkeypatch):
-    rows = build_rows(tmp_path)[:8]
-    one = Recorder()
-    train(tiny_policy, rows, tmp_path / "one", one, **SETTINGS | {"batch_size": "4"})
-    studio = open_quietly(Studio.create(tmp_path / "ws", WorkspaceConfig(policy=str(tiny_policy))))
-    runner = studio.runner
-    config = dataclasses.asdict(build_train_config(str(tiny_policy), "demo", SETTINGS | {"processes": "2"}))
-    columns = [{name: row.get(name) for name in TRAIN_INPUT.names} for row in rows]
-    frozen = runner.freeze("train", config, pa.Table.from_pylist(columns, schema=TRAIN_INPUT))
-    number = runner.queue_frozen([frozen], lambda con: runner.queue(con, "train", config, "", frozen=frozen))
-    folder = runner.folder(number)
-    seen = 0
-
-    def steps() -> list[int]:
-        """Told since `seen`."""
-        return [event["step"] for event in folder.read_events(seen)[0] if event["event"] == "metrics"]
-
-    def end_of_run() -> str:
-        runner.tick()
-        return "" if (run := studio.run(number)).active else run.state
-
+def test_two_processes_killed_stopped_and_resumed_give_the_losses_of_one(tiny_policy, alone, tmp_path, monkeypatch):
+    rows, one, _ = alone
+    two = Several(tmp_path, tiny_policy, rows, "demo")
     # Killed: nothing says goodbye, and none of those that it started goes on.
-    runner.tick()
-    wait_for(steps)
-    at_work = descendants(folder.worker_pid())
+    two.start()
+    wait_for(two.steps)
+    supervisor = two.folder.worker_pid()
+    at_work = descendants(supervisor)
     assert len(at_work) == 3  # accelerate launch and its two
-    os.kill(folder.worker_pid(), signal.SIGKILL)
+    os.kill(supervisor, signal.SIGKILL)
     wait_for(lambda: not at_work & alive().keys(), 20)
-    wait_for(end_of_run)
-    assert studio.run(number).state == "interrupted" and not folder.worker_alive()
-
-    # Stopped: behind the same step, with its save.
+    assert two.end().state == "interrupted" and not two.folder.worker_alive()
     start_warm(monkeypatch)
-    seen = folder.events_path.stat().st_size
-    runner.resume(number)
-    runner.tick()
-    wait_for(steps)
-    runner.stop(number)
-    wait_for(end_of_run)
-    assert studio.run(number).state == "stopped" and "Stopped by the user after step" in studio.run(number).message
-    saved = steps()[-1]
-    assert 1 <= saved < len(one.points) and count_done(find_checkpoint(folder.path / "checkpoints")) == saved
+    saved = two.stop_in_its_midst(len(one.points))
+    two.finish_like(one, saved)
+    assert json.loads((two.folder.adapter_path / "adapter_config.json").read_text())["r"] == 4
 
-    # Resumed: goes on behind it, and all that was told is what one process with twice the batch tells.
-    seen = folder.events_path.stat().st_size
-    runner.resume(number)
-    runner.tick()
-    wait_for(end_of_run)
-    assert studio.run(number).state == "finished", folder.log_tail()
-    assert steps() == list(range(saved + 1, len(one.points) + 1))
-    assert studio.run(number).result["processes"] == 2
-    told = {event["step"]: event["values"] for event in folder.read_events()[0] if event["event"] == "metrics"}
-    assert sorted(told) == [step for step, _ in one.points]
-    for step, ours in one.points:
-        for name in ("loss", "rewards/chosen", "rewards/margins", "logps/chosen", "grad_norm", "tokens"):
-            assert told[step][name] == pytest.approx(ours[name], rel=1e-4, abs=1e-5), (step, name)
-    assert folder.log_path.read_text().count(f"step {len(one.points)}/") == 1
-    assert pq.read_table(folder.path / "margins.parquet").num_rows == 8
-    assert json.loads((folder.adapter_path / "adapter_config.json").read_text())["r"] == 4
-    assert not (folder.path / "checkpoints").exists() and not folder.worker_alive()
-    studio.close()
+
+@pytest.mark.slow
+def test_fsdp2_on_two_cpus_gives_the_losses_and_the_adapter_of_one_process(tiny_policy, alone, tmp_path, monkeypatch):
+    """With the very file that the preset writes. accelerate shares no weights out where it sees CPUs, so that the
+    processes are told that what they are on is GPUs."""
+    rows, one, folder = alone
+    begin = PartialState.__init__
+
+    def begin_as_on_gpus(self, *args, **kwargs) -> None:
+        begin(self, *args, **kwargs)
+        if self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.MULTI_GPU
+
+    gathered = PairTrainer.gather_weights
+
+    def gather(trainer: PairTrainer):
+        assert {type(weight.data).__name__ for weight in trainer.model.parameters()} == {"DTensor"}
+        return gathered(trainer)
+
+    monkeypatch.setattr(PartialState, "__init__", begin_as_on_gpus)
+    monkeypatch.setattr(PairTrainer, "gather_weights", gather)
+    monkeypatch.setattr(memory, "gpu_in_sight", lambda: False)
+    monkeypatch.setattr(memory, "count_gpus", lambda: 2)
+    start_warm(monkeypatch)
+    same = {name: str(getattr(build_train_config("m", "demo"), name)) for name in ("lora_alpha", "lora_dropout")}
+    shared = Several(tmp_path, tiny_policy, rows, "gpus_fsdp", gradient_accumulation="1", dtype="float32", **same)
+    saved = shared.stop_in_its_midst(len(one.points))
+    shared.finish_like(one, saved)
+    assert (shared.folder.path / ranks.FILE).read_text() == ranks.describe_launch(
+        build_train_config("m", "gpus_fsdp", {"dtype": "float32"}), 2
+    )
+    ours, theirs = (load_file(path / "adapter" / "adapter_model.safetensors") for path in (folder, shared.folder.path))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(theirs[name], ours[name], rtol=1e-3, atol=1e-5) for name in ours)
 
 
 def test_a_process_that_begins_after_its_worker_ended_does_not_go_on(tmp_path):
