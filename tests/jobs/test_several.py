@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import workspaces
+from accelerate.commands import launch
 from accelerate.state import PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import DeepSpeedPlugin, DistributedType
+from accelerate.utils.launch import prepare_deepspeed_cmd_env
 from runs_here import open_quietly
 from safetensors.torch import load_file
 from training_here import Recorder, build_rows, train
@@ -64,6 +66,21 @@ def test_accelerate_reads_the_file_of_each_preset_for_several_gpus(name, tmp_pat
         assert set(read.deepspeed_config) <= known
     given: argparse.Namespace = launch_command_parser().parse_args(ranks.launch_words(tmp_path / "run", 4, 29500)[2:])
     assert (given.num_processes, given.module, given.training_script) == (4, True, "m3po.jobs.train")
+
+
+def test_accelerate_builds_the_deepspeed_plugin_of_the_file(tmp_path, monkeypatch):
+    """As far as it goes without DeepSpeed: what each process would read of the launcher's environment."""
+    config = build_train_config("m", "gpus_deepspeed", {"gradient_accumulation": "3", "max_grad_norm": "0.5"})
+    (tmp_path / ranks.FILE).write_text(ranks.describe_launch(config, 2))
+    handed = []
+    monkeypatch.setattr(launch, "deepspeed_launcher", handed.append)
+    launch.launch_command(launch.launch_command_parser().parse_args(ranks.launch_words(tmp_path, 2, 29500)[2:]))
+    _, environment = prepare_deepspeed_cmd_env(handed[0])
+    for name in environment.keys() - os.environ.keys():
+        monkeypatch.setenv(name, environment[name])
+    plugin = DeepSpeedPlugin()
+    assert (plugin.zero_stage, plugin.gradient_accumulation_steps, plugin.gradient_clipping) == (2, 3, 0.5)
+    assert plugin.offload_optimizer_device == plugin.offload_param_device == "none"
 
 
 def test_steps_are_counted_over_all_processes():
