@@ -32,7 +32,8 @@ from m3po.jobs.pair_tables import pair_table
 from m3po.settings import TrainConfig
 from m3po.store import instructions
 from m3po.store.workspace import Workspace
-from m3po.training.presets import build_train_config, count_steps
+from m3po.training.presets import build_train_config
+from m3po.training.ranks import count_steps
 
 SEED = 7  # of the demo source: the demo itself is drawn from another
 RECALL_LOSS = 0.03

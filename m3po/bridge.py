@@ -63,7 +63,9 @@ METHODS: dict[str, Callable[..., object]] = {
     "pair_findings": lambda studio, **options: studio.preflight.findings(**options),
     "exclude": lambda studio, run_id, kinds: studio.preflight.exclude(run_id, kinds),
     "include": lambda studio, ids: studio.preflight.include(instruction_ids=[_instruction(studio, id) for id in ids]),
-    "compare": lambda studio, given, **options: studio.comparisons.start(_train_config(studio, **given), **options),
+    "compare": lambda studio, given, **options: studio.comparisons.start(
+        _train_config(studio, **given), asked=list(given["overrides"]), **options
+    ),
     "stop_comparison": lambda studio, comparison: studio.comparisons.stop(comparison),
     "comparison": lambda studio, comparison: studio.comparisons.report(comparison),
     "write_comparison": lambda studio, **options: studio.comparisons.write(**options),

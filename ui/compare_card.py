@@ -95,7 +95,12 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             config = build_train_config(plain.policy, preset, common)
             names = [BASE, *arms] if arms else []
             found = studio.comparisons.start(
-                config, seeds=int(given["Seeds"]), arms=names, error_rate=given["Simulated annotator errs"], own=own
+                config,
+                seeds=int(given["Seeds"]),
+                arms=names,
+                error_rate=given["Simulated annotator errs"],
+                own=own,
+                asked=common.keys(),
             )
             state = studio.comparisons.report(found)["state"]
             words = {

@@ -8,7 +8,7 @@ for each arm, on pictures that no figure is measured on.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from m3po.errors import UsageError
 from m3po.jobs.arms import ARMS, BASE
@@ -52,18 +52,22 @@ def split_settings(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[s
     return common, own
 
 
-def settle(config: TrainConfig, own: ArmSettings, *, demo: bool) -> dict[str, dict[str, str]]:
+def settle(
+    config: TrainConfig, own: ArmSettings, *, asked: Collection[str] = (), demo: bool
+) -> dict[str, dict[str, str]]:
     """What each arm is given beyond `config`: its `own`, and, in a `demo` workspace, beneath it what was tuned for the
-    preset, where `config` leaves the preset's value. Raises UsageError for a setting that cannot be."""
+    preset, but for the keys that somebody `asked` for in `config`. Raises UsageError for a setting that cannot be."""
     plain = build_train_config(config.policy, config.preset)
     tuned = TUNED.get(config.preset, {}) if demo else {}  # rates for the demo's small model would ruin another
     settled = {}
     for arm in ARMS.values():
-        found = {
-            key: value
-            for key, value in tuned.get(arm.like or arm.name, {}).items()
-            if getattr(config, key) == getattr(plain, key)
-        }
+        found = {}
+        for key, value in tuned.get(arm.like or arm.name, {}).items():
+            here = getattr(config, key)
+            if key not in asked:
+                found[key] = value
+            elif here == getattr(plain, key):  # kept by name: who asks again by what was stored asks for it, too
+                found[key] = str(here)
         if arm.like:  # its control: nothing but what it is the control of may differ
             found |= own.get(arm.like, {})
         if found := found | own.get(arm.name, {}):

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from m3po.errors import JobError, M3poError, UsageError
@@ -27,7 +27,8 @@ from m3po.settings import EvaluateConfig, SelectConfig, TrainConfig
 from m3po.store import candidates, comparisons, instructions, pools, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
-from m3po.training.presets import build_train_config, count_steps, parse_losses
+from m3po.training import ranks
+from m3po.training.presets import build_train_config, parse_losses
 from m3po.types import Run
 
 SEEDS = 3
@@ -52,23 +53,26 @@ class Comparisons(Reports):
         arms: Sequence[str] = (),
         error_rate: float = ERROR_RATE,
         own: ArmSettings | None = None,
+        asked: Collection[str] = (),
     ) -> int:
         """Queue what lacks of the comparison with these settings, and return its number: one that was stopped goes on
         with the pairs it had; one that is finished is done again only where candidates, scores or held-out rows came
         since. `arms`: names of ARMS, without any all that can be. `config`: what every arm is trained with, and `own`
-        what an arm alone is given (see m3po.jobs.arm_settings).
+        what an arm alone is given (see m3po.jobs.arm_settings); `asked`: the keys of `config` that somebody set, which
+        nothing that was tuned replaces.
 
-        Raises UsageError for a setting that cannot be, JobError where an arm has too few pairs or nothing is held out.
+        Raises UsageError for a setting that cannot be, JobError where an arm has too few pairs, nothing is held out, or
+        the preset wants GPUs that are not here.
         """
         _check(config, seeds, error_rate)
+        ranks.check_devices(config)
         parse_losses(checked(config))
         chosen, left_out = self._choose_arms(config, arms)
         select = defaults.current_select(self._workspace.db)
         options = _options(config, select, chosen, seeds, error_rate)
+        demo = self._workspace.config.demo
         settled = {
-            arm: values
-            for arm, values in settle(config, own or {}, demo=self._workspace.config.demo).items()
-            if arm in chosen
+            arm: values for arm, values in settle(config, own or {}, asked=asked, demo=demo).items() if arm in chosen
         }
         options |= {"own": settled} if settled else {}
         known = self._workspace.db.read(lambda con: comparisons.same_comparison(con, options))
@@ -136,7 +140,7 @@ class Comparisons(Reports):
         )
         draws.sort(key=lambda draw: draw.seed)  # a whole table of the first seed, then the next
         n = len(draws[0].pairs)
-        config = dataclasses.replace(config, max_steps=count_steps(config, n))
+        config = dataclasses.replace(config, max_steps=ranks.count_steps(config, n))
         problem = workspace.db.read(lambda con: trainings.advise_weights(con, config, trained))
         problems = [*trainings.describe_few(config, n), *([problem] if problem else [])]
         told = {"pairs": n, "steps": config.max_steps, "left_out": left_out, "problems": problems}
@@ -175,13 +179,11 @@ class Comparisons(Reports):
                     comparisons.add_comparison_run(con, comparison, draw.arm, draw.seed, mark, draw.facts, *both)
                 return comparison
 
-            comparison = workspace.db.write(change)
+            return self._runner.queue_frozen([folder for *_, folder in planned if folder is not None], change)
         finally:
-            for *_, folder in planned:  # still there where a run was not queued
+            for *_, folder in planned:  # still there where it did not come so far
                 if folder is not None:
                     shutil.rmtree(folder, ignore_errors=True)
-        self._runner.wake()
-        return comparison
 
     def _queue(
         self, con: Connection, draw: Draw, config: TrainConfig, lineage: dict, folder: Path, command: str

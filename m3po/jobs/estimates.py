@@ -1,9 +1,10 @@
 """What a training will take before it is started: memory, with a refusal where it cannot fit, and time, with its basis.
 
 Time is that of this workspace's former runs of the same model here, pair by pair; else that of runs of other models, by
-floating-point operations; else, on a CPU, of a matrix product measured now. For N parameters and T tokens a pair (of
-both answers, each with its prompt) a step computes about 4 N T a pair with an adapter (forward, and backward through
-frozen weights), 6 N T with gradient checkpointing; reference and margins take 2 N T each, once a pair.
+floating-point operations, which as many GPUs as train do at once; else, on a CPU, of a matrix product measured now. For
+N parameters and T tokens a pair (of both answers, each with its prompt) a step computes about 4 N T a pair with an
+adapter (forward, and backward through frozen weights), 6 N T with gradient checkpointing (one more forward); reference
+and margins take 2 N T each, once a pair and process.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from m3po.models import memory
 from m3po.settings import TrainConfig
 from m3po.store import candidates, runs
 from m3po.store.connection import Connection
-from m3po.training.presets import count_steps, uses_checkpointing
+from m3po.training import ranks
+from m3po.training.presets import checkpoints, uses_checkpointing
 from m3po.types import Run
 
 PROMPT_TEXT_TOKENS = 128  # allowed for the words of a prompt, beside its image
@@ -52,6 +54,8 @@ class Former:
     pairs_a_step: int
     pairs: int
     tokens: float  # a step; 0: not known
+    operations: int  # floating-point, for a parameter and token of a step
+    processes: int
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Known:
 
 
 def read_known(con: Connection, config: TrainConfig, trained: str) -> Known:
-    """`trained`: the fingerprint of what the run begins with."""
+    """`trained`: the fingerprint of what the run begins with. `config` as ranks.counted gives it, in a transaction."""
     finished = [run for run in runs.read_runs(con, ("train",), limit=FORMER) if _is_measured(run)]
     here = [run for run in finished if run.config.get("method", "dpo") == config.method]
     same = next((run for run in here if _is_same(run, config, trained)), None)
@@ -120,16 +124,18 @@ def _need(config: TrainConfig, shape: memory.ModelShape, prompt: int, longest: i
 
 
 def _describe_time(known: Known, config: TrainConfig, pairs: int, shape: memory.ModelShape | None, tokens: int) -> str:
-    steps = count_steps(config, pairs)
-    a_step = config.batch_size * config.gradient_accumulation * (config.processes or 1)
+    steps = ranks.count_steps(config, pairs)
+    processes = ranks.count_processes(config)
+    a_step = config.batch_size * config.gradient_accumulation * processes
     if was := known.same:
         each = was.step * a_step / was.pairs_a_step
         total = each * steps + was.once * pairs / max(1, was.pairs)
         return _say(total, steps, f"by run {was.run} of the same model: {each:.2g} s a step")
     if shape is None or config.method == "grpo":
         return "How long it takes is not known before a first run of this model."
-    per_pair = (6 if uses_checkpointing(config) else 4) * shape.parameters * tokens
-    work = per_pair * a_step * steps + 4 * shape.parameters * tokens * pairs
+    devices = processes if memory.gpu_in_sight() else 1  # processes share a CPU
+    in_steps = _operations(uses_checkpointing(config)) * shape.parameters * tokens * a_step * steps
+    work = in_steps / devices + 4 * shape.parameters * tokens * pairs
     if known.other and (speed := _speed(known.other)):
         return _say(work / speed, steps, f"roughly, by the speed of run {known.other.run} of another model")
     if memory.gpu_in_sight():
@@ -157,7 +163,7 @@ def _is_measured(run: Run) -> bool:
 
 def _is_same(run: Run, config: TrainConfig, trained: str) -> bool:
     """Whether it began with the same weights; an older run kept its model's name alone."""
-    if run.config.get("processes", 0) != config.processes:
+    if _processes(run) != ranks.count_processes(config):
         return False
     if "fingerprint" in run.config:
         return run.config["fingerprint"] == trained
@@ -173,16 +179,29 @@ def _measured(con: Connection, run: Run) -> Former:
     if seconds:
         step, once = seconds / last, max(0.0, whole - seconds)
     last, tokens = (curves.get("tokens") or [(1, None)])[-1]
-    a_step = settings.get("batch_size", 1) * settings.get("gradient_accumulation", 1) * (settings.get("processes") or 1)
+    processes = _processes(run)
+    a_step = settings.get("batch_size", 1) * settings.get("gradient_accumulation", 1) * processes
     pairs = result.get("pairs") or 0
-    return Former(run.id, settings.get("policy", ""), step, once, a_step, pairs, (tokens or 0) / last)
+    again = checkpoints(settings.get("preset", "demo"), settings.get("gradient_checkpointing", ""))
+    policy, operations = settings.get("policy", ""), _operations(again)
+    return Former(run.id, policy, step, once, a_step, pairs, (tokens or 0) / last, operations, processes)
+
+
+def _processes(run: Run) -> int:
+    """How many trained it; an older run kept no more than what was set."""
+    return (run.result or {}).get("processes") or run.config.get("processes") or 1
+
+
+def _operations(checkpointing: bool) -> int:
+    return 6 if checkpointing else 4
 
 
 def _speed(was: Former) -> float:
-    """Floating-point operations a second; 0 where its model is gone."""
+    """Floating-point operations a second of one GPU, or of the CPU; 0 where its model is gone."""
     folder = Path(was.policy).expanduser()
     shape = memory.read_shape(folder) if folder.is_dir() else None
-    return 4 * shape.parameters * was.tokens / was.step if shape else 0.0
+    devices = was.processes if memory.gpu_in_sight() else 1
+    return was.operations * shape.parameters * was.tokens / was.step / devices if shape else 0.0
 
 
 @functools.cache

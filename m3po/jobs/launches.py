@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -41,7 +40,8 @@ def launch_training(workspace: Workspace, runner: JobRunner, config: TrainConfig
     (pairs, table, origin), decided = workspace.db.read_at_once(
         lambda con: (plans.training_set(workspace, con, config), lineage.standing_decisions(con))
     )
-    estimates.check_fits(workspace.db.read(lambda con: estimates.read_known(con, config, trained)), config)
+    here = ranks.counted(config)
+    estimates.check_fits(workspace.db.read(lambda con: estimates.read_known(con, here, trained)), here)
     values = dataclasses.asdict(config)
     origin |= trainings.describe_origin(trained)
     frozen = runner.freeze("train", values, table)
@@ -72,14 +72,12 @@ def queue_training(
     options = config.model_options()  # the model is measured as it is trained
     base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
     fingerprint = plans.evaluated_fingerprint(base)
-    taken: list[Path] = []
 
     def change(con: Connection) -> int:
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0
         before = queue_base(workspace, runner, con, base, fingerprint) if measure else None
         run_id = runner.queue(con, "train", values | {"before_run": before}, command, frozen=frozen)
         folder = runner.folder(run_id)
-        taken.append(folder.path)
         fill(con, run_id, folder)
         if measure:
             after = EvaluateConfig(policy=config.policy, adapter=str(folder.adapter_path), **options)
@@ -87,16 +85,7 @@ def queue_training(
             runner.queue(con, "evaluate", dataclasses.asdict(after), told, parent=run_id, after=run_id)
         return run_id
 
-    try:
-        run_id = workspace.db.write(change)
-    except BaseException:
-        for path in taken:  # of a run that was undone with the transaction
-            shutil.rmtree(path, ignore_errors=True)
-        raise
-    finally:
-        shutil.rmtree(frozen, ignore_errors=True)  # still there where the run was not queued
-    runner.wake()
-    return run_id
+    return runner.queue_frozen([frozen], change)
 
 
 def launch_steps(

@@ -50,12 +50,9 @@ def launch_merge(workspace: Workspace, runner: JobRunner, result: Mapping, out: 
     values = dataclasses.asdict(config) | {"card": build_model_card(result, merged=True)}
     frozen = runner.freeze("merge", values, schemas.NO_INPUT.empty_table())
     command = ["python", "-m", "m3po", "export-model", str(workspace.path), str(result["run"].id), str(out), "--merge"]
-    try:
-        run_id = workspace.db.write(lambda con: runner.queue(con, "merge", values, shlex.join(command), frozen=frozen))
-    finally:
-        shutil.rmtree(frozen, ignore_errors=True)
-    runner.wake()
-    return run_id
+    return runner.queue_frozen(
+        [frozen], lambda con: runner.queue(con, "merge", values, shlex.join(command), frozen=frozen)
+    )
 
 
 def next_round(workspace: Workspace, runner: JobRunner, run: Run) -> SampleConfig:

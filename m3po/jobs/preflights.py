@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -62,14 +61,9 @@ class Preflights:
         frozen = self._runner.freeze("preflight", values, table)
         command = train_command(str(self._workspace.path), config, "preflight")
         whole = values | {"mark": mark}
-        try:
-            run_id = self._workspace.db.write(
-                lambda con: self._runner.queue(con, "preflight", whole, command, frozen=frozen)
-            )
-        finally:
-            shutil.rmtree(frozen, ignore_errors=True)  # still there where the run was not queued
-        self._runner.wake()
-        return run_id
+        return self._runner.queue_frozen(
+            [frozen], lambda con: self._runner.queue(con, "preflight", whole, command, frozen=frozen)
+        )
 
     def report(self, config: TrainConfig) -> dict:
         """`state`: "checked" (these very pairs, model and options were), "working", "changed" (the newest finished

@@ -10,13 +10,15 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,6 +55,7 @@ INPUT_SCHEMAS = {
     "judge": schemas.SCORE_INPUT,
 }
 
+T = TypeVar("T")
 # Freezes a run's input when its turn comes: the worker's config and input table, or the result itself where the
 # server does the work (select) or there is nothing to do.
 Prepare = Callable[[Run], "tuple[dict, pa.Table] | dict"]
@@ -72,6 +75,7 @@ class JobRunner:
         self._processes: dict[int, subprocess.Popen] = {}
         self._stops: dict[int, float] = {}
         self._failures: dict[int, int] = {}
+        self._taken: dict[Path, Path] = {}  # what `freeze` wrote -> the run's folder that it became
         self._wake = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="job-runner", daemon=True)
@@ -95,15 +99,32 @@ class JobRunner:
         self, con: Connection, kind: str, config: dict, command: str, *, frozen: Path | None = None, **links: int | None
     ) -> int:
         """Add a run to the queue, inside the caller's transaction; returns its id. `frozen`: a folder that `freeze`
-        returned becomes the run's."""
+        returned becomes the run's; the transaction is then that of `queue_frozen`."""
         run_id = runs.add_run(con, kind, config, command, **links)
         folder = self.folder(run_id).path
         if folder.exists():  # of a run that a restored copy of the database no longer knows: kept, but not gone on with
             folder.rename(folder.with_name(f"{folder.name}-{time.time_ns()}"))
         if frozen is not None:
             frozen.rename(folder)
+            self._taken[frozen] = folder
         self._wake.set()
         return run_id
+
+    def queue_frozen(self, frozen: Collection[Path], change: Callable[[Connection], T]) -> T:
+        """What `change` returns, which queues runs of the folders `frozen`, whole or not at all: where it raises, none
+        of the folders that those runs were given is left. None of `frozen` is left in any case."""
+        try:
+            found = self.db.write(change)
+        except BaseException:
+            for path in frozen:
+                shutil.rmtree(self._taken.get(path, path), ignore_errors=True)
+            raise
+        finally:
+            for path in frozen:
+                self._taken.pop(path, None)
+                shutil.rmtree(path, ignore_errors=True)  # still there where no run took it
+        self._wake.set()
+        return found
 
     def freeze(self, kind: str, config: dict, table: pa.Table) -> Path:
         """Write what a worker will read into a folder that has yet to become a run's: `queue` takes it. Writing takes

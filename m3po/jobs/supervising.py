@@ -21,12 +21,14 @@ from m3po.training import ranks
 WORD = "said-by-{rank}.txt"  # why a process failed, in the run's folder
 PARENT_DIED = 1  # PR_SET_PDEATHSIG of prctl(2)
 POLL = 0.1
-_libc = ctypes.CDLL(None)
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with_parent() -> None:
-    """The kernel ends this process when the one that started it ends, however that ends."""
-    _libc.prctl(PARENT_DIED, signal.SIGKILL)
+    """On Linux the kernel ends this process when the one that started it ends, however that ends; elsewhere nothing
+    does."""
+    if _libc is not None:
+        _libc.prctl(PARENT_DIED, signal.SIGKILL)
 
 
 def supervise(folder: RunFolder, processes: int, stop_requested: Callable[[], bool]) -> int:

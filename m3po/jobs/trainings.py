@@ -16,7 +16,7 @@ from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
 from m3po.text import same_model
 from m3po.training import ranks
-from m3po.training.presets import MIN_PAIRS, check_settings, count_steps, train_command
+from m3po.training.presets import MIN_PAIRS, check_settings, train_command
 from m3po.versions import code_version, package_versions
 
 FEW_STEPS = 10
@@ -26,6 +26,7 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
     """How many pairs, how many of them by humans, the exact command, and what speaks against the run."""
     check_settings(config)
     trained = trained_fingerprint(config)
+    here = ranks.counted(config)
 
     def read(con: Connection) -> dict:
         selection = selections.latest_selection(con)
@@ -34,7 +35,7 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         problems = []
         if config.only == "auto" and auto_accept.least_score(con, selection) is None:
             problems.append(auto_accept.NO_SCORE)
-        problems += describe_few(config, counts["pairs"])
+        problems += describe_few(here, counts["pairs"])
         given = bool(info) and RULES[info["rule"]].given
         if info and not given and info["mas_scorer"] != candidates.active_scorer(con, "mas"):
             problems.append("The pairs were selected by another scorer than the one that is shown now: select again.")
@@ -55,11 +56,11 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
             "given": given,
             "selection": info["content_hash"] if info else "",
             "problems": problems,
-            "known": estimates.read_known(con, config, trained),
+            "known": estimates.read_known(con, here, trained),
         }
 
     found = workspace.db.read(read)
-    told = estimates.estimate(found.pop("known"), config, found["pairs"])
+    told = estimates.estimate(found.pop("known"), here, found["pairs"])
     try:
         ranks.check_devices(config)
     except JobError as error:
@@ -98,7 +99,7 @@ def describe_few(config: TrainConfig, pairs: int) -> list[str]:
     """A sentence where so many pairs are too few for a run, or its steps too few to change anything."""
     if pairs < MIN_PAIRS:
         return [f"There are fewer than {MIN_PAIRS} pairs to train on: sample, score and select first, or review."]
-    if (steps := count_steps(config, pairs)) < FEW_STEPS:
+    if (steps := ranks.count_steps(config, pairs)) < FEW_STEPS:
         return [
             f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
             "or set more epochs or a smaller batch."

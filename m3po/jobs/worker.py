@@ -158,6 +158,8 @@ def main(run: Callable[[Worker], dict | None]) -> None:
         sys.exit("this run already has a worker")
     if ranks.is_rank():
         die_with_parent()
+        if not job.folder.worker_alive():
+            sys.exit("the worker that started this process is gone")  # before the kernel was asked to say so
         if ranks.rank():
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 -- the first one prints
     else:

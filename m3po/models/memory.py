@@ -22,7 +22,9 @@ halves the batch. Imports no torch.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
+import os
 import re
 import shutil
 import struct
@@ -175,8 +177,8 @@ def say(size: float) -> str:
 
 
 def gpu_in_sight() -> bool:
-    """Whether this machine seems to have a GPU, asked without torch."""
-    return any(Path(path).exists() for path in GPU_FILES)
+    """Whether this machine seems to have a GPU that may be used, asked without torch."""
+    return _visible() != [] and any(Path(path).exists() for path in GPU_FILES)
 
 
 def free_memory() -> float | None:
@@ -200,8 +202,21 @@ def total_memory(*, every_device: bool = False) -> float | None:
 
 
 def count_gpus() -> int:
-    """How many GPUs the driver tells of."""
-    return len(_ask_driver("memory.total")) if gpu_in_sight() else 0
+    """How many GPUs the driver tells of, of those that CUDA_VISIBLE_DEVICES names where it is set."""
+    if not gpu_in_sight():
+        return 0
+    found, named = len(_ask_driver("memory.total")), _visible()
+    if named is None or not found:
+        return found
+    return sum(not name.isdecimal() or int(name) < found for name in named)
+
+
+def _visible() -> list[str] | None:
+    """The GPUs, numbers or UUIDs, that CUDA_VISIBLE_DEVICES names up to the first that is none (-1, say), which hides
+    the others; None: all."""
+    if (names := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
+        return None
+    return list(itertools.takewhile(re.compile(r"\d+|GPU-.+|MIG-.+").fullmatch, map(str.strip, names.split(","))))
 
 
 def _ask_driver(what: str) -> list[float]:

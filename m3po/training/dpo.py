@@ -44,7 +44,7 @@ from m3po.training.encoding import EncodedPair, encode_pair
 from m3po.training.faults import count_done, find_checkpoint, told_in_words
 from m3po.training.options import library_options
 from m3po.training.pair_checks import PairProblem, check_length, length_limit
-from m3po.training.presets import check_pairs, count_steps, find_preset, parse_losses, uses_checkpointing
+from m3po.training.presets import check_pairs, find_preset, parse_losses, uses_checkpointing
 from m3po.training.reporting import Phases, Reporter, StepReport, reported_metrics
 from m3po.training.signs import Signs
 from m3po.training.trackers import Trackers
@@ -116,7 +116,7 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     check_pairs(len(kept), len(rows))
     trainer.train_dataset = _as_dataset(pairs, kept)
     trainer.precompute_ref_logps = True
-    total = count_steps(config, len(kept), ranks.world())
+    total = ranks.count_steps(config, len(kept), ranks.world())
     trainer.args.save_steps = checkpoint_interval(total, config)
     losses, _ = parse_losses(config)
     signs = Signs(config.beta, plain=losses == ["sigmoid"], prefers=losses != ["sft"])
@@ -151,6 +151,7 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
         "left_out": len(rows) - len(kept),
         "seconds": round(time.time() - started, 2),
         "steps": trainer.state.global_step,
+        "processes": ranks.world(),
         "final": _last_metrics(trainer),
         "packages": package_versions(),
         "code": code_version(),
@@ -180,7 +181,7 @@ def build_trainer(
     losses, weights = parse_losses(config)
     on_cpu = model.device.type == "cpu"
     bf16 = model.dtype == torch.bfloat16
-    total = count_steps(config, len(pairs), ranks.world())
+    total = ranks.count_steps(config, len(pairs), ranks.world())
     values = dict(
         output_dir=str(folder / "checkpoints"),
         loss_type=losses,

@@ -25,6 +25,7 @@ from m3po.models import checks
 from m3po.models.alignment import load_scorer
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
+from m3po.training import ranks
 from m3po.training.adapters import (
     build_lora_config,
     check_language_model,
@@ -36,7 +37,7 @@ from m3po.training.dpo import checkpoint_interval, optimiser_arguments
 from m3po.training.faults import find_checkpoint
 from m3po.training.options import library_options
 from m3po.training.pair_checks import PairProblem, check_length, length_limit
-from m3po.training.presets import check_pairs, count_steps, uses_checkpointing
+from m3po.training.presets import check_pairs, uses_checkpointing
 from m3po.training.reporting import Reporter
 from m3po.versions import package_versions
 
@@ -68,7 +69,7 @@ def train_by_reward(config: TrainConfig, rows: list[dict], folder: Path, reporte
     kept = [row for row in rows if _is_readable(row, policy, needs_image, reporter, answer_tokens, config.max_length)]
     check_pairs(len(kept), len(rows))
     disable_dropout_in_model(policy.model)
-    total = count_steps(config, len(kept))
+    total = ranks.count_steps(config, len(kept))
     trainer = build_trainer(config, policy, kept, scorer, folder, total)
     n_trainable = check_trainable(trainer.model, prefix)
     report = _Report(reporter, total)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -176,9 +175,12 @@ def check_settings(config: TrainConfig) -> None:
 
 def uses_checkpointing(config: TrainConfig) -> bool:
     """Whether activations are computed again in the place of being kept."""
-    if config.gradient_checkpointing:
-        return config.gradient_checkpointing == "true"
-    return find_preset(config.preset).gradient_checkpointing
+    return checkpoints(config.preset, config.gradient_checkpointing)
+
+
+def checkpoints(preset: str, setting: str) -> bool:
+    """`uses_checkpointing` of a run that is known by its preset's name and its setting `gradient_checkpointing`."""
+    return setting == "true" if setting else find_preset(preset).gradient_checkpointing
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, str]:
@@ -211,15 +213,6 @@ def parse_losses(config: TrainConfig) -> tuple[list[str], list[float]]:
     if any(not 0 <= weight < float("inf") for weight in weights) or not any(weights):
         raise UsageError(f"loss_weights {config.loss_weights!r} cannot be used: give numbers from 0, one above 0.")
     return types, weights
-
-
-def count_steps(config: TrainConfig, n_pairs: int, processes: int = 0) -> int:
-    """Optimiser steps of a run over `n_pairs` by so many processes (0: as many as are set), as the Trainer counts
-    them."""
-    if config.max_steps:
-        return int(config.max_steps)
-    batches = math.ceil(math.ceil(n_pairs / config.batch_size) / (processes or config.processes or 1))
-    return math.ceil(config.epochs * math.ceil(batches / config.gradient_accumulation))
 
 
 def train_command(workspace: str, config: TrainConfig, command: str = "train") -> str:

@@ -3,6 +3,8 @@ by. Each process takes batch_size pairs; the first one alone writes. Imports no 
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 from pathlib import Path
 
@@ -67,6 +69,21 @@ def count_processes(config: TrainConfig) -> int:
     if config.processes:
         return config.processes
     return max(1, memory.count_gpus()) if find_preset(config.preset).parallel else 1
+
+
+def counted(config: TrainConfig) -> TrainConfig:
+    """`config` with as many `processes` as train it here. The driver is asked, which may take seconds: what computes
+    with it in a transaction does so before."""
+    return dataclasses.replace(config, processes=count_processes(config))
+
+
+def count_steps(config: TrainConfig, n_pairs: int, processes: int = 0) -> int:
+    """Optimiser steps of a run over `n_pairs` by so many processes (0: as many as train it here), as the Trainer counts
+    them."""
+    if config.max_steps:
+        return int(config.max_steps)
+    batches = math.ceil(math.ceil(n_pairs / config.batch_size) / (processes or count_processes(config)))
+    return math.ceil(config.epochs * math.ceil(batches / config.gradient_accumulation))
 
 
 def several(config: TrainConfig) -> bool:

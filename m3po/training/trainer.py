@@ -47,6 +47,8 @@ class PairTrainer(DPOTrainer):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self._pace = Pace()
+        if self.is_fsdp_enabled:
+            _name_layers(self.accelerator.state.fsdp_plugin, self.model)
 
     def go_on(self, checkpoint: Path | None, total: int) -> None:
         """Train to the end from the checkpoint, or from the beginning. One of the last step is loaded alone: the loop
@@ -119,6 +121,14 @@ class PairTrainer(DPOTrainer):
 
     def _send_telemetry(self) -> None:
         pass
+
+
+def _name_layers(plugin, model: torch.nn.Module) -> None:
+    """Whom FSDP shares out one by one, where accelerate.yaml names none: accelerate 1.15 takes every class that the
+    model's own list has, and fails on one that the model does not (LLaVA lists the text part of CLIP)."""
+    if plugin.transformer_cls_names_to_wrap is None:
+        listed = set(getattr(model, "_no_split_modules", None) or ())
+        plugin.transformer_cls_names_to_wrap = sorted(listed & {type(module).__name__ for module in model.modules()})
 
 
 def _with_features(inputs: dict) -> dict:

@@ -68,6 +68,8 @@ def app(scored_workspace: Path, tiny_policy: Path, tmp_path_factory) -> Iterator
 
 def test_runs_are_compared_smoothed_and_against_time(app, open_page):
     page = open_page(f"{app.url}/#train")
+    drawn_wrong = []
+    page.on("console", lambda said: drawn_wrong.append(said.text) if said.type == "error" else None)
     page.wait_for_selector("#train-plot .scatterlayer path.js-line")
     assert page.inner_text("#train-warnings li") == WARNING
     lines = page.locator("#train-plot .scatterlayer path.js-line")
@@ -91,6 +93,7 @@ def test_runs_are_compared_smoothed_and_against_time(app, open_page):
         "before => document.querySelector('#train-plot .scatterlayer path.js-line').getAttribute('d') != before",
         arg=before,
     )
+    assert drawn_wrong == []  # SVG of what is no number
 
 
 def start_training(page) -> str:

@@ -21,7 +21,7 @@ from m3po.jobs.arms import BASE
 from m3po.jobs.pair_tables import content_hash
 from m3po.models.fingerprint import loaded_fingerprint
 from m3po.settings import ModelOptions, SelectConfig
-from m3po.store import candidates, runs, selections
+from m3po.store import candidates, comparisons, runs, selections
 from m3po.training.presets import build_train_config
 
 ARMS = ["base", "sft", "m3po"]
@@ -130,6 +130,24 @@ def test_a_comparison_trains_every_arm_alike_and_tells_it_in_one_table(studio, t
     second = studio.comparisons.report(more)
     assert (second["done"], second["total"]) == (5, 9) and second["arms"][2]["seeds_done"] == 1
     assert second["arms"][2]["figures"]["describe_words"]["each"] == measured["each"]
+
+
+def test_one_that_cannot_be_queued_whole_leaves_nothing_behind(studio, tiny_policy, monkeypatch):
+    add = comparisons.add_comparison_run
+
+    def break_off(con, comparison, arm, *rest) -> None:
+        if arm == "m3po":  # the last; the other arm's training is queued by then
+            raise JobError("It cannot be stored.")
+        add(con, comparison, arm, *rest)
+
+    before = sorted(studio.runner.root.glob("*"))
+    with monkeypatch.context() as patched:
+        patched.setattr(comparisons, "add_comparison_run", break_off)
+        with pytest.raises(JobError, match="cannot be stored"):
+            studio.comparisons.start(config_of(tiny_policy), seeds=1, arms=ARMS)
+    assert sorted(studio.runner.root.glob("*")) == before and studio.runs() == []
+    studio.comparisons.start(config_of(tiny_policy), seeds=1, arms=ARMS)
+    assert {path.name for path in studio.runner.root.iterdir()} == {f"{run.id:06d}" for run in studio.runs(("train",))}
 
 
 def test_one_that_was_stopped_goes_on_with_the_pairs_it_had(studio, tiny_policy):

@@ -66,6 +66,31 @@ def test_of_a_model_never_trained_it_is_counted_and_called_rough(studio, tiny_po
     assert f"about {seconds / 60:.0f} min for" in told and f"by the speed of run {run} of another model" in told
 
 
+def test_gradient_checkpointing_is_a_forward_more_there_and_here(studio, tiny_policy, monkeypatch):
+    monkeypatch.setattr(estimates, "cpu_speed", lambda: 1e9)
+    each = memory.read_shape(tiny_policy).parameters * 100
+    add_run(studio, str(tiny_policy), 20.0, fingerprint="another", gradient_checkpointing="true")
+    config = build_train_config(str(tiny_policy), "demo")
+    known = studio.db.read(lambda con: estimates.read_known(con, config, "this"))
+    assert estimates._speed(known.other) == pytest.approx(6 * each / 2.0)
+
+
+def test_time_on_several_gpus_is_that_of_all_of_them(studio, tiny_policy, monkeypatch):
+    """Four GPUs take a quarter of the steps' time, by a run of one; every one of them computes the reference."""
+    monkeypatch.setattr(memory, "count_gpus", lambda: 4)
+    add_run(studio, str(tiny_policy), 20.0, fingerprint="another", preset="gpu24")
+    settings = {"gradient_checkpointing": "false", "batch_size": "2", "gradient_accumulation": "1"}
+    config = build_train_config(str(tiny_policy), "gpus_fsdp", settings)
+    with monkeypatch.context() as here:
+        here.setattr(memory, "gpu_in_sight", lambda: True)
+        known = studio.db.read(lambda con: estimates.read_known(con, config, "this"))
+        shape = memory.read_shape(tiny_policy)
+        told = estimates._describe_time(known, config, 8000, shape, 100)
+    work = shape.parameters * 100 * 8000
+    seconds = (4 * work / 4 + 4 * work) / (6 * shape.parameters * 100 / 2.0)
+    assert f"about {seconds / 3600:.1f} h for 1,000 steps" in told
+
+
 def test_what_cannot_fit_is_refused_with_a_remedy_and_queues_nothing(studio, tiny_policy, monkeypatch):
     config = build_train_config(str(tiny_policy), "demo")
     assert studio.train_preview(config)["refusal"] == ""

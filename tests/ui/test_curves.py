@@ -64,7 +64,18 @@ def test_against_time_a_run_lies_where_its_seconds_are_and_one_without_them_nowh
     drawn = plot_curves({1: timed, 2: curves(3)}, by=TIME)
     assert drawn.layout.xaxis7.title.text == "minutes of training"
     assert list(drawn.data[0].x) == pytest.approx([1 / 6, 0.5, 200 / 60])
-    assert all(not trace.x for trace in drawn.data if trace.legendgroup == "2")
+    assert {trace.legendgroup for trace in drawn.data} == {"1"}
+
+
+def test_a_curve_without_a_number_is_left_out_and_the_legend_stays():
+    nothing = {"loss": [(1, None), (2, float("nan"))], "learning_rate": []}
+    for smoothing in (0, 0.9):
+        alone = plot_curves({1: {**nothing, "logps/chosen": [(1, -3.0)], "logps/rejected": [(1, None)]}}, smoothing)
+        assert {trace.name for trace in alone.data if trace.showlegend is not False} == {"chosen"}
+        assert [title.text for title in alone.layout.annotations] == ["Log-probs, nats (dashed: rejected)"]
+    assert alone.layout.xaxis.title.text == "step" and not plot_curves({1: nothing}).data
+    both = plot_curves({1: curves(3), 2: {**nothing, "grad_norm": [(1, 1.0)]}})
+    assert [trace.name for trace in both.data if trace.showlegend] == ["Run 1", "Run 2"]
 
 
 @pytest.fixture
