@@ -244,7 +244,7 @@ def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
 def _too_large(name: str, width: int = 0, height: int = 0) -> str:
     size = f"{width} x {height} pixels, " if width else ""
     limit = MAX_PIXELS // 1_000_000
-    return f"Image {name} is too large ({size}over {limit} megapixels): scale it down and import it again."
+    return f"Image {name} is too large ({size}over {limit} megapixels): scale it down first."
 
 
 def _decode(image: Image.Image, name: str) -> None:

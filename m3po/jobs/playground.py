@@ -281,15 +281,24 @@ class Playground:
                 who = "Another question" if whose in (told.asked_by, OWNER.name) else f"A question of {whose}"
                 raise JobError(f"{who} is being answered: wait for it, or press Stop first.")
             self._cancel_idle()
-            old = None
+            old = refused = None
             if self._process is None or not self._process.alive or self._offline != offline:
                 old, self._process = self._process, None
-                self._process = self._start(offline)
-            self._question = told
+                try:
+                    self._process = self._start(offline)
+                except OSError as error:
+                    refused = JobError(
+                        f"The process that answers cannot be started ({error.strerror}): end what fills the memory or "
+                        "the disk of this machine, then ask again."
+                    )
+            if refused is None:
+                self._question = told
             process = self._process
             self._change.notify_all()
         if old is not None:
             old.end()
+        if refused is not None:
+            raise refused
         try:
             process.send(asked)
         except JobError as error:

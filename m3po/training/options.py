@@ -11,6 +11,7 @@ import difflib
 import functools
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -266,7 +267,7 @@ def _find(key: str) -> dict:
     if key in known:
         return known[key]
     library, _, name = key.partition(".")
-    if library not in LIBRARIES:
+    if library not in LIBRARIES or not re.search("[a-z]", name):
         raise UsageError(f"The option {key!r} is unknown: begin it with trl. or lora., as in trl.tf32=true.")
     if own := OWN_FIELD[library].get(name):
         raise UsageError(f"{key} has a setting of its own: set {own}.")

@@ -212,6 +212,24 @@ def test_stop_ends_a_process_that_does_not_hear_and_idle_ones_are_let_go(studio:
     assert not part.choices()["loaded"] and part.look(asked)["sides"][0]["error"] == "It gave no answer."
 
 
+def test_a_process_that_cannot_be_started_leaves_no_question_behind(studio: Studio, monkeypatch) -> None:
+    def fail(offline: bool):
+        raise OSError(28, "No space left on device")
+
+    part, dead, next_one = studio.playground, Silent(), Silent()
+    monkeypatch.setattr(part, "_start", lambda offline: dead)
+    asked = part.ask("What is it?", [Side()], mas=False)
+    part._on_event({"event": "done", "question": asked})
+    dead.alive = False
+    monkeypatch.setattr(part, "_start", fail)
+    with pytest.raises(JobError, match="cannot be started"):
+        part.ask("And now?", [Side()], mas=False)
+    assert part._process is None and part.look(asked)["done"]
+    monkeypatch.setattr(part, "_start", lambda offline: next_one)
+    part.ask("And now?", [Side()], mas=False)
+    assert next_one.request["op"] == "ask"
+
+
 class InThisProcess:
     """As the command line finds an app, without its socket."""
 

@@ -74,6 +74,7 @@ def test_choices_are_those_of_the_libraries():
         ("lora.modules_to_save", "lm_head", "nothing but an adapter in the language model"),
         ("trl.neftune_noise", "5", "did you mean trl.neftune_noise_alpha"),
         ("peft.r", "4", "begin it with trl. or lora."),
+        ("trl.", "1", "begin it with trl. or lora."),
         ("trl.tf32", "yes", "give true or false"),
         ("trl.ddp_timeout", "1.5", "give a whole number"),
         ("trl.neftune_noise_alpha", "nan", "give a finite number"),
