@@ -124,6 +124,9 @@ def run_ours(config, rows: list[dict], folder: Path) -> tuple[float, list[float]
     from m3po.models.policy import Policy
     from m3po.training import dpo
     from m3po.training.batches import PairCollator
+    from m3po.training.ranks import count_steps
+    from m3po.training.reporting import StepReport
+    from m3po.training.signs import Signs
     from m3po.training.trainer import image_encoder
 
     recorder = Recorder()
@@ -132,7 +135,8 @@ def run_ours(config, rows: list[dict], folder: Path) -> tuple[float, list[float]
     collator = PairCollator(policy.core, pairs, encode_images=image_encoder(policy.model))
     trainer = dpo.build_trainer(config, policy, pairs, collator, folder)
     trainer.args.save_strategy = "no"
-    trainer.add_callback(dpo._Report(recorder, dpo.count_steps(config, len(pairs))))
+    signs = Signs(config.beta, plain=True, prefers=True)
+    trainer.add_callback(StepReport(trainer, recorder, count_steps(config, len(pairs)), signs, None))
     started = time.perf_counter()
     dpo.add_reference_logps(trainer, collator, pairs, folder / "reference.parquet", policy, recorder)
     trainer.precompute_ref_logps = True

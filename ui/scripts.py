@@ -19,10 +19,12 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 def load_script(name: str) -> str:
-    """The js_on_load of a component whose script is the module `name`: it calls `start(element, server)` there."""
+    """The js_on_load of a component whose script is the module `name`: it calls `start(element, server)` there, once it
+    is known whose page it is."""
     return (
-        f'import(new URL("m3po/static/{VERSION}/{name}.js", document.baseURI))'
-        ".then((module) => module.start(element, server))"
+        f'Promise.all(["{name}", "who"].map((name) => import('
+        f'new URL("m3po/static/{VERSION}/" + name + ".js", document.baseURI))))'
+        ".then(([module, who]) => who.known.then(() => module.start(element, server)))"
         ".catch((error) => { console.error(error);"
         ' element.append("A script of this page did not load: reload it."); });'
     )

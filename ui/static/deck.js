@@ -14,6 +14,7 @@ import { Refused } from "./refused.js";
 import { Entry, Shelf } from "./shelf.js";
 import { Storing } from "./storing.js";
 import { Unsent } from "./unsent.js";
+import { user } from "./who.js";
 
 const SHRINKING = new Set(["unreviewed", "audit", "mine", "disagreements"]); // views that a decided item leaves
 
@@ -30,7 +31,7 @@ export class Deck {
     this.back = null; // {id, error} of the refused decision whose item is shown again
     this.view = { ...DEFAULT };
     this.shelf = new Shelf();
-    this.by = document.documentElement.dataset.user || ""; // whose page it is
+    this.by = user(); // whose page it is
     this.client = makeId(); // whose search a newer one gives up
     this.unsettled = null; // the view from before, while another one is searched for
     this.cancel = null; // gives that search up

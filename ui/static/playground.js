@@ -5,6 +5,7 @@ import { keep, recall, storeOf } from "./memory.js";
 import { Past } from "./playground_past.js";
 import { Picture } from "./playground_picture.js";
 import { readPlace, writePlace } from "./playground_place.js";
+import { user } from "./who.js";
 
 const SILENT = { error: "The server does not answer: is the app still running? Then ask again." };
 const OTHER = "other";
@@ -18,7 +19,7 @@ class Playground {
   constructor(element, server) {
     Object.assign(this, { element, server });
     this.root = element.querySelector("#playground-root");
-    this.store = storeOf(`playground.${document.documentElement.dataset.user || ""}`, this.root.dataset);
+    this.store = storeOf(`playground.${user()}`, this.root.dataset);
     this.sides = [...element.querySelectorAll(".playground-side")];
     this.asking = false;
     this.listed = false; // whether the models to choose from have come

@@ -16,6 +16,7 @@ import { Places } from "./places.js";
 import { Remarks } from "./remarks.js";
 import { Rows } from "./rows.js";
 import { Tags } from "./tags.js";
+import { user } from "./who.js";
 
 const SAYING = new Set(["reason", "note", "tags"]); // calls that are about an item
 
@@ -33,7 +34,7 @@ export function start(element, given) {
   const guideline = new Guideline(frame, deck, server);
   const places = new Places(frame, deck);
   const history = new History(frame, deck, server);
-  const keys = new KeyMap(document.documentElement.dataset.user || "");
+  const keys = new KeyMap(user());
   deck.words = (template) => keys.fill(template);
   deck.onShow = (item, same) => {
     if (!same) images.onShow();
