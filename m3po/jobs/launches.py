@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -71,7 +72,11 @@ def queue_training(
     to the run. `frozen` is gone afterwards."""
     options = config.model_options()  # the model is measured as it is trained
     base = EvaluateConfig(policy=config.policy, adapter=config.adapter, **options)
-    fingerprint = plans.evaluated_fingerprint(base)
+    try:
+        fingerprint = plans.evaluated_fingerprint(base)
+    except BaseException:  # a model whose files went meanwhile
+        shutil.rmtree(frozen, ignore_errors=True)
+        raise
 
     def change(con: Connection) -> int:
         measure = evaluate and instructions.count_by_split(con)["heldout"] > 0

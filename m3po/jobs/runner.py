@@ -130,7 +130,11 @@ class JobRunner:
         """Write what a worker will read into a folder that has yet to become a run's: `queue` takes it. Writing takes
         its time, and inside of the transaction that queues the run everybody would wait for it."""
         folder = RunFolder(self.root / f"frozen-{time.time_ns()}")
-        self._write(folder, kind, config, table)
+        try:
+            self._write(folder, kind, config, table)
+        except BaseException:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            raise
         return folder.path
 
     def _write(self, folder: RunFolder, kind: str, config: dict, table: pa.Table) -> None:

@@ -80,13 +80,14 @@ def test_a_training_is_frozen_outside_and_whole_before_it_can_be_started(studio,
     assert long_work.count("prompt") == 3 and "file" in long_work
 
 
-def test_a_training_that_cannot_be_queued_leaves_nothing_behind(studio, tiny_policy, monkeypatch) -> None:
+@pytest.mark.parametrize("step", ["queue", "evaluated_fingerprint"])
+def test_a_training_that_cannot_be_queued_leaves_nothing_behind(studio, tiny_policy, monkeypatch, step) -> None:
     studio.select(SelectConfig(delta=0, length_ratio=0))
 
     def refuse(*_, **__):
         raise RuntimeError("no")
 
-    monkeypatch.setattr(studio.runner, "queue", refuse)
+    monkeypatch.setattr(studio.runner if step == "queue" else plans, step, refuse)
     with pytest.raises(RuntimeError):
         studio.start_train(TrainConfig(policy=str(tiny_policy)), evaluate=False)
     assert list(studio.runner.root.glob("*")) == [] and studio.runs() == []
