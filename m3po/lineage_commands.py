@@ -92,7 +92,10 @@ def _figures(found: dict) -> list[str]:
         label = METRICS[key].label if key in METRICS else key
         p = "" if row["p"] is None else f"   {row['p']:.3f}"
         lines.append(f"{label:28}{texts[0]:>18}{texts[1]:>8}{texts[2]:>18}{texts[3]:>8}{p}")
-    return [*lines, "p: of the difference between the two after, by a paired test over the same questions."]
+    return [
+        *lines,
+        "p: of the difference between the two after, by a paired test over the same questions, image by image.",
+    ]
 
 
 def _outcomes(counts: dict | None) -> str:

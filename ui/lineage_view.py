@@ -12,7 +12,7 @@ from ui.results_view import show_value
 
 FEW = 8  # settings that are shown open
 MOVED = 6  # lines of what pairs of both runs became in one and in the other
-P_WHY = "Of the difference between the two after, by a paired test over the same questions."
+P_WHY = "Of the difference between the two after, by a paired test over the same questions, image by image."
 PAIRS = {
     "changed": ("{b}~{a}", "with another chosen or rejected answer"),
     "only_a": ("{a}-{b}", "only in run {a}"),

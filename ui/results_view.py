@@ -22,8 +22,9 @@ PAIRED = (
     "by intervals over images and seeds, and may say otherwise."
 )
 PAIRED_WHY = (
-    "The same instructions were answered before and after. p: how often swapping the two sides of each at random "
-    "changes the figure as much (for right and wrong, McNemar's exact test). Of 20 figures one is below 0.05 by chance."
+    "The same instructions were answered before and after. p: how often swapping the two sides of each image, with all "
+    "questions after it, at random changes the figure as much (with one question an image, right or wrong, McNemar's "
+    "exact test). Of 20 figures one is below 0.05 by chance."
 )
 APART = "Better and worse where the two intervals lie apart."
 APART_WHY = "The rows of this run are not at hand to compare one by one."

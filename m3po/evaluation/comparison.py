@@ -27,7 +27,7 @@ def count_by_image(rows: Sequence[Mapping], vocabulary: Sequence[str] = ()) -> d
     place: dict[object, int] = {}
     places = {}
     for row in rows:
-        key = tuple(row["images"] or ()) or row["instruction_id"]
+        key = tuple(row.get("images") or ()) or row["instruction_id"]
         places[row["instruction_id"]] = place.setdefault(key, len(place))
     found = {}
     for key, ratio in count_rows(rows, vocabulary).items():

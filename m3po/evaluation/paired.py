@@ -1,9 +1,11 @@
-"""Whether a model answers better than another, row by row: both were asked the same questions.
+"""Whether a model answers better than another, image by image: both were asked the same questions.
 
 Two figures whose intervals overlap may still differ for sure, for what makes a question hard is the same for both. So
-each figure's change is tested by swapping: were there no difference, then which of a row's two answers is called
-"before" would be chance, and random swaps show how large a change chance makes (Fisher 1935; Noreen 1989, chapter 2).
-Where each row is right or wrong this is McNemar's exact test (McNemar 1947); it serves ratios of sums as well.
+each figure's change is tested by swapping: were there no difference, then which of two models is called "before" would
+be chance, and random swaps show how large a change chance makes (Fisher 1935; Noreen 1989, chapter 2). Whole images are
+swapped, all questions after an image together, as the interval of the change resamples them
+(m3po.evaluation.comparison): answers about one image go wrong together. Where each image has one question, which is
+right or wrong, this is McNemar's exact test (McNemar 1947); it serves ratios of sums as well.
 """
 
 from __future__ import annotations
@@ -15,36 +17,39 @@ import numpy as np
 from m3po.categories import MME_CATEGORIES
 from m3po.evaluation import mme
 from m3po.evaluation.chair import Vocabulary
+from m3po.evaluation.comparison import Counts, count_by_image
 from m3po.evaluation.exact import is_right
-from m3po.evaluation.metrics import DESCRIBE, EXIST, Metric, Ratio, count_rows, group_of
+from m3po.evaluation.metrics import DESCRIBE, EXIST, Metric, group_of
 from m3po.evaluation.pope import parse_yes_no
 
 LEVEL = 0.05  # a change with a smaller p-value is called better or worse
-EXACT = 12  # up to so many rows that differ, all swaps are tried
+EXACT = 12  # up to so many images that differ, all swaps are tried
 SWAPS = 1999
 BLOCK = 500  # swaps at a time: bounds the memory
-_SAME = 1e-12  # relative: two sums of the same rows differ by rounding alone
+_SAME = 1e-12  # relative: two sums of the same images differ by rounding alone
 
 
 def compare_rows(rows: Sequence[Mapping], vocabulary: Sequence[str] = ()) -> dict[str, float]:
     """The p-value of each figure's change (METRICS by key) between the answers `before` and `after` of each row; truth
-    and `vocabulary` as in m3po.evaluation.metrics.summarise. A figure that is 0 of 0 on a side is left out."""
+    and `vocabulary` as in m3po.evaluation.metrics.summarise, and the row's `images` (one without is an image of its
+    own). A figure that is 0 of 0 on a side is left out."""
     before, after = (
-        count_rows([{**row, "text": row[side]} for row in rows], vocabulary) for side in ("before", "after")
+        count_by_image([{**row, "text": row[side]} for row in rows], vocabulary) for side in ("before", "after")
     )
     p_values = {key: swap_test(before[key], after[key]) for key in before}
     return {key: p for key, p in p_values.items() if p is not None}
 
 
-def swap_test(before: Ratio, after: Ratio, seed: int = 0) -> float | None:
-    """The two-sided p-value of after minus before: the share of swaps whose change is at least as large, the
-    observed one among them. Exact up to EXACT rows that differ, else of SWAPS random swaps by `seed`."""
-    if before.value is None or after.value is None:
+def swap_test(before: Counts, after: Counts, seed: int = 0) -> float | None:
+    """The two-sided p-value of after minus before, each the sum of column 0 over that of column 1, (images, 2): the
+    share of swaps whose change is at least as large, the observed one among them. Exact up to EXACT images that
+    differ, else of SWAPS random swaps by `seed`. None where a side is 0 of 0."""
+    totals = before.sum(axis=0), after.sum(axis=0)
+    if not (totals[0][1] and totals[1][1]):
         return None
-    changed = (after.counts != before.counts).any(axis=1)
-    differences = (after.counts - before.counts)[changed]
-    totals = before.counts.sum(axis=0), after.counts.sum(axis=0)
-    observed = abs(after.value - before.value) * (1 - _SAME) - _SAME
+    changed = (after != before).any(axis=1)
+    differences = (after - before)[changed]
+    observed = abs(totals[1][0] / totals[1][1] - totals[0][0] / totals[0][1]) * (1 - _SAME) - _SAME
     n = len(differences)
     if n <= EXACT:
         swaps = (np.arange(2**n)[:, None] >> np.arange(n)) & 1

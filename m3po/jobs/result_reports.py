@@ -17,8 +17,8 @@ from m3po.types import Run
 
 HOW = (
     "In brackets 95 % intervals: of a share Wilson's, else by bootstrap over rows; of a change by bootstrap over "
-    "images, all questions after an image together. p: of the change, by random swaps of the two answers to each "
-    "question; a change of p < 0.05 is called better or worse."
+    "images, all questions after an image together. p: of the change, by random swaps of the two models' answers, "
+    "image by image as well; a change of p < 0.05 is called better or worse."
 )
 HOW_WON = (
     "Win rate: of the instructions that are no benchmark's, where the scorer's MAS of the two answers differs, the "
