@@ -133,16 +133,19 @@ class Asker:
         }
         self._sides.keep(list(speakers.values()))
         ready: dict[int, Speaker] = {}
-        for again in (False, True):  # an adapter that does not fit takes the base that another has loaded with it
-            for place, speaker in list((ready if again else speakers).items()):
+        for place, speaker in speakers.items():  # all of them before the weights of any, which can take minutes
+            with self._told(place, tell):
+                if speaker.options.trust_remote_code:
+                    tell("warning", message=code_warning(speaker.policy))
+                self._sides.check(speaker)
+                ready[place] = speaker
+        for _ in range(2):  # an adapter that cannot be loaded takes the base that another has loaded with it
+            for place, speaker in list(ready.items()):
                 if stopped():
                     return {}
                 with self._told(place, tell, forget=ready):
-                    if not again and speaker.options.trust_remote_code:
-                        tell("warning", message=code_warning(speaker.policy))
                     room = asked["max_new_tokens"]
                     self._sides.load(speaker, room, lambda text, at=place: tell("state", side=at, state=text))
-                    ready[place] = speaker
         return ready
 
     def _measure(self, policy, asked: dict, images: list, turn: _Turn, tell: Tell, cut: bool) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -91,9 +92,17 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(studio: Studio, tiny_adap
     assert studio.playground._process is None, "nothing of this was worth a process"
 
 
-def test_a_side_that_cannot_answer_leaves_the_other(studio: Studio, monkeypatch) -> None:
+def test_a_side_that_cannot_answer_leaves_the_other(
+    studio: Studio, tiny_adapter: Path, tmp_path: Path, monkeypatch
+) -> None:
     part, process = studio.playground, Silent()
     monkeypatch.setattr(part, "_start", lambda offline: process)
+    for name, words in (("adapter_model.safetensors", "damaged or cut off"), ("adapter_config.json", "not of peft")):
+        damaged = shutil.copytree(tiny_adapter, tmp_path / name)
+        (damaged / name).write_bytes((damaged / name).read_bytes()[:50])
+        asked = part.ask("What is it?", [Side(adapter=str(damaged)), Side()], mas=False)
+        assert words in part.look(asked)["sides"][0]["error"] and len(process.request["sides"]) == 1
+        part._on_event({"event": "done", "question": asked})
     asked = part.ask("What is it?", [Side(policy="./nowhere"), Side()], mas=False)
     assert len(process.request["sides"]) == 1
     part._on_event({"event": "answer", "question": asked, "side": 0, "text": "A boat.", "tokens": 3})
