@@ -30,7 +30,7 @@ from m3po.errors import BadInputError, M3poError, UsageError
 from m3po.images import load_rgb, read_rgb
 from m3po.jobs.batches import warnings_told
 from m3po.jobs.worker import sentence_for
-from m3po.models.checks import code_warning, judges_of
+from m3po.models.checks import code_warning
 from m3po.models.memory import is_out_of_memory, release_memory
 from m3po.models.remote import RemoteClient, wait_for
 from m3po.models.remote_policy import RemoteAnswer, RemotePolicy, image_url, with_images
@@ -40,6 +40,7 @@ from m3po.settings import ModelOptions, ScoreConfig
 if TYPE_CHECKING:
     from PIL import Image
 
+    from m3po.models.alignment import AlignmentScorer
     from m3po.models.policy import Answer
     from m3po.models.sides import Sides, Speaker
 
@@ -246,14 +247,7 @@ class Asker:
         if self._scorer is None or self._scorer[0] != mark:
             self._scorer = None
             release_memory()
-            from m3po.models.alignment import load_scorer
-            from m3po.models.sides import Speaker, check_room
-
-            config = ScoreConfig(policy=None, mas=asked["name"], **asked["options"])
-            judges = judges_of(config)
-            for name, adapter in judges:
-                check_room(Speaker(name, adapter, config), 1)
-            self._scorer = mark, load_scorer(asked["name"], **({"options": config} if judges else {}))
+            self._scorer = mark, _load_scorer(ScoreConfig(policy=None, mas=asked["name"], **asked["options"]))
         return self._scorer[1]
 
 
@@ -280,6 +274,17 @@ class _Turn:
             return True
         finally:
             self.seconds += time.monotonic() - began
+
+
+def _load_scorer(config: ScoreConfig) -> AlignmentScorer:
+    """The scorer that the config names, where its judges fit into memory; a mean with all its parts."""
+    from m3po.models.alignment import load_configured
+    from m3po.models.sides import Speaker, check_room
+
+    def check(name: str, adapter: str | None) -> None:
+        check_room(Speaker(name, adapter, config), 1)
+
+    return load_configured(config, check)
 
 
 def _sentence(error: Exception) -> str:

@@ -205,7 +205,9 @@ class Playground:
             return dataclasses.asdict(self._named(question))
 
     def _named(self, question: str) -> _Question:
-        if self._question is None or self._question.id != question:
+        if self._question is None:
+            raise JobError("The app was started anew since, and the answer is lost: ask again.")
+        if self._question.id != question:
             raise JobError("Another question was asked since: its answer stands in the place of this one.")
         return self._question
 

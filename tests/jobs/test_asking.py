@@ -205,3 +205,19 @@ def test_a_scorer_that_needs_an_image_says_so(asker, picture, tiny_policy, tiny_
     events = ask(asker, question(picture, side(tiny_policy), mas=tiny_mas, images=[], messages=text))
     [warning] = [event["message"] for event in events if event["event"] == "warning"]
     assert "no image" in warning and answers(events)[0]["logp_mean"] < 0
+
+
+def test_a_mean_of_scorers_judges_as_its_parts_do(asker, picture, tiny_policy, tiny_mas) -> None:
+    def judge(mas: str) -> float:
+        events = ask(asker, question(picture, side(tiny_policy), mas=mas))
+        assert [event for event in events if event["event"] == "warning"] == []
+        return next(event["mas"] for event in events if event["event"] == "mas")
+
+    parts = {str(tiny_mas): 0.75, f"vqa:{tiny_policy}": 0.25}
+    scaled = 0.0
+    for name, share in parts.items():
+        low, high = load_scorer(name).scorer_range
+        scaled += share * (judge(name) - low) / (high - low)
+    assert judge(" + ".join(f"{3 if share > 0.5 else 1}*{name}" for name, share in parts.items())) == (
+        pytest.approx(scaled, abs=1e-6)
+    )

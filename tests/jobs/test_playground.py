@@ -24,9 +24,11 @@ from workspaces import ANN, CORA, VIC, make_selected
 from m3po import ask_command, bridge, cli
 from m3po.errors import BadImageError, BadInputError, JobError, ModelError, NotAllowedError, UsageError
 from m3po.jobs import playground as playgrounds
+from m3po.jobs import scorings
 from m3po.jobs.asking_process import KILLED
-from m3po.jobs.speakers import Side
+from m3po.jobs.speakers import Side, usable_scorer
 from m3po.models.policy import Policy
+from m3po.settings import ScoreConfig
 from m3po.studio import Studio
 from m3po.text import build_messages
 from m3po.workspace_config import WorkspaceConfig
@@ -87,7 +89,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(studio: Studio, tiny_adap
         ask("What?", [Side(run=99)])
     with pytest.raises(ModelError, match="nowhere"):
         ask("What?", [Side(policy="./nowhere"), Side(run=99)])
-    with pytest.raises(JobError, match="Another question was asked"):
+    with pytest.raises(JobError, match="started anew"):
         studio.playground.look("never asked")
     assert studio.playground._process is None, "nothing of this was worth a process"
 
@@ -141,6 +143,15 @@ def test_remote_false_is_obeyed(studio: Studio) -> None:
     (studio.path / "config.toml").write_text("remote = false\n")
     with pytest.raises(UsageError, match="remote = false"):
         studio.playground.ask("What?", [Side(policy="remote:m@http://localhost:1/v1")])
+
+
+def test_a_mean_judges_new_answers_unless_a_rating_is_in_it(studio: Studio, monkeypatch) -> None:
+    config = studio.workspace.read_config()
+    for mas, words in (("0.5*clip:a + 0.5*vqa:b", ""), ("0.5*clip:a + 0.5*column:r", "has a rating"),
+                       ("column:r", "is a rating")):  # fmt: skip
+        monkeypatch.setattr(scorings, "mas_in_use", lambda db, mas=mas: ScoreConfig(policy=None, mas=mas))
+        scorer, why = usable_scorer(studio.workspace, config)
+        assert words in why and (scorer is None) == bool(words)
 
 
 def test_it_is_the_curators_alone(tmp_path: Path) -> None:
