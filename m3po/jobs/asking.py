@@ -324,6 +324,7 @@ def main() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             if request["op"] == "stop":
+                given_up.clear()  # of questions that had ended when the stop came
                 given_up.add(request["question"])
             else:
                 questions.put(request)

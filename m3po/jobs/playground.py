@@ -375,4 +375,5 @@ def _check_number(name: str, value: object, low: float, high: float, *, whole: b
     fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not fine or not low <= value <= high or (whole and value != int(value)):
         kind = "a whole number" if whole else "a number"
-        raise UsageError(f"{name} = {value!r:.40} cannot be used: give {kind} from {low} to {high}.")
+        told = f"{name} is empty" if value is None else f"{name} = {value!r:.40} cannot be used"
+        raise UsageError(f"{told}: give {kind} from {low} to {high}.")

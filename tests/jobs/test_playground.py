@@ -65,6 +65,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(studio: Studio, tiny_adap
     for settings, words in (
         ({"temperature": -1}, "temperature = -1 cannot be used: give a number from 0 to 10"),
         ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": None}, "temperature is empty: give a number from 0 to 10"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"max_new_tokens": 2.5}, "a whole number"),
         ({"seed": True}, "seed"),
