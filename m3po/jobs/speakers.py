@@ -62,7 +62,7 @@ def name_side(side: Side) -> str:
     """What a side is called that cannot answer."""
     if side.run is not None:
         return f"{'before ' * side.before}run {side.run}"
-    return name_model(side.policy, side.adapter or None) or "the workspace's policy"
+    return name_model(side.policy or "the workspace's policy", side.adapter or None)
 
 
 def usable_scorer(workspace: Workspace, config: WorkspaceConfig) -> tuple[ScoreConfig | None, str]:

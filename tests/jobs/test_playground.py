@@ -104,7 +104,9 @@ def test_a_side_that_cannot_answer_leaves_the_other(
         damaged = shutil.copytree(tiny_adapter, tmp_path / name)
         (damaged / name).write_bytes((damaged / name).read_bytes()[:50])
         asked = part.ask("What is it?", [Side(adapter=str(damaged)), Side()], mas=False)
-        assert words in part.look(asked)["sides"][0]["error"] and len(process.request["sides"]) == 1
+        told = part.look(asked)["sides"][0]
+        assert told["name"] == f"the workspace's policy with {name}"
+        assert words in told["error"] and len(process.request["sides"]) == 1
         part._on_event({"event": "done", "question": asked})
     asked = part.ask("What is it?", [Side(policy="./nowhere"), Side()], mas=False)
     assert len(process.request["sides"]) == 1
