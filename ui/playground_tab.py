@@ -9,7 +9,7 @@ import io
 
 import gradio as gr
 
-from m3po.errors import BadImageError, UsageError
+from m3po.errors import BadImageError, JobError, UsageError
 from m3po.images import read_rgb
 from m3po.jobs.speakers import Side
 from m3po.studio import Studio
@@ -35,7 +35,7 @@ class PlaygroundHandler:
         }  # fmt: skip
 
     def on_command(self, data: object, _: str = "") -> dict:
-        """Values and HTML by name; `error` is a sentence, `gone` where it is an image that must be sent again."""
+        """Values and HTML by name; `error` is a sentence, `gone` where an image or a question is not here any more."""
         try:
             if not isinstance(data, dict) or data.get("op") not in self._ops:
                 raise UsageError(BROKEN)
@@ -100,7 +100,10 @@ class PlaygroundHandler:
 
     def _look(self, data: dict) -> dict:
         seen = data.get("seen")
-        told = self._studio.playground.look(_text(data, "question"), seen if _is_whole(seen) else -1, PATIENCE)
+        try:
+            told = self._studio.playground.look(_text(data, "question"), seen if _is_whole(seen) else -1, PATIENCE)
+        except JobError as error:
+            return {"error": str(error), "gone": True}
         return {
             "version": told["version"],
             "done": told["done"],

@@ -30,7 +30,7 @@ from m3po.errors import BadInputError, M3poError, UsageError
 from m3po.images import load_rgb, read_rgb
 from m3po.jobs.batches import warnings_told
 from m3po.jobs.worker import sentence_for
-from m3po.models.checks import code_warning, judges_of
+from m3po.models.checks import code_warning
 from m3po.models.memory import is_out_of_memory, release_memory
 from m3po.models.remote import RemoteClient, wait_for
 from m3po.models.remote_policy import RemoteAnswer, RemotePolicy, image_url, with_images
@@ -40,6 +40,7 @@ from m3po.settings import ModelOptions, ScoreConfig
 if TYPE_CHECKING:
     from PIL import Image
 
+    from m3po.models.alignment import AlignmentScorer
     from m3po.models.policy import Answer
     from m3po.models.sides import Sides, Speaker
 
@@ -133,16 +134,19 @@ class Asker:
         }
         self._sides.keep(list(speakers.values()))
         ready: dict[int, Speaker] = {}
-        for again in (False, True):  # an adapter that does not fit takes the base that another has loaded with it
-            for place, speaker in list((ready if again else speakers).items()):
+        for place, speaker in speakers.items():  # all of them before the weights of any, which can take minutes
+            with self._told(place, tell):
+                if speaker.options.trust_remote_code:
+                    tell("warning", message=code_warning(speaker.policy))
+                self._sides.check(speaker)
+                ready[place] = speaker
+        for _ in range(2):  # an adapter that cannot be loaded takes the base that another has loaded with it
+            for place, speaker in list(ready.items()):
                 if stopped():
                     return {}
                 with self._told(place, tell, forget=ready):
-                    if not again and speaker.options.trust_remote_code:
-                        tell("warning", message=code_warning(speaker.policy))
                     room = asked["max_new_tokens"]
                     self._sides.load(speaker, room, lambda text, at=place: tell("state", side=at, state=text))
-                    ready[place] = speaker
         return ready
 
     def _measure(self, policy, asked: dict, images: list, turn: _Turn, tell: Tell, cut: bool) -> None:
@@ -243,14 +247,7 @@ class Asker:
         if self._scorer is None or self._scorer[0] != mark:
             self._scorer = None
             release_memory()
-            from m3po.models.alignment import load_scorer
-            from m3po.models.sides import Speaker, check_room
-
-            config = ScoreConfig(policy=None, mas=asked["name"], **asked["options"])
-            judges = judges_of(config)
-            for name, adapter in judges:
-                check_room(Speaker(name, adapter, config), 1)
-            self._scorer = mark, load_scorer(asked["name"], **({"options": config} if judges else {}))
+            self._scorer = mark, _load_scorer(ScoreConfig(policy=None, mas=asked["name"], **asked["options"]))
         return self._scorer[1]
 
 
@@ -277,6 +274,17 @@ class _Turn:
             return True
         finally:
             self.seconds += time.monotonic() - began
+
+
+def _load_scorer(config: ScoreConfig) -> AlignmentScorer:
+    """The scorer that the config names, where its judges fit into memory; a mean with all its parts."""
+    from m3po.models.alignment import load_configured
+    from m3po.models.sides import Speaker, check_room
+
+    def check(name: str, adapter: str | None) -> None:
+        check_room(Speaker(name, adapter, config), 1)
+
+    return load_configured(config, check)
 
 
 def _sentence(error: Exception) -> str:
@@ -316,6 +324,7 @@ def main() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             if request["op"] == "stop":
+                given_up.clear()  # of questions that had ended when the stop came
                 given_up.add(request["question"])
             else:
                 questions.put(request)

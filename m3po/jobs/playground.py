@@ -26,7 +26,7 @@ from m3po.scorer_spec import short_name
 from m3po.store import instructions, runs
 from m3po.store.workspace import Workspace
 from m3po.text import build_messages, check_typed
-from m3po.types import ImageRef, Instruction
+from m3po.types import ImageRef, Instruction, Run
 from m3po.users import OWNER
 from m3po.workspace_config import WorkspaceConfig
 
@@ -83,6 +83,7 @@ class Playground:
         self._question: _Question | None = None
         self._uploads: OrderedDict[str, bytes] = OrderedDict()
         self._idle: threading.Timer | None = None
+        self._adapted: set[int] = set()  # finished runs whose adapter was seen: it stays
 
     # ---- what can be chosen -----------------------------------------------------------------------------------
 
@@ -97,12 +98,19 @@ class Playground:
             loaded = self._process is not None and self._process.alive
         return {
             "policy": config.policy or "",
-            "runs": [describe(run) for run in found if has_adapter(self._runner, run)],
+            "runs": [describe(run) for run in found if self._has_adapter(run)],
             "scorer": short_name(scorer.mas) if scorer else "",
             "why_no_mas": why,
             "loaded": loaded,
             "busy": SLOW if self._run_at_work() else "",
         }
+
+    def _has_adapter(self, run: Run) -> bool:
+        if run.id not in self._adapted:
+            if not has_adapter(self._runner, run):
+                return False
+            self._adapted.add(run.id)
+        return True
 
     def upload(self, data: bytes, name: str = "upload") -> str:
         """Keep an image for the next questions; returns its address, the SHA-256. Raises BadImageError."""
@@ -205,7 +213,9 @@ class Playground:
             return dataclasses.asdict(self._named(question))
 
     def _named(self, question: str) -> _Question:
-        if self._question is None or self._question.id != question:
+        if self._question is None:
+            raise JobError("The app was started anew since, and the answer is lost: ask again.")
+        if self._question.id != question:
             raise JobError("Another question was asked since: its answer stands in the place of this one.")
         return self._question
 
@@ -373,4 +383,5 @@ def _check_number(name: str, value: object, low: float, high: float, *, whole: b
     fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not fine or not low <= value <= high or (whole and value != int(value)):
         kind = "a whole number" if whole else "a number"
-        raise UsageError(f"{name} = {value!r:.40} cannot be used: give {kind} from {low} to {high}.")
+        told = f"{name} is empty" if value is None else f"{name} = {value!r:.40} cannot be used"
+        raise UsageError(f"{told}: give {kind} from {low} to {high}.")

@@ -178,16 +178,9 @@ class _Scoring:
 
 def _load_scorer(job: Worker, config: ScoreConfig) -> AlignmentScorer:
     """The scorer that the config names; a mean (of new answers, which have no stored values) with all its parts."""
-    from m3po.models.alignment import MeanScorer, load_scorer
+    from m3po.models.alignment import load_configured
 
-    spec = parse_scorer(config.mas)
-    if spec.is_mean:
-        parts = [_load_scorer(job, dataclasses.replace(config, mas=part.text)) for part in spec.parts]
-        return MeanScorer(spec.text, list(zip(spec.shares, parts, strict=True)))
-    judges = judges_of(config)
-    for name, adapter in judges:
-        check_model(job, name, adapter, config)
-    return load_scorer(config.mas, **({"options": config} if judges else {}))
+    return load_configured(config, lambda name, adapter: check_model(job, name, adapter, config))
 
 
 class _Grouping:

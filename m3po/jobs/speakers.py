@@ -62,7 +62,7 @@ def name_side(side: Side) -> str:
     """What a side is called that cannot answer."""
     if side.run is not None:
         return f"{'before ' * side.before}run {side.run}"
-    return name_model(side.policy, side.adapter or None) or "the workspace's policy"
+    return name_model(side.policy or "the workspace's policy", side.adapter or None)
 
 
 def usable_scorer(workspace: Workspace, config: WorkspaceConfig) -> tuple[ScoreConfig | None, str]:
@@ -71,10 +71,9 @@ def usable_scorer(workspace: Workspace, config: WorkspaceConfig) -> tuple[ScoreC
     if scoring is None:
         return None, ""
     spec = parse_scorer(scoring.mas)
-    if spec.is_mean:
-        return None, "No MAS: the active scorer is a mean of several, which is computed for stored answers alone."
-    if spec.parts[0].kind == "column":
-        return None, "No MAS: the active scorer is a rating of imported answers."
+    if any(part.kind == "column" for part in spec.parts):
+        part_of = "has" if spec.is_mean else "is"
+        return None, f"No MAS: the active scorer {part_of} a rating of imported answers."
     if names_remote(scoring.mas) and not config.remote:
         return None, "No MAS: the active scorer is on a server, which remote = false in config.toml forbids."
     return scoring, ""

@@ -6,12 +6,15 @@ a server needs none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from m3po.errors import UsageError
+from m3po.models.checks import judges_of
 from m3po.scorer_spec import parse_scorer
+from m3po.settings import ScoreConfig
 from m3po.types import Judgement
 
 if TYPE_CHECKING:
@@ -59,6 +62,19 @@ def load_scorer(spec: str | Path, **options) -> AlignmentScorer:
     from m3po.models.remote_judge import load_remote_judge
 
     return load_remote_judge(part.text, **options)
+
+
+def load_configured(config: ScoreConfig, check: Callable[[str, str | None], None]) -> AlignmentScorer:
+    """The scorer that a scoring's config names, a judge with its model options; a mean with all its parts, for new
+    answers, which have no stored values. `check` is called with model and adapter of each judge before it is loaded."""
+    spec = parse_scorer(config.mas)
+    if spec.is_mean:
+        parts = [load_configured(dataclasses.replace(config, mas=part.text), check) for part in spec.parts]
+        return MeanScorer(spec.text, list(zip(spec.shares, parts, strict=True)))
+    judges = judges_of(config)
+    for name, adapter in judges:
+        check(name, adapter)
+    return load_scorer(config.mas, **({"options": config} if judges else {}))
 
 
 class MeanScorer:

@@ -13,6 +13,8 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
+from safetensors import SafetensorError, safe_open
+
 from m3po.errors import ModelError, UnusableModelError, UsageError
 from m3po.files import expanded
 from m3po.models.memory import gpu_in_sight
@@ -226,11 +228,21 @@ def _read(path: Path) -> dict:
 
 
 def check_adapter(adapter: str) -> Path:
-    """The adapter's folder. Raises ModelError for one that peft did not save."""
+    """The adapter's folder. Raises ModelError for one that peft did not save, or that is damaged."""
     folder = expanded(adapter)
-    for needed in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / needed).is_file():
-            raise ModelError(f"{adapter} has no {needed}: it is not an adapter folder that peft saved.")
+    config, weights = (folder / name for name in ("adapter_config.json", "adapter_model.safetensors"))
+    for needed in (config, weights):
+        if not needed.is_file():
+            raise ModelError(f"{adapter} has no {needed.name}: it is not an adapter folder that peft saved.")
+    if "peft_type" not in _read(config):
+        raise ModelError(f"{adapter}: adapter_config.json is damaged, or not of peft: copy or save the adapter again.")
+    try:
+        with safe_open(weights, framework="np"):  # its head and length alone
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{adapter}: {weights.name} is damaged or cut off ({error}): copy or save the adapter again."
+        ) from error
     return folder
 
 

@@ -209,11 +209,6 @@ def load_adapter(
     Raises ModelError for one that is damaged or fits another model.
     """
     folder = checks.check_adapter(adapter)
-    try:
-        with safe_open(folder / "adapter_model.safetensors", framework="pt"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{adapter}: adapter_model.safetensors is damaged or cut off ({error}).") from error
     from peft import PeftModel
 
     try:
@@ -225,11 +220,29 @@ def load_adapter(
             else:
                 peft_model = PeftModel.from_pretrained(model, str(folder), name, is_trainable=trainable)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ModelError(f"The adapter {adapter} does not fit this model: {_first_line(error)}.") from error
+        raise ModelError(_misfit(adapter, str(error))) from error
     for warning in caught:  # peft only warns when weights have no place, and the adapter would then do nothing
         if "missing adapter keys" in str(warning.message).lower():
-            raise ModelError(f"The adapter {adapter} does not fit this model: {_first_line(warning.message)}.")
+            raise ModelError(_misfit(adapter, str(warning.message)))
     return peft_model
+
+
+def check_fit(name: str, adapter: str, options: ModelOptions) -> None:
+    """Raise ModelError for an adapter that is damaged or fits another model, before the policy's weights are read: its
+    layers are laid out without numbers."""
+    trust = options.trust_remote_code
+    config = load_config(name, trust=trust)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust)
+    except Exception:  # code of its own may want numbers; what is wrong is then told when it is loaded
+        return
+    load_adapter(model, adapter)
+
+
+def _misfit(adapter: str, text: str) -> str:
+    shapes = next((line.strip() for line in text.splitlines() if "size mismatch" in line), text)
+    return f"The adapter {adapter} does not fit this model ({_first_line(shapes)}): choose the one it was trained on."
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from m3po.errors import ModelError
 from m3po.models import memory
 from m3po.models.checks import check_policy, local_folder
-from m3po.models.loading import load_adapter, load_policy_model, pick_device, pick_dtype
+from m3po.models.loading import check_fit, load_adapter, load_policy_model, pick_device, pick_dtype
 from m3po.models.policy import Policy
 from m3po.settings import ModelOptions
 
@@ -55,13 +55,20 @@ class Sides:
                 del self._bases[mark]
             memory.release_memory()
 
+    def check(self, speaker: Speaker) -> None:
+        """Raise ModelError for a speaker whose files show that it cannot answer: before any weights are read, which can
+        take minutes."""
+        check_policy(speaker.policy, speaker.adapter, speaker.options)
+        base = self._bases.get(_base_mark(speaker))
+        if speaker.adapter and not (base and _mark(speaker.adapter) in base.adapters):
+            check_fit(speaker.policy, speaker.adapter, speaker.options)
+
     def load(self, speaker: Speaker, room: int, tell: Callable[[str], None] = lambda text: None) -> None:
-        """See that a speaker's weights and adapter are there, with memory for an answer of `room` tokens.
+        """See that a checked speaker's weights and adapter are there, with memory for an answer of `room` tokens.
 
         `tell` is given what takes long. Raises ModelError in one sentence, also for what cannot fit; after an adapter
         that failed, another speaker of the same base has to be loaded again.
         """
-        check_policy(speaker.policy, speaker.adapter, speaker.options)
         mark = _base_mark(speaker)
         base = self._bases.get(mark)
         new_adapter = bool(speaker.adapter and not (base and _mark(speaker.adapter) in base.adapters))

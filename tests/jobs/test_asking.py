@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from openai_server import FakeServer
 from PIL import Image
 from remote_asking import forget_keys
+from safetensors.torch import load_file, save_file
 
 from m3po.images import load_rgb
 from m3po.jobs import asking
@@ -137,6 +139,25 @@ def test_what_fails_is_told_at_its_side(asker, picture, tiny_policy, tiny_adapte
     assert "1000" not in errors(events)[1] and asker._sides.n_loaded == 1
 
 
+def test_an_adapter_of_another_model_is_told_before_any_weights_are_read(
+    picture, tiny_policy, tiny_adapter, tmp_path
+) -> None:
+    shapes, modules = (shutil.copytree(tiny_adapter, tmp_path / name) for name in ("shapes", "modules"))
+    weights = load_file(tiny_adapter / "adapter_model.safetensors")
+    wider = {name: torch.cat([each, each], 1) if "lora_A" in name else each for name, each in weights.items()}
+    save_file(wider, shapes / "adapter_model.safetensors")
+    config = json.loads((modules / "adapter_config.json").read_text())
+    (modules / "adapter_config.json").write_text(json.dumps(config | {"target_modules": ["no_such_proj"]}))
+    asker = Asker()
+    for misfit, words in ((shapes, "size mismatch"), (modules, "not found in the base model")):
+        events = ask(asker, question(picture, side(tiny_policy), side(tiny_policy, misfit)))
+        assert words in errors(events)[1] and "choose the one it was trained on" in errors(events)[1]
+        loading = [place for place, event in enumerate(events) if event.get("state", "").startswith("Loading")]
+        assert not loading or [e["event"] for e in events[: loading[0]]].count("error") == 1
+        assert list(answers(events)) == [0]
+    assert loading == [], "the weights of the good side stayed"
+
+
 def test_memory_that_runs_out_costs_one_side_and_no_later_question(
     asker, picture, tiny_policy, tiny_adapter, monkeypatch
 ) -> None:
@@ -184,3 +205,19 @@ def test_a_scorer_that_needs_an_image_says_so(asker, picture, tiny_policy, tiny_
     events = ask(asker, question(picture, side(tiny_policy), mas=tiny_mas, images=[], messages=text))
     [warning] = [event["message"] for event in events if event["event"] == "warning"]
     assert "no image" in warning and answers(events)[0]["logp_mean"] < 0
+
+
+def test_a_mean_of_scorers_judges_as_its_parts_do(asker, picture, tiny_policy, tiny_mas) -> None:
+    def judge(mas: str) -> float:
+        events = ask(asker, question(picture, side(tiny_policy), mas=mas))
+        assert [event for event in events if event["event"] == "warning"] == []
+        return next(event["mas"] for event in events if event["event"] == "mas")
+
+    parts = {str(tiny_mas): 0.75, f"vqa:{tiny_policy}": 0.25}
+    scaled = 0.0
+    for name, share in parts.items():
+        low, high = load_scorer(name).scorer_range
+        scaled += share * (judge(name) - low) / (high - low)
+    assert judge(" + ".join(f"{3 if share > 0.5 else 1}*{name}" for name, share in parts.items())) == (
+        pytest.approx(scaled, abs=1e-6)
+    )

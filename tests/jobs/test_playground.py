@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -23,9 +24,11 @@ from workspaces import ANN, CORA, VIC, make_selected
 from m3po import ask_command, bridge, cli
 from m3po.errors import BadImageError, BadInputError, JobError, ModelError, NotAllowedError, UsageError
 from m3po.jobs import playground as playgrounds
+from m3po.jobs import scorings
 from m3po.jobs.asking_process import KILLED
-from m3po.jobs.speakers import Side
+from m3po.jobs.speakers import Side, usable_scorer
 from m3po.models.policy import Policy
+from m3po.settings import ScoreConfig
 from m3po.studio import Studio
 from m3po.text import build_messages
 from m3po.workspace_config import WorkspaceConfig
@@ -62,6 +65,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(studio: Studio, tiny_adap
     for settings, words in (
         ({"temperature": -1}, "temperature = -1 cannot be used: give a number from 0 to 10"),
         ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": None}, "temperature is empty: give a number from 0 to 10"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"max_new_tokens": 2.5}, "a whole number"),
         ({"seed": True}, "seed"),
@@ -86,14 +90,24 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(studio: Studio, tiny_adap
         ask("What?", [Side(run=99)])
     with pytest.raises(ModelError, match="nowhere"):
         ask("What?", [Side(policy="./nowhere"), Side(run=99)])
-    with pytest.raises(JobError, match="Another question was asked"):
+    with pytest.raises(JobError, match="started anew"):
         studio.playground.look("never asked")
     assert studio.playground._process is None, "nothing of this was worth a process"
 
 
-def test_a_side_that_cannot_answer_leaves_the_other(studio: Studio, monkeypatch) -> None:
+def test_a_side_that_cannot_answer_leaves_the_other(
+    studio: Studio, tiny_adapter: Path, tmp_path: Path, monkeypatch
+) -> None:
     part, process = studio.playground, Silent()
     monkeypatch.setattr(part, "_start", lambda offline: process)
+    for name, words in (("adapter_model.safetensors", "damaged or cut off"), ("adapter_config.json", "not of peft")):
+        damaged = shutil.copytree(tiny_adapter, tmp_path / name)
+        (damaged / name).write_bytes((damaged / name).read_bytes()[:50])
+        asked = part.ask("What is it?", [Side(adapter=str(damaged)), Side()], mas=False)
+        told = part.look(asked)["sides"][0]
+        assert told["name"] == f"the workspace's policy with {name}"
+        assert words in told["error"] and len(process.request["sides"]) == 1
+        part._on_event({"event": "done", "question": asked})
     asked = part.ask("What is it?", [Side(policy="./nowhere"), Side()], mas=False)
     assert len(process.request["sides"]) == 1
     part._on_event({"event": "answer", "question": asked, "side": 0, "text": "A boat.", "tokens": 3})
@@ -134,6 +148,15 @@ def test_remote_false_is_obeyed(studio: Studio) -> None:
         studio.playground.ask("What?", [Side(policy="remote:m@http://localhost:1/v1")])
 
 
+def test_a_mean_judges_new_answers_unless_a_rating_is_in_it(studio: Studio, monkeypatch) -> None:
+    config = studio.workspace.read_config()
+    for mas, words in (("0.5*clip:a + 0.5*vqa:b", ""), ("0.5*clip:a + 0.5*column:r", "has a rating"),
+                       ("column:r", "is a rating")):  # fmt: skip
+        monkeypatch.setattr(scorings, "mas_in_use", lambda db, mas=mas: ScoreConfig(policy=None, mas=mas))
+        scorer, why = usable_scorer(studio.workspace, config)
+        assert words in why and (scorer is None) == bool(words)
+
+
 def test_it_is_the_curators_alone(tmp_path: Path) -> None:
     studio = Studio.open(make_selected(tmp_path, 2, WorkspaceConfig(blind=True)))
     try:
@@ -169,7 +192,7 @@ def test_an_items_own_question_goes_with_its_system_text_and_turns(studio: Studi
     assert len(studio.playground._messages(found.instruction, [], found.id)) == 1
 
 
-def test_a_finished_run_stands_for_its_policy_and_adapter(tmp_path: Path, tiny_adapter: Path) -> None:
+def test_a_finished_run_stands_for_its_policy_and_adapter(tmp_path: Path, tiny_adapter: Path, monkeypatch) -> None:
     studio = open_quietly(make_selected(tmp_path, 3))
     try:
         run = train_by_hand(studio, None, dtype="float32")
@@ -179,6 +202,9 @@ def test_a_finished_run_stands_for_its_policy_and_adapter(tmp_path: Path, tiny_a
         for path in tiny_adapter.iterdir():
             (folder / path.name).write_bytes(path.read_bytes())
         [choice] = studio.playground.choices()["runs"]
+        with monkeypatch.context() as patch:  # its files are not looked at on every listing
+            patch.setattr(playgrounds, "has_adapter", lambda runner, run: pytest.fail("looked at again"))
+            assert studio.playground.choices()["runs"] == [choice]
         assert (choice["run"], choice["name"]) == (run.id, f"run {run.id} · dpo · 3 pairs")
         config = studio.workspace.read_config()
 

@@ -1,6 +1,6 @@
 // The playground: an image and a question go to one model or two, whose answers come word by word.
 
-import { LONG, makeId, patient } from "./asking.js";
+import { LONG, patient } from "./asking.js";
 import { keep, recall, storeOf } from "./memory.js";
 import { Past } from "./playground_past.js";
 import { Picture } from "./playground_picture.js";
@@ -8,6 +8,8 @@ import { readPlace, writePlace } from "./playground_place.js";
 import { user } from "./who.js";
 
 const SILENT = { error: "The server does not answer: is the app still running? Then ask again." };
+const WAITING = "The server does not answer: it is asked again until it does. Stop ends that.";
+const AGAIN = 1000; // ms
 const OTHER = "other";
 const NOBODY = "nobody";
 
@@ -75,7 +77,7 @@ class Playground {
     const place = readPlace(location.hash) || readPlace(kept.place || "");
     await this.list(place);
     if (place) await this.take(place);
-    if (kept.asked && !this.asking) this.follow(kept.asked, true);
+    if (kept.asked && !this.asking) this.follow(kept.asked);
   }
 
   async onAddress() {
@@ -98,7 +100,7 @@ class Playground {
 
   // The models to choose from. Without a choice before: what the newest run began with, and the run.
   async list(place = null) {
-    const choices = await this.call({ op: "choices" });
+    const choices = await this.insist({ op: "choices" });
     if (choices.error) return this.say(choices.error);
     const own = choices.policy ? `the workspace's policy · ${choices.policy.split("/").pop()}` : "the workspace's policy (none is named)";
     for (const [at, side] of this.sides.entries()) {
@@ -191,20 +193,22 @@ class Playground {
     await this.follow(begun.question);
   }
 
-  // Draw what is said until all is said; `quietly`: after a reload, when it may be gone.
-  async follow(question, quietly = false) {
+  // Draw what is said until all is said; also after a reload. It is forgotten only where the server has it no more.
+  async follow(question) {
     this.setAsking(true);
     let [seen, told] = [-1, null];
     do {
-      told = await this.call({ op: "look", question, seen });
+      told = await this.insist({ op: "look", question, seen });
       if (told.error) break;
       seen = told.version;
       this.draw(told);
     } while (!told.done);
     this.setAsking(false);
     this.root.dataset.answered = told.error ? "" : question;
-    if (told.error) return quietly ? this.remember("") : this.say(told.error);
-    if (!quietly) this.past.add({ id: makeId(), question: this.$("question").value, place: this.write(), thumb: this.picture.thumb(), sides: told.sides });
+    if (told.gone) this.remember("");
+    if (told.gone && this.past.find(question)) return this.draw({ ...this.past.find(question), notes: [] });
+    if (told.error) return this.say(told.error);
+    this.past.add({ id: question, question: this.$("question").value, place: this.write(), thumb: this.picture.thumb(), sides: told.sides });
     await this.list();
     this.note(told.notes);
   }
@@ -228,6 +232,7 @@ class Playground {
   async stop() {
     this.$("stop").disabled = true;
     const { error } = await this.call({ op: "stop" });
+    this.waits = false;
     if (error) this.say(error);
     else if (!this.asking) this.say("");
   }
@@ -271,6 +276,22 @@ class Playground {
     } catch {
       return SILENT;
     }
+  }
+
+  // What is so, asked again until the server answers, or Stop is pressed: a network may fail for a while.
+  async insist(command) {
+    this.waits = true;
+    let told = await this.call(command);
+    if (told !== SILENT) return told;
+    this.$("stop").disabled = false;
+    while (told === SILENT && this.waits) {
+      this.say(WAITING);
+      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      told = await this.call(command);
+    }
+    if (told !== SILENT) this.say("");
+    this.$("stop").disabled = !this.asking;
+    return told;
   }
 
   say(text) {

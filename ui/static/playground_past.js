@@ -12,7 +12,13 @@ export class Past {
     this.kept = recall(this.store, []);
   }
 
+  find(id) {
+    return this.kept.find((entry) => entry.id === id);
+  }
+
+  // One that is followed again after a reload is here already.
   add(entry) {
+    if (this.find(entry.id)) return;
     this.kept = [entry, ...this.kept].slice(0, MOST);
     keep(this.store, this.kept);
     this.draw();
