@@ -16,14 +16,14 @@ from ui.run_view import RUN_BUTTONS_JS
 
 @dataclass(kw_only=True)
 class Card:
-    """One step of the Data tab: its `button`, the `message` beneath it, the `strip` that tells of its runs, and the
-    components of its `form`, whose values `read` makes a config of."""
+    """One step of the Data tab: its `button`, the `message` beneath it, the `strip` that tells of its runs (None: it is
+    done at once), and the components of its `form`, whose values `read` makes a config of."""
 
     button: gr.Button
     message: gr.HTML
-    strip: gr.HTML
     form: list[Component]
     read: Callable[..., Any]
+    strip: gr.HTML | None = None
     pilot: gr.Button | None = None
     preview: gr.HTML | None = None  # rendered by whoever lays out the tab
     submits: list[Callable] = field(default_factory=list)  # other ways than the button to set it off

@@ -22,6 +22,7 @@ from ui.form import QUIET
 from ui.formatting import plural
 from ui.import_card import build_import_card
 from ui.markup import Markup, join
+from ui.pope_card import build_pope_card
 from ui.run_view import draw_run, latest
 from ui.sample_card import build_sample_card
 from ui.sample_view import draw_pilot, draw_samplers
@@ -40,6 +41,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         with gr.Column(scale=5, min_width=380):
             workspace = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="data-workspace")
             importing = build_import_card(studio)
+            asking = build_pope_card()
             exporting = build_export_card(studio)
         with gr.Column(scale=7, min_width=480):
             importing.preview.render()
@@ -50,7 +52,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
             selecting = build_select_card(studio)
     sample_form = [*scoring.policy, *sampling.form]
     strips = [workspace, importing.strip, sampling.strip, scoring.strip, selecting.strip, exporting.strip]
-    cards = (importing, sampling, scoring, selecting, exporting)
+    cards = (importing, asking, sampling, scoring, selecting, exporting)
     messages = [all_message, *(card.message for card in cards)]
 
     def act(do: Callable[..., Markup], speaker: gr.HTML) -> Callable[..., list]:
@@ -102,6 +104,9 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
         studio.start_import(**importing.read(*values))
         return draw_started("Import started; it goes on when this page is closed.")
 
+    def ask_pope(*values: Any) -> Markup:
+        return draw_notice(studio.build_pope(**asking.read(*values))["message"], good=True)
+
     def export(*values: Any) -> Markup:
         studio.start_export(**exporting.read(*values))
         return draw_started("Export started; it goes on when this page is closed.")
@@ -115,6 +120,7 @@ def build_data_tab(studio: Studio, page: gr.Blocks) -> None:
     all_btn.click(act(run_all, all_message), whole_form, outputs, **QUIET)
     importing.button.click(act(import_, importing.message), importing.form, outputs, **QUIET)
     importing.button.click(lambda: "", None, importing.preview, **QUIET)  # it says that nothing is imported yet
+    asking.button.click(act(ask_pope, asking.message), asking.form, outputs, **QUIET)
     for trigger in (exporting.button.click, *exporting.submits):
         trigger(act(export, exporting.message), exporting.form, outputs, **QUIET)
 
