@@ -13,7 +13,7 @@ from m3po.evaluation.comparison_plot import plot_comparison
 from m3po.jobs.arm_settings import split_settings
 from m3po.jobs.arms import ARMS, BASE
 from m3po.jobs.comparison_reports import list_settings
-from m3po.jobs.comparisons import ERROR_RATE, MAX_SEEDS, SEEDS
+from m3po.jobs.comparisons import ERROR_RATE, SEEDS
 from m3po.studio import Studio
 from m3po.training.presets import PRESETS, build_train_config, parse_overrides
 from ui.cards import draw_heading
@@ -31,15 +31,15 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     """Lay out the card. The comparison is the Studio's: closing the page changes nothing."""
     with gr.Column(elem_classes="card-group", elem_id="compare-card"):
         draw_heading("Against the baselines")
-        with gr.Row(elem_classes="settings curator-only"):
-            seeds = gr.Number(SEEDS, label="Seeds", precision=0, minimum=1, maximum=MAX_SEEDS, elem_id="compare-seeds")
+        with gr.Row(
+            elem_classes="settings curator-only"
+        ):  # bounds are told by the handler: Gradio's own are told nowhere
+            seeds = gr.Number(SEEDS, label="Seeds", precision=0, elem_id="compare-seeds")
             preset = gr.Dropdown(
                 [(preset.label, preset.name) for preset in PRESETS.values()], value="demo", label="Preset",
                 filterable=False, elem_id="compare-preset",
             )  # fmt: skip
-            error_rate = gr.Number(
-                ERROR_RATE, label="Simulated annotator errs", minimum=0, maximum=1, step=0.05, elem_id="compare-error"
-            )
+            error_rate = gr.Number(ERROR_RATE, label="Simulated annotator errs", step=0.05, elem_id="compare-error")
             settings = gr.Textbox(
                 "",
                 label="Settings of every arm, or of one",

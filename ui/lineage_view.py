@@ -26,7 +26,7 @@ def draw_lineage(found: Mapping, others: Sequence[Mapping], difference: Mapping 
     return tag(
         "section",
         tag("h2", f"Run {run}: its pairs, and where it comes from"),
-        _draw_changes(run, found["changes"], found["state"]),
+        _draw_changes(run, found["changes"], found["state"], found["settings"].get("method")),
         _draw_origin(found),
         _draw_choice(others, difference["a"] if difference else None),
         draw_diff(difference) if difference else None,
@@ -34,11 +34,13 @@ def draw_lineage(found: Mapping, others: Sequence[Mapping], difference: Mapping 
     )
 
 
-def _draw_changes(run: int, changes: Mapping | None, state: str) -> Markup:
+def _draw_changes(run: int, changes: Mapping | None, state: str, method: object) -> Markup:
     if changes is None:
         words = "What it did to each pair is known when it has finished."
         if state == "finished":
             words = "What it did to each pair was not measured."
+            if method == "grpo":
+                words = "It learnt from answers of its own, by their reward: what it did to the pairs is not measured."
         return tag("p", words, class_="quiet")
     shown = [_count_link(run, name, changes[name]) for name in (*PAIR_OUTCOMES, "") if name or changes[name]]
     by_margin = _link(f"run={run}&order=reward_margin", "by reward margin, low first")
@@ -112,7 +114,7 @@ def draw_diff(found: Mapping) -> Markup:
         _table(("", *heads), config[:FEW]) if config else tag("p", "The same.", class_="quiet"),
         _fold(config[FEW:], "more settings differ"),
         *[
-            tag("p", f"Not known of run {found[name]}, of an older version: {', '.join(names)}.", class_="quiet")
+            tag("p", f"Not noted of run {found[name]}: {', '.join(names)}.", class_="quiet")
             for name, names in found["unknown"].items()
             if names
         ],
@@ -184,7 +186,7 @@ def _draw_figures(found: Mapping, heads: tuple[str, str]) -> Markup:
                 class_="num")
             for name in ("a", "b")
         ]  # fmt: skip
-        p = tag("td", number(row["p"], 3), class_="num")
+        p = tag("td", number(row["p"], 3) if row["p"] is None or row["p"] >= 0.001 else "< 0.001", class_="num")
         rows.append(tag("tr", tag("th", metric.label, scope="row", title=metric.description), *cells, p))
     return _table(("", *heads, "p"), rows, {"p": P_WHY})
 

@@ -96,7 +96,9 @@ def estimate(known: Known, config: TrainConfig, pairs: int) -> Estimate:
         place = "the GPU has" if memory.gpu_in_sight() else "this machine has"
         took = f"A step takes about {memory.say(need)} of memory"
         return Estimate(refusal=f"{took}, and {place} {memory.say(whole)} in all: {REMEDY}.", time=said)
-    sentence = f"A step takes about {memory.say(need)} of memory; {memory.say(free)} are free."
+    sentence = (
+        f"A step takes about {memory.say(need)} of memory beside the program itself; {memory.say(free)} are free."
+    )
     fits = need <= free or spread
     return Estimate(sentence, "" if fits else f"{sentence} End what else uses it, or {REMEDY}.", "", said)
 
@@ -129,15 +131,20 @@ def _describe_time(known: Known, config: TrainConfig, pairs: int, shape: memory.
     a_step = config.batch_size * config.gradient_accumulation * processes
     if was := known.same:
         each = was.step * a_step / was.pairs_a_step
-        total = each * steps + was.once * pairs / max(1, was.pairs)
-        return _say(total, steps, f"by run {was.run} of the same model: {each:.2g} s a step")
+        around = was.once * pairs / max(1, was.pairs)
+        basis = f"by run {was.run} of the same model: {each:.2g} s a step, {around:.0f} s around them"
+        return _say(each * steps + around, steps, basis)
     if shape is None or config.method == "grpo":
         return "How long it takes is not known before a first run of this model."
     devices = processes if memory.gpu_in_sight() else 1  # processes share a CPU
     in_steps = _operations(uses_checkpointing(config)) * shape.parameters * tokens * a_step * steps
     work = in_steps / devices + 4 * shape.parameters * tokens * pairs
     if known.other and (speed := _speed(known.other)):
-        return _say(work / speed, steps, f"roughly, by the speed of run {known.other.run} of another model")
+        return _say(
+            work / speed,
+            steps,
+            f"roughly, by the speed of run {known.other.run} of another model or with other options",
+        )
     if memory.gpu_in_sight():
         return "How long it takes on this GPU is not known before a first run."
     basis = "very roughly, from parameters, tokens and this processor's speed: no run has been measured here"

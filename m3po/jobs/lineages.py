@@ -58,13 +58,14 @@ class Lineages:
     def diff(self, a: int, b: int, limit: int = LISTED) -> dict:
         """What is another one in run `b` than in run `a`.
 
-        `config`: of `settings`, as [name, a's, b's]; `unknown`: names that `a`, that `b` does not know, because an
-        older version did not note them down. `pairs`: how many are the `same`, `only_a` and `only_b` of items
-        that the other run had none of, `changed` of items that both had another pair of; `named`: the first `limit` of
-        each but `same`, see store.lineage.name_pairs. `figures`: of each held-out figure that both have, `before` and
-        `after` of either, and `p`: of the difference between the two after, by the paired test (None: the answers are
-        not at hand). `changes`: pairs by outcome of either (None: not measured), and `moved`: of the pairs that both
-        had how many had which outcomes, as [a's, b's, pairs]. Raises JobError where either is no training.
+        `config`: of `settings`, as [name, a's, b's]; `unknown`: names that were not noted of `a`, of `b`: an older
+        version did not, or it has none (an arm of a comparison has no selection). `pairs`: how many are the `same`,
+        `only_a` and `only_b` of items that the other run had none of, `changed` of items that both had another pair
+        of; `named`: the first `limit` of each but `same`, see store.lineage.name_pairs. `figures`: of each held-out
+        figure that both have, `before` and `after` of either, and `p`: of the difference between the two after, by
+        the paired test (None: the answers are not at hand). `changes`: pairs by outcome of either (None: not
+        measured), and `moved`: of the pairs that both had how many had which outcomes, as [a's, b's, pairs]. Raises
+        JobError where either is no training.
         """
         limit = max(0, min(int(limit), 1000))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from m3po.errors import JobError, UsageError
 from m3po.jobs import defaults, scorings
+from m3po.jobs.arms import ARMS
 from m3po.jobs.model_exports import adapter_of
 from m3po.jobs.runner import JobRunner
 from m3po.models.checks import check_policy
@@ -91,7 +92,8 @@ def describe(run: Run) -> dict:
     config = run.config
     parts = [f"run {run.id}", str(config.get("method", "dpo"))]
     parts += [counted(config["pairs"], "pair")] if config.get("pairs") else []
-    parts += [f"of comparison {config['comparison']}"] if config.get("comparison") else []
+    if of := config.get("comparison"):
+        parts.append(f"{ARMS[of['arm']].label if of['arm'] in ARMS else of['arm']} of comparison {of['id']}")
     began = name_model(config["policy"], config.get("adapter"))
     return {"run": run.id, "name": " · ".join(parts), "before": f"before run {run.id} · {began}"}
 

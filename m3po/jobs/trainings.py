@@ -96,12 +96,12 @@ def with_reward(workspace: Workspace, config: TrainConfig) -> TrainConfig:
 
 
 def describe_few(config: TrainConfig, pairs: int) -> list[str]:
-    """A sentence where so many pairs are too few for a run, or its steps too few to change anything."""
+    """A sentence where so many pairs are too few for a run, or its steps few."""
     if pairs < MIN_PAIRS:
         return [f"There are fewer than {MIN_PAIRS} pairs to train on: sample, score and select first, or review."]
     if (steps := ranks.count_steps(config, pairs)) < FEW_STEPS:
         return [
-            f"The run has {steps} optimiser steps, too few to change what the model says: make more pairs, "
+            f"The run has {steps} optimiser steps, few to learn from: make more pairs, "
             "or set more epochs or a smaller batch."
         ]
     return []

@@ -44,7 +44,9 @@ def test_time_is_that_of_the_same_model_pair_by_pair(studio, tiny_policy):
     known = studio.db.read(lambda con: estimates.read_known(con, config, "of this model"))
     # 2 s a step of 8 pairs are 1 s a step of 4; 4 s around 80 pairs are 2 s around 40.
     told = estimates.estimate(known, config, 40).time
-    assert told.startswith(f"Training takes about 72 s for 70 steps (by run {run} of the same model: 1 s a step)")
+    assert told.startswith(
+        f"Training takes about 72 s for 70 steps (by run {run} of the same model: 1 s a step, 2 s around them)"
+    )
     add_run(studio, str(tiny_policy), 1.0, absorbed="pack")  # measured on another machine
     assert studio.db.read(lambda con: estimates.read_known(con, config, "")).same.run == run
     known = studio.db.read(lambda con: estimates.read_known(con, dataclasses.replace(config, method="sft"), ""))

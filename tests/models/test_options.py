@@ -72,6 +72,7 @@ def test_what_cannot_be_is_said_before_the_weights_are_read(
 
 def test_quantisation_wants_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "GPU_FILES", (str(tmp_path),))  # a machine with a GPU
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # and nothing that hides it
     with pytest.raises(ModelError, match="quantise = 8bit needs the package bitsandbytes: pip install bitsandbytes"):
         checks.check_policy("some/model", options=ModelOptions(quantise="8bit"))
 

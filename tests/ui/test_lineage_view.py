@@ -52,6 +52,6 @@ def test_a_difference_names_its_pairs_and_leads_to_them():
     assert 'href="#review?run=8~5"' in html and 'href="#review?run=5-8"' in html and "run=8-5" not in html
     assert 'href="#review?run=8~5&amp;item=7"' in html and "Run 5: a &gt; b\nRun 8: c &gt; d" in html
     assert "&lt;x&gt;" in html and " and 20 more" in html and "<x>" not in html
-    assert "Not known of run 5, of an older version: code." in html and "Not known of run 8" not in html
+    assert "Not noted of run 5: code." in html and "Not noted of run 8" not in html
     assert "3: kept in run 5, unlearned in run 8" in html and "5: kept" not in html
     assert "50.0 % → <b>40.0 %</b>" in html and "50.0 % → <b>25.0 %</b>" in html and "0.031" in html
