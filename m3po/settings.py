@@ -304,6 +304,7 @@ class TrainConfig(ModelOptions):
         uneven = self.save_steps % self.logging_steps
         check(not uneven, "save_steps", self.save_steps, f"give a multiple of logging_steps, {self.logging_steps}")
         check(self.max_steps >= 0, "max_steps", self.max_steps, "give 0 (by epochs) or more")
+        check(0 <= self.seed < 2**32, "seed", self.seed, "give 0 to 4294967295")
 
     def identity(self) -> dict[str, object]:
         """What makes two runs' settings the same. Fields that earlier versions lacked count where they are set: what

@@ -144,7 +144,8 @@ class PairChange:
     `before` and `after`: the log-prob margin in nats (sum over the chosen answer's tokens less that of the rejected
     one) by the reference, with which the run began, and after it. `reward`: the margin of the implicit reward,
     beta * (after - before); before the run it is 0 by definition (DPO, arXiv 2305.18290, equation 6). None where the
-    model gave no finite number. `outcome`: one of PAIR_OUTCOMES, by the rule in m3po.store.pair_changes, or "".
+    model gave no finite number. `outcome`: one of PAIR_OUTCOMES, by the rule in m3po.store.pair_changes, or "". `arm`:
+    which of a comparison's arms the run is, and with which seed; empty for a run of its own.
     """
 
     run_id: int
@@ -154,6 +155,7 @@ class PairChange:
     after: float | None
     reward: float | None
     outcome: str
+    arm: str = ""
 
 
 @dataclass(frozen=True)
@@ -294,6 +296,7 @@ class ReviewItem:
     `position` counts from 1 within the view; 0 when the item is outside it. `total` is the view's size;
     `reviewed` of `reviewable` counts the whole workspace. `selected_by` names the MAS scorer of the selection, whose
     good, hard, M3P-Score and pick are shown beside another scorer's MAS: set where another one is active now.
+    `changes`: of the view's run first, then the newest run, those of comparisons last.
     """
 
     instruction: Instruction

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import sys
 
@@ -15,6 +16,7 @@ from workspaces import ANN, BY_ID, CORA, VIC, make_selected
 from m3po.cli import main
 from m3po.errors import NotAllowedError
 from m3po.jobs.margins import ingest_missing
+from m3po.store.comparisons import add_comparison_run
 from m3po.types import ReviewView
 from m3po.workspace_config import write_workspace_config
 from ui.review.answers import draw_answer
@@ -62,7 +64,20 @@ def test_an_item_shows_what_each_run_did_and_which_pair_that_was(studio):
     for seed in range(1, SHOWN + 2):
         train_by_hand(studio, MARGINS, seed=seed)
     many = draw_answer(studio.review_item(BY_ID, 1))["parts"]["review-state"]
-    assert many.count('class="run-change"') == SHOWN + 2 and "2 older runs" in many
+    assert many.count('class="run-change"') == SHOWN + 2 and "2 other runs" in many
+
+
+def test_the_run_that_is_looked_for_comes_first_and_those_of_comparisons_last(studio):
+    for seed in range(1, SHOWN + 2):
+        train_by_hand(studio, MARGINS, seed=seed)
+
+    studio.db.write(lambda con: add_comparison_run(con, 1, "rm_dpo", 7, "mark", {}, 5, 5))
+    drawn = draw_answer(studio.review_item(BY_ID, 1))["parts"]["review-state"]
+    assert re.findall(r'data-open-run="(\d+)"', drawn) == ["4", "3", "2", "1", "5"]
+    assert "run 5 · rm_dpo, seed 7" in drawn
+    for run in (1, 5):
+        first = studio.review_item(ReviewView(run=str(run), order="id"), 1).changes
+        assert [change.run_id for change in first] == [run, *(i for i in (4, 3, 2, 1, 5) if i != run)]
 
 
 def test_a_view_of_a_run_by_outcome_and_by_reward_margin(studio):

@@ -31,9 +31,7 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     """Lay out the card. The comparison is the Studio's: closing the page changes nothing."""
     with gr.Column(elem_classes="card-group", elem_id="compare-card"):
         draw_heading("Against the baselines")
-        with gr.Row(
-            elem_classes="settings curator-only"
-        ):  # bounds are told by the handler: Gradio's own are told nowhere
+        with gr.Row(elem_classes="settings curator-only"):
             seeds = gr.Number(SEEDS, label="Seeds", precision=0, elem_id="compare-seeds")
             preset = gr.Dropdown(
                 [(preset.label, preset.name) for preset in PRESETS.values()], value="demo", label="Preset",

@@ -13,7 +13,9 @@ QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def numbers(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a form; an empty one is named. Raises BadInputError."""
+    """Fields of a form; an empty one is named. Raises BadInputError.
+
+    What is out of bounds is refused by who is given it: a gr.Number with a bound of its own fails without a word."""
     for name, value in values.items():
         if value is None:
             raise BadInputError(f"{name} is empty: give a number.")

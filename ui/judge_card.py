@@ -48,8 +48,8 @@ class JudgeCard:
                 if run_id is None:
                     raise BadInputError("There is no run yet: fine-tune once.")
                 run = self._studio.judging.start(run_id, mas.strip() or None)
-                words = "was judged by this scorer before." if run.state == "finished" else "is judged now."
-                return [draw_notice(f"Run {run_id} {words}", good=True), self.draw(run_id)]
+                said = f"Run {run_id} was judged by this scorer before." if run.state == "finished" else ""
+                return [draw_notice(said, good=True) if said else "", self.draw(run_id)]
             except Exception as error:
                 return [draw_notice(say_error(error, "results", run_id)), gr.skip()]
 

@@ -48,9 +48,9 @@ def build_people_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                     with gr.Column(elem_classes="curator-only"):
                         form, assign_btn = _build_assign_form()
                         with gr.Row(elem_classes="settings"):
-                            number = gr.Number(1, label="Assignment", precision=0, minimum=1,
+                            number = gr.Number(1, label="Assignment", precision=0,
                                                elem_id="people-overlap-of")  # fmt: skip
-                            share = gr.Number(10, label="For everybody, %", minimum=0, maximum=100)
+                            share = gr.Number(10, label="For everybody, %", elem_id="people-overlap-share")
                             overlap_btn = gr.Button("Set overlap", elem_id="people-overlap", min_width=90)
                 with gr.Column(elem_classes="card-group curator-only"):
                     draw_heading("History", "Every decision: who, when, what, on what was shown, and whether undone.")
@@ -112,9 +112,9 @@ def build_people_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 def _build_assign_form() -> tuple[list, gr.Button]:
     names = gr.Textbox(label="Annotators, by comma", placeholder="ann, bob", elem_id="people-names")
     with gr.Row(elem_classes="settings"):
-        items = gr.Number(100, label="Items", precision=0, minimum=1, elem_id="people-items")
-        overlap = gr.Number(10, label="For everybody, %", minimum=0, maximum=100, elem_id="people-share")
-        gold = gr.Number(0, label="Gold items", precision=0, minimum=0, elem_id="people-gold")
+        items = gr.Number(100, label="Items", precision=0, elem_id="people-items")
+        overlap = gr.Number(10, label="For everybody, %", elem_id="people-share")
+        gold = gr.Number(0, label="Gold items", precision=0, elem_id="people-gold")
         seed = gr.Number(0, label="Seed", precision=0)
     stratify = gr.Dropdown([(STRATA_LABELS[name], name) for name in STRATA], value=STRATA[0],
                            label="In proportion by", filterable=False)  # fmt: skip

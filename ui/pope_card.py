@@ -20,7 +20,7 @@ def build_pope_card() -> Card:
         draw_heading("POPE of your own images", WHAT)
         with gr.Row(elem_classes="settings"):
             per_image = gr.Number(
-                PER_IMAGE, label="Questions of each label, an image and way", precision=0, minimum=1,
+                PER_IMAGE, label="Questions of each label, an image and way", precision=0,
                 elem_id="pope-per-image",
             )  # fmt: skip
             button = gr.Button("Ask", elem_id="data-pope", min_width=90)

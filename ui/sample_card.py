@@ -23,7 +23,7 @@ def build_sample_card(studio: Studio, defaults: dict[str, Any]) -> Card:
             f"{DEFAULT_PILOT} instructions 16 times and tells what each K would give and cost.",
         )
         with gr.Row(elem_classes="settings"):
-            k = gr.Number(defaults.get("k", 8), label="K", precision=0, minimum=1, elem_id="sample-k")
+            k = gr.Number(defaults.get("k", 8), label="K", precision=0, elem_id="sample-k")
             temperature = gr.Number(
                 defaults.get("temperature", 1.0), label="Temperature", step=0.1, elem_id="sample-temperature"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -118,4 +119,7 @@ def _build_field(name: str, value: Any) -> Component:
         return gr.Checkbox(value, min_width=200, **told)
     if kind == "str":
         return gr.Textbox(value, lines=1, max_lines=1, min_width=200, **told)
-    return gr.Number(value, precision=0 if kind == "int" else None, min_width=200, **told)
+    if kind == "int":
+        return gr.Number(value, precision=0, min_width=200, **told)
+    step = 10 ** math.floor(math.log10(value)) if value else 0.1  # of the value's own size: 2e-4 goes to 3e-4
+    return gr.Number(value, step=step, min_width=200, **told)

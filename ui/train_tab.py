@@ -33,6 +33,7 @@ from ui.train_view import (
 
 log = logging.getLogger(__name__)
 TICK = 1.5
+REFUSED = "Nothing, with these settings: above the button is said why."
 IF_VISIBLE = "(...values) => [Boolean(document.querySelector('#train-page')?.offsetParent), ...values.slice(1)]"
 
 
@@ -72,7 +73,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             found = studio.train_preview(form.read(*values))
             return [draw_preview(found), draw_estimate(found)]
         except M3poError as error:
-            return [draw_notice(str(error)), ""]
+            return [tag("p", REFUSED, class_="quiet"), draw_notice(str(error))]
 
     def on_check(state: dict, *values: Any) -> list:
         return check.start(lambda: form.read(*values), state)

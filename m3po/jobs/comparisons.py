@@ -141,7 +141,7 @@ class Comparisons(Reports):
         draws.sort(key=lambda draw: draw.seed)  # a whole table of the first seed, then the next
         n = len(draws[0].pairs)
         config = dataclasses.replace(config, max_steps=ranks.count_steps(config, n))
-        problem = workspace.db.read(lambda con: trainings.advise_weights(con, config, trained))
+        problem = workspace.db.read(lambda con: trainings.advise_weights(con, config, trained, of_arms=True))
         problems = [*trainings.describe_few(config, n), *([problem] if problem else [])]
         told = {"pairs": n, "steps": config.max_steps, "left_out": left_out, "problems": problems}
         rows = workspace.db.read(lambda con: instructions.state_of_split(con, "heldout"))

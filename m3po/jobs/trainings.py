@@ -112,9 +112,10 @@ def trained_fingerprint(config: TrainConfig) -> str:
     return loaded_fingerprint(config.policy, config.adapter, config)
 
 
-def advise_weights(con: Connection, config: TrainConfig, trained: str) -> str:
+def advise_weights(con: Connection, config: TrainConfig, trained: str, *, of_arms: bool = False) -> str:
     """What to do where the log-probs that picked the pairs are not those of what is trained (`trained`, its
-    fingerprint); empty where they are, or where the pairs are given by the data."""
+    fingerprint); empty where they are, or where the pairs are given by the data. `of_arms`: of a comparison, whose arms
+    all begin with the policy alone."""
     info = selections.selection_info(con, selections.latest_selection(con))
     if info is not None and RULES[info["rule"]].given:
         return ""
@@ -137,6 +138,11 @@ def advise_weights(con: Connection, config: TrainConfig, trained: str) -> str:
     elif which == config.policy:
         which += " alone" if config.adapter else " as it was then"
     here = f"{config.policy} with the adapter {config.adapter}" if config.adapter else f"{config.policy} alone"
+    if of_arms:
+        return (
+            f"The log-probs of the pairs are of {which}, and every arm begins with {here}: the mistakes that they "
+            "learn from need not be their own. To mend it, score with that policy alone, and select."
+        )
     remedy = "go on from that adapter (--adapter), or " if adapter and not config.adapter else ""
     return (
         f"The log-probs of the pairs are of {which}, and this run begins with {here}: the mistakes "

@@ -62,6 +62,12 @@ def read_comparison_runs(con: Connection, comparison: int) -> list[dict]:
     return [_with_runs(row, runs) for row in found]
 
 
+def arms_of_runs(con: Connection) -> dict[int, str]:
+    """Of every training run that is of a comparison, which arm it is and with which seed, in words."""
+    sql = "SELECT train_run, arm, seed FROM comparison_runs WHERE train_run IS NOT NULL"
+    return {run: f"{arm}, seed {seed}" for run, arm, seed in con.execute(sql).fetchall()}
+
+
 def finished_marks(con: Connection) -> dict[str, tuple[int, int]]:
     """The training and the evaluation of each mark that some comparison finished; the newest count."""
     sql = (

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from m3po.store.bulk import insert_table
+from m3po.store.comparisons import arms_of_runs
 from m3po.store.connection import Connection, rows, scalar
 from m3po.store.instructions import now
 from m3po.types import PAIR_OUTCOMES, PairChange
@@ -64,19 +65,21 @@ def unmeasured_runs(con: Connection) -> list[int]:
 
 
 def changes_of(con: Connection, instruction_ids: Iterable[int]) -> dict[int, tuple[PairChange, ...]]:
-    """What the runs did to the pairs of those items that they had, the newest run first."""
+    """What the runs did to the pairs of those items that they had: the newest run first, those of comparisons last."""
     if not count_measured(con):
         return {}
     found: dict[int, list[PairChange]] = {}
+    arms = arms_of_runs(con)
     # A join tells the scan the least and the largest id, which skips whole blocks of each run; so many conditions on
     # ids that lie far apart take twice as long.
     wanted = "(SELECT unnest(?::BIGINT[]) AS instruction_id)"
     sql = f"SELECT * FROM {CHANGES} SEMI JOIN {wanted} USING (instruction_id)"
     for row in rows(con, sql, [list(instruction_ids)]):
         figures = (row["margin_before"], row["margin_after"], row["reward_margin"], row["outcome"])
-        change = PairChange(row["run_id"], row["chosen"], row["rejected"], *figures)
+        change = PairChange(row["run_id"], row["chosen"], row["rejected"], *figures, arms.get(row["run_id"], ""))
         found.setdefault(row["instruction_id"], []).append(change)
-    return {number: tuple(sorted(told, key=lambda each: -each.run_id)) for number, told in found.items()}
+    order = {number: sorted(told, key=lambda each: (bool(each.arm), -each.run_id)) for number, told in found.items()}
+    return {number: tuple(told) for number, told in order.items()}
 
 
 def items_with(con: Connection, run_id: int, outcomes: Sequence[str]) -> np.ndarray:

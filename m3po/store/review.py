@@ -11,6 +11,7 @@ from m3po.store.exclusions import exclusions_of
 from m3po.store.items import Item, Items
 from m3po.store.pair_changes import count_measured
 from m3po.store.review_index import ReviewIndex
+from m3po.store.run_views import parse_runs
 from m3po.store.runs import score_is_under_way
 from m3po.store.standing import current_row, standing_rows
 from m3po.store.tags import tags_around
@@ -38,7 +39,7 @@ def read_item(
         instruction_id = walk.step(instruction_id, move)
     if instruction_id is None:
         return None
-    return next(iter(_read_at(con, index, items, walk, [instruction_id])), None)
+    return next(iter(_read_at(con, index, items, walk, [instruction_id], view)), None)
 
 
 def read_items(
@@ -46,12 +47,18 @@ def read_items(
 ) -> list[ReviewItem]:
     """Those that there are, in their order; without a view, without a place in one."""
     walk = None if view is None else index.walk(con, view)
-    return _read_at(con, index, items, walk, instruction_ids)
+    return _read_at(con, index, items, walk, instruction_ids, view)
 
 
 def _read_at(
-    con: Connection, index: ReviewIndex, items: Items, walk: Walk | None, instruction_ids: Sequence[int]
+    con: Connection,
+    index: ReviewIndex,
+    items: Items,
+    walk: Walk | None,
+    instruction_ids: Sequence[int],
+    view: ReviewView | None,
 ) -> list[ReviewItem]:
+    asked = parse_runs(view.run) if view and view.run else None
     known = items.read(con, instruction_ids)
     standing = standing_rows(con, index.may_be_decided(con, list(known)))
     reviewed, reviewable = index.counts(con)
@@ -80,7 +87,7 @@ def _read_at(
                 scoring=any(c.waits_for_scores for c in item.candidates) and score_is_under_way(con),
                 selected_by=item.selected_by,
                 tags=tags.get(number, ()),
-                changes=item.changes,
+                changes=tuple(sorted(item.changes, key=lambda change: not (asked and change.run_id == asked.run))),
                 measured=measured,
                 exclusions=excluded.get(number, ()),
                 **place,

@@ -7,7 +7,7 @@ from ui.formatting import OUTCOME_LABELS, OUTCOME_TOOLTIPS, number, plural
 from ui.markup import Markup, tag
 from ui.review.candidates import number_candidates
 
-SHOWN = 3  # the newest; older ones open at a click
+SHOWN = 3  # the first; the others open at a click
 
 
 def draw_changes(item: ReviewItem) -> Markup:
@@ -15,10 +15,10 @@ def draw_changes(item: ReviewItem) -> Markup:
     lines = [_draw_change(change, item) for change in item.changes]
     if not lines:
         return Markup("")
-    older = None
+    others = None
     if rest := lines[SHOWN:]:
-        older = tag("details", tag("summary", plural(len(rest), "older run")), *rest, class_="older-runs")
-    return tag("div", *lines[:SHOWN], older, class_="run-changes")
+        others = tag("details", tag("summary", plural(len(rest), "other run")), *rest, class_="other-runs")
+    return tag("div", *lines[:SHOWN], others, class_="run-changes")
 
 
 def _draw_change(change: PairChange, item: ReviewItem) -> Markup:
@@ -32,7 +32,7 @@ def _draw_change(change: PairChange, item: ReviewItem) -> Markup:
     )
     return tag(
         "button",
-        tag("i", f"run {change.run_id}"),
+        tag("i", f"run {change.run_id}{change.arm and ' · '}{change.arm}"),
         tag("span", f"{number(change.before, sign=True)} → {number(change.after, sign=True)}", class_="num"),
         tag("b", OUTCOME_LABELS[change.outcome], class_=f"outcome outcome-{change.outcome or 'none'}"),
         tag("span", f"another pair: {pair}", class_="quiet") if is_other else None,
