@@ -4,7 +4,7 @@ from __future__ import annotations
 
 POPE_WAYS = ("random", "popular", "adversarial")  # how POPE drew the objects that are absent
 # Where POPE's questions come from. A file that does not say is of MS-COCO, as the published ones are.
-POPE_DATASETS = {"": "POPE", "gqa": "POPE (GQA)", "aokvqa": "POPE (A-OKVQA)", "own": "POPE (own images)"}
+POPE_DATASETS = {"": "POPE (COCO)", "gqa": "POPE (GQA)", "aokvqa": "POPE (A-OKVQA)", "own": "POPE (own images)"}
 MME_PERCEPTION = (
     "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -54,16 +55,28 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             stop_btn = gr.Button("Stop", variant="stop", interactive=False, elem_id="compare-stop")
             resume_btn = gr.Button("Resume", interactive=False, elem_id="compare-resume")
         message = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="compare-message")
+        choice = gr.Dropdown(
+            [], value=None, label="Comparison", filterable=False, visible=False, elem_id="compare-choice"
+        )
         progress = gr.HTML(draw_none(), apply_default_css=False, js_on_load=None, elem_id="compare-progress")
         tables = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="compare-tables")
         with gr.Column(visible=False) as beside:
             plot = gr.Plot(elem_id="compare-plot", show_label=False, container=False)
-    seen, working = gr.State(""), gr.State(False)
-    live = [working, progress, stop_btn, resume_btn, tables, beside, plot, seen]
+    seen, working, known = gr.State(""), gr.State(False), gr.State([])
+    live = [working, progress, stop_btn, resume_btn, tables, beside, plot, seen, choice, known]
+    looked = [seen, choice, known]
 
-    def draw(seen: str) -> list:
-        """What `live` shows; tables and plot only where a run has ended since `seen`."""
-        report = studio.comparisons.report()
+    def draw(seen: str, chosen: int | None, known: list[int]) -> list:
+        """What `live` shows of the comparison that was `chosen`, else of the newest, or of one that began since; tables
+        and plot only where a run has ended since `seen`."""
+        there, choices = studio.comparisons.numbers(), gr.skip()
+        if there != known:
+            chosen = there[0] if known or chosen not in there else chosen
+            named = [(f"Comparison {number}", number) for number in there]
+            choices = gr.Dropdown(named, value=chosen, visible=len(there) > 1)
+        return [*draw_one(studio.comparisons.report(chosen), seen), choices, there]
+
+    def draw_one(report: dict | None, seen: str) -> list:
         if report is None:
             none = gr.Button(interactive=False)
             return [False, draw_none(), none, none, "", gr.Column(visible=False), gr.skip(), ""]
@@ -77,15 +90,15 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         return [*shown, draw_tables(report), gr.Column(visible=told), figure, mark]
 
     def restore() -> list:
-        """The form as the comparison at work was asked for: who reloads the page sees what it is."""
+        """The form as the newest comparison was asked for: who reloads the page finds what was set."""
         report = studio.comparisons.report()
-        if report is None or report["state"] != "running":
+        if report is None:
             return [gr.skip()] * len(form)
         given = report["options"]
         ticked = [name for name in given["arms"] if name != BASE]
         return [given["seeds"], given["train"]["preset"], given["error_rate"], shlex.join(list_settings(given)), ticked]
 
-    def on_start(seeds: Any, preset: str, error_rate: Any, settings: str, arms: list[str], seen: str) -> list:
+    def on_start(seeds: Any, preset: str, error_rate: Any, settings: str, arms: list[str], *looked: Any) -> list:
         try:
             given = numbers({"Seeds": seeds, "Simulated annotator errs": error_rate})
             plain = studio.default_train(preset)
@@ -105,42 +118,43 @@ def build_compare_card(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
                 "running": f"Comparison {found} is at work; it goes on when this page is closed.",
                 "finished": f"Comparison {found} with these settings is finished: nothing has changed since.",
             }
+            looked = (looked[0], found, [])  # which may be one of before, that goes on
             notice = draw_notice(words.get(state, f"Comparison {found} waits."), good=True)
         except M3poError as error:
             notice = draw_notice(str(error))
         except Exception as error:
             log.exception("start of a comparison")
             notice = draw_notice(f"Unexpected {type(error).__name__}: {error}; the log has the details.")
-        return [notice, *draw(seen)]
+        return [notice, *draw(*looked)]
 
-    def on_stop(seen: str) -> list:
-        return act("stop", "What was finished is kept.", seen)
+    def on_stop(*looked: Any) -> list:
+        return act(studio.comparisons.stop, "What was finished is kept.", *looked)
 
-    def on_resume(seen: str) -> list:
-        return act("resume", "It goes on with what lacks.", seen)
+    def on_resume(*looked: Any) -> list:
+        return act(studio.comparisons.resume, "It goes on with what lacks.", *looked)
 
-    def act(name: str, words: str, seen: str) -> list:
+    def act(do: Callable[[int], object], words: str, *looked: Any) -> list:
         try:
-            report = studio.comparisons.report()
+            report = studio.comparisons.report(looked[1])
             if report:
-                getattr(studio.comparisons, name)(report["id"])
+                do(report["id"])
             notice = draw_notice(words, good=True)
         except M3poError as error:
             notice = draw_notice(str(error))
-        return [notice, *draw(seen)]
+        return [notice, *draw(*looked)]
 
-    def on_tick(visible: bool, was: bool, seen: str) -> list:
+    def on_tick(visible: bool, was: bool, *looked: Any) -> list:
         if not visible:
             return [gr.skip()] * (1 + len(live))
-        drawn = draw(seen)
+        drawn = draw(*looked)
         return [gr.skip() if drawn[0] == was else "", *drawn]  # what was said of it is over
 
     form = [seeds, preset, error_rate, settings, arms]
-    start_btn.click(on_start, [*form, seen], [message, *live], **QUIET)
-    stop_btn.click(on_stop, seen, [message, *live], **QUIET)
-    resume_btn.click(on_resume, seen, [message, *live], **QUIET)
-    tab.select(draw, seen, live, **QUIET)
-    page.load(draw, seen, live, **QUIET)
+    start_btn.click(on_start, [*form, *looked], [message, *live], **QUIET)
+    stop_btn.click(on_stop, looked, [message, *live], **QUIET)
+    resume_btn.click(on_resume, looked, [message, *live], **QUIET)
+    for look in (choice.input, tab.select, page.load):
+        look(draw, looked, live, **QUIET)
     page.load(restore, None, form, **QUIET)
     visible = gr.Checkbox(True, visible=False)  # what the browser says: a State never goes there
-    gr.Timer(TICK).tick(on_tick, [visible, working, seen], [message, *live], js=IF_VISIBLE, **QUIET)
+    gr.Timer(TICK).tick(on_tick, [visible, working, *looked], [message, *live], js=IF_VISIBLE, **QUIET)

@@ -24,9 +24,7 @@ def build_model_options(prefix: str) -> list[Component]:
         with gr.Row(elem_classes="settings"):
             device_map = gr.Textbox("", label="Device", placeholder="auto, cuda:1", lines=1, max_lines=1)
             max_pixels, min_pixels = (
-                gr.Number(
-                    0, label=f"{word.title()} pixels (0 own)", precision=0, elem_id=f"{prefix}-{word}-pixels"
-                )
+                gr.Number(0, label=f"{word.title()} pixels (0 own)", precision=0, elem_id=f"{prefix}-{word}-pixels")
                 for word in ("max", "min")
             )
         trust = gr.Checkbox(

@@ -16,7 +16,7 @@ from ui.judge_card import JudgeCard
 from ui.lineage_card import LineageCard
 from ui.markup import join, tag
 from ui.plots import dress
-from ui.results_view import draw_downloads, draw_metrics, draw_newer, draw_no_results, draw_overview
+from ui.results_view import draw_downloads, draw_metrics, draw_newer, draw_no_results, draw_overview, draw_sections
 from ui.run_actions import RunActions
 from ui.samples_view import draw_pager, draw_samples, label_kinds
 from ui.sides_tab import build_sides
@@ -29,6 +29,15 @@ PICK_JS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-show-run]');
   if (button) trigger('pick', {run_id: Number(button.dataset.showRun)});
+});
+"""
+SECTIONS_JS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-section]');
+  if (!button) return;
+  const section = document.querySelector(button.dataset.section);
+  if (section.tagName === 'DETAILS') section.open = true;
+  section.scrollIntoView({behavior: 'smooth', block: 'start'});
 });
 """
 PAGE_JS = """
@@ -44,6 +53,7 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
 
     Without a click it is the newest one that was measured when the tab was opened; it changes by no timer."""
     with gr.Column(elem_id="results-page", elem_classes="results-page"):
+        gr.HTML(draw_sections(), js_on_load=SECTIONS_JS, apply_default_css=False, elem_id="results-sections")
         overview = gr.HTML(draw_no_results(), js_on_load=PICK_JS, apply_default_css=False, elem_id="results-overview")
         with gr.Row():
             with gr.Column(scale=7, min_width=600):

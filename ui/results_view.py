@@ -223,6 +223,19 @@ def _why_no_figures(result: Mapping) -> str:
     return "This run did not finish; resume it on the Fine-tune tab."
 
 
+# The tab is long: what is further down, and where.
+SECTIONS = {
+    "#compare-card": "Against the baselines",
+    "#sides-root": "Judge two models blind",
+}
+
+
+def draw_sections() -> Markup:
+    links = [tag("button", f"{name} ↓", type="button", class_="link", data_section=place)
+             for place, name in SECTIONS.items()]  # fmt: skip
+    return tag("nav", *links, aria_label="Sections", class_="results-sections")
+
+
 def draw_no_results() -> Markup:
     return tag(
         "div",

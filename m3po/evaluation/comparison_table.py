@@ -21,19 +21,6 @@ HEADLINES = (
     "chair_i",
     "object_recall",
 )
-SHORT = {
-    "yes_no_partner_f1": "POPE adversarial F1",
-    "yes_no_popular_f1": "POPE popular F1",
-    "yes_no_random_f1": "POPE random F1",
-    "pope_adversarial_f1": "POPE (COCO) adversarial F1",
-    "pope_popular_f1": "POPE (COCO) popular F1",
-    "pope_random_f1": "POPE (COCO) random F1",
-    "mme_perception": "MME perception",
-    "mme_cognition": "MME cognition",
-    "chair_s": "CHAIRs",
-    "chair_i": "CHAIRi",
-    "object_recall": "Recall",
-}
 SIGNS = {"better": "+", "worse": "-"}  # beside a change whose interval leaves out 0
 RATES = {"precision": "Chosen truly better", "rejected_wrong": "Rejected truly wrong"}
 
@@ -45,9 +32,8 @@ def headline_metrics(report: Mapping) -> list[dict]:
 
 
 def name_metric(metric: Mapping) -> str:
-    """Its short name with an arrow that says where better lies."""
-    arrow = {True: " ↑", False: " ↓", None: ""}[metric["higher_is_better"]]
-    return SHORT.get(metric["key"], metric["label"]) + arrow
+    """With an arrow that says where better lies."""
+    return metric["label"] + {True: " ↑", False: " ↓", None: ""}[metric["higher_is_better"]]
 
 
 def name_bin(bin: Mapping) -> str:

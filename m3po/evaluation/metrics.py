@@ -47,9 +47,9 @@ METRICS: dict[str, Metric] = {
             "partner_absent_yes_rate", "Partner absent: says yes", "fraction", False,
             "Questions after an absent object that usually comes along, answered yes: a confident hallucination.",
         ),
-        *yes_no_metrics("yes_no_partner", "Yes/no, partner", "on absent partners against as many present ones"),
-        *yes_no_metrics("yes_no_popular", "Yes/no, popular", "on frequent absent objects, as many present ones"),
-        *yes_no_metrics("yes_no_random", "Yes/no, random", "on random absent objects against as many present ones"),
+        *yes_no_metrics("yes_no_partner", "POPE adversarial", "on absent partners against as many present ones"),
+        *yes_no_metrics("yes_no_popular", "POPE popular", "on frequent absent objects, as many present ones"),
+        *yes_no_metrics("yes_no_random", "POPE random", "on random absent objects against as many present ones"),
         Metric(
             "easy_vqa_accuracy", "easy-VQA accuracy", "fraction", True, "easy-VQA questions answered exactly right.",
         ),

@@ -42,7 +42,7 @@ class Reports:
     def __init__(self, workspace: Workspace, runner: JobRunner) -> None:
         self._workspace, self._runner = workspace, runner
         self._lock = threading.Lock()
-        self._known: tuple[object, dict] = (None, {})  # the page asks every few seconds
+        self._known: dict[int, tuple[object, dict]] = {}  # by comparison: the page asks every few seconds
 
     def report(self, comparison: int | None = None) -> dict | None:
         """Of the newest comparison, or of that one; None before the first.
@@ -60,13 +60,13 @@ class Reports:
                 return None
             raise JobError(f"There is no comparison {comparison}.")
         rows = self._rows(found["id"])
-        key = (found["id"], tuple(_is_done(row) for row in rows))
+        key = tuple(_is_done(row) for row in rows)
         with self._lock:
-            known = self._known
-        if known[0] != key:
+            known = self._known.get(found["id"])
+        if known is None or known[0] != key:
             known = (key, self._measure(rows, found["options"]["seeds"]))
             with self._lock:
-                self._known = known
+                self._known[found["id"]] = known
         return {
             "id": found["id"],
             "created_at": found["created_at"].isoformat() + "Z",
@@ -78,6 +78,10 @@ class Reports:
             "how": HOW.format(resamples=RESAMPLES),
             **known[1],
         }
+
+    def numbers(self) -> list[int]:
+        """Of every comparison, the newest first."""
+        return self._workspace.db.read(comparisons.comparison_ids)
 
     def write(self, folder: Path | str, comparison: int | None = None) -> list[str]:
         """Write the table as CSV, Markdown and JSON and the plot as HTML into `folder`; their paths. Raises JobError
@@ -123,6 +127,7 @@ class Reports:
         for name in arms:
             own = [row for row in rows if row["arm"] == name]
             counts = {key: sum(row["facts"].get(key, 0) for row in own) for key in COUNTS}
+            rates = {} if ARMS[name].method == "grpo" else pair_rates(counts)  # it learns from answers of its own
             seconds = [row["train"].result["seconds"] for row in own if row["train"] and _is_done(row)]
             told.append(
                 {
@@ -133,7 +138,7 @@ class Reports:
                     "figures": {key: found[name] for key, found in figures.items() if name in found},
                     "available": [row["facts"]["available"] for row in own if "available" in row["facts"]],
                     "pair_counts": counts,
-                    "pair_rates": pair_rates(counts),
+                    "pair_rates": rates,
                     "gains": gains_by_margin(margins[name], edges),
                     "seconds": statistics.mean(seconds) if seconds else None,
                 }

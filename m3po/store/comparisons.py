@@ -41,6 +41,11 @@ def read_comparison(con: Connection, comparison: int | None = None) -> dict | No
     return _read(con, where, [comparison] if comparison is not None else [])
 
 
+def comparison_ids(con: Connection) -> list[int]:
+    """The newest first."""
+    return [row[0] for row in con.execute("SELECT comparison_id FROM comparisons ORDER BY 1 DESC").fetchall()]
+
+
 def same_comparison(con: Connection, options: Mapping) -> dict | None:
     """The newest one with these options, as read_comparison gives it."""
     where = "options = ? ORDER BY comparison_id DESC LIMIT 1"

@@ -73,7 +73,8 @@ def test_benchmarks_stand_apart_and_details_are_folded():
 
     html = draw_metrics(both(chair_s=0.5, pope_random_f1=0.8, mme_ocr_score=120.0, mme_ocr_accuracy=0.7))
     order = [
-        html.index(words) for words in ("CHAIRs", ">POPE</th>", "POPE random: F1", ">MME</th>", "MME OCR", "<details>")
+        html.index(words)
+        for words in ("CHAIRs", ">POPE (COCO)</th>", "POPE (COCO) random: F1", ">MME</th>", "MME OCR", "<details>")
     ]
     assert order == sorted(order) and html.index("MME OCR: accuracy") > order[-1]
     assert "120.0" in html and "120.0 %" not in html and "80.0 %" in html
