@@ -5,7 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo-workspace
-# More for the app (make demo ARGS="--port 8000 --no-browser") or for pytest (make test ARGS="-k images -x").
+# make demo PORT=8000 is short for ARGS="--port 8000".
+PORT ?=
+# More for the app (make demo ARGS="--no-browser") or for pytest (make test ARGS="-k images -x").
 ARGS ?=
 
 .PHONY: demo test install install-dev lint bench screenshots
@@ -15,7 +17,7 @@ ARGS ?=
 demo: install
 	@# The stamp comes last: an init that broke off is gone on with.
 	@test -f $(DEMO)/.ready || { $(BIN)/python -m m3po init $(DEMO) --demo && touch $(DEMO)/.ready; }
-	$(BIN)/python app.py --workspace $(DEMO) $(ARGS)
+	$(BIN)/python app.py --workspace $(DEMO) $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: install-dev
 	@# Three at a time, a file's tests together (tests/conftest.py says how): much of the suite waits for processes and pages.

@@ -34,7 +34,7 @@ def follow(client: Client | Local, run: dict) -> dict:
 def watch(client: Client | Local, run: dict) -> dict:
     """Show a run's progress and warnings on stderr until it ends; Ctrl-C stops it. Returns it as it is then."""
     live = sys.stderr.isatty()
-    told, estimate = 0, ""
+    told, estimate, waited = 0, "", False
 
     def tell_warnings() -> None:
         nonlocal told
@@ -47,6 +47,8 @@ def watch(client: Client | Local, run: dict) -> dict:
             time.sleep(POLL_SECONDS)
             run = client.call("run", run_id=run["id"])
             tell_warnings()
+            if run["state"] == "queued" and not waited:
+                waited = _tell_wait(client, run, CLEAR if live else "")
             if not estimate and run["message"].startswith("Memory: "):
                 estimate = run["message"]
                 print(f"{CLEAR if live else ''}{estimate}", file=sys.stderr)
@@ -63,6 +65,17 @@ def watch(client: Client | Local, run: dict) -> dict:
         print(run["result"]["memory"], file=sys.stderr)
     tell_warnings()
     return run
+
+
+def _tell_wait(client: Client | Local, run: dict, clear: str) -> bool:
+    """Say behind which run it waits; whether there is one."""
+    before = next((each for each in client.call("status")["runs"] if each["state"] == "running"), None)
+    if before is not None:
+        print(
+            f"{clear}run {run['id']} waits: run {before['id']} ({before['kind']}) is at work; Ctrl-C stops this one.",
+            file=sys.stderr,
+        )
+    return before is not None
 
 
 def _progress(run: dict) -> str:

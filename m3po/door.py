@@ -43,7 +43,7 @@ LOOK = frozenset({
     "dependence.tests", "dependence.report", "calibration.current", "calibration.what_if", "calibration.report",
     "guideline.current", "guideline.version", "guideline.versions", "preflight.report", "preflight.findings",
     "sides.models", "sides.report", "lineage.runs", "lineage.read", "lineage.diff", "comparisons.report",
-    "reports.read", "judging.report", "judging.newest", "judging.default_scorer",
+    "comparisons.numbers", "reports.read", "judging.report", "judging.newest", "judging.default_scorer",
 })  # fmt: skip
 DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "redo", "add_edit"})
 CURATE = frozenset({
@@ -54,7 +54,7 @@ CURATE = frozenset({
     "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",
     "calibration.draw_audit", "guideline.write", "path", "made_at", "preflight.start", "preflight.exclude",
     "preflight.include", "emit_train", "absorb_train", "start_round", "export_adapter", "start_merge", "sides.next",
-    "sides.vote", "comparisons.start", "comparisons.stop", "comparisons.resume", "comparisons.write",
+    "sides.again", "sides.vote", "comparisons.start", "comparisons.stop", "comparisons.resume", "comparisons.write",
     "playground.choices", "playground.upload", "playground.uploaded", "playground.item", "playground.next_heldout",
     "playground.ask", "playground.look", "playground.stop", "playground.release",
     "reports.write", "judging.start", "build_pope",
@@ -300,7 +300,7 @@ _SIGNED = {
     "people.unmark_gold": "curator", "people.count_flagged": "annotator", "calibration.accept_above": "annotator",
     "calibration.accept_none": "annotator", "calibration.draw_audit": "annotator", "guideline.write": "author",
     "preflight.exclude": "annotator", "preflight.include": "annotator", "sides.next": "annotator",
-    "sides.vote": "annotator", "playground.ask": "asked_by",
+    "sides.again": "annotator", "sides.vote": "annotator", "playground.ask": "asked_by",
 }  # fmt: skip
 
 # What lists pairs with their texts and scores or what people decided, and of which items what it answers does.

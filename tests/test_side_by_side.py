@@ -71,6 +71,25 @@ def test_the_newest_vote_of_a_person_counts_and_none_is_deleted(studio):
     assert studio.db.read(lambda con: con.execute("SELECT count(*) FROM side_votes").fetchall()) == [(3,)]
 
 
+def test_the_last_one_is_judged_again_on_the_same_sides(studio):
+    second, first = (model["run"] for model in studio.sides.models())
+    with pytest.raises(UsageError, match="none of these"):
+        studio.sides.again(first, second)
+    seen = []
+    for said in ("left", "tie"):
+        seen.append(studio.sides.next(first, second))
+        studio.sides.vote(first, second, seen[-1]["item"], said, seen[-1]["draw"])
+    again = studio.sides.again(second, first)
+    assert (again["item"], again["left"], again["draw"], again["judged"]) == (
+        seen[1]["item"], seen[1]["left"], seen[1]["draw"], 2,
+    )  # fmt: skip
+    studio.sides.vote(first, second, again["item"], "both_bad", again["draw"])
+    report = studio.sides.report(first, second)
+    assert (report["items"], report["ties"], report["both_bad"]) == (2, 0, 1)
+    with pytest.raises(UsageError, match="none of these"):  # another person's
+        studio.sides.again(first, second, annotator="cora")
+
+
 def test_what_cannot_be_judged_is_refused_in_a_sentence(studio):
     second, first = (model["run"] for model in studio.sides.models())
     for bad, words in (((first, first), "two different"), ((first, 99), "no finished evaluation")):
@@ -96,12 +115,16 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(studio):
 def test_the_page_is_not_told_which_model_says_what(studio):
     second, first = (model["run"] for model in studio.sides.models())
     handler, pair = SidesHandler(studio), {"first": first, "second": second}
-    assert [set(model) for model in handler.on_command({"op": "models"})["models"]] == [{"run", "name"}] * 2
+    assert [set(model) for model in handler.on_command({"op": "models"})["models"]] == [
+        {"run", "name", "of", "before"}
+    ] * 2
     told = handler.on_command({"op": "next", **pair})
-    assert set(told) == {"item", "draw", "html", "progress"} and "10 judged" in told["progress"]
+    assert set(told) == {"item", "draw", "html", "progress", "judged"} and "10 judged" in told["progress"]
     assert "base" not in json.dumps(told) and "run" not in json.dumps(told["html"])
     judged = handler.on_command({"op": "vote", "item": told["item"], "draw": told["draw"], "said": "left", **pair})
     assert judged["item"] != told["item"] and judged["progress"].startswith("1 of 10")
+    again = handler.on_command({"op": "again", **pair})
+    assert again == told | {"judged": 1, "progress": judged["progress"]}
     assert "is preferred to" in handler.on_command({"op": "outcome", **pair})["html"]
     float_item = {"op": "vote", "item": float(judged["item"]), "draw": judged["draw"], "said": "tie", **pair}
     for nonsense in (None, [], {}, {"op": "vote"}, {"op": "next", "first": True, "second": "x"}, {"op": "drop"},

@@ -38,22 +38,25 @@ class JudgeCard:
                     label="Scorer", placeholder="the workspace's own; or vqa:MODEL, 0.5*clip:A + 0.5*vqa:B ...",
                     elem_id="judge-mas",
                 )  # fmt: skip
+                self._against = gr.Number(
+                    None, label="Against run (empty: before it)", precision=0, elem_id="judge-against"
+                )
                 self._button = gr.Button("Judge", elem_id="judge-start")
             self._message = build_message("judge")
             self.html = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="judge-rates")
 
     def connect(self, shown: gr.State) -> None:
-        def on_judge(run_id: int | None, mas: str) -> list:
+        def on_judge(run_id: int | None, mas: str, against: int | None) -> list:
             try:
                 if run_id is None:
                     raise BadInputError("There is no run yet: fine-tune once.")
-                run = self._studio.judging.start(run_id, mas.strip() or None)
+                run = self._studio.judging.start(run_id, mas.strip() or None, against)
                 said = f"Run {run_id} was judged by this scorer before." if run.state == "finished" else ""
                 return [draw_notice(said, good=True) if said else "", self.draw(run_id)]
             except Exception as error:
                 return [draw_notice(say_error(error, "results", run_id)), gr.skip()]
 
-        self._button.click(on_judge, [shown, self._mas], [self._message, self.html], **QUIET)
+        self._button.click(on_judge, [shown, self._mas, self._against], [self._message, self.html], **QUIET)
 
     def draw(self, run_id: int, rates: Sequence[Mapping] | None = None) -> Markup:
         """`rates`: those of the run's report, where it was read already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import gradio as gr
 
@@ -55,6 +56,8 @@ class RunActions:
         def place(out: str) -> object:
             if not out.strip():
                 raise BadInputError("Give a new folder for the model.")
+            if not Path(out.strip()).expanduser().is_absolute():  # of what: the app's folder is nothing to a browser
+                raise BadInputError(f"{out.strip()} is no whole path: begin it with / or ~.")
             return absolute(out.strip())
 
         def begin(run_id: int) -> Markup:

@@ -14,16 +14,18 @@ class SidesHandler(FramedHandler):
     """What the page may ask, each checked: HTML and words by name."""
 
     def __init__(self, studio: Studio) -> None:
-        super().__init__("sides", models=self._models, next=self._next, vote=self._vote, outcome=self._outcome)
+        super().__init__("sides", models=self._models, next=self._next, again=self._again, vote=self._vote,
+                         outcome=self._outcome)  # fmt: skip
         self._studio = studio
 
     def _models(self, data: dict, annotator: str) -> dict:
         return {"models": self._studio.sides.models()}
 
     def _next(self, data: dict, annotator: str) -> dict:
-        found = self._studio.sides.next(*_runs(data), annotator=annotator)
-        told = {"item": found["item"], "draw": found.get("draw", "")}
-        return told | {"html": draw_item(found), "progress": say_progress(found)}
+        return _tell(self._studio.sides.next(*_runs(data), annotator=annotator))
+
+    def _again(self, data: dict, annotator: str) -> dict:
+        return _tell(self._studio.sides.again(*_runs(data), annotator=annotator))
 
     def _vote(self, data: dict, annotator: str) -> dict:
         item, said, draw = (data.get(name) for name in ("item", "said", "draw"))
@@ -34,6 +36,11 @@ class SidesHandler(FramedHandler):
 
     def _outcome(self, data: dict, annotator: str) -> dict:
         return {"html": draw_outcome(self._studio.sides.report(*_runs(data)))}
+
+
+def _tell(found: dict) -> dict:
+    told = {"item": found["item"], "draw": found.get("draw", ""), "judged": found["judged"]}
+    return told | {"html": draw_item(found), "progress": say_progress(found)}
 
 
 def _runs(data: dict) -> tuple[int, int]:

@@ -28,6 +28,8 @@ def build_sides_frame() -> str:
                 class_="sides-choice"),
             tag("div", id="sides-item"),
             tag("div", *buttons, class_="sides-verdicts", id="sides-verdicts", hidden=True),
+            tag("button", tag("kbd", "U"), " Judge the last one again", type="button", class_="action",
+                id="sides-again", hidden=True, title="What you say then counts; the former vote is kept"),
             tag("p", id="sides-message", class_="message-hint", role="status"),
             id="sides-root", class_="panel sides-panel")
     )  # fmt: skip

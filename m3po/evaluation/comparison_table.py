@@ -7,11 +7,12 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 
+from m3po.categories import POPE_CATEGORIES
 from m3po.evaluation.comparison import judge_change
 from m3po.text import counted
 
 # What the table shows of each arm; CSV and JSON have every figure.
-OFFICIAL = ("pope_adversarial_f1", "pope_popular_f1", "pope_random_f1", "mme_perception", "mme_cognition")
+OFFICIAL = (*(f"{category}_f1" for category in POPE_CATEGORIES), "mme_perception", "mme_cognition")
 HEADLINES = (
     "yes_no_partner_f1",
     "yes_no_popular_f1",

@@ -10,20 +10,27 @@ from itertools import groupby
 
 COLUMNS = (
     "benchmark", "figure", "unit", "before", "before_low", "before_high", "after", "after_low", "after_high",
-    "change", "change_low", "change_high", "p", "judged",
+    "change", "change_low", "change_high", "p", "judged", "against",
 )  # fmt: skip
 WORDS = {"better": "better", "worse": "worse", "noise": "within noise", "same": ""}
 
 
 def write_csv(report: Mapping) -> str:
-    """One row a figure: values with their intervals, the change with its own, p; then one a scorer's win rate."""
+    """One row a figure: values with their intervals, the change with its own, p; then one a scorer's win rate, and
+    `against` whose answers that is."""
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\n")
     lines.writerow(COLUMNS)
     for figure in report["figures"]:
-        lines.writerow([_plain(figure["key" if name == "figure" else name]) for name in COLUMNS])
+        lines.writerow([_plain(figure.get("key" if name == "figure" else name)) for name in COLUMNS])
     for rate in report["win_rates"]:
-        values = {"benchmark": "Win rate", "figure": rate["scorer"], "unit": "fraction", "after": rate["win_rate"]}
+        values = {
+            "benchmark": "Win rate",
+            "figure": rate["scorer"],
+            "against": rate["against"],
+            "unit": "fraction",
+            "after": rate["win_rate"],
+        }
         values |= {"after_low": rate["low"], "after_high": rate["high"], "p": rate["p"]}
         lines.writerow([_plain(values.get(name)) for name in COLUMNS])
     return out.getvalue()

@@ -56,14 +56,20 @@ def recognises(record: dict) -> bool:
 
 def category_folders(folder: Path) -> list[Path]:
     """The folders of MME's categories in `folder` that hold questions; empty where it is no MME."""
-    found = [path for path in sorted(folder.iterdir()) if path.is_dir() and mme_category(path.name) in MME_CATEGORIES]
-    return [path for path in found if any(_texts(path).glob("*.txt"))]
+    return [path for path in _named_folders(folder) if any(_texts(path).glob("*.txt"))]
+
+
+def _named_folders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and mme_category(path.name) in MME_CATEGORIES]
 
 
 def read_folder(folder: Path) -> Iterator[tuple[str, object]]:
     """Yield (row name, record), or a BadInputError in the place of a record that cannot be read."""
-    for category in category_folders(folder):
-        for path in sorted(_texts(category).glob("*.txt")):
+    for category in _named_folders(folder):
+        texts = sorted(_texts(category).glob("*.txt"))
+        if not texts:
+            yield category.name, BadInputError("the category has no questions; add the text files of its images")
+        for path in texts:
             name = path.relative_to(folder).as_posix()
             try:
                 lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]

@@ -19,7 +19,7 @@ COLUMNS = {
     "answer": ("label", "answer"), "category": ("category",), "split": ("split",),
 }  # fmt: skip
 _OWN = {way: category for category, way in OWN_WAYS.items()}
-_DATASET = re.compile("gqa|a-?ok-?vqa")
+_DATASET = re.compile("coco|gqa|a-?ok-?vqa")
 
 
 def parse(record: dict, source: str) -> Fields:
@@ -54,10 +54,11 @@ def _category(record: dict, label: str, source: str) -> str | None:
     if named in (OWN_PRESENT, *OWN_WAYS, *POPE_CATEGORIES):
         return named
     way = _way(named) or _way(source.lower())
-    if "split" in record:  # a workspace's own questions, as earlier versions wrote them
+    found = _DATASET.search(named) or _DATASET.search(source.lower())
+    if record.get("split") and not found:  # a workspace's own questions, as earlier versions wrote them
         return OWN_PRESENT if label == "yes" else _OWN.get(way)
-    dataset = _DATASET.search(named) or _DATASET.search(source.lower())
-    return pope_category(way, dataset.group().replace("-", "") if dataset else "")
+    dataset = found.group().replace("-", "") if found else ""
+    return pope_category(way, "" if dataset == "coco" else dataset)
 
 
 def _way(text: str) -> str:

@@ -89,7 +89,7 @@ class Playground:
 
     def choices(self) -> dict:
         """`policy` (the workspace's own, or ""), `runs` (finished trainings with their adapters, newest first: `run`,
-        `name`, `before`), `scorer` (whose MAS each answer gets, or ""), `why_no_mas`, `loaded` (whether a process holds
+        `name`, `began`), `scorer` (whose MAS each answer gets, or ""), `why_no_mas`, `loaded` (whether a process holds
         models), `busy` (whether a run is at work: SLOW)."""
         config = self._workspace.read_config()
         found = self._workspace.db.read(lambda con: runs.read_runs(con, ("train",), limit=1000))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from m3po.errors import UsageError
 from m3po.evaluation.preference import summarise_votes
+from m3po.jobs.outcomes import read_results
 from m3po.store import instructions, runs, side_votes
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
@@ -24,9 +25,20 @@ class SideBySide:
         self._workspace = workspace
 
     def models(self) -> list[dict]:
-        """Finished evaluations of the held-out split, newest first: `run` (its id) and `name`."""
-        found = self._workspace.db.read(lambda con: runs.read_runs(con, ("evaluate",), limit=1000))
-        return [{"run": run.id, "name": _name(run)} for run in found if _is_whole(run)]
+        """Finished evaluations of the held-out split, newest first: `run` (its id), `name`, and where one is of after
+        a training `of` (that run) and `before` (the evaluation of what it began with); else None."""
+
+        def read(con: Connection) -> tuple[list[Run], dict[int, Run | None]]:
+            begun = {result["run"].id: result["before_run"] for result in read_results(con)}
+            return runs.read_runs(con, ("evaluate",), limit=1000), begun
+
+        found, begun = self._workspace.db.read(read)
+        whole = [run for run in found if _is_whole(run)]
+        before = {run.id: begun.get(run.parent_id) for run in whole}
+        return [
+            {"run": run.id, "name": _name(run), "of": run.parent_id, "before": before[run.id] and before[run.id].id}
+            for run in whole
+        ]
 
     def next(self, first: int, second: int, annotator: str = OWNER.name) -> dict:
         """The next item that this person has not judged: `item` (None: all are), `instruction`, `images`, `left`,
@@ -36,21 +48,39 @@ class SideBySide:
         Order and sides are drawn by a hash of person and item, so that neither a reload nor a neighbour tells them.
         """
         first, second = sorted((first, second))
+        left, told = self._open(first, second, annotator)
+        if not left:
+            return told | {"item": None}
+        row = min(left, key=lambda row: _draw(first, second, annotator, row["instruction_id"]))
+        return told | self._show(first, second, row, annotator)
+
+    def again(self, first: int, second: int, annotator: str = OWNER.name) -> dict:
+        """The item that this person judged last, as `next` tells it: another vote on it counts in the place of that
+        one, which is kept. Raises UsageError where there is none."""
+        first, second = sorted((first, second))
+        _, told = self._open(first, second, annotator)
+        item = self._workspace.db.read(lambda con: side_votes.last_item(con, first, second, annotator))
+        row = next((row for row in self._rows(first, second) if row["instruction_id"] == item), None)
+        if row is None:
+            raise UsageError("You judged none of these yet.")
+        return told | self._show(first, second, row, annotator)
+
+    def _open(self, first: int, second: int, annotator: str) -> tuple[list[dict], dict]:
+        """The rows that wait for this person, and how many there are, as `next` tells it."""
         rows = self._rows(first, second)
         judged = {item for item, who, _ in self._votes(first, second) if who == annotator}
         differ = [row for row in rows if _differs(row)]
         left = [row for row in differ if row["instruction_id"] not in judged]
-        told = {"judged": len(differ) - len(left), "total": len(differ), "same": len(rows) - len(differ)}
-        if not left:
-            return told | {"item": None}
-        row = min(left, key=lambda row: _draw(first, second, annotator, row["instruction_id"]))
+        return left, {"judged": len(differ) - len(left), "total": len(differ), "same": len(rows) - len(differ)}
+
+    def _show(self, first: int, second: int, row: dict, annotator: str) -> dict:
         item, images = row["instruction_id"], self._workspace.images
         prompt = self._workspace.db.read(lambda con: instructions.read_instruction(con, item, images))
         draw = _draw(first, second, annotator, item)
         sides = {"first": row["before"], "second": row["after"]}
         on_left, on_right = _sides(draw)
         shown = {"instruction": prompt.instruction, "images": list(prompt.images), "draw": _name_draw(draw)}
-        return told | shown | {"item": item, "left": sides[on_left], "right": sides[on_right]}
+        return shown | {"item": item, "left": sides[on_left], "right": sides[on_right]}
 
     def vote(self, first: int, second: int, item: int, said: str, draw: str, annotator: str = OWNER.name) -> None:
         """Store which side is better: one of SAID, of the item as `next` drew it. Raises UsageError for another word,

@@ -88,14 +88,13 @@ def has_adapter(runner: JobRunner, run: Run) -> bool:
 
 
 def describe(run: Run) -> dict:
-    """`run` (its number), `name`, and `before`: what it began with, in words."""
+    """`run` (its number), `name`, and what it `began` with, in words."""
     config = run.config
     parts = [f"run {run.id}", str(config.get("method", "dpo"))]
     parts += [counted(config["pairs"], "pair")] if config.get("pairs") else []
     if of := config.get("comparison"):
         parts.append(f"{ARMS[of['arm']].label if of['arm'] in ARMS else of['arm']} of comparison {of['id']}")
-    began = name_model(config["policy"], config.get("adapter"))
-    return {"run": run.id, "name": " · ".join(parts), "before": f"before run {run.id} · {began}"}
+    return {"run": run.id, "name": " · ".join(parts), "began": name_model(config["policy"], config.get("adapter"))}
 
 
 def name_model(policy: str, adapter: str | None) -> str:
@@ -106,4 +105,6 @@ def name_model(policy: str, adapter: str | None) -> str:
 
 
 def _last(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2] or path
+    """The last part of a path; of a run's folder, where each is called `adapter`, with the one before."""
+    *before, last = path.rstrip("/").split("/")
+    return f"{before[-1]}/{last}" if last == "adapter" and before and before[-1] else last or path

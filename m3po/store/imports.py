@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from m3po.categories import BENCHMARKS
 from m3po.imported import ImportedRow
 from m3po.store.answers import add_answers, allocate
 from m3po.store.connection import Connection, registered, rows
@@ -230,8 +231,10 @@ def _add_round(
         for row in other.to_pylist():
             result.refused.append((row["n"], _say_other(row)))
         result.already_there += len(same)
-        if len(known) < len(batch.rows):
-            accepted = _accept(con, batch, set(known["n"].to_pylist()), split, result)
+        twins = _find_twins(con, source, batch.rows)
+        result.already_there += len(twins)
+        if len(known) + len(twins) < len(batch.rows):
+            accepted = _accept(con, batch, {*known["n"].to_pylist(), *twins}, split, result)
             with registered(con, "accepted", accepted):
                 con.execute(_INSERT_ROWS, {"source": source})
                 if any(accepted[name].null_count < len(accepted) for name in ("answer", "objects", "category")):
@@ -249,6 +252,20 @@ def _add_round(
                 _add_truth(con, more)
             if says:
                 result.votes += add_answers(con, batch.answers, batch.ratings, batch.decisions)
+
+
+def _find_twins(con: Connection, source: str, batch: pa.Table) -> list[int]:
+    """Places of a benchmark's questions that another source brought already: asked once more they would count twice."""
+    asked = batch.filter(pc.is_in(batch["category"], pa.array(sorted(BENCHMARKS))))
+    if not len(asked):
+        return []
+    sql = (
+        "SELECT r.n FROM asked r JOIN instructions i ON i.content_hash = sha256(r.content) JOIN truth t"
+        " ON t.instruction_id = i.instruction_id AND t.category = r.category WHERE i.source <> ?"
+        " AND NOT EXISTS (SELECT 1 FROM instructions o WHERE o.source = ? AND o.external_id = r.id) GROUP BY 1"
+    )
+    with registered(con, "asked", asked):
+        return [row[0] for row in con.execute(sql, [source, source]).fetchall()]
 
 
 def _say_other(row: dict) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from m3po.store.connection import Connection
+from m3po.store.connection import Connection, scalar
 from m3po.store.instructions import now
 
 
@@ -13,6 +13,15 @@ def add_vote(con: Connection, first: int, second: int, instruction_id: int, anno
         "INSERT INTO side_votes VALUES (?, ?, ?, ?, ?, ?, ?)",
         [first, second, instruction_id, annotator, verdict, left, now()],
     )
+
+
+def last_item(con: Connection, first: int, second: int, annotator: str) -> int | None:
+    """The instruction that somebody voted on last, of the two in this order."""
+    sql = (
+        "SELECT instruction_id FROM side_votes WHERE first_run = ? AND second_run = ? AND annotator = ?"
+        " ORDER BY rowid DESC LIMIT 1"
+    )
+    return scalar(con, sql, [first, second, annotator])
 
 
 def read_votes(con: Connection, first: int, second: int) -> list[tuple[int, str, str]]:

@@ -59,7 +59,7 @@ def rank() -> int:
 
 def world() -> int:
     """How many processes train together here."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE", "1")) if RANKS in os.environ else 1
 
 
 def count_processes(config: TrainConfig) -> int:

@@ -57,6 +57,30 @@ def test_the_official_folder_is_told_by_its_categories(mme: Path) -> None:
     assert rows[3].instruction == "Is there a cat? Please answer yes or no."
 
 
+def test_a_category_without_questions_is_named(mme: Path) -> None:
+    draw(mme / "count" / "images" / "0001.jpg", 3)
+    rows, [refused] = read(mme)
+    assert (len(rows), refused.row) == (4, "count") and "the category has no questions" in refused.reason
+
+
+def test_a_set_that_comes_again_under_another_name_is_asked_once(mme: Path, tmp_path: Path) -> None:
+    asked = [{"question_id": n, "image": "a.png", "text": f"Is there {n}?", "label": "no"} for n in range(3)]
+    draw(tmp_path / "val2014" / "a.png", 9)
+    studio = Studio.open(Studio.create(tmp_path / "workspace"))
+    try:
+        for name, rows in (("coco_pope_random", asked), ("again_coco_pope_random", asked[1:])):
+            (tmp_path / f"{name}.json").write_text("\n".join(json.dumps(row) for row in rows))
+        told = [
+            studio.import_source(tmp_path / f"{name}.json", images=tmp_path / "val2014")
+            for name in ("coco_pope_random", "again_coco_pope_random", "coco_pope_random")
+        ]
+        assert [(one.added, one.already_there) for one in told] == [(3, 0), (0, 2), (0, 3)]
+        (tmp_path / "coco_pope_popular.json").write_text(json.dumps(asked[0]))  # another set's question
+        assert studio.import_source(tmp_path / "coco_pope_popular.json", images=tmp_path / "val2014").added == 1
+    finally:
+        studio.close()
+
+
 def test_what_is_wrong_with_a_folder_is_named_file_by_file(mme: Path) -> None:
     texts = {
         "0003": ("Is it? \tYes\n", True), "0004": ("Is it?\tYes\nIs it not?\tNo\n", False),

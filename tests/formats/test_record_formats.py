@@ -153,6 +153,8 @@ def test_vlfeedback_keeps_the_ratings_that_are_numbers(folder: Path) -> None:
         ("own.jsonl", {"category": "exist_present", "label": "Yes", "split": "heldout"}, "exist_present"),
         ("own.jsonl", {"category": "exist_random"}, "exist_random"),
         ("own.jsonl", {"category": "pope_gqa_random"}, "pope_gqa_random"),
+        ("coco_pope_random.json", {"split": "heldout"}, "pope_random"),  # said by hand, and still POPE's own file
+        ("gqa_pope_seem_random.json", {"split": "heldout"}, "pope_gqa_random"),
         ("own.jsonl", {"category": "adversarial", "split": "heldout"}, "exist_partner_absent"),
         ("own.jsonl", {"label": "Yes", "split": "heldout"}, "exist_present"),
         ("own.jsonl", {"split": "heldout"}, None),

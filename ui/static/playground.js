@@ -17,6 +17,12 @@ export function start(element, server) {
   new Playground(element, patient(server, LONG)).start();
 }
 
+function group(label, options) {
+  const made = Object.assign(document.createElement("optgroup"), { label, hidden: !options.length });
+  made.append(...options);
+  return made;
+}
+
 class Playground {
   constructor(element, server) {
     Object.assign(this, { element, server });
@@ -106,8 +112,9 @@ class Playground {
     for (const [at, side] of this.sides.entries()) {
       const select = side.querySelector("select");
       const was = this.listed ? select.value : null;
-      const named = choices.runs.flatMap((run) => [new Option(run.name, `run-${run.run}`), new Option(run.before, `before-${run.run}`)]);
-      select.replaceChildren(new Option(own, "own"), ...named, new Option("another model or adapter …", OTHER));
+      const named = choices.runs.map((run) => new Option(run.name, `run-${run.run}`));
+      const began = group("Before a run", choices.runs.map((run) => new Option(`before run ${run.run} · ${run.began}`, `before-${run.run}`)));
+      select.replaceChildren(new Option(own, "own"), ...named, began, new Option("another model or adapter …", OTHER));
       if (at === 1) select.append(new Option("nobody: one answer alone", NOBODY));
       const first = choices.runs.length ? [`before-${choices.runs[0].run}`, `run-${choices.runs[0].run}`] : ["own", NOBODY];
       const there = (value) => [...select.options].some((option) => option.value === value);

@@ -14,6 +14,7 @@ class Sides {
     this.root = element.querySelector("#sides-root");
     this.item = null;
     this.asked = 0; // number of the newest question
+    this.chosen = null; // by hand: the runs by place
   }
 
   $(name) {
@@ -22,7 +23,13 @@ class Sides {
 
   start() {
     this.root.addEventListener("toggle", () => this.root.open && this.list());
-    for (const name of ["first", "second"]) this.$(name).onchange = () => this.next();
+    for (const name of ["first", "second"]) {
+      this.$(name).onchange = () => {
+        this.chosen = this.runs;
+        this.next();
+      };
+    }
+    this.$("again").onclick = () => this.again();
     this.$("outcome").onclick = () => this.tell();
     this.$("verdicts").onclick = (event) => {
       const button = event.target.closest("[data-said]");
@@ -31,23 +38,26 @@ class Sides {
     document.addEventListener("keydown", (event) => {
       const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
       const held = event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.repeat;
-      if (typing || held || !(event.code in SAID) || !this.root.open || this.root.offsetParent === null) return;
+      if (typing || held || !(event.code in SAID || event.code === "KeyU") || !this.root.open || this.root.offsetParent === null) return;
       event.preventDefault();
-      this.vote(SAID[event.code]);
+      if (event.code in SAID) this.vote(SAID[event.code]);
+      else if (!this.$("again").hidden) this.again();
     });
   }
 
-  // The newest run against what it began with, unless two were chosen.
+  // The run that is looked at against what it began with, else the two newest, unless two were chosen here.
   async list() {
     const { models = [], error } = await this.ask({ op: "models" });
     if (error) return;
     if (models.length < 2) return this.say("Two models must have answered the held-out split: fine-tune once.");
-    const chosen = ["first", "second"].map((name) => Number(this.$(name).value));
+    const shown = Number(document.querySelector("#results-overview tr.shown [data-show-run]")?.dataset.showRun);
+    const measured = models.find(({ of, before }) => of === shown && models.some(({ run }) => run === before));
+    const first = measured ? [measured.before, measured.run] : [models[1].run, models[0].run];
     for (const [place, name] of ["first", "second"].entries()) {
       const select = this.$(name);
       select.replaceChildren(...models.map((model) => new Option(model.name, model.run)));
-      const kept = models.some((model) => model.run === chosen[place]);
-      select.value = kept ? chosen[place] : models[1 - place].run;
+      const kept = this.chosen && models.some(({ run }) => run === this.chosen[name]);
+      select.value = kept ? this.chosen[name] : first[place];
     }
     await this.next();
   }
@@ -69,6 +79,10 @@ class Sides {
     await this.show(this.ask({ op: "vote", item, said, draw, ...this.runs }));
   }
 
+  async again() {
+    await this.show(this.ask({ op: "again", ...this.runs }));
+  }
+
   drop() {
     this.item = null;
     this.$("verdicts").hidden = true;
@@ -84,7 +98,7 @@ class Sides {
   // Only the answer to the newest question counts; one that failed leaves nothing to judge.
   async show(asked) {
     const number = (this.asked += 1);
-    const { item, draw, html, progress, error } = await asked;
+    const { item, draw, html, progress, judged, error } = await asked;
     if (number !== this.asked) return;
     if (error) return this.drop();
     Object.assign(this, { item, draw });
@@ -92,6 +106,7 @@ class Sides {
     this.$("item").innerHTML = html;
     this.$("progress").textContent = progress;
     this.$("verdicts").hidden = item === null;
+    this.$("again").hidden = !judged;
     this.root.dataset.item = item === null ? "" : item;
   }
 
