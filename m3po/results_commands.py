@@ -74,6 +74,6 @@ def draw_rate(run_id: int, found: dict) -> str:
     """As plain text."""
     head = f"Run {run_id} against {found['against']} by {found['scorer']}: win rate {show_rate(found)}"
     counts = f"{found['wins']} won, {found['losses']} lost, {found['ties']} tied of {found['items']} instructions"
-    p = "" if found["p"] is None else f", p = {found['p']:.3f} (sign test)"
+    p = "" if found["p"] is None else f", p = {found['p']:.3f} (swaps, image by image)"
     unjudged = f"; {found['unjudged']} could not be judged" * bool(found["unjudged"])
     return f"{head}\n{counts}{unjudged}{p}"

@@ -22,7 +22,7 @@ from ui.markup import Markup, join, tag
 SIGNS = {"better": "▲", "worse": "▼"}
 LEGEND = (
     "▲ better, ▼ worse; b: than the base, m: than M3PO. By the interval of the difference over images and seeds, which "
-    "leaves out 0; a single run's p above is of another test, over its questions alone, and may say otherwise."
+    "leaves out 0; a single run's p above is of another test, over its images alone, and may say otherwise."
 )
 STATES = {"running": "at work", "finished": "finished", "stopped": "stopped"}
 DOWNLOADS = (("CSV", "csv", write_csv), ("Markdown", "md", write_markdown), ("JSON", "json", write_json))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import gradio as gr
 
 from m3po.errors import BadInputError
+from m3po.evaluation.paired import LEVEL
 from m3po.evaluation.results_table import show_rate
 from m3po.scorer_spec import short_name
 from m3po.studio import Studio
@@ -22,7 +23,7 @@ from ui.run_view import draw_bar
 WHY = (
     "Of the held-out instructions that are no benchmark's, where the two answers differ in MAS: the share that the "
     "answer after wins. Equal answers and equal MAS are ties and count for neither side. In brackets the 95 % "
-    "interval, by bootstrap over images; p by the sign test."
+    "interval, by bootstrap over images; p by swapping the two answers, image by image."
 )
 
 
@@ -84,7 +85,7 @@ def draw_rates(rates: Sequence[Mapping]) -> Markup:
     )
     rows = []
     for rate in rates:
-        sure = rate["low"] is not None and not rate["low"] <= 0.5 <= rate["high"]
+        sure = rate["p"] is not None and rate["p"] < LEVEL
         judged = ("better" if rate["win_rate"] > 0.5 else "worse") if sure else "noise"
         mark = {"better": "▲ ", "worse": "▼ ", "noise": ""}[judged]
         rows.append(

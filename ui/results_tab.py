@@ -73,13 +73,15 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
         build_sides(studio)
         build_compare_card(studio, page, tab)
     wanted, seen, offset, shown = gr.State(None), gr.State(""), gr.State(0), gr.State(None)
-    outputs = [overview, newer, table, beside, plot, judging.html, below, show, samples, origin.html, shown, seen]
+    outputs = [overview, newer, table, beside, plot, judging.html, below, show, samples, origin.html, shown, seen,
+               *actions.buttons]  # fmt: skip
 
     def draw(wanted: int | None, show: str, offset: int, seen: str, other: int | None, held: int | None = None) -> list:
         results = studio.results()
         if not results:
             hidden = gr.Column(visible=False)
-            return [draw_no_results(), "", "", hidden, gr.skip(), "", hidden, gr.skip(), "", "", None, ""]
+            nothing = [draw_no_results(), "", "", hidden, gr.skip(), "", hidden, gr.skip(), "", "", None, ""]
+            return nothing + actions.draw(None)
         result = shown_run(results, wanted, held)
         run = result["run"]
         states = [(r["run"].id, state_of(r), bool(r["before"]), bool(r["after"])) for r in results]
@@ -113,6 +115,7 @@ def build_results_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             origin.draw(run.id, other),
             run.id,
             mark,
+            *actions.draw(run),
         ]  # fmt: skip
 
     def on_pick(event: gr.EventData, show: str, other: int | None) -> list:

@@ -18,8 +18,8 @@ from ui.train_view import state_of
 HEADLINES = ("chair_s", "chair_i", "object_recall", "partner_absent_accuracy", "answer_accuracy")
 
 PAIRED = (
-    "▲ better, ▼ worse: p is below 0.05 by a paired test over this run's questions. A comparison's ▲ and ▼ below are "
-    "by intervals over images and seeds, and may say otherwise."
+    "▲ better, ▼ worse: p is below 0.05 by a paired test over the images of this run's questions. A comparison's ▲ and "
+    "▼ below are by intervals over images and seeds, and may say otherwise."
 )
 PAIRED_WHY = (
     "The same instructions were answered before and after. p: how often swapping the two sides of each image, with all "

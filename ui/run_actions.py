@@ -40,6 +40,13 @@ class RunActions:
                 self._adapter = gr.Button("Export the adapter", elem_id="run-adapter")
                 self._merged = gr.Button("Export it merged", elem_id="run-merged")
             self._message = build_message("run-actions")
+        self.buttons = [self._round, self._adapter, self._merged]
+
+    @staticmethod
+    def draw(run: Run | None) -> list:
+        """The buttons: of use once the run has an adapter."""
+        done = run is not None and run.state == "finished"
+        return [gr.Button(interactive=done)] * 3
 
     def connect(self, wanted: gr.State, shown: Callable[[int | None], Run | None]) -> None:
         """`shown` finds the run that the page shows where `wanted` was clicked, or nothing was."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3po.evaluation.intervals import bootstrap_interval, ratio_of, wilson_interval
+from m3po.evaluation.paired import swap_test
 from m3po.evaluation.preference import sign_test
 
 FEW_IMAGES = 10
@@ -21,10 +22,12 @@ Judged = tuple[object, float, float]  # image, MAS of the first model's answer, 
 
 def win_rate(judged: Sequence[Judged], same: int = 0) -> dict:
     """`wins` of the second model over the first, `losses`, `ties` (`same`, equal answers, among them), `win_rate` with
-    its 95 % interval `low`, `high`, and `p` of the two-sided exact sign test; None where nothing is decided.
+    its 95 % interval `low`, `high`, and the two-sided `p` that neither is preferred; None where nothing is decided.
 
     The interval is by bootstrap over images, all instructions after an image together. Of few images, or where all are
-    won or all lost, a bootstrap is too certain: there it is Wilson's, with as many trials as images.
+    won or all lost, a bootstrap is too certain: there it is Wilson's, with as many trials as images. p is of swapping
+    the two answers, image by image as well (m3po.evaluation.paired); with one instruction an image that is the exact
+    sign test.
     """
     by_image: dict[object, list[int]] = defaultdict(lambda: [0, 0])
     ties = same
@@ -50,5 +53,12 @@ def win_rate(judged: Sequence[Judged], same: int = 0) -> dict:
         "win_rate": wins / decided if decided else None,
         "low": interval and interval[0],
         "high": interval and interval[1],
-        "p": sign_test(wins, decided - wins) if decided else None,
+        "p": _p_value(counts, wins, decided) if decided else None,
     }
+
+
+def _p_value(counts: np.ndarray, wins: int, decided: int) -> float | None:
+    if (counts[:, 1] == 1).all():
+        return sign_test(wins, decided - wins)
+    lost = np.stack([counts[:, 1] - counts[:, 0], counts[:, 1]], axis=1)
+    return swap_test(lost, counts)

@@ -100,7 +100,7 @@ class Asker:
         settings = {name: asked[name] for name in ("temperature", "max_new_tokens", "seed")}
         turns: deque[_Turn] = deque()
         for place, speaker in speakers.items():
-            with self._sides.speaking(speaker) as policy:
+            with self._told(place, tell), self._sides.speaking(speaker) as policy:
                 turns.append(_Turn(place, speaker, policy.stream(asked["messages"], images, **settings)))
                 tell("state", side=place, state="Reading the question")
         while turns:

@@ -23,7 +23,7 @@ HOW = (
 HOW_WON = (
     "Win rate: of the instructions that are no benchmark's, where the scorer's MAS of the two answers differs, the "
     "share where the answer after is the higher one. Equal answers and equal MAS are ties and count for neither side; "
-    "95 % interval by bootstrap over images."
+    "95 % interval by bootstrap over images, p by swapping the two answers, image by image."
 )
 
 

@@ -65,7 +65,8 @@ def preview(workspace: Workspace, config: TrainConfig) -> dict:
         ranks.check_devices(config)
     except JobError as error:
         told = dataclasses.replace(told, refusal=str(error), problem="")
-    problems = [problem for problem in (told.refusal, *found["problems"], told.problem) if problem]
+    problems = [told.refusal, *found["problems"], told.problem, ranks.advise_device(config)]
+    problems = [problem for problem in problems if problem]
     found |= {"problems": problems, "memory": told.memory, "time": told.time, "refusal": told.refusal}
     shown = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)
     return found | {"command": train_command(str(workspace.path), config), "config": shown}

@@ -106,6 +106,17 @@ def check_devices(config: TrainConfig) -> None:
         raise JobError(f"processes = {wanted} wants a GPU each, and this machine has {gpus}: set fewer.")
 
 
+def advise_device(config: TrainConfig) -> str:
+    """What to do where the preset is for one GPU and none is in sight: the run would take days; empty otherwise."""
+    preset = find_preset(config.preset)
+    if preset.name == "demo" or preset.parallel or memory.gpu_in_sight():
+        return ""
+    return (
+        f"The preset {preset.name} is for a GPU, and none is in sight: the run computes on the CPU, which may take "
+        "days. Take the preset demo, or pack the run for a machine that has one (--emit)."
+    )
+
+
 def describe_launch(config: TrainConfig, processes: int) -> str:
     """accelerate.yaml of a run."""
     parallel = find_preset(config.preset).parallel

@@ -111,7 +111,7 @@ def test_a_run_that_waits_is_not_called_running():
 def test_win_rates_are_told_with_their_interval_and_a_mark_where_they_are_sure():
     rate = {"run": 9, "scorer": "clip:/models/A", "against": "the base", "items": 9, "unjudged": 2, "wins": 8,
             "losses": 1, "ties": 0, "win_rate": 8 / 9, "low": 0.6, "high": 0.98, "p": 0.039}  # fmt: skip
-    html = draw_rates([rate, rate | {"low": 0.3, "run": 8}])
+    html = draw_rates([rate, rate | {"p": 0.3, "run": 8}])
     assert "▲ 88.9 % [60.0, 98.0]" in html and html.count("▲") == 1 and "4 answers could not be judged" in html
     assert 'title="clip:/models/A"' in html and "No scorer has judged" in draw_rates([])
 

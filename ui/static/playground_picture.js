@@ -56,6 +56,7 @@ export class Picture {
     this.page.say("");
     const sent = { op: "upload", name: file.name || "pasted image", data: await readBase64(file) };
     if (await this.take(sent)) this.sent = sent;
+    else this.show({ images: [], item: null, html: "", name: `${sent.name} could not be taken: choose another image.` });
     this.onChange();
   }
 
