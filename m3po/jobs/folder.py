@@ -16,6 +16,7 @@ import json
 import os
 from pathlib import Path
 
+from m3po.errors import JobError
 from m3po.workspace_config import WorkspaceConfig, read_workspace_config
 
 TAIL_BYTES = 16_384
@@ -37,7 +38,13 @@ class RunFolder:
         self.adapter_path = self.path / "adapter"
 
     def read_config(self) -> dict:
-        return json.loads(self.config_path.read_text(encoding="utf-8"))
+        """Raises JobError for a file that is damaged."""
+        try:
+            return json.loads(self.config_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise JobError(
+                f"{self.config_path} is damaged ({error}): start a new run with the same settings."
+            ) from error
 
     def write_config(self, config: dict) -> None:
         self.path.mkdir(parents=True, exist_ok=True)

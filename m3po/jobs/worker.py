@@ -198,6 +198,8 @@ def sentence_for(error: BaseException) -> str:
         or isinstance(error, MemoryError)
     ):
         return "The device ran out of memory: start a new run with a smaller batch size."
+    if name == "ArrowInvalid":  # input.parquet, or a shard
+        return f"A file of this run is damaged ({text}): start a new run with the same settings."
     if isinstance(error, KeyboardInterrupt):
         return "The worker was interrupted; resume this run to go on."
     return f"Unexpected {name}: {text or 'no message'}; the log has the details."

@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from m3po.errors import JobError
 from m3po.models.memory import is_out_of_memory
 from m3po.settings import TrainConfig
@@ -81,8 +83,11 @@ def _whole_checkpoints(folder: Path) -> dict[int, Path]:
     """By step."""
     steps = {}
     for path in folder.glob("checkpoint-*"):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, SafetensorError):
             json.loads((path / STATE).read_text(encoding="utf-8"))
+            for weights in path.glob("*.safetensors"):
+                with safe_open(weights, "np"):  # its header says how long it is: a file that was cut off is told
+                    pass
             steps[int(path.name.rpartition("-")[2])] = path
     return steps
 

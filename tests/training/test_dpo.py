@@ -251,12 +251,19 @@ def test_a_full_feature_cache_drops_the_oldest():
 
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path):
+    from safetensors.torch import save_file
+
     for step, state in ((10, "{}"), (9, "{}"), (20, '{"global_')):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         (folder / "trainer_state.json").write_text(state)
     (tmp_path / "checkpoint-30").mkdir()
     assert find_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    weights = tmp_path / "checkpoint-10" / "adapter_model.safetensors"
+    save_file({"a": torch.ones(100)}, weights)
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    weights.write_bytes(weights.read_bytes()[:200])
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
     assert find_checkpoint(tmp_path / "none") is None
 
 
