@@ -39,9 +39,7 @@ class JudgeCard:
                     label="Scorer", placeholder="the workspace's own; or vqa:MODEL, 0.5*clip:A + 0.5*vqa:B ...",
                     elem_id="judge-mas",
                 )  # fmt: skip
-                self._against = gr.Number(
-                    None, label="Against run (empty: before it)", precision=0, elem_id="judge-against"
-                )
+                self._against = gr.Number(0, label="Against run, 0 = before it", precision=0, elem_id="judge-against")
                 self._button = gr.Button("Judge", elem_id="judge-start")
             self._message = build_message("judge")
             self.html = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="judge-rates")
@@ -51,7 +49,7 @@ class JudgeCard:
             try:
                 if run_id is None:
                     raise BadInputError("There is no run yet: fine-tune once.")
-                run = self._studio.judging.start(run_id, mas.strip() or None, against)
+                run = self._studio.judging.start(run_id, mas.strip() or None, against or None)
                 said = f"Run {run_id} was judged by this scorer before." if run.state == "finished" else ""
                 return [draw_notice(said, good=True) if said else "", self.draw(run_id)]
             except Exception as error:
