@@ -70,7 +70,7 @@ def started_on_the_page(studio, settings: list[str]) -> None:
     with gr.Blocks() as page, gr.Tab() as tab:
         build_compare_card(studio, page, tab)
     on_start = next(fn.fn for fn in page.fns.values() if fn.fn and fn.fn.__name__ == "on_start")
-    on_start(1, "demo", 0.1, " ".join(settings), [], "")
+    on_start(1, "demo", 0.1, " ".join(settings), [], "", None, [])
 
 
 @pytest.mark.parametrize("start", [started_by_command, started_on_the_page])
