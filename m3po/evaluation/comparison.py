@@ -21,9 +21,12 @@ BLOCK = 250  # resamples at a time: bounds the memory
 Counts = np.ndarray  # (images, 2): what Ratio.counts has, summed over the rows of each image
 
 
-def count_by_image(rows: Sequence[Mapping], vocabulary: Sequence[str] = ()) -> dict[str, Counts]:
+def count_by_image(
+    rows: Sequence[Mapping], vocabulary: Sequence[str] = (), *, swaps: bool = False
+) -> dict[str, Counts]:
     """Each figure that `rows` feed (m3po.evaluation.metrics.count_rows), as counts by image, in the order of the
-    images' first rows. A row has its `images`; one without is an image of its own."""
+    images' first rows: to be resampled, or with `swaps` to change sides (Ratio.swaps). A row has its `images`; one
+    without is an image of its own."""
     place: dict[object, int] = {}
     places = {}
     for row in rows:
@@ -31,8 +34,9 @@ def count_by_image(rows: Sequence[Mapping], vocabulary: Sequence[str] = ()) -> d
         places[row["instruction_id"]] = place.setdefault(key, len(place))
     found = {}
     for key, ratio in count_rows(rows, vocabulary).items():
-        sums = np.zeros((len(place), 2), ratio.counts.dtype)
-        np.add.at(sums, [places[number] for number in ratio.ids.tolist()], ratio.counts)
+        counts = ratio.swaps if swaps and ratio.swaps is not None else ratio.counts
+        sums = np.zeros((len(place), 2), counts.dtype)
+        np.add.at(sums, [places[number] for number in ratio.ids.tolist()], counts)
         found[key] = sums
     return found
 
