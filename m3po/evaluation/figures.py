@@ -34,12 +34,14 @@ class Ratio:
     """A figure as its rows give it: the sum of `counts[:, 0]` over that of `counts[:, 1]` (n rows, in id order).
 
     `trials`: each row is at most one trial that succeeds or fails, so that Wilson's interval holds. `ids`: which
-    instruction each row is.
+    instruction each row is. `swaps`: what stands for `counts` where rows of two models change sides
+    (m3po.evaluation.paired), for a figure whose counts are made to be resampled; of the same sums.
     """
 
     counts: np.ndarray
     trials: bool
     ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    swaps: np.ndarray | None = None
 
     @property
     def value(self) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from m3po.categories import MME_CATEGORIES, MME_COGNITION, MME_PERCEPTION, mme_category
 from m3po.evaluation.figures import Metric, Ratio, rate_of_rows, ratio_of_rows
@@ -79,24 +80,31 @@ def count_categories(groups: Mapping[str, Sequence[Mapping]]) -> dict[str, Ratio
         found[f"{key}_score"] = ratio_of_rows(images[key], lambda image: (_points(image), 1))
     for name, members in SUMS.items():
         asked = [images[key] for key in map(mme_category, members) if key in images]
-        if not asked:
-            continue
-        found[f"mme_{name}"] = ratio_of_rows(_linearise(asked), lambda image: (image["value"], 1.0))
+        if asked:
+            found[f"mme_{name}"] = _add_categories(asked)
     return found
 
 
-def _linearise(categories: Sequence[Sequence[dict]]) -> list[dict]:
-    """Each image's `value`, so that the mean over all images is the sum of the categories' means, and varies in a
-    resample of images as that sum does (a linearised statistic; Efron and Tibshirani 1993, chapter 21): it is the sum
-    plus how far the image is from its own category's mean, weighed by that category's share. How many images of a
-    category a resample happens to draw moves nothing."""
+def _add_categories(categories: Sequence[Sequence[dict]]) -> Ratio:
+    """The sum of the categories' mean points, as the mean over all images of what each adds, in two ways.
+
+    `swaps`: its points by its category's share, (all images) / (its category's) times; whatever the others are.
+    `counts`: the sum plus how far that is from the category's mean, so that a resample of images varies as the sum does
+    (a linearised statistic; Efron and Tibshirani 1993, chapter 21): how many images of a category it happens to draw
+    moves nothing. Not for swaps: the means are the model's own, and one changed image would seem to change them all.
+    """
     everything = sum(map(len, categories))
     means = [sum(map(_points, each)) / len(each) for each in categories]
-    return [
-        {**image, "value": sum(means) + (_points(image) - mean) * everything / len(each)}
+    images = [
+        {**image, "share": everything / len(each), "mean": mean}
         for each, mean in zip(categories, means, strict=True)
         for image in each
     ]
+    resampled = ratio_of_rows(
+        images, lambda image: (sum(means) + (_points(image) - image["mean"]) * image["share"], 1.0)
+    )
+    swapped = ratio_of_rows(images, lambda image: (_points(image) * image["share"], 1.0))
+    return replace(resampled, swaps=swapped.counts)
 
 
 def is_right(row: Mapping, text: str) -> bool:

@@ -26,7 +26,7 @@ LEVEL = 0.05  # a change with a smaller p-value is called better or worse
 EXACT = 12  # up to so many images that differ, all swaps are tried
 SWAPS = 1999
 BLOCK = 500  # swaps at a time: bounds the memory
-_SAME = 1e-12  # relative: two sums of the same images differ by rounding alone
+_SAME = 1e-12  # of a figure's size: the same change, added up in another order, differs by rounding alone
 
 
 def compare_rows(rows: Sequence[Mapping], vocabulary: Sequence[str] = ()) -> dict[str, float]:
@@ -34,7 +34,8 @@ def compare_rows(rows: Sequence[Mapping], vocabulary: Sequence[str] = ()) -> dic
     and `vocabulary` as in m3po.evaluation.metrics.summarise, and the row's `images` (one without is an image of its
     own). A figure that is 0 of 0 on a side is left out."""
     before, after = (
-        count_by_image([{**row, "text": row[side]} for row in rows], vocabulary) for side in ("before", "after")
+        count_by_image([{**row, "text": row[side]} for row in rows], vocabulary, swaps=True)
+        for side in ("before", "after")
     )
     p_values = {key: swap_test(before[key], after[key]) for key in before}
     return {key: p for key, p in p_values.items() if p is not None}
@@ -49,7 +50,8 @@ def swap_test(before: Counts, after: Counts, seed: int = 0) -> float | None:
         return None
     changed = (after != before).any(axis=1)
     differences = (after - before)[changed]
-    observed = abs(totals[1][0] / totals[1][1] - totals[0][0] / totals[0][1]) * (1 - _SAME) - _SAME
+    was, now = (part / whole for part, whole in totals)
+    observed = abs(now - was) - _SAME * max(abs(was), abs(now))
     n = len(differences)
     if n <= EXACT:
         swaps = (np.arange(2**n)[:, None] >> np.arange(n)) & 1

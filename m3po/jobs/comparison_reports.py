@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import statistics
 import threading
@@ -29,10 +30,11 @@ MARGINS = ("logp_margin_before", "logp_margin_after")
 FILES = {"comparison.csv": write_csv, "comparison.md": write_markdown, "comparison.json": write_json,
          "comparison.html": write_plot}  # fmt: skip
 HOW = (
-    "Mean over seeds, in brackets the 95 % interval of a bootstrap with {resamples:,} resamples: held-out images are "
-    "drawn with replacement, all questions after an image together, and seeds with replacement; each resample is the "
-    "same for every arm, so that a difference is paired by image and seed. It is called better or worse where its "
-    "interval leaves out 0; of 20 figures one does so by chance."
+    "Mean over seeds, in brackets its 95 % interval by Student's t with Satterthwaite's degrees of freedom (1946). Its "
+    "variance is that between seeds over their number, and that of the held-out images by a bootstrap with "
+    "{resamples:,} resamples (all questions after an image together), less what both count; of one seed that of the "
+    "images alone, which says nothing of other seeds. A difference is paired by image and seed, and called better or "
+    "worse where its interval leaves out 0; of 20 figures one does so by chance."
 )
 
 
@@ -167,7 +169,10 @@ class Reports:
                 # no seed changes the base: it stands beside each
                 at = range(seeds) if arm == BASE else (seed,)
                 counted.setdefault(key, {}).setdefault(arm, {}).update(dict.fromkeys(at, counts))
-        return {key: compare_arms(arms, REFERENCES) for key, arms in counted.items()}
+        return {
+            key: compare_arms(arms, REFERENCES, within=(0, 1 if METRICS[key].unit == "fraction" else math.inf))
+            for key, arms in counted.items()
+        }
 
     def _truth(self, run: Run) -> list[dict]:
         """As it was when the base was measured; empty where the run's input is gone."""

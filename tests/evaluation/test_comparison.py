@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from m3po.evaluation.chair import Vocabulary
 from m3po.evaluation.comparison import compare_arms, count_by_image, judge_change
@@ -39,17 +40,17 @@ def test_counts_by_image_add_up_to_the_figures_of_all_rows():
 
 
 def test_the_mean_is_over_seeds_and_the_difference_is_paired():
-    easy, hard = np.array([[1, 1]] * 10 + [[0, 1]] * 10), np.array([[1, 1]] * 9 + [[0, 1]] * 11)
+    easy, hard = np.array([[1, 1]] * 100 + [[0, 1]] * 100), np.array([[1, 1]] * 90 + [[0, 1]] * 110)
     report = compare_arms({"base": {0: hard, 1: hard}, "m3po": {0: easy, 1: hard}}, ("base", "m3po"), resamples=DRAWS)
     assert report["m3po"]["mean"] == pytest.approx(0.475) and report["m3po"]["each"] == {"0": 0.5, "1": 0.45}
     change = report["m3po"]["change"]["base"]
-    assert change["mean"] == pytest.approx(0.025)
+    assert change["mean"] == pytest.approx(0.025) and judge_change(change, True) == "noise"  # of two seeds, one differs
     assert report["base"]["change"]["m3po"]["mean"] == pytest.approx(-0.025)
-    # One image in twenty differs at one seed: unpaired, the two wide intervals would say nothing of it.
-    assert change["low"] >= 0 and change["high"] - change["low"] < 0.5 * (
-        report["base"]["high"] - report["base"]["low"]
-    )
     assert set(report["base"]["change"]) == {"m3po"}
+    # One image in twenty differs, at each seed: unpaired, the two wide intervals would say nothing of it.
+    report = compare_arms({"base": dict.fromkeys((0, 1), hard), "m3po": dict.fromkeys((0, 1), easy)}, ("base",))
+    assert judge_change(report["m3po"]["change"]["base"], True) == "better"
+    assert report["m3po"]["low"] < report["base"]["high"]
 
 
 def test_an_interval_is_as_wide_as_the_binomial_says():
@@ -61,7 +62,48 @@ def test_an_interval_is_as_wide_as_the_binomial_says():
 def test_images_are_drawn_whole():
     """Ten questions after each of twenty images, all right or all wrong: as much as twenty trials, not two hundred."""
     found = compare_arms({"base": {0: np.array([[10 * (n % 2), 10] for n in range(20)])}}, (), resamples=2000)["base"]
-    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * (0.25 / 20) ** 0.5, rel=0.12)
+    assert found["high"] - found["low"] == pytest.approx(2 * 2.09 * (0.25 / 20) ** 0.5, rel=0.12)
+
+
+def normal_runs(rng: np.random.Generator, images: int, of_images: float, of_seeds: float) -> dict[int, np.ndarray]:
+    """Three seeds of a figure that is 0 in truth, with that standard deviation of an image's value and, over the root
+    of their number, of a seed's."""
+    values = rng.normal(0, of_images, images)
+    shifts = rng.normal(0, of_seeds / images**0.5, 3)
+    return {seed: np.stack([values + shift, np.ones(images)], axis=1) for seed, shift in enumerate(shifts)}
+
+
+@pytest.mark.parametrize(("of_images", "of_seeds"), [(0, 1), (1, 2), (1, 1), (1, 0)])
+def test_of_three_seeds_the_interval_has_the_truth_in_it_as_often_as_it_says(of_images, of_seeds):
+    rng, hits, repeats = np.random.default_rng(11), 0, 1000
+    base = np.array([[0, 1]] * 40)
+    for _ in range(repeats):
+        runs = normal_runs(rng, 40, of_images, of_seeds)
+        found = compare_arms({"base": dict.fromkeys(runs, base), "m3po": runs}, ("base",), resamples=200)["m3po"]
+        change = found["change"]["base"]
+        assert (change["low"], change["high"]) == (found["low"], found["high"])  # the base is one run, without an error
+        hits += found["low"] <= 0 <= found["high"]
+    assert 0.92 <= hits / repeats <= 0.98
+
+
+def test_the_interval_is_students_where_seeds_alone_vary_and_is_cut_off_at_what_can_be():
+    runs = {seed: np.array([[value, 10]] * 30) for seed, value in enumerate((7, 8, 9))}
+    found = compare_arms({"m3po": runs}, ())["m3po"]
+    half = t.ppf(0.975, 2) * np.std([0.7, 0.8, 0.9], ddof=1) / 3**0.5
+    assert (found["low"], found["high"]) == pytest.approx((0.8 - half, 0.8 + half))
+    cut = compare_arms({"m3po": runs}, (), within=(0, 1))["m3po"]
+    assert found["high"] > 1 and cut["high"] == 1 and cut["low"] == found["low"]
+
+
+def test_what_images_move_at_one_seed_alone_is_counted_once():
+    """Each seed answers by lot: what parts the seeds is what the images moved."""
+    rng = np.random.default_rng(0)
+    widths = []
+    for _ in range(60):
+        runs = {seed: np.stack([rng.normal(0, 1, 100), np.ones(100)], axis=1) for seed in range(20)}
+        found = compare_arms({"m3po": runs}, (), resamples=200)["m3po"]
+        widths.append(found["high"] - found["low"])
+    assert np.mean(widths) == pytest.approx(2 * t.ppf(0.975, 19) / 2000**0.5, rel=0.12)  # counted twice: by 1.41 wider
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12), st.integers(1, 3))

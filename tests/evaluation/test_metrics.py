@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
-from m3po.evaluation.intervals import bootstrap_interval, ratio_of, wilson_interval
+from m3po.evaluation.intervals import bootstrap_interval, ratio_of, student_quantile, wilson_interval
 from m3po.evaluation.metrics import METRICS, summarise
 
 
@@ -95,6 +96,11 @@ def test_every_interval_holds_its_value():
 )
 def test_wilson_interval_gives_published_values(hits, total, low, high):
     assert wilson_interval(hits, total) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_students_quantile_is_scipys_also_of_broken_degrees():
+    for freedom in (1, 1.3, 2, 2.7, 6.1, 19, 199, 1e4, 1e7):
+        assert student_quantile(freedom) == pytest.approx(t.ppf(0.975, freedom), rel=2e-4)
 
 
 def test_bootstrap_agrees_with_the_normal_interval_of_a_mean():

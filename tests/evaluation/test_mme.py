@@ -1,7 +1,9 @@
 """MME's reading of answers and its scores, against a case counted by hand and the published script's lines."""
 
+from itertools import product
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3po.evaluation.chair import Vocabulary
@@ -53,6 +55,7 @@ def asked(number, category, image, answers):
     ]  # fmt: skip
 
 
+RIGHT = ("Yes", "No")
 CASE = [
     *asked(1, "existence", "a", ("Yes.", "No, there is none.")),  # both right
     *asked(2, "existence", "b", ("Yes", "Yes")),  # one
@@ -103,3 +106,57 @@ def test_how_many_images_of_a_category_a_resample_draws_moves_nothing():
     rows = [row for n in range(4) for row in asked(n, "existence", f"{n}", ("Yes", "No"))]
     rows += [row for n in range(4, 20) for row in asked(n, "ocr", f"{n}", ("Yes", "No"))]
     assert summarise(rows).intervals["mme_perception"] == pytest.approx((400, 400))  # all right: nothing to doubt
+
+
+def test_images_on_which_nothing_changed_do_not_move_the_p_of_a_sum():
+    """Three images of one category went from nothing to all right, sixty of another stayed: p is of the three."""
+    rows = []
+    for n in range(3):
+        rows += [row | {"before": "?", "after": row["text"]} for row in asked(n, "existence", f"{n}", RIGHT)]
+    for n in range(3, 63):
+        rows += [row | {"before": row["text"], "after": row["text"]} for row in asked(n, "count", f"{n}", RIGHT)]
+    found = compare_rows(rows)
+    assert found["mme_perception"] == found["mme_existence_score"] == 2 / 2**3
+
+
+def sum_of_scores(images):
+    """MME's perception by its definition: of each category accuracy and accuracy+ in per cent, added up."""
+    total = 0.0
+    for name in {name for name, _ in images}:
+        right = [hits for category, hits in images if category == name]
+        total += 100 * sum(map(sum, right)) / (2 * len(right)) + 100 * sum(map(all, right)) / len(right)
+    return total
+
+
+HITS = st.tuples(st.booleans(), st.booleans())
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(["existence", "ocr", "count"]), HITS, HITS), min_size=1, max_size=7))
+def test_the_p_of_a_sum_is_the_share_of_swaps_of_whole_images_with_as_large_a_change(images):
+    rows = []
+    for n, (name, *sides) in enumerate(images):
+        before, after = ([said if hit else "?" for said, hit in zip(RIGHT, hits, strict=True)] for hits in sides)
+        pairs = zip(asked(n, name, f"{n}", before), after, strict=True)
+        rows += [row | {"before": row["text"], "after": text} for row, text in pairs]
+    changes = []
+    for swap in product((False, True), repeat=len(images)):
+        told = [(name, *((y, x) if swapped else (x, y))) for (name, x, y), swapped in zip(images, swap, strict=True)]
+        before, after = (sum_of_scores([(each[0], each[side]) for each in told]) for side in (1, 2))
+        changes.append(abs(after - before))
+    share = sum(change >= changes[0] - 1e-9 for change in changes) / len(changes)
+    assert compare_rows(rows)["mme_perception"] == pytest.approx(share)
+
+
+def test_rounding_tells_no_two_equal_changes_apart():
+    """Seventeen images changed, many swaps change as much; of the sum they are told as of the one category."""
+    sides = [("?", "?"), RIGHT]
+    rows = []
+    for n in range(17):
+        before, after = sides if n < 11 else reversed(sides)
+        pairs = zip(asked(n, "ocr", f"{n}", before), after, strict=True)
+        rows += [row | {"before": row["text"], "after": text} for row, text in pairs]
+    for n in range(17, 80):
+        rows += [row | {"before": row["text"], "after": row["text"]} for row in asked(n, "count", f"{n}", RIGHT)]
+    found = compare_rows(rows)
+    assert found["mme_perception"] == found["mme_ocr_score"] == pytest.approx(0.33, abs=0.05)  # McNemar's: 0.332
