@@ -141,6 +141,12 @@ def test_from_a_fresh_workspace_to_before_and_after(tmp_path: Path, open_page):
         page.click("#sides-root summary")
         page.wait_for_function("document.querySelector('#sides-progress').textContent.includes('judged')")
         assert not page.is_visible("#results-table")  # it says which model answered what
+        judged = page.get_attribute("#sides-root", "data-item")
+        if judged:  # the two models differ on something
+            page.keyboard.press("3")
+            page.wait_for_function("document.querySelector('#sides-progress').textContent.startsWith('1 of')")
+            page.keyboard.press("u")
+            page.wait_for_function(f"document.querySelector('#sides-root').dataset.item === '{judged}'")
         page.get_by_role("tab", name="Fine-tune").click()
         page.click("#train-elsewhere button")
         page.fill("#train-elsewhere-folder :is(input, textarea)", str(tmp_path / "pack"))
