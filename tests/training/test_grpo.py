@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import tiny
 import workspaces
 from runs_here import open_quietly
 from safetensors.torch import load_file
+from trl import GRPOTrainer
 
 from m3po.errors import JobError, RunStopped, UsageError
 from m3po.jobs import trainings
@@ -95,6 +97,49 @@ def test_a_stopped_run_is_gone_on_with_and_only_the_adapter_moved(tiny_policy, t
     assert all((after[name] == before[name]).all() for name in before)
     assert not (tmp_path / "checkpoints").exists()
     assert "GRPO, with the MAS of" in (tmp_path / "adapter" / "README.md").read_text()
+
+
+@pytest.fixture
+def config(tiny_policy, tiny_mas):
+    given = {"method": "grpo", "reward": str(tiny_mas), "batch_size": "2", "max_steps": "2", "lora_r": "2"}
+    given |= {"save_steps": "1", "trl.max_completion_length": "6"}
+    return build_train_config(str(tiny_policy), "demo", given)
+
+
+@pytest.mark.slow
+def test_a_run_is_told_as_every_training_is_and_takes_no_step_twice(config, tmp_path, monkeypatch):
+    rows, notes = rows_of(tmp_path, 3), Notes()
+    with monkeypatch.context() as patch:
+        patch.setattr(grpo, "remove_checkpoints", lambda folder: None)  # as if it was killed right there
+        result = grpo.train_by_reward(config, rows, tmp_path, notes)
+    assert {"code", "processes", "packages", "final"} <= set(result) and result["final"]["reward"] <= 1
+    assert all(step["seconds"] > 0 and step["tokens_per_second"] > 0 for step in notes.steps)
+    assert any((tmp_path / "tensorboard").iterdir())
+    trained = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+
+    again = Notes()
+    assert grpo.train_by_reward(config, rows, tmp_path, again)["steps"] == 2 and again.steps == []
+    kept = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert all((kept[name] == trained[name]).all() for name in trained)
+
+
+@pytest.mark.slow
+def test_a_gradient_that_is_no_number_is_told_with_its_step(config, tmp_path, monkeypatch):
+    norm = GRPOTrainer._get_grad_norm
+
+    def spoil(trainer, model, grad_norm=None):
+        return float("nan") if trainer.state.global_step == 1 else norm(trainer, model, grad_norm)
+
+    monkeypatch.setattr(GRPOTrainer, "_get_grad_norm", spoil)
+    with pytest.raises(JobError, match=r"gradient's norm became nan at step 2.*lower the learning rate"):
+        grpo.train_by_reward(config, rows_of(tmp_path, 2), tmp_path, Notes())
+
+
+@pytest.mark.slow
+def test_a_step_wants_no_more_instructions_than_there_are(config, tmp_path):
+    config = dataclasses.replace(config, batch_size=1, gradient_accumulation=4)
+    result = grpo.train_by_reward(config, rows_of(tmp_path, 3), tmp_path, Notes())
+    assert (result["steps"], result["pairs"]) == (2, 3) and result["final"]
 
 
 def test_what_cannot_reward_new_answers_is_refused(tmp_path):
