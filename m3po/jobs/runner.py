@@ -39,6 +39,7 @@ log = logging.getLogger("m3po.jobs")
 
 POLL_SECONDS = 0.25
 STOP_GRACE_SECONDS = 30.0  # time to finish a batch or write a checkpoint before the signal
+STOP_GRACE_STEPS = 3  # or as long as so many steps took, or rows
 MAX_FAILURES = 5  # looks in a row that raised, before a run is given up
 KILLED = (
     "The worker was killed; resume to go on where it was. If it happens again, main memory runs out, and the system "
@@ -236,7 +237,12 @@ class JobRunner:
         elif not alive:
             tail_lines = folder.log_tail(3)
             if run.id in self._stops or folder.stop_path.exists():
-                self._end(run.id, "stopped", "Stopped; what was finished is kept and the run can be resumed.")
+                how = (
+                    "It did not stop by itself and was ended"
+                    if self._exit_code(run.id) == -signal.SIGKILL
+                    else "Stopped"
+                )
+                self._end(run.id, "stopped", f"{how}; what was finished is kept and the run can be resumed.")
             elif tail_lines and self._exit_code(run.id) not in (None, 0) and self._exit_code(run.id) > 0:
                 self._end(
                     run.id,
@@ -246,7 +252,7 @@ class JobRunner:
             else:
                 self._end(run.id, "interrupted", KILLED)
         elif run.id in self._stops or folder.stop_path.exists():
-            self._press(run.id, folder)
+            self._press(run, folder)
 
     def _alive(self, run_id: int, folder: RunFolder) -> bool:
         process = self._processes.get(run_id)
@@ -258,14 +264,16 @@ class JobRunner:
         process = self._processes.get(run_id)
         return process.poll() if process else None
 
-    def _press(self, run_id: int, folder: RunFolder) -> None:
-        """A worker that was asked to stop and lingers gets a signal, then a harder one."""
-        waited = time.monotonic() - self._stops.setdefault(run_id, time.monotonic())
+    def _press(self, run: Run, folder: RunFolder) -> None:
+        """A worker that was asked to stop and lingers gets a signal, then a harder one. It stops between two steps,
+        which may take minutes each: killed within one it would lose what came after its last checkpoint."""
+        waited = time.monotonic() - self._stops.setdefault(run.id, time.monotonic())
+        patience = max(STOP_GRACE_SECONDS, STOP_GRACE_STEPS / run.rate if run.rate else 0.0)
         pid = folder.worker_pid()
-        if pid is None or waited < STOP_GRACE_SECONDS:
+        if pid is None or waited < patience:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM if waited < 2 * STOP_GRACE_SECONDS else signal.SIGKILL)
+            os.kill(pid, signal.SIGTERM if waited < 2 * patience else signal.SIGKILL)
 
     def _start_if_ready(self, run: Run) -> bool:
         after = self.db.read(lambda con: runs.after_id(con, run.id))

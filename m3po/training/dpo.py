@@ -2,15 +2,18 @@
 
 The reference is the policy without the adapter or, where the run goes on from one, with that adapter as it was before.
 Everything that must survive a kill lies in the run's folder:
-`checkpoints/` (the last one is gone on from), `reference.parquet` (log-probs of the reference), and at the end
+`checkpoints/` (the last one is gone on from), `reference.parquet` (log-probs of the reference; until it is whole its
+parts in `reference/`), and at the end
 `adapter/` and `margins.parquet` (each pair before and after). `tensorboard/` holds the curves once more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
@@ -67,6 +70,7 @@ MARGINS = pa.schema(
     ]
 )
 _REFERENCE = pa.schema(list(MARGINS)[:5])
+SAVE_SECONDS = 20.0  # between two files of reference log-probs
 
 
 def train_pairs(
@@ -183,45 +187,81 @@ def add_reference_logps(
 ) -> list[int]:
     """Fill in the reference's log-probs, from `path` where an earlier attempt left them, and return the rows
     that can be used: a pair whose image cannot be read, or that is too long for the model, is told and left out.
+    What an attempt computed that ended early lies in a folder beside, and is not computed again.
     """
     if path.exists():
-        return _read_reference(path, pairs)
+        return _read_reference([path], pairs)
+    parts = _Parts(path.with_suffix(""))
+    kept = _read_reference(parts.files, pairs)
+    begun = parts.following
+    trainer.accelerator.wait_for_everyone()  # of several processes all read before the first writes more
     readable = []
-    for row, pair in enumerate(pairs):
+    for row in range(begun, len(pairs)):
         try:
             collator.read_images(row)
             readable.append(row)
         except BadImageError as error:
-            _warn_left_out(reporter, pair.name, str(error))
-    reporter.progress(0, len(readable), "pairs", message="reference log-probs")
-    kept: list[int] = []
+            _warn_left_out(reporter, pairs[row].name, str(error))
+    total = begun + len(readable)
+    reporter.progress(begun, total, "pairs", message="reference log-probs")
     size = 2 * trainer.args.per_device_train_batch_size
     limit = length_limit(max_length, policy.max_positions)
 
     def refuse(row: int, problem: str) -> None:
         _warn_left_out(reporter, pairs[row].name, problem)
 
-    for done, rows, batch in _batches(collator, readable, size, reporter, refuse):
-        lengths = batch["attention_mask"].sum(1).view(2, -1).amax(0).tolist()
-        fits = []
-        for row, length in zip(rows, lengths, strict=True):
-            answer = pairs[row].longer_answer
-            try:
-                check_length(length - answer, answer, limit, asked=limit != policy.max_positions)
-                fits.append(row)
-            except PairProblem as problem:
-                refuse(row, str(problem))
-        if not fits:
-            continue
-        if len(fits) < len(rows):
-            rows, batch = fits, collator([{"row": row} for row in fits])
-        chosen, rejected = trainer.reference_logps(batch)
-        for row, *logps in zip(rows, chosen.tolist(), rejected.tolist(), strict=True):
-            pairs[row].ref_chosen_logp, pairs[row].ref_rejected_logp = logps
-        kept += rows
-        reporter.progress(done, len(readable), "pairs", message="reference log-probs")
+    with contextlib.closing(parts):
+        for done, rows, batch in _batches(collator, readable, size, reporter, refuse):
+            lengths = batch["attention_mask"].sum(1).view(2, -1).amax(0).tolist()
+            fits = []
+            for row, length in zip(rows, lengths, strict=True):
+                answer = pairs[row].longer_answer
+                try:
+                    check_length(length - answer, answer, limit, asked=limit != policy.max_positions)
+                    fits.append(row)
+                except PairProblem as problem:
+                    refuse(row, str(problem))
+            if not fits:
+                continue
+            if len(fits) < len(rows):
+                rows, batch = fits, collator([{"row": row} for row in fits])
+            chosen, rejected = trainer.reference_logps(batch)
+            for row, *logps in zip(rows, chosen.tolist(), rejected.tolist(), strict=True):
+                pairs[row].ref_chosen_logp, pairs[row].ref_rejected_logp = logps
+            kept += rows
+            parts.add([_reference_row(pairs[row]) for row in rows], following=readable[done - 1] + 1)
+            reporter.progress(begun + done, total, "pairs", message="reference log-probs")
     _write_table(path, [_reference_row(pairs[row]) for row in kept], _REFERENCE)
+    parts.remove()
     return kept
+
+
+class _Parts:
+    """Reference log-probs as they come, each file named by the row that follows it: a kill costs SAVE_SECONDS."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.files = sorted(folder.glob("*.parquet"))
+        self.following = int(self.files[-1].stem) if self.files else 0
+        self._rows: list[dict] = []
+        self._written = time.monotonic()
+
+    def add(self, rows: list[dict], *, following: int) -> None:
+        self._rows += rows
+        self.following = following
+        if time.monotonic() - self._written >= SAVE_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        if self._rows and not ranks.rank():
+            self._folder.mkdir(exist_ok=True)
+            _write_table(self._folder / f"{self.following:012d}.parquet", self._rows, _REFERENCE)
+        self._rows, self._written = [], time.monotonic()
+
+    def remove(self) -> None:
+        if not ranks.rank():
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def write_margins(
@@ -289,9 +329,11 @@ def _as_dataset(pairs: list[EncodedPair], rows: Iterable[int]) -> Dataset:
     return Dataset.from_dict({"row": rows, "images": [list(pairs[row].images) for row in rows]})
 
 
-def _read_reference(path: Path, pairs: list[EncodedPair]) -> list[int]:
+def _read_reference(paths: Sequence[Path], pairs: list[EncodedPair]) -> list[int]:
     stored = {
-        (row["instruction_id"], row["chosen_id"], row["rejected_id"]): row for row in pq.read_table(path).to_pylist()
+        (row["instruction_id"], row["chosen_id"], row["rejected_id"]): row
+        for path in paths
+        for row in pq.read_table(path).to_pylist()
     }
     kept = []
     for number, pair in enumerate(pairs):
