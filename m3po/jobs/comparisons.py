@@ -165,6 +165,9 @@ class Comparisons(Reports):
             command = compare_command(workspace.path, options)
 
             def change(con: Connection) -> int:
+                same = comparisons.same_comparison(con, options)  # which somebody else may have begun meanwhile
+                if same is not None and same["id"] != known:
+                    return same["id"]
                 comparison = comparisons.add_comparison(con, options, told)
                 before = launches.queue_base(workspace, self._runner, con, base, fingerprint)
                 comparisons.add_comparison_run(con, comparison, BASE, 0, "", {}, None, before)

@@ -29,6 +29,7 @@ from m3po.images import load_rgb, pixel_hash
 from m3po.jobs.schemas import PREFLIGHT_OUTPUT
 from m3po.jobs.worker import Worker, main
 from m3po.settings import TrainConfig
+from m3po.training.options import answer_tokens
 from m3po.training.pair_checks import KINDS, Finding, PairProblem, check_length, find_near_equal, length_limit
 
 BATCH = 200  # pairs a shard: a stop waits for one pair, a kill loses so many at most
@@ -54,7 +55,7 @@ def run(job: Worker) -> dict:
                 continue
             if job.stop_requested:
                 break
-            found.append(check_pair(row, reader, measured, config.max_length))
+            found.append(check_pair(row, reader, measured, config))
             job.progress(done + len(found), total, "pairs", message="checking")
         done += len(found)
         if found:
@@ -64,7 +65,7 @@ def run(job: Worker) -> dict:
     return summarise(job.folder.shards(), **limit) | {"seconds": round(time.time() - started, 2)}
 
 
-def check_pair(row: dict, reader, measured: dict[str, str], max_length: int = 0) -> dict:
+def check_pair(row: dict, reader, measured: dict[str, str], config: TrainConfig) -> dict:
     """A row of PREFLIGHT_OUTPUT. `measured`: who has an image in the held-out or tune split, by the hash of its pixels.
 
     At most one finding leaves the pair out, the one that the run would name; the others are told beside it.
@@ -79,7 +80,8 @@ def check_pair(row: dict, reader, measured: dict[str, str], max_length: int = 0)
     else:
         unreadable = None
     try:
-        out |= _measure(row, reader, images, unreadable, findings, max_length)
+        measure = _measure_prompt if config.method == "grpo" else _measure
+        out |= measure(row, reader, images, unreadable, findings, config)
     except PairProblem as problem:
         findings.insert(0, Finding(problem.kind, str(problem)))
     for image in images if measured else ():
@@ -90,7 +92,7 @@ def check_pair(row: dict, reader, measured: dict[str, str], max_length: int = 0)
 
 
 def _measure(
-    row: dict, reader, images: list, unreadable: PairProblem | None, findings: list[Finding], max_length: int
+    row: dict, reader, images: list, unreadable: PairProblem | None, findings: list[Finding], config: TrainConfig
 ) -> dict:
     """Token counts; raises what leaves the pair out, in the order in which the run looks."""
     from m3po.training.encoding import encode_pair
@@ -98,19 +100,40 @@ def _measure(
     pair = encode_pair(row, reader)
     if unreadable:
         raise unreadable
-    if near := find_near_equal(row["chosen"], row["rejected"], pair.chosen_ids, pair.rejected_ids):
+    near = find_near_equal(row["chosen"], row["rejected"], pair.chosen_ids, pair.rejected_ids)
+    if near and config.method != "sft":  # which learns the chosen one, whatever stands beside it
         findings.append(Finding("near_equal", near))
-    try:
-        prompt = reader.chat.encode_prompts([pair.prompt], [images])["input_ids"].shape[1]
-    except BadInputError as error:
-        raise PairProblem("refused", str(error).rstrip(".")) from error
-    limit = length_limit(max_length, reader.max_positions)
-    check_length(prompt, pair.longer_answer, limit, asked=limit != reader.max_positions)
+    prompt = _count_prompt(reader, pair.prompt, images, pair.longer_answer, config)
     return {
         "prompt_tokens": prompt,
         "chosen_tokens": len(pair.chosen_ids),
         "rejected_tokens": len(pair.rejected_ids),
     }
+
+
+def _measure_prompt(
+    row: dict, reader, images: list, unreadable: PairProblem | None, findings: list[Finding], config: TrainConfig
+) -> dict:
+    """The same of a run that samples answers of its own: the pair's are not looked at."""
+    try:
+        rendered = reader.chat.render_prompt(json.loads(row["messages"]))
+    except BadInputError as error:
+        raise PairProblem("refused", str(error).rstrip(".")) from error
+    if unreadable:
+        raise unreadable
+    prompt = _count_prompt(reader, rendered, images, answer_tokens(config), config)
+    return {"prompt_tokens": prompt, "chosen_tokens": 0, "rejected_tokens": 0}
+
+
+def _count_prompt(reader, rendered, images: list, answer: int, config: TrainConfig) -> int:
+    """Its tokens with its images. Raises PairProblem where the model refuses it, or reads no `answer` so long."""
+    try:
+        prompt = reader.chat.encode_prompts([rendered], [images])["input_ids"].shape[1]
+    except BadInputError as error:
+        raise PairProblem("refused", str(error).rstrip(".")) from error
+    limit = length_limit(config.max_length, reader.max_positions)
+    check_length(prompt, answer, limit, asked=limit != reader.max_positions)
+    return prompt
 
 
 def summarise(shards: list[Path], *, limit: int | None, measured_images: int) -> dict:

@@ -22,6 +22,7 @@ from m3po.settings import TrainConfig
 from m3po.store import decisions, exclusions, instructions, pair_findings, runs, selections
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
+from m3po.training.options import answer_tokens
 from m3po.training.pair_checks import KINDS
 from m3po.training.presets import check_settings, train_command
 from m3po.types import Run
@@ -178,7 +179,10 @@ class Preflights:
         """Of all that the findings follow from: the pairs, what is measured by, the model and how it sees images."""
         model = model_fingerprint(config.policy, code=config.trust_remote_code)  # files: never in a transaction
         seen = {name: getattr(config, name) for name in _TOKEN_OPTIONS}
-        seen |= {"max_length": config.max_length} if config.max_length else {}  # what older checks found still holds
+        # What older checks found still holds.
+        seen |= {"max_length": config.max_length} if config.max_length else {}
+        seen |= {"method": config.method} if config.method != "dpo" else {}
+        seen |= {"answer_tokens": answer_tokens(config)} if config.method == "grpo" else {}
 
         def read(con: Connection) -> str:
             state, known = self._workspace.db.state, self._marks.get(config.only)

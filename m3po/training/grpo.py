@@ -34,7 +34,7 @@ from m3po.training.attempts import (
     trainer_arguments,
 )
 from m3po.training.faults import told_in_words
-from m3po.training.options import library_options
+from m3po.training.options import answer_tokens, library_options
 from m3po.training.pair_checks import PairProblem, check_length, length_limit
 from m3po.training.presets import check_pairs
 from m3po.training.reporting import Phases, Reporter
@@ -42,7 +42,6 @@ from m3po.training.signs import Signs
 from m3po.workspace_config import WorkspaceConfig
 
 GENERATIONS = 4  # answers an instruction
-ANSWER_TOKENS = 128
 
 
 def train_by_reward(
@@ -72,8 +71,8 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     policy = load_policy(config, reporter)
     prefix = find_language_model(policy.model)
     needs_image = getattr(scorer, "needs_image", True)
-    answer_tokens = library_options(config, "trl").get("max_completion_length") or ANSWER_TOKENS
-    kept = [row for row in rows if _is_readable(row, policy, needs_image, reporter, answer_tokens, config.max_length)]
+    longest = answer_tokens(config)
+    kept = [row for row in rows if _is_readable(row, policy, needs_image, reporter, longest, config.max_length)]
     check_pairs(len(kept), len(rows))
     disable_dropout_in_model(policy.model)
     # TRL draws whole steps of instructions and none of what is left: a step has no more than there are.
@@ -103,7 +102,7 @@ def build_trainer(
         "max_steps": total,
         "per_device_train_batch_size": int(config.batch_size) * generations,  # answers, not instructions
         "num_generations": generations,
-        "max_completion_length": ANSWER_TOKENS,
+        "max_completion_length": answer_tokens(config),
         "temperature": 1.0,
         # Weights that are no numbers are to be told by the loss: sampling from them ends a GPU's process.
         "generation_kwargs": {"remove_invalid_values": True},

@@ -190,6 +190,9 @@ def read_catalogue() -> dict[str, dict]:
     return json.loads(Path(__file__).with_name("options.json").read_text(encoding="utf-8"))
 
 
+GRPO_ANSWER_TOKENS = 128  # where trl.max_completion_length is not set
+
+
 def parse_further(text: str) -> dict[str, object]:
     """Key (as in `trl.tf32`) -> value, of lines `key=value`.
 
@@ -224,6 +227,11 @@ def library_options(config: TrainConfig, library: str, method: str = "") -> dict
         for key, value in parse_further(config.further).items()
         if key.startswith(f"{library}.") and (not method or method in known[key]["methods"])
     }
+
+
+def answer_tokens(config: TrainConfig) -> int:
+    """Of the longest answer that GRPO samples."""
+    return library_options(config, "trl").get("max_completion_length") or GRPO_ANSWER_TOKENS
 
 
 def check_options(config: TrainConfig) -> None:

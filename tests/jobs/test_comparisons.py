@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,6 +19,7 @@ from workspaces import Answer
 
 from m3po.errors import JobError, NotAllowedError, UsageError
 from m3po.evaluation.comparison_table import write_csv, write_markdown
+from m3po.jobs import comparisons as comparisons_module
 from m3po.jobs.arms import BASE
 from m3po.jobs.pair_tables import content_hash
 from m3po.models.fingerprint import loaded_fingerprint
@@ -77,6 +80,22 @@ def finish_all(studio) -> None:
     for run in sorted(studio.runs(limit=100), key=lambda run: run.id):
         if run.active:
             finish_here(studio, run)
+
+
+def test_who_begins_the_same_at_once_gets_the_same_comparison(studio, tiny_policy):
+    config, both = config_of(tiny_policy), threading.Barrier(2)
+    draw = comparisons_module.draw_arms
+
+    def wait_and_draw(*given):  # both have seen that there is none yet
+        both.wait(30)
+        return draw(*given)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(comparisons_module, "draw_arms", wait_and_draw)
+        begun = [pool.submit(studio.comparisons.start, config, seeds=1, arms=ARMS) for _ in range(2)]
+        numbers = {each.result(60) for each in begun}
+    assert numbers == set(studio.comparisons.numbers()) and len(numbers) == 1
+    assert len(studio.runs(("train",))) == 2 and not list(studio.runner.root.glob("frozen-*"))
 
 
 def test_a_comparison_trains_every_arm_alike_and_tells_it_in_one_table(studio, tiny_policy, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import tiny
 from PIL import Image
 from runs_here import open_quietly, run_here, work_here
+from training_here import Recorder
 from workspaces import BOB, CORA, VIC, Answer, add_answers, add_instruction
 
 from m3po.errors import BadInputError, NotAllowedError, UsageError
@@ -91,10 +92,12 @@ def rows(tmp_path_factory) -> list[dict]:
     return rows
 
 
-def write_run(folder: Path, policy: Path, rows: list[dict]) -> RunFolder:
+def write_run(folder: Path, policy: Path, rows: list[dict], **given: str) -> RunFolder:
     run = RunFolder(folder)
     (folder.parent.parent / "config.toml").write_text("# what a worker obeys\n")
-    run.write_config(dataclasses.asdict(build_train_config(str(policy), "demo", {"batch_size": "2", "max_steps": "1"})))
+    run.write_config(
+        dataclasses.asdict(build_train_config(str(policy), "demo", {"batch_size": "2", "max_steps": "1", **given}))
+    )
     pq.write_table(pa.Table.from_pylist(rows, schema=PREFLIGHT_INPUT), run.input_path)
     return run
 
@@ -163,6 +166,31 @@ def test_what_is_told_before_is_what_the_run_leaves_out(policy, rows, tmp_path, 
     prompt = chat.render_prompt(json.loads(rows[2]["messages"]))
     expanded = len(chat.encode_texts([prompt])[0]) - 1 + tiny.N_IMAGE_TOKENS
     assert {row["prompt_tokens"] for row in read_shards(run) if row["name"] in ("good-0", "good-2")} == {expanded}
+
+
+def test_a_method_that_samples_its_own_answers_is_checked_without_those_of_the_pairs(policy, rows, tmp_path, refusing):
+    from m3po.training.grpo import _is_readable
+
+    given = {"method": "grpo", "trl.max_completion_length": "30"}
+    run = write_run(tmp_path / "runs" / "1", policy, rows, **given)
+    assert work_here(run, "preflight") == 0, run.log_tail()
+    told = {row["name"]: {f["kind"]: f["detail"] for f in row["findings"]} for row in read_shards(run)}
+    left_out = {name: found[kind] for name, found in told.items() for kind in found if kind in preflight.LEFT_OUT}
+    recorder = Recorder()
+    for row in rows:
+        if row["split"] == "train":
+            _is_readable(row, Policy.load(policy), False, recorder, 30, 0)
+    warned = dict(
+        words.removeprefix("Instruction ").rstrip(".").split(" is left out: ", 1) for words in recorder.warnings
+    )
+    assert warned == left_out and {"too_long", "refused", "unreadable"} <= {name.split()[0] for name in left_out}
+    assert not {"near_equal", "same_answer", "no_completion"} & {kind for found in told.values() for kind in found}
+
+
+def test_what_does_not_matter_to_supervised_training_is_not_told_of_it(policy, rows, tmp_path, refusing):
+    run = write_run(tmp_path / "runs" / "1", policy, rows, method="sft")
+    assert work_here(run, "preflight") == 0, run.log_tail()
+    assert "near_equal" not in ending(run)["result"]["kinds"]
 
 
 def test_a_stopped_check_goes_on_where_it_was(policy, rows, tmp_path, monkeypatch):

@@ -71,9 +71,9 @@ def test_each_answer_is_rewarded_beside_its_own_instruction(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stopped_run_is_gone_on_with_and_only_the_adapter_moved(tiny_policy, tiny_mas, tmp_path, monkeypatch):
-    monkeypatch.setattr(grpo, "ANSWER_TOKENS", 6)
+def test_a_stopped_run_is_gone_on_with_and_only_the_adapter_moved(tiny_policy, tiny_mas, tmp_path):
     given = {"method": "grpo", "reward": str(tiny_mas), "batch_size": "2", "max_steps": "3", "lora_r": "2"}
+    given |= {"trl.max_completion_length": "6"}
     config = build_train_config(str(tiny_policy), "demo", given)
     rows = rows_of(tmp_path, 3)
     blind = {**rows[0], "name": "no image", "images": [], "messages": json.dumps(build_messages("Hello?", 0))}
