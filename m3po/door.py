@@ -48,7 +48,8 @@ LOOK = frozenset({
 DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "redo", "add_edit"})
 CURATE = frozenset({
     "import_source", "preview_import", "start_import", "start_sample", "start_score", "start_scoring", "start_select",
-    "select", "use_scorer", "start_pipeline", "start_pilot", "start_demo", "stop_run", "resume_run", "start_train",
+    "select", "use_scorer", "start_pipeline", "start_pilot", "start_demo", "stop_run", "stop_training",
+    "resume_run", "start_train",
     "start_evaluate", "export", "start_export", "people.assign", "people.set_overlap", "people.mark_gold",
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",
     "start_dependence", "dependence.start", "calibration.apply", "calibration.accept_above", "calibration.accept_none",

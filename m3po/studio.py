@@ -180,6 +180,15 @@ class Studio(Starts):
             self.runner.stop(run_id)
         return self.run(run_id)
 
+    def stop_training(self, run_id: int) -> int:
+        """Stop a training with the evaluations before and after it, but for what other runs want; how many runs that
+        were."""
+        result = next((each for each in self.results() if each["run"].id == run_id), None)
+        if result is None:
+            raise JobError(f"Run {run_id} is no training run.")
+        steps = (result["before_run"], result["run"], result["after_run"])
+        return self.runner.stop_all(step.id for step in steps if step is not None)
+
     def resume_run(self, run_id: int) -> Run:
         """Go on where a stopped, failed or interrupted run was."""
         run = self.run(run_id)

@@ -64,8 +64,8 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             log_box = gr.HTML("", apply_default_css=False, js_on_load=None, elem_id="train-log")
 
     fields, told = form.fields, [preview, expected]
-    working = gr.State(False)
-    live = [working, status, stop_btn, warned, log_box, *curves.outputs]
+    working, shown = gr.State(False), gr.State(None)  # the run that is looked at, which Stop is of
+    live = [working, shown, status, stop_btn, warned, log_box, *curves.outputs]
     looked = [*curves.settings, curves.seen]
 
     def on_form(*values: Any) -> list:
@@ -111,13 +111,10 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
             notice = draw_notice(f"Unexpected {type(error).__name__}: {error}; the log has the details.")
         return [notice, *draw(*looked)]
 
-    def on_stop(*looked: Any) -> list:
+    def on_stop(held: int | None, *looked: Any) -> list:
         try:
-            result = shown_result(studio.results())
-            # From the last step to the first: a stopped one must not let the next begin.
-            for _, run in reversed(chain_of(result) if result else []):
-                if run.active:
-                    studio.stop_run(run.id)
+            if held is not None:
+                studio.stop_training(held)
             notice: Markup | str = draw_notice("What was finished is kept.", good=True)
         except M3poError as error:
             notice = draw_notice(str(error))
@@ -142,7 +139,7 @@ def build_train_tab(studio: Studio, page: gr.Blocks, tab: gr.Tab) -> None:
     check.button.click(on_check, checked, check.outputs, **QUIET)
     check.found.act(on_check_button, checked, check.outputs, **QUIET).then(on_form, fields, told, **QUIET)
     start_btn.click(on_start, [*fields, *looked], [message, *live], **QUIET).then(on_form, fields, told, **QUIET)
-    stop_btn.click(on_stop, looked, [message, *live], **QUIET)
+    stop_btn.click(on_stop, [shown, *looked], [message, *live], **QUIET)
     for component in curves.settings:
         component.input(draw, looked, live, trigger_mode="always_last", **QUIET)
     for look in (tab.select, page.load):
@@ -216,9 +213,9 @@ def shown_result(results: list[dict]) -> dict | None:
 
 
 def draw_live(studio: Studio, result: dict | None, results: list[dict]) -> list:
-    """Whether it is at work, status with what waits behind it, stop button, what the run warns of, and its log."""
+    """Whether it is at work, its id, status with what waits behind it, stop button, what it warns of, and its log."""
     if result is None:
-        return [False, draw_no_run(), gr.Button(interactive=False), "", ""]
+        return [False, None, draw_no_run(), gr.Button(interactive=False), "", ""]
     run = result["run"]
     chain = [step for _, step in chain_of(result)]
     logs = {step.id: studio.run_log(step.id, 30) for step in chain if step.state in ("failed", "interrupted")}
@@ -226,6 +223,7 @@ def draw_live(studio: Studio, result: dict | None, results: list[dict]) -> list:
     active = any(step.active for step in chain)
     return [
         active,
+        run.id,
         join([draw_status(result, logs), draw_queue(results, run.id)]),
         gr.Button(interactive=active),
         draw_warned(studio.run_warnings(run.id)),

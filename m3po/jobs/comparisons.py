@@ -104,13 +104,8 @@ class Comparisons(Reports):
         """Stop what waits or is at work of it, from the last to the first; what was finished is kept. Returns how many
         runs that were. Raises JobError where there is no such comparison."""
         self._get(comparison)
-        stopped = 0
-        for row in reversed(self._rows(comparison)):
-            for run in (row["evaluate"], row["train"]):
-                if run and self._read_run(run.id).active:
-                    self._runner.stop(run.id)
-                    stopped += 1
-        return stopped
+        rows = self._rows(comparison)
+        return self._runner.stop_all(run.id for row in rows for run in (row["train"], row["evaluate"]) if run)
 
     def _read_run(self, run_id: int) -> Run:
         return self._workspace.db.read(lambda con: runs.read_run(con, run_id))

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -161,6 +161,18 @@ class JobRunner:
             self.folder(run_id).request_stop()
             self._stops.setdefault(run_id, time.monotonic())
             self.db.write(lambda con: runs.update_run(con, run_id, message="Stopping after the present batch ..."))
+
+    def stop_all(self, run_ids: Iterable[int]) -> int:
+        """Stop those of one training or comparison that wait or are at work, from the last to the first, so that none
+        begins because another ended; but for what other runs want, as the measurement of a model that both begin with.
+        How many that were."""
+        own, stopped = sorted(set(run_ids), reverse=True), 0
+        for run_id in own:
+            wanted = self.db.read(lambda con, run_id=run_id: runs.is_wanted(con, run_id, own))
+            if not wanted and self._get(run_id).active:
+                self.stop(run_id)
+                stopped += 1
+        return stopped
 
     def resume(self, run_id: int) -> Run:
         """Queue an ended run again: its worker skips what its shards or checkpoints already hold."""

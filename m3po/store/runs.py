@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Collection
 
 import pyarrow as pa
 
@@ -96,6 +97,14 @@ def never_started_after(con: Connection, run_id: int) -> list[int]:
             WHERE r.state = 'stopped' AND r.started_at IS NULL)
         SELECT run_id FROM followers ORDER BY run_id"""
     return [row[0] for row in con.execute(sql, {"run": run_id}).fetchall()]
+
+
+def is_wanted(con: Connection, run_id: int, besides: Collection[int]) -> bool:
+    """Whether a run that waits or is at work, other than those, begins after this one or is compared with it."""
+    sql = """
+        SELECT count(*) FROM runs WHERE state IN ('queued', 'running') AND run_id NOT IN (SELECT unnest(?::BIGINT[]))
+        AND (after_id = ? OR try_cast(json_extract_string(config, '$.before_run') AS BIGINT) = ?)"""
+    return scalar(con, sql, [list(besides), run_id, run_id]) > 0
 
 
 def after_id(con: Connection, run_id: int) -> int | None:

@@ -171,3 +171,24 @@ def test_who_is_within_a_long_step_is_given_the_time_to_end_it(seen, monkeypatch
             assert (process.poll() == -signal.SIGKILL) is ends
         finally:
             process.kill()
+
+
+def test_what_another_run_wants_is_not_stopped_with_a_training(seen):
+    """Two trainings begin with one model, which is measured once for both."""
+    runner, _ = seen
+
+    def add(con):
+        before = runs.add_run(con, "evaluate", {"policy": "p"}, "")
+        trainings = [runs.add_run(con, "train", {"policy": "p", "before_run": before}, "") for _ in range(2)]
+        return before, trainings, [runs.add_run(con, "evaluate", {}, "", parent=t, after=t) for t in trainings]
+
+    before, (one, other), (after_one, after_other) = runner.db.write(add)
+
+    def state_of(run_id):
+        return runner.db.read(lambda con: runs.read_run(con, run_id)).state
+
+    assert runner.stop_all([before, one, after_one]) == 2
+    assert [state_of(i) for i in (before, one, after_one, other, after_other)] == [
+        "queued", "stopped", "stopped", "queued", "queued",
+    ]  # fmt: skip
+    assert runner.stop_all([before, other, after_other]) == 3 and state_of(before) == "stopped"
