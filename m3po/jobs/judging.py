@@ -8,23 +8,18 @@ import json
 import shlex
 from collections.abc import Mapping
 
-import pyarrow as pa
-
-from m3po.categories import BENCHMARKS
 from m3po.errors import JobError, UsageError
 from m3po.evaluation.win_rate import win_rate
 from m3po.jobs.outcomes import read_results
 from m3po.jobs.runner import JobRunner
-from m3po.jobs.schemas import SCORE_INPUT
 from m3po.jobs.scorings import check_score
 from m3po.models.checks import checked
 from m3po.models.fingerprint import scorer_fingerprint
 from m3po.scorer_spec import parse_scorer
 from m3po.settings import ScoreConfig
-from m3po.store import candidates, instructions, judged, runs
+from m3po.store import candidates, judged, runs
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace
-from m3po.text import counted
 from m3po.types import Run
 
 KIND = "judge"
@@ -105,40 +100,6 @@ class Judging:
         items, same = run.config.get("items", 0), run.config.get("same", 0)
         pairs = [(tuple(row["images"]) or row["instruction_id"], row["first"], row["second"]) for row in rows]
         return {"items": items, "unjudged": items - same - len(rows)} | win_rate(pairs, same)
-
-
-def prepare(workspace: Workspace, run: Run) -> tuple[dict, pa.Table] | dict:
-    """The two answers to each held-out instruction that is no benchmark's; equal ones are counted and not judged."""
-    config = run.config
-
-    def read(con: Connection) -> tuple[pa.Table, list[dict]]:
-        prompts = instructions.heldout_rows(con, "heldout", workspace.images)
-        return prompts, runs.read_answers(con, config["first"], config["second"])
-
-    prompts, answers = workspace.db.read(read)
-    said = {row["instruction_id"]: (row["before"], row["after"]) for row in answers}
-    asked = [row for row in prompts.to_pylist() if row["instruction_id"] in said and row["category"] not in BENCHMARKS]
-    differ = [row for row in asked if not _are_same(said[row["instruction_id"]])]
-    counts = {"items": len(asked), "same": len(asked) - len(differ)}
-    if not asked:
-        raise JobError(
-            "Both evaluations have no answer in common that is not a benchmark's: there is nothing to judge."
-        )
-    frozen = {**config, **counts}
-    workspace.db.write(lambda con: runs.update_run(con, run.id, config=frozen))
-    if not differ:
-        return {"message": f"Nothing to judge: all {counted(len(asked), 'answer')} are the same.", "scored": 0}
-    rows = [
-        {name: row[name] for name in ("instruction_id", "name", "images", "messages")}
-        | {"candidate_ids": [0, 1], "texts": list(said[row["instruction_id"]]), "truncated": [False, False]}
-        | {"want_logp": [False, False], "want_mas": [True, True]}
-        for row in differ
-    ]
-    return frozen, pa.Table.from_pylist(rows, schema=SCORE_INPUT)
-
-
-def _are_same(texts: tuple[str, str]) -> bool:
-    return texts[0].strip() == texts[1].strip()
 
 
 def _find_answers(con: Connection, run_id: int, against: int | None) -> tuple[int, int]:

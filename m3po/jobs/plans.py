@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from m3po.errors import JobError, UsageError
 from m3po.jobs.edits import prepare_edits
-from m3po.jobs.judging import prepare as prepare_judging
+from m3po.jobs.judge_input import prepare as prepare_judging
 from m3po.jobs.pair_tables import content_hash, pair_table
 from m3po.jobs.pilot import build_report, for_sampled
 from m3po.jobs.scorings import check_score, logp_fingerprint
