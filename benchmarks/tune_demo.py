@@ -6,7 +6,7 @@ A demo source of another seed gives train and tuning images, sampled and scored 
 Every trial of every arm trains on as many pairs for the same optimiser steps, once a seed, and its greedy answers are
 measured on the tuning images. The best has the highest mean of partner F1 less CHAIRs among those that lose no more
 than 0.03 of the base's recall, and, where none does, the one that loses least. What came out is
-m3po.jobs.arm_settings.TUNED. A trial of simulated RLHF takes as long as three of the others: it has fewer.
+m3po.jobs.comparing.arm_settings.TUNED. A trial of simulated RLHF takes as long as three of the others: it has fewer.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from benchmarks._runs import DEMO_EPOCHS, make_demo
 from m3po.demo.workspace import write_demo_source
 from m3po.evaluation.metrics import summarise
-from m3po.jobs import defaults
-from m3po.jobs.arms import ARMS, BASE, draw_arms
-from m3po.jobs.comparisons import ERROR_RATE, pool_of
-from m3po.jobs.pair_tables import pair_table
+from m3po.jobs.comparing.arms import ARMS, BASE, draw_arms
+from m3po.jobs.comparing.comparisons import ERROR_RATE, pool_of
+from m3po.jobs.planning import defaults
+from m3po.jobs.planning.pair_tables import pair_table
 from m3po.settings import TrainConfig
 from m3po.store import instructions
 from m3po.store.workspace import Workspace

@@ -14,7 +14,7 @@ from m3po.command_options import Json, Workspace, resolve_model, takes_model_opt
 from m3po.console import CLEAR, say
 from m3po.errors import BadImageError, M3poError, UsageError
 from m3po.files import absolute
-from m3po.jobs.playground import MOST_BYTES
+from m3po.jobs.playground.playground import MOST_BYTES
 from m3po.settings import ModelOptions
 
 PATIENCE = 1.0  # seconds that one look waits for something new
@@ -61,7 +61,7 @@ def ask(
 
 
 def _sides(policy: str, adapter: str, against_policy: str, against_adapter: str) -> list[dict]:
-    """One or two sides as m3po.jobs.playground.Side has them; what is compared against stands first."""
+    """One or two sides as m3po.jobs.playground.playground.Side has them; what is compared against stands first."""
     side = _side(policy, adapter)
     if against_policy or against_adapter:
         return [_side(against_policy or policy, against_adapter), side]

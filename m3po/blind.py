@@ -93,9 +93,9 @@ _TOLD = frozenset({
 
 
 def own_counts(status: dict, person: Personal, *, picks: bool) -> dict:
-    """The workspace's counts (m3po.jobs.overview) without what others decided or wrote: her own verdicts and her
-    queue's progress in their place, no run, for an edit starts one, and no answer that people wrote; without `picks`
-    nothing of how many pairs the machine found, either."""
+    """The workspace's counts (m3po.jobs.planning.overview) without what others decided or wrote: her own verdicts and
+    her queue's progress in their place, no run, for an edit starts one, and no answer that people wrote; without
+    `picks` nothing of how many pairs the machine found, either."""
     own = {name: value if name in _TOLD else type(value)() for name, value in status.items()}
     own |= own_progress(person, alone=True) | {"decisions": person.counts}
     own |= {"candidates": status["candidates"] - status["written"]}
@@ -107,6 +107,6 @@ def own_counts(status: dict, person: Personal, *, picks: bool) -> dict:
 
 
 def own_result(result: dict) -> dict:
-    """A row of m3po.jobs.outcomes without how many pairs of its run people decided."""
+    """A row of m3po.jobs.results.outcomes without how many pairs of its run people decided."""
     config = result["config"] | {"human": 0}
     return result | {"human": 0, "config": config, "run": dataclasses.replace(result["run"], config=config)}

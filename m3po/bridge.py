@@ -25,7 +25,7 @@ from pathlib import Path
 
 from m3po.errors import BadInputError, M3poError, UsageError, WorkspaceError
 from m3po.files import absolute
-from m3po.jobs.importing import describe
+from m3po.jobs.transfer.importing import describe
 from m3po.jobs.worker import sentence_for
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store.workspace import is_open_elsewhere, is_workspace, read_server

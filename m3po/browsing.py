@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from m3po.errors import BadInputError
-from m3po.jobs.dependence import Dependence
+from m3po.jobs.planning.dependence import Dependence
 from m3po.store import dependence, instructions
 from m3po.store.connection import Connection
 from m3po.store.review_index import ReviewIndex

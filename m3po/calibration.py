@@ -14,7 +14,7 @@ import numpy as np
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import BadInputError, UsageError
 from m3po.evaluation.calibration import best_of_curve, decisions_needed, find_threshold, override_bins, rate_of
-from m3po.jobs import plans
+from m3po.jobs.planning import plans
 from m3po.selection import RULES
 from m3po.settings import SelectConfig
 from m3po.store import auto_accept
@@ -128,7 +128,8 @@ class Calibration:
         return found
 
     def apply(self, *, selection_id: int | None = None, **knobs: object) -> dict:
-        """Make it the selection: what m3po.jobs.plans.select returns. `selection_id`: the one it was compared with.
+        """Make it the selection: what m3po.jobs.planning.plans.select returns. `selection_id`: the one it was compared
+        with.
 
         Raises BadInputError when another selection was made since.
         """

@@ -41,7 +41,7 @@ from m3po.files import absolute
 from m3po.formats.mapping import FIELDS, parse_mapping
 from m3po.formats.registry import FORMATS
 from m3po.formats.writers import IMAGE_WAYS, WRITERS
-from m3po.jobs.pilot import PILOT_K, write_table
+from m3po.jobs.planning.pilot import PILOT_K, write_table
 from m3po.jobs.worker import sentence_for
 from m3po.models.checks import check_folders
 from m3po.scorer_spec import map_grouper

@@ -14,9 +14,9 @@ from m3po.console import CLEAR, say
 from m3po.errors import M3poError
 from m3po.evaluation.comparison_table import write_markdown
 from m3po.files import absolute, storage_error
-from m3po.jobs.arm_settings import split_settings
-from m3po.jobs.arms import ARMS
-from m3po.jobs.comparisons import ERROR_RATE, SEEDS
+from m3po.jobs.comparing.arm_settings import split_settings
+from m3po.jobs.comparing.arms import ARMS
+from m3po.jobs.comparing.comparisons import ERROR_RATE, SEEDS
 
 POLL_SECONDS = 1.0
 

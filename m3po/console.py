@@ -8,7 +8,7 @@ import time
 
 from m3po.bridge import Client, Local
 from m3po.errors import M3poError
-from m3po.jobs.previewing import describe_fields
+from m3po.jobs.transfer.previewing import describe_fields
 
 POLL_SECONDS = 0.3
 CLEAR = "\r\x1b[K"  # the terminal's current line

@@ -172,8 +172,8 @@ class ScoreConfig(ModelOptions):
     the same are grouped by this model afterwards ("off": shown without groups again).
 
     `image`: the same signals with the image blanked or swapped for another instruction's by `image_seed`, stored beside
-    (m3po.jobs.dependence); `limit` takes that many instructions with a pair, drawn by the same seed (0 = all). `edits`:
-    what humans wrote and nothing else, by the scorers in use and no others (m3po.jobs.edits).
+    (m3po.jobs.planning.dependence); `limit` takes that many instructions with a pair, drawn by the same seed (0 = all).
+    `edits`: what humans wrote and nothing else, by the scorers in use and no others (m3po.jobs.planning.edits).
     """
 
     policy: str | None

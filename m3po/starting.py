@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m3po.errors import JobError
-from m3po.jobs import absorbing, defaults, launches, model_exports, packing, plans, scorings
-from m3po.jobs.dependence import Dependence
+from m3po.jobs.packs import absorbing, packing
+from m3po.jobs.planning import defaults, launches, plans, scorings
+from m3po.jobs.planning.dependence import Dependence
+from m3po.jobs.results import model_exports
 from m3po.jobs.runner import JobRunner
 from m3po.models.checks import checked
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
@@ -34,7 +36,7 @@ class Starts:
 
     @property
     def own_models(self) -> dict[str, str | None]:
-        """`policy` and `mas` of config.toml that can score: see m3po.jobs.defaults.own_models."""
+        """`policy` and `mas` of config.toml that can score: see m3po.jobs.planning.defaults.own_models."""
         return defaults.own_models(self.config)
 
     def default_sample(self) -> SampleConfig:
@@ -42,7 +44,7 @@ class Starts:
         return SampleConfig(policy=defaults.own_policy(self.workspace, self.config))
 
     def default_score(self, sample: SampleConfig | None = None) -> ScoreConfig:
-        """`own_models`, or with `sample` those that go with its answers: see m3po.jobs.scorings.scoring_for.
+        """`own_models`, or with `sample` those that go with its answers: see m3po.jobs.planning.scorings.scoring_for.
 
         Raises UsageError where no model is known.
         """
@@ -51,7 +53,7 @@ class Starts:
         return scorings.scoring_for(self.db, self.config, sample) or ScoreConfig(policy=None, mas=None)
 
     def default_train(self, preset: str = "demo") -> TrainConfig:
-        """See m3po.jobs.defaults.default_train."""
+        """See m3po.jobs.planning.defaults.default_train."""
         return defaults.default_train(self.workspace, self.config, preset)
 
     # Each of these queues a run of its kind and returns it at once; without a config the workspace's own models.
@@ -69,7 +71,7 @@ class Starts:
         return self._queue(("score", checked(config or self.default_score())), **links)
 
     def start_dependence(self, limit: int = 0, seed: int = 0) -> list[Run]:
-        """Score again with the images blanked and swapped: see m3po.jobs.dependence."""
+        """Score again with the images blanked and swapped: see m3po.jobs.planning.dependence."""
         return [self.run(run_id) for run_id in self.dependence.start(limit, seed)]
 
     def start_select(self, config: SelectConfig | None = None, **links: int | None) -> Run:
@@ -127,11 +129,11 @@ class Starts:
         return self.run(launches.launch_training(self.workspace, self.runner, checked(config), evaluate))
 
     def emit_train(self, config: TrainConfig, out: Path) -> dict:
-        """Pack the run for another machine: see m3po.jobs.packing.emit."""
+        """Pack the run for another machine: see m3po.jobs.packs.packing.emit."""
         return packing.emit(self.workspace, self.runner, checked(config), out)
 
     def absorb_train(self, folder: Path, *, policy: str | None = None, evaluate: bool = True) -> Run:
-        """Take up what was trained elsewhere: see m3po.jobs.absorbing.absorb."""
+        """Take up what was trained elsewhere: see m3po.jobs.packs.absorbing.absorb."""
         return self.run(absorbing.absorb(self.workspace, self.runner, folder, policy, evaluate))
 
     def start_round(self, run_id: int) -> Run:
@@ -140,7 +142,7 @@ class Starts:
         return self.start_pipeline(model_exports.next_round(self.workspace, self.runner, self.run(run_id)))
 
     def export_adapter(self, run_id: int, out: Path) -> dict:
-        """See m3po.jobs.model_exports.export_adapter."""
+        """See m3po.jobs.results.model_exports.export_adapter."""
         return model_exports.export_adapter(self.runner, self._result(run_id), out)
 
     def _result(self, run_id: int) -> dict:

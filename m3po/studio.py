@@ -21,20 +21,22 @@ from m3po.errors import JobError, M3poError, StorageError
 from m3po.evaluation.pope_questions import PER_IMAGE
 from m3po.guidelines import Guidelines
 from m3po.imported import ImportReport
-from m3po.jobs import exporting, importing, launches, margins, plans, previewing, scorings, trainings
-from m3po.jobs.comparisons import Comparisons
-from m3po.jobs.dependence import Dependence
-from m3po.jobs.judging import Judging
-from m3po.jobs.lineages import Lineages
-from m3po.jobs.outcomes import Outcomes
-from m3po.jobs.overview import Overview
-from m3po.jobs.own_pope import build_own_pope
-from m3po.jobs.playground import Playground
-from m3po.jobs.preflights import Preflights
-from m3po.jobs.result_reports import ResultReports
+from m3po.jobs import margins
+from m3po.jobs.comparing.comparisons import Comparisons
+from m3po.jobs.planning import launches, plans, scorings, trainings
+from m3po.jobs.planning.dependence import Dependence
+from m3po.jobs.planning.overview import Overview
+from m3po.jobs.planning.preflights import Preflights
+from m3po.jobs.playground.playground import Playground
+from m3po.jobs.results.judging import Judging
+from m3po.jobs.results.lineages import Lineages
+from m3po.jobs.results.outcomes import Outcomes
+from m3po.jobs.results.result_reports import ResultReports
+from m3po.jobs.results.side_by_side import SideBySide
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.server_runs import SERVER_KINDS, ServerRuns
-from m3po.jobs.side_by_side import SideBySide
+from m3po.jobs.transfer import exporting, importing, previewing
+from m3po.jobs.transfer.own_pope import build_own_pope
 from m3po.people import People
 from m3po.settings import TrainConfig
 from m3po.sight import Sight
@@ -127,24 +129,24 @@ class Studio(Starts):
     # ---- data -------------------------------------------------------------------------------------------------
 
     def import_source(self, source: Path | str, **options) -> ImportReport:
-        """Import now, in this thread; options as in m3po.jobs.importing.import_source."""
+        """Import now, in this thread; options as in m3po.jobs.transfer.importing.import_source."""
         return importing.import_source(self.workspace, source, **options)
 
     def preview_import(
         self, source: Path | str, format: str = "auto", mapping: dict[str, str] | None = None, rows: int = 5, **options
     ) -> dict:
-        """What an import would begin with, nothing stored: see m3po.jobs.previewing.preview_source."""
+        """What an import would begin with, nothing stored: see m3po.jobs.transfer.previewing.preview_source."""
         given = {"format": format, "mapping": mapping, "rows": rows, **options}
         return previewing.preview_source(self.workspace, source, **given)
 
     def start_import(self, source: Path | str, **options) -> Run:
-        """Import in the background, options as in m3po.jobs.importing.freeze_options; refused rows and their reasons
-        are in the run's result."""
+        """Import in the background, options as in m3po.jobs.transfer.importing.freeze_options; refused rows and
+        their reasons are in the run's result."""
         config = importing.freeze_options(self.workspace, source, **options)
         return self.run(self.server_runs.start("import", config, importing.command_line(self.path, config)))
 
     def build_pope(self, per_image: int = PER_IMAGE) -> dict:
-        """Ask POPE's questions about the held-out images whose objects are known: see m3po.jobs.own_pope."""
+        """Ask POPE's questions about the held-out images whose objects are known: see m3po.jobs.transfer.own_pope."""
         return build_own_pope(self.workspace, per_image)
 
     def scorers(self) -> list[dict]:
@@ -339,17 +341,18 @@ class Studio(Starts):
         return trainings.preview(self.workspace, config)
 
     def results(self) -> list[dict]:
-        """Every training run, newest first, with the held-out figures before and after: m3po.jobs.outcomes."""
+        """Every training run, newest first, with the held-out figures before and after: m3po.jobs.results.outcomes."""
         return self._outcomes.results()
 
     def result_samples(self, run_id: int, limit: int = 12, show: str = "changed", offset: int = 0) -> dict:
-        """Held-out answers before and after the training run `run_id`, with images and truth: m3po.jobs.outcomes."""
+        """Held-out answers before and after the training run `run_id`, with images and truth:
+        m3po.jobs.results.outcomes."""
         return self._outcomes.samples(run_id, limit, show, offset)
 
     # ---- export -----------------------------------------------------------------------------------------------
 
     def export(self, out: Path | str, **options) -> dict:
-        """Write now, in this thread; options as in m3po.jobs.exporting.export."""
+        """Write now, in this thread; options as in m3po.jobs.transfer.exporting.export."""
         return exporting.export(self.workspace, out, **options)
 
     def start_export(

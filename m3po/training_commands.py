@@ -21,7 +21,7 @@ from m3po.command_options import (
 from m3po.console import draw_before_after, follow, say, watch
 from m3po.errors import UsageError
 from m3po.files import absolute
-from m3po.jobs.preflights import check_kinds
+from m3po.jobs.planning.preflights import check_kinds
 from m3po.text import counted
 from m3po.training.pair_checks import KINDS
 

@@ -9,7 +9,7 @@ import pytest
 from workspaces import Answer, add_answers, add_instruction, open_database
 
 from m3po.errors import BadInputError, UsageError
-from m3po.jobs import plans
+from m3po.jobs.planning import plans
 from m3po.selection import Scored, normalise, pick
 from m3po.settings import SelectConfig, TrainConfig
 from m3po.store import auto_accept, candidate_rows

@@ -12,14 +12,14 @@ from m3po.calibration import Calibration
 from m3po.door import Door, acting_as
 from m3po.errors import NotAllowedError
 from m3po.guidelines import Guidelines
-from m3po.jobs.comparisons import Comparisons
-from m3po.jobs.dependence import Dependence
-from m3po.jobs.judging import Judging
-from m3po.jobs.lineages import Lineages
-from m3po.jobs.playground import Playground
-from m3po.jobs.preflights import Preflights
-from m3po.jobs.result_reports import ResultReports
-from m3po.jobs.side_by_side import SideBySide
+from m3po.jobs.comparing.comparisons import Comparisons
+from m3po.jobs.planning.dependence import Dependence
+from m3po.jobs.planning.preflights import Preflights
+from m3po.jobs.playground.playground import Playground
+from m3po.jobs.results.judging import Judging
+from m3po.jobs.results.lineages import Lineages
+from m3po.jobs.results.result_reports import ResultReports
+from m3po.jobs.results.side_by_side import SideBySide
 from m3po.people import People
 from m3po.studio import Studio
 from m3po.users import OWNER

@@ -176,7 +176,7 @@ def test_the_readme_tells_the_command_line_as_it_is() -> None:
 
 
 def test_the_command_that_a_run_shows_can_be_called() -> None:
-    from m3po.jobs import plans
+    from m3po.jobs.planning import plans
     from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig
 
     workspace = SimpleNamespace(path="DIR")

@@ -14,7 +14,7 @@ from runs_here import finish_here, open_quietly
 from workspaces import BY_ID, make_images, make_workspace
 
 from m3po.errors import BadInputError, JobError, ModelError, WorkspaceError
-from m3po.jobs import launches
+from m3po.jobs.planning import launches
 from m3po.jobs.runner import MAX_FAILURES
 from m3po.jobs.worker import Worker
 from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, TrainConfig

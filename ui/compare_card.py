@@ -11,10 +11,10 @@ import gradio as gr
 
 from m3po.errors import M3poError
 from m3po.evaluation.comparison_plot import plot_comparison
-from m3po.jobs.arm_settings import split_settings
-from m3po.jobs.arms import ARMS, BASE
-from m3po.jobs.comparison_reports import list_settings
-from m3po.jobs.comparisons import ERROR_RATE, SEEDS
+from m3po.jobs.comparing.arm_settings import split_settings
+from m3po.jobs.comparing.arms import ARMS, BASE
+from m3po.jobs.comparing.comparison_reports import list_settings
+from m3po.jobs.comparing.comparisons import ERROR_RATE, SEEDS
 from m3po.studio import Studio
 from m3po.training.presets import PRESETS, build_train_config, parse_overrides
 from ui.cards import draw_heading

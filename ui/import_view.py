@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from m3po.jobs.previewing import describe_fields
+from m3po.jobs.transfer.previewing import describe_fields
 from ui.data_view import draw_notice
 from ui.markup import Markup, tag
 
@@ -18,7 +18,7 @@ _COLUMNS = {
 
 
 def draw_preview(shown: dict) -> Markup:
-    """`shown` as m3po.jobs.previewing gives it. All texts are data of the file."""
+    """`shown` as m3po.jobs.transfer.previewing gives it. All texts are data of the file."""
     close = tag("button", "Close", type="button", class_="plain", data_close=True)
     container = tag("span", f" in {shown['container']}; nothing is imported yet", class_="quiet")
     by_hand = shown["format"] == "mapping"  # then the choices say what is read from which column

@@ -21,7 +21,7 @@ PAIRS = {
 
 
 def draw_lineage(found: Mapping, others: Sequence[Mapping], difference: Mapping | None) -> Markup:
-    """`found` and `difference` as m3po.jobs.lineages gives them; `others`: the runs to compare with."""
+    """`found` and `difference` as m3po.jobs.results.lineages gives them; `others`: the runs to compare with."""
     run = found["run_id"]
     return tag(
         "section",

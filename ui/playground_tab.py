@@ -11,7 +11,7 @@ import gradio as gr
 
 from m3po.errors import BadImageError, JobError, UsageError
 from m3po.images import read_rgb
-from m3po.jobs.speakers import Side
+from m3po.jobs.playground.speakers import Side
 from m3po.studio import Studio
 from m3po.types import Instruction
 from ui.framed import BROKEN, build_framed_tab, say_error

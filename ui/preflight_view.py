@@ -37,8 +37,8 @@ class Look:
 def draw_check(
     report: dict, look: Look, found: dict | None, log_tail: str = "", warnings: Sequence[str] = ()
 ) -> Markup:
-    """`report` and `found` as m3po.jobs.preflights gives them; `found`: the pairs of the kind that is looked at;
-    `warnings`: of the check."""
+    """`report` and `found` as m3po.jobs.planning.preflights gives them; `found`: the pairs of the kind that is looked
+    at; `warnings`: of the check."""
     run, result, state = report["run"], report["result"], report["state"]
     parts: list[object] = []
     if state == "none" and run is None:

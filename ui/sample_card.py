@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from m3po.jobs.pilot import DEFAULT_PILOT
+from m3po.jobs.planning.pilot import DEFAULT_PILOT
 from m3po.settings import SampleConfig
 from m3po.studio import Studio
 from ui.cards import Card, build_message, build_run_strip, draw_heading

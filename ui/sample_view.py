@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from m3po.jobs.pilot import name_scorers, write_time
+from m3po.jobs.planning.pilot import name_scorers, write_time
 from m3po.types import Run
 from ui.formatting import MISSING, count
 from ui.markup import Markup, tag

@@ -19,7 +19,7 @@ KINDS = {
 
 
 def label_kinds(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Label and name of each of m3po.jobs.outcomes.SHOWN, with how many answers it has where that is known."""
+    """Label and name of each of m3po.jobs.results.outcomes.SHOWN, with how many answers it has where that is known."""
     return [(f"{label} ({count(counts[kind])})" if kind in counts else label, kind) for kind, label in KINDS.items()]
 
 

@@ -1,5 +1,5 @@
 """A simulated annotator, who knows the truth and errs at a stated rate: for tests, the README's figures, and one arm of
-a comparison (m3po.jobs.arms), which says so.
+a comparison (m3po.jobs.comparing.arms), which says so.
 
 No button and no command lets it decide on the workspace's pairs. What the figures let it decide is stored under its
 name, which the page shows with every decision.

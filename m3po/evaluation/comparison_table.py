@@ -1,4 +1,4 @@
-"""A comparison's report (m3po.jobs.comparison_reports) as CSV, Markdown, JSON and a plot."""
+"""A comparison's report (m3po.jobs.comparing.comparison_reports) as CSV, Markdown, JSON and a plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training changed (a report of m3po.jobs.result_reports) as CSV, Markdown, JSON and a plot of its own."""
+"""What a training changed (a report of m3po.jobs.results.result_reports) as CSV, Markdown, JSON and a plot."""
 
 from __future__ import annotations
 

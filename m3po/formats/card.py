@@ -13,8 +13,8 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 def build_card(facts: Mapping, data_file: str, *, truth: bool = False) -> str:
-    """README.md with its YAML front matter. `facts` as selection.json has them (m3po.jobs.exporting); `truth`: the rows
-    are questions to measure on."""
+    """README.md with its YAML front matter. `facts` as selection.json has them (m3po.jobs.transfer.exporting); `truth`:
+    the rows are questions to measure on."""
     export = facts["export"]
     title = "Questions with their truth" if truth else "Preference pairs"
     return "\n".join(

@@ -64,7 +64,7 @@ def test_a_question_is_answered_by_two_models_side_by_side(app: App, open_page, 
 
 def find_child(app: App) -> int:
     """The process that answers."""
-    command = ["pgrep", "-P", str(app.process.pid), "-f", "m3po.jobs.asking"]
+    command = ["pgrep", "-P", str(app.process.pid), "-f", "m3po.jobs.playground.asking"]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
 
 

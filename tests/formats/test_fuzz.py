@@ -18,7 +18,7 @@ from m3po.formats.registry import FORMATS
 from m3po.formats.rows import RowChecker, read_rows
 from m3po.formats.votes import read_time
 from m3po.imported import RefusedRow
-from m3po.jobs import importing
+from m3po.jobs.transfer import importing
 from m3po.store.connection import rows
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.workspace_config import WorkspaceConfig

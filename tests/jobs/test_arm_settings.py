@@ -11,10 +11,10 @@ from runs_here import open_quietly
 from m3po.bridge import call
 from m3po.command_options import train_options
 from m3po.errors import UsageError
-from m3po.jobs import arm_settings
-from m3po.jobs.arm_settings import SHARED, TUNED, arm_config, settle, split_settings
-from m3po.jobs.arms import ARMS, BASE
-from m3po.jobs.comparisons import Comparisons
+from m3po.jobs.comparing import arm_settings
+from m3po.jobs.comparing.arm_settings import SHARED, TUNED, arm_config, settle, split_settings
+from m3po.jobs.comparing.arms import ARMS, BASE
+from m3po.jobs.comparing.comparisons import Comparisons
 from m3po.studio import Studio
 from m3po.training.presets import PRESETS, build_train_config
 from m3po.workspace_config import WorkspaceConfig

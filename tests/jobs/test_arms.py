@@ -14,7 +14,7 @@ from runs_here import open_quietly
 from workspaces import Answer
 
 from m3po.errors import JobError, UsageError
-from m3po.jobs.arms import ARMS, BASE, check_arms, draw_arms, draw_pairs
+from m3po.jobs.comparing.arms import ARMS, BASE, check_arms, draw_arms, draw_pairs
 from m3po.selection import Scored, normalise, pick
 from m3po.settings import SelectConfig
 from m3po.store.arm_pairs import pick_arm, shuffle_belief, train_truth

@@ -19,9 +19,9 @@ from workspaces import Answer
 
 from m3po.errors import JobError, NotAllowedError, UsageError
 from m3po.evaluation.comparison_table import write_csv, write_markdown
-from m3po.jobs import comparisons as comparisons_module
-from m3po.jobs.arms import BASE
-from m3po.jobs.pair_tables import content_hash
+from m3po.jobs.comparing import comparisons as comparisons_module
+from m3po.jobs.comparing.arms import BASE
+from m3po.jobs.planning.pair_tables import content_hash
 from m3po.models.fingerprint import loaded_fingerprint
 from m3po.settings import ModelOptions, SelectConfig
 from m3po.store import candidates, comparisons, runs, selections

@@ -18,7 +18,7 @@ from runs_here import finish_here, open_quietly
 from workspaces import add_instruction, make_selected
 
 from m3po.errors import BadInputError, JobError, ModelError, UsageError
-from m3po.jobs.packing import RUN
+from m3po.jobs.packs.packing import RUN
 from m3po.store import runs
 from m3po.store.pair_changes import measured_runs
 from m3po.studio import Studio

@@ -9,7 +9,7 @@ import workspaces
 from runs_here import open_quietly
 
 from m3po.errors import JobError
-from m3po.jobs import estimates
+from m3po.jobs.planning import estimates
 from m3po.models import memory
 from m3po.store import runs
 from m3po.training.presets import build_train_config

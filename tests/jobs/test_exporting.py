@@ -10,7 +10,7 @@ from sources import read_source
 from workspaces import make_images
 
 from m3po.errors import BadInputError, UsageError
-from m3po.jobs import exporting
+from m3po.jobs.transfer import exporting
 from m3po.settings import SelectConfig
 from m3po.studio import Studio
 

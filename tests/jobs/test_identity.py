@@ -10,7 +10,7 @@ import pytest
 import workspaces
 
 from m3po.errors import BadInputError, ModelError, UsageError
-from m3po.jobs import plans, scorings
+from m3po.jobs.planning import plans, scorings
 from m3po.models import fingerprint
 from m3po.models.fingerprint import model_fingerprint
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, TrainConfig, weights_of

@@ -13,7 +13,7 @@ from PIL import Image
 from m3po import deciding
 from m3po.errors import BadInputError, RunStopped
 from m3po.formats import pictures
-from m3po.jobs import importing
+from m3po.jobs.transfer import importing
 from m3po.store.connection import rows
 from m3po.store.items import Items
 from m3po.store.workspace import Workspace, create_workspace

@@ -15,7 +15,7 @@ from sources import read_in_blocks
 from m3po.errors import BadInputError, UsageError
 from m3po.formats import hub
 from m3po.formats.registry import open_source
-from m3po.jobs import importing, reading
+from m3po.jobs.transfer import importing, reading
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.workspace_config import WorkspaceConfig
 

@@ -16,10 +16,10 @@ from runs_here import open_quietly, run_here
 from workspaces import FOUR, add_answers, add_instruction, open_database
 
 from m3po.errors import BadInputError, ModelError, UsageError
-from m3po.jobs import pilot
-from m3po.jobs.launches import FIRST
-from m3po.jobs.pilot import expect_pairs, write_table, write_time
-from m3po.jobs.scorings import scorings_of_pilot
+from m3po.jobs.planning import pilot
+from m3po.jobs.planning.launches import FIRST
+from m3po.jobs.planning.pilot import expect_pairs, write_table, write_time
+from m3po.jobs.planning.scorings import scorings_of_pilot
 from m3po.models import remote
 from m3po.selection import RULES, Scored, normalise, pick
 from m3po.settings import NORMALISATIONS, SampleConfig, ScoreConfig, SelectConfig

@@ -14,8 +14,8 @@ from PIL import Image
 
 from m3po.console import draw_preview
 from m3po.errors import BadInputError, UsageError
-from m3po.jobs.importing import import_source
-from m3po.jobs.previewing import preview_source
+from m3po.jobs.transfer.importing import import_source
+from m3po.jobs.transfer.previewing import preview_source
 from m3po.store.workspace import Workspace, create_workspace
 from m3po.workspace_config import WorkspaceConfig
 

@@ -124,7 +124,7 @@ def test_the_worker_itself_refuses(studio: Studio, server: FakeServer) -> None:
 
 
 def test_an_edit_is_kept_though_its_judge_may_not_be_asked(studio: Studio, server: FakeServer, monkeypatch) -> None:
-    monkeypatch.setattr("m3po.jobs.scorings.active_policy", lambda db: {})
+    monkeypatch.setattr("m3po.jobs.planning.scorings.active_policy", lambda db: {})
     studio.db.write(
         lambda con: candidates.activate(con, "mas", candidates.scorer_id(con, "mas", server.spec, "remote-judge"))
     )

@@ -11,7 +11,7 @@ from runs_here import open_quietly, run_here
 from workspaces import add_instruction, open_database
 
 from m3po.errors import UsageError
-from m3po.jobs import plans
+from m3po.jobs.planning import plans
 from m3po.models import remote
 from m3po.settings import SampleConfig, SelectConfig
 from m3po.store import candidates

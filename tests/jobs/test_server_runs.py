@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from m3po.errors import JobError
-from m3po.jobs import importing, server_runs
+from m3po.jobs import server_runs
+from m3po.jobs.transfer import importing
 from m3po.store import runs
 from m3po.store.connection import Database
 from m3po.studio import Studio

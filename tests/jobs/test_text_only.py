@@ -11,7 +11,7 @@ from openai_server import FakeServer, token
 from runs_here import open_quietly, run_here
 from test_remote_sample import make
 
-from m3po.jobs import plans
+from m3po.jobs.planning import plans
 from m3po.settings import ScoreConfig
 from m3po.studio import Studio
 

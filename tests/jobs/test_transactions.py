@@ -10,7 +10,7 @@ import workspaces
 from runs_here import open_quietly
 
 from m3po import files
-from m3po.jobs import plans
+from m3po.jobs.planning import plans
 from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store import instructions
 

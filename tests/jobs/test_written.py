@@ -7,7 +7,7 @@ import pytest
 from exports import open_pairs, wait
 
 from m3po.errors import BadInputError, StorageError
-from m3po.jobs import exporting
+from m3po.jobs.transfer import exporting
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import datetime as dt
 import pytest
 
 from m3po.imported import ImportedDecision, ImportedRow, ImportReport
-from m3po.jobs.importing import summary
-from m3po.jobs.reading import BATCH, Ready
+from m3po.jobs.transfer.importing import summary
+from m3po.jobs.transfer.reading import BATCH, Ready
 from m3po.settings import SelectConfig
 from m3po.store import imports, instructions
 from m3po.store.imports import add_batch, make_batch

@@ -12,7 +12,7 @@ import pytest
 from workspaces import make_workspace, open_database
 
 from m3po.errors import BadInputError, UsageError
-from m3po.jobs import plans, scorings
+from m3po.jobs.planning import plans, scorings
 from m3po.jobs.schemas import SCORE_OUTPUT
 from m3po.models.fingerprint import scorer_fingerprint
 from m3po.scorer_spec import parse_scorer

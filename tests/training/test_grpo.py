@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from trl import GRPOTrainer
 
 from m3po.errors import JobError, RunStopped, UsageError
-from m3po.jobs import trainings
+from m3po.jobs.planning import trainings
 from m3po.text import build_messages
 from m3po.training import grpo
 from m3po.training.presets import build_train_config

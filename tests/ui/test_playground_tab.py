@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tiny
 
-from m3po.jobs.playground import _Answer, _Question
+from m3po.jobs.playground.playground import _Answer, _Question
 from ui.playground_tab import PlaygroundHandler
 from ui.playground_view import draw_answers
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from m3po.evaluation.metrics import METRICS
 from m3po.evaluation.results_table import COLUMNS
-from m3po.jobs.outcomes import SHOWN
+from m3po.jobs.results.outcomes import SHOWN
 from ui.compare_view import LEGEND
 from ui.judge_card import JudgeCard, draw_rates
 from ui.results_tab import shown_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from m3po.errors import UsageError
-from m3po.jobs.defaults import own_models
+from m3po.jobs.planning.defaults import own_models
 from m3po.models.checks import judges_of
 from m3po.models.fingerprint import loaded_fingerprint
 from m3po.remote_spec import parse_remote

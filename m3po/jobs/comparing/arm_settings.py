@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 
 from m3po.errors import UsageError
-from m3po.jobs.arms import ARMS, BASE
+from m3po.jobs.comparing.arms import ARMS, BASE
 from m3po.settings import TrainConfig
 from m3po.training.options import split_further, write_further
 from m3po.training.presets import build_train_config

@@ -1,7 +1,7 @@
 """A training run for another machine: all that its worker reads, packed into one folder with scripts that start it.
 
 PACK/
-  pack.json       which run this is; m3po.jobs.absorbing takes it back by that
+  pack.json       which run this is; m3po.jobs.packs.absorbing takes it back by that
   run.sh          trains on the machine that it is called on, and goes on where it was when called again
   job.sbatch      the same as a Slurm job
   requirements.txt, config.toml (what the worker obeys), code/ (this version of m3po), images/
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 import m3po
 from m3po.files import absolute, check_new_folder, new_folder
-from m3po.jobs import plans, trainings
+from m3po.jobs.planning import plans, trainings
 from m3po.jobs.runner import PACKAGE_ROOT, JobRunner
 from m3po.jobs.schemas import TRAIN_INPUT
 from m3po.settings import TrainConfig

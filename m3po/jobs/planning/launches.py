@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from m3po.errors import M3poError
-from m3po.jobs import edits, estimates, plans, scorings, trainings
 from m3po.jobs.folder import RunFolder
-from m3po.jobs.pilot import DEFAULT_PILOT, PILOT_K
+from m3po.jobs.planning import edits, estimates, plans, scorings, trainings
+from m3po.jobs.planning.pilot import DEFAULT_PILOT, PILOT_K
 from m3po.jobs.runner import JobRunner
 from m3po.settings import EvaluateConfig, SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.store import candidates, instructions, lineage, runs
@@ -181,7 +181,7 @@ def launch_late_edits(workspace: Workspace, runner: JobRunner, queued_at: dt.dat
 def launch_pilot(
     workspace: Workspace, runner: JobRunner, sample: SampleConfig, scores: Sequence[ScoreConfig], select: SelectConfig
 ) -> list[int]:
-    """Queue a pilot (m3po.jobs.pilot): sampling, scoring by `scores`, and the report; their ids.
+    """Queue a pilot (m3po.jobs.planning.pilot): sampling, scoring by `scores`, and the report; their ids.
 
     Its scorers are shown only where none of their kind is. Raises as launch_steps does.
     """

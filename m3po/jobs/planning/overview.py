@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from m3po.jobs import plans
+from m3po.jobs.planning import plans
 from m3po.scorer_spec import name_models
 from m3po.store import candidates, decisions, instructions, runs, samplers, scorers, selections, writers
 from m3po.store.changes import state_of_store

@@ -1,5 +1,5 @@
 """The playground: any image and question, one model or two side by side. The models live in a process of their own
-(m3po.jobs.asking), which is kept for the next question and let go when nobody asks for a while.
+(m3po.jobs.playground.asking), which is kept for the next question and let go when nobody asks for a while.
 
 Images are uploads, kept here in memory, or the workspace's own by their address: no path comes from the page.
 """
@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 from m3po.errors import BadImageError, BadInputError, JobError, M3poError, UsageError
 from m3po.images import inspect_bytes
-from m3po.jobs.asking_process import AskingProcess
+from m3po.jobs.playground.asking_process import AskingProcess
+from m3po.jobs.playground.speakers import Side, describe, has_adapter, name_side, resolve, usable_scorer
 from m3po.jobs.runner import JobRunner
-from m3po.jobs.speakers import Side, describe, has_adapter, name_side, resolve, usable_scorer
 from m3po.jobs.worker import OFFLINE
 from m3po.scorer_spec import short_name
 from m3po.store import instructions, runs

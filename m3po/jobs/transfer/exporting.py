@@ -19,9 +19,9 @@ from m3po.files import absolute
 from m3po.formats.card import build_card
 from m3po.formats.values import plain
 from m3po.formats.writers import IMAGE_WAYS, WRITERS, write
-from m3po.jobs.pushing import check_push, push_folder
 from m3po.jobs.server_runs import Teller
-from m3po.jobs.written import (
+from m3po.jobs.transfer.pushing import check_push, push_folder
+from m3po.jobs.transfer.written import (
     CARD,
     MARK,
     Ledger,

@@ -16,11 +16,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from m3po.errors import JobError, M3poError, UsageError
-from m3po.jobs import defaults, launches, plans, trainings
-from m3po.jobs.arm_settings import ArmSettings, arm_config, settle
-from m3po.jobs.arms import ARMS, BASE, Draw, check_arms, draw_arms
-from m3po.jobs.comparison_reports import Reports, compare_command
-from m3po.jobs.pair_tables import content_hash, pair_table
+from m3po.jobs.comparing.arm_settings import ArmSettings, arm_config, settle
+from m3po.jobs.comparing.arms import ARMS, BASE, Draw, check_arms, draw_arms
+from m3po.jobs.comparing.comparison_reports import Reports, compare_command
+from m3po.jobs.planning import defaults, launches, plans, trainings
+from m3po.jobs.planning.pair_tables import content_hash, pair_table
 from m3po.jobs.runner import JobRunner
 from m3po.models.checks import checked
 from m3po.settings import EvaluateConfig, SelectConfig, TrainConfig
@@ -58,8 +58,8 @@ class Comparisons(Reports):
         """Queue what lacks of the comparison with these settings, and return its number: one that was stopped goes on
         with the pairs it had; one that is finished is done again only where candidates, scores or held-out rows came
         since. `arms`: names of ARMS, without any all that can be. `config`: what every arm is trained with, and `own`
-        what an arm alone is given (see m3po.jobs.arm_settings); `asked`: the keys of `config` that somebody set, which
-        nothing that was tuned replaces.
+        what an arm alone is given (see m3po.jobs.comparing.arm_settings); `asked`: the keys of `config` that somebody
+        set, which nothing that was tuned replaces.
 
         Raises UsageError for a setting that cannot be, JobError where an arm has too few pairs, nothing is held out, or
         the preset wants GPUs that are not here.

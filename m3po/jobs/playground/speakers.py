@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m3po.errors import JobError, UsageError
-from m3po.jobs import defaults, scorings
-from m3po.jobs.arms import ARMS
-from m3po.jobs.model_exports import adapter_of
+from m3po.jobs.comparing.arms import ARMS
+from m3po.jobs.planning import defaults, scorings
+from m3po.jobs.results.model_exports import adapter_of
 from m3po.jobs.runner import JobRunner
 from m3po.models.checks import check_policy
 from m3po.remote_spec import names_remote, parse_remote

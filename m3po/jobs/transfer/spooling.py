@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from m3po.files import storage_error
-from m3po.jobs.reading import Ready
+from m3po.jobs.transfer.reading import Ready
 from m3po.store.imports import Batch
 
 IN_MEMORY = 32_000_000  # bytes; more goes to a nameless file, which ends with the process

@@ -10,8 +10,8 @@ from m3po.evaluation.metrics import METRICS, Metric
 from m3po.evaluation.paired import judge_figure
 from m3po.evaluation.results_table import WRITERS
 from m3po.files import replace_file
-from m3po.jobs.judging import Judging
-from m3po.jobs.outcomes import Outcomes
+from m3po.jobs.results.judging import Judging
+from m3po.jobs.results.outcomes import Outcomes
 from m3po.store import runs
 from m3po.types import Run
 
@@ -39,7 +39,7 @@ class ResultReports:
 
         `title`; `run`, `before_run`, `after_run` (ids, None: not there); `figures` in the order of METRICS, each with
         what a Metric has, `before`, `after`, `change` with `_low` and `_high`, `p` and `judged`; `counts`; `win_rates`
-        as m3po.jobs.judging has them; `how` (sentences). Raises JobError where there is nothing.
+        as m3po.jobs.results.judging has them; `how` (sentences). Raises JobError where there is nothing.
         """
         results = self._outcomes.results()
         measured = [result for result in results if result["after"]]

@@ -11,7 +11,7 @@ import dataclasses
 import pyarrow as pa
 
 from m3po.errors import JobError
-from m3po.jobs.scorings import logp_fingerprint, scorings_in_use
+from m3po.jobs.planning.scorings import logp_fingerprint, scorings_in_use
 from m3po.models.fingerprint import scorer_fingerprint
 from m3po.remote_spec import names_remote
 from m3po.scorer_spec import parse_scorer
@@ -36,7 +36,7 @@ def scorings_of_edits(workspace: Workspace) -> list[ScoreConfig]:
 
 
 def prepare_edits(workspace: Workspace, config: ScoreConfig, run_id: int) -> tuple[dict, pa.Table] | dict:
-    """As m3po.jobs.plans.prepare. Raises JobError where no model is the one that gave the scores in use."""
+    """As m3po.jobs.planning.plans.prepare. Raises JobError where no model is the one that gave the scores in use."""
     db, spec = workspace.db, parse_scorer(config.mas) if config.mas else None
     if spec and spec.is_mean:
         return db.write(lambda con: _fill_mean(con, spec.text, run_id))

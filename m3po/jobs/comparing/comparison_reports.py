@@ -17,7 +17,7 @@ from m3po.evaluation.comparison_table import write_csv, write_json, write_markdo
 from m3po.evaluation.metrics import METRICS
 from m3po.evaluation.pair_truth import COUNTS, gains_by_margin, margin_edges, pair_rates
 from m3po.files import replace_file, storage_error
-from m3po.jobs.arms import ARMS, BASE, REFERENCES
+from m3po.jobs.comparing.arms import ARMS, BASE, REFERENCES
 from m3po.jobs.runner import JobRunner
 from m3po.store import comparisons
 from m3po.store.workspace import Workspace

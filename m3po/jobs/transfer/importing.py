@@ -17,9 +17,9 @@ from m3po.formats.hub import HubSource, parse_hub
 from m3po.formats.registry import FORMATS, Source, open_source
 from m3po.images import ImageInfo
 from m3po.imported import ImportReport, RefusedRow
-from m3po.jobs.reading import Ready, StoredPictures, Warnings, make_ready, read_ahead
 from m3po.jobs.server_runs import Teller
-from m3po.jobs.spooling import Spool
+from m3po.jobs.transfer.reading import Ready, StoredPictures, Warnings, make_ready, read_ahead
+from m3po.jobs.transfer.spooling import Spool
 from m3po.store import imports, instructions
 from m3po.store.connection import Connection
 from m3po.store.imports import BatchResult

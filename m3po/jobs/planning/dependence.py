@@ -13,7 +13,7 @@ import numpy as np
 
 from m3po.errors import JobError
 from m3po.evaluation.intervals import wilson_interval
-from m3po.jobs import launches, scorings
+from m3po.jobs.planning import launches, scorings
 from m3po.jobs.runner import JobRunner
 from m3po.models.checks import checked
 from m3po.models.fingerprint import scorer_fingerprint

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from m3po.errors import JobError, UsageError
-from m3po.jobs import estimates, plans
+from m3po.jobs.planning import estimates, plans
 from m3po.models.fingerprint import loaded_fingerprint
 from m3po.scorer_spec import REMOTE_KINDS, parse_scorer
 from m3po.selection import RULES

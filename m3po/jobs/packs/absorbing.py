@@ -1,4 +1,4 @@
-"""A training that was done elsewhere, taken back: a pack of m3po.jobs.packing, or the adapter of another trainer.
+"""A training that was done elsewhere, taken back: a pack of m3po.jobs.packs.packing, or the adapter of another trainer.
 
 Of a pack the workspace trusts what it froze when the pack was made; only what the worker wrote is taken from the folder
 that comes back. Another trainer's adapter (TRL's, ms-swift's: what peft saves) becomes a run of its own, with the
@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 
 from m3po.errors import BadInputError, UsageError
 from m3po.files import absolute, storage_error
-from m3po.jobs import launches, plans
 from m3po.jobs.folder import RunFolder
 from m3po.jobs.ingest import ENDS, Tail, ingest_events
-from m3po.jobs.packing import RUN, emitted_folder
-from m3po.jobs.returned import check_events, check_files, check_lora, read_object
+from m3po.jobs.packs.packing import RUN, emitted_folder
+from m3po.jobs.packs.returned import check_events, check_files, check_lora, read_object
+from m3po.jobs.planning import launches, plans
 from m3po.jobs.runner import JobRunner
 from m3po.models import checks
 from m3po.settings import TrainConfig

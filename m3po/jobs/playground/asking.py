@@ -1,4 +1,5 @@
-"""The playground's process: `python -m m3po.jobs.asking`, started and ended by m3po.jobs.playground.
+"""The playground's process: `python -m m3po.jobs.playground.asking`, started and ended by the app's side of it
+(m3po.jobs.playground.playground).
 
 One JSON object a line comes in by stdin: `{"op": "ask", "question", ...}` (see Asker.answer) or `{"op": "stop",
 "question"}`. Events go out by stdout, each with the `question` it belongs to and, but for `done` and `warning`, with

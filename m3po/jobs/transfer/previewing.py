@@ -15,7 +15,7 @@ from m3po.formats.registry import FORMATS, Source, UnknownFormatError, first_rec
 from m3po.formats.rows import read_rows
 from m3po.images import ImageInfo, load_rgb
 from m3po.imported import ImportedRow, RefusedRow
-from m3po.jobs.importing import image_folder, locate
+from m3po.jobs.transfer.importing import image_folder, locate
 from m3po.store.workspace import Workspace
 
 SIDE = 160  # pixels of a thumbnail

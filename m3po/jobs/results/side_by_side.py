@@ -8,7 +8,7 @@ from pathlib import Path
 
 from m3po.errors import UsageError
 from m3po.evaluation.preference import summarise_votes
-from m3po.jobs.outcomes import read_results
+from m3po.jobs.results.outcomes import read_results
 from m3po.store import instructions, runs, side_votes
 from m3po.store.connection import Connection
 from m3po.store.workspace import Workspace

@@ -10,7 +10,7 @@ from pathlib import Path
 from m3po.categories import POPE_CATEGORIES, pope_category
 from m3po.errors import JobError, UsageError
 from m3po.evaluation.pope_questions import build_questions
-from m3po.jobs.importing import import_source
+from m3po.jobs.transfer.importing import import_source
 from m3po.store import instructions
 from m3po.store.workspace import Workspace
 from m3po.text import counted

@@ -14,11 +14,11 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from m3po.errors import JobError, UsageError
-from m3po.jobs.edits import prepare_edits
-from m3po.jobs.judge_input import prepare as prepare_judging
-from m3po.jobs.pair_tables import content_hash, pair_table
-from m3po.jobs.pilot import build_report, for_sampled
-from m3po.jobs.scorings import check_score, logp_fingerprint
+from m3po.jobs.planning.edits import prepare_edits
+from m3po.jobs.planning.judge_input import prepare as prepare_judging
+from m3po.jobs.planning.pair_tables import content_hash, pair_table
+from m3po.jobs.planning.pilot import build_report, for_sampled
+from m3po.jobs.planning.scorings import check_score, logp_fingerprint
 from m3po.models.fingerprint import grouper_fingerprint, model_fingerprint, scorer_fingerprint
 from m3po.scorer_spec import ScorerPart, ScorerSpec, parse_grouper, parse_scorer
 from m3po.selection import RULES, Scored

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from m3po.errors import JobError, UsageError
 from m3po.evaluation.win_rate import win_rate
-from m3po.jobs.outcomes import read_results
+from m3po.jobs.planning.scorings import check_score
+from m3po.jobs.results.outcomes import read_results
 from m3po.jobs.runner import JobRunner
-from m3po.jobs.scorings import check_score
 from m3po.models.checks import checked
 from m3po.models.fingerprint import scorer_fingerprint
 from m3po.scorer_spec import parse_scorer

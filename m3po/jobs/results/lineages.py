@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from m3po.errors import JobError
-from m3po.jobs.outcomes import Outcomes
+from m3po.jobs.results.outcomes import Outcomes
 from m3po.settings import TrainConfig
 from m3po.store import lineage, pair_changes, runs, selections
 from m3po.store.connection import Connection

@@ -49,7 +49,7 @@ class AskingProcess:
         paths = [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "m3po.jobs.asking"],
+                [sys.executable, "-m", "m3po.jobs.playground.asking"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

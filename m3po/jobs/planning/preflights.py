@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from m3po.deciding import DEFAULT_ANNOTATOR
 from m3po.errors import UsageError
 from m3po.evaluation.lengths import describe_tokens
-from m3po.jobs import plans
+from m3po.jobs.planning import plans
+from m3po.jobs.planning.trainings import describe_few
 from m3po.jobs.runner import JobRunner
 from m3po.jobs.schemas import PREFLIGHT_OUTPUT
-from m3po.jobs.trainings import describe_few
 from m3po.models.checks import checked
 from m3po.models.fingerprint import model_fingerprint
 from m3po.settings import TrainConfig

@@ -1,0 +1,1 @@
+"""The arms of a comparison, its runs and its table."""

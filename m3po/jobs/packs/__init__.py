@@ -1,0 +1,1 @@
+"""Runs elsewhere: packed as a folder, and taken back with their lineage."""

@@ -1,0 +1,1 @@
+"""Questions to models: the app's side, the process that answers, and who can be asked."""
