@@ -17,8 +17,8 @@ from remote_asking import forget_keys
 from safetensors.torch import load_file, save_file
 
 from m3po.images import load_rgb
+from m3po.jobs.playground import asking
 from m3po.jobs.playground.asking import Asker
-from m3po.jobs.playground.playground import asking
 from m3po.models import memory
 from m3po.models.alignment import load_scorer
 from m3po.models.policy import Policy

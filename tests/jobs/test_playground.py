@@ -24,8 +24,8 @@ from workspaces import ANN, CORA, VIC, make_selected
 from m3po import ask_command, bridge, cli
 from m3po.errors import BadImageError, BadInputError, JobError, ModelError, NotAllowedError, UsageError
 from m3po.jobs.planning import scorings
+from m3po.jobs.playground import playground as playgrounds
 from m3po.jobs.playground.asking_process import KILLED
-from m3po.jobs.playground.playground import playground as playgrounds
 from m3po.jobs.playground.speakers import Side, usable_scorer
 from m3po.models.policy import Policy
 from m3po.settings import ScoreConfig
