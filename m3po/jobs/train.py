@@ -1,8 +1,8 @@
 """Worker of a training run: `python -m m3po.jobs.train runs/<id>`; input TRAIN_INPUT, config TrainConfig.
 
-Result: `adapter` (folder inside the run's), `pairs`, `human_pairs`, `left_out`, `seconds`, `steps`, `final` (last
-metrics), `packages` and `code` (m3po.versions), `trainable_parameters`. After a resume the steps since the last
-checkpoint are told again: of two metrics events for one step the later counts.
+Result: `adapter` (folder inside the run's), `pairs`, `human_pairs`, `left_out`, `seconds`, `steps`, `processes`,
+`final` (last metrics), `packages` and `code` (m3po.versions), `trainable_parameters`. After a resume the steps since
+the last checkpoint are told again: of two metrics events for one step the later counts.
 """
 
 from __future__ import annotations
@@ -33,12 +33,10 @@ def run(job: Worker) -> dict | int:
     if not ranks.is_rank():
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     if config.method == "grpo":
-        from m3po.training.grpo import train_by_reward
-
-        return train_by_reward(config, rows, job.folder.path, job)
-    from m3po.training.dpo import train_pairs
-
-    return train_pairs(config, rows, job.folder.path, job, job.folder.read_workspace_config())
+        from m3po.training.grpo import train_by_reward as train
+    else:
+        from m3po.training.dpo import train_pairs as train
+    return train(config, rows, job.folder.path, job, job.folder.read_workspace_config())
 
 
 if __name__ == "__main__":

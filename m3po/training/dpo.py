@@ -8,10 +8,7 @@ Everything that must survive a kill lies in the run's folder:
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,29 +24,32 @@ from trl import DPOConfig
 from trl.trainer.utils import disable_dropout_in_model
 
 from m3po.errors import BadImageError, BadInputError, RunStopped
-from m3po.models import checks
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
 from m3po.training import ranks
 from m3po.training.adapters import (
     build_lora_config,
-    check_language_model,
     check_trainable,
     continue_adapter,
     find_language_model,
-    save_adapter,
+)
+from m3po.training.attempts import (
+    checkpoint_interval,
+    describe_result,
+    load_policy,
+    remove_checkpoints,
+    train_to_end,
+    trainer_arguments,
 )
 from m3po.training.batches import PairCollator
 from m3po.training.encoding import EncodedPair, encode_pair
-from m3po.training.faults import count_done, find_checkpoint, told_in_words
+from m3po.training.faults import told_in_words
 from m3po.training.options import library_options
 from m3po.training.pair_checks import PairProblem, check_length, length_limit
-from m3po.training.presets import check_pairs, find_preset, parse_losses, uses_checkpointing
-from m3po.training.reporting import Phases, Reporter, StepReport, reported_metrics
+from m3po.training.presets import check_pairs, find_preset, parse_losses
+from m3po.training.reporting import Phases, Reporter
 from m3po.training.signs import Signs
-from m3po.training.trackers import Trackers
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
-from m3po.versions import code_version, package_versions
 from m3po.workspace_config import WorkspaceConfig
 
 MARGINS = pa.schema(
@@ -90,13 +90,9 @@ def train_pairs(
 
 def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter, workspace: WorkspaceConfig) -> dict:
     started = time.time()
-    checks.check_policy(config.policy, config.adapter, config)
     if ranks.is_rank() and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if config.trust_remote_code:
-        reporter.emit("warning", message=checks.code_warning(config.policy))
-    check_language_model(config)
-    policy = Policy.load(config.policy, options=config)
+    policy = load_policy(config, reporter)
     model = policy.model
     prefix = find_language_model(model)
     pairs = encode_pairs(rows, policy, reporter)
@@ -120,43 +116,14 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     trainer.args.save_steps = checkpoint_interval(total, config)
     losses, _ = parse_losses(config)
     signs = Signs(config.beta, plain=losses == ["sigmoid"], prefers=losses != ["sft"])
-    checkpoint = find_checkpoint(folder / "checkpoints")
-    done = count_done(checkpoint)
-    reporter.progress(done, total, "steps", message="training")
-    with contextlib.ExitStack() as stack:
-        track = None
-        if not ranks.rank():
-            trackers = Trackers(folder, config, workspace, reporter, after=done)
-            track = stack.enter_context(contextlib.closing(trackers)).log
-        report = StepReport(trainer, reporter, total, signs, track)
-        trainer.add_callback(report)
-        trainer.go_on(checkpoint, total)
-    weights = trainer.gather_weights()
-    if not ranks.rank():
-        steps = trainer.state.global_step
-        save_adapter(trainer.model, folder / "adapter", config, len(kept), steps, weights)
-    if report.stopped:
-        raise RunStopped(
-            f"Stopped by the user after step {trainer.state.global_step} of {total}; "
-            "the adapter as it was then is kept and the run can be resumed."
-        )
+    train_to_end(trainer, config, folder, reporter, workspace, signs, n_rows=len(kept), total=total)
     write_margins(trainer, collator, pairs, kept, folder / "margins.parquet", reporter)
     trainer.accelerator.wait_for_everyone()
-    if not ranks.rank():
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # optimiser states: nothing is left to resume
-    return {
-        "adapter": "adapter",
-        "pairs": len(kept),
-        "human_pairs": sum(pairs[row].human for row in kept),
-        "left_out": len(rows) - len(kept),
-        "seconds": round(time.time() - started, 2),
-        "steps": trainer.state.global_step,
-        "processes": ranks.world(),
-        "final": _last_metrics(trainer),
-        "packages": package_versions(),
-        "code": code_version(),
-        "trainable_parameters": n_trainable,
-    }
+    remove_checkpoints(folder)
+    n_human = sum(pairs[row].human for row in kept)
+    return describe_result(
+        trainer, started, n_trainable, n_rows=len(kept), n_human=n_human, n_left_out=len(rows) - len(kept)
+    )
 
 
 def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[EncodedPair]:
@@ -179,44 +146,20 @@ def build_trainer(
     # TRL keeps a frozen copy of an adapter that is there already, named "ref", as the reference.
     adapted = continue_adapter(model, config.adapter) if config.adapter else None
     losses, weights = parse_losses(config)
-    on_cpu = model.device.type == "cpu"
-    bf16 = model.dtype == torch.bfloat16
     total = ranks.count_steps(config, len(pairs), ranks.world())
-    values = dict(
-        output_dir=str(folder / "checkpoints"),
-        loss_type=losses,
-        loss_weights=weights,
-        beta=config.beta,
-        learning_rate=config.learning_rate,
-        num_train_epochs=config.epochs,
-        max_steps=int(config.max_steps) or -1,
-        per_device_train_batch_size=int(config.batch_size),
-        gradient_accumulation_steps=int(config.gradient_accumulation),
-        warmup_steps=config.warmup_ratio,  # below 1 it is a share of all steps
-        **optimiser_arguments(config),
-        label_smoothing=config.label_smoothing,
-        f_divergence_type=config.f_divergence_type,
-        max_length=None,  # cutting would silently drop image or answer tokens
-        disable_dropout=False,
-        gradient_checkpointing=uses_checkpointing(config),
-        bf16=bf16,
-        use_cpu=on_cpu,
-        dataloader_pin_memory=not on_cpu,
-        dataloader_num_workers=0,
-        remove_unused_columns=False,  # the collator wants the row number, which no model knows
-        seed=int(config.seed),
-        data_seed=int(config.seed),
-        logging_steps=config.logging_steps,
-        logging_nan_inf_filter=False,  # a nan is to be seen, not smoothed away
-        save_strategy="steps",
-        save_steps=checkpoint_interval(total, config),
-        save_total_limit=2,  # the one before the last too: a kill may tear the last
-        report_to="none",
-        disable_tqdm=True,
-        eval_strategy="no",
-        ddp_backend="gloo" if on_cpu and ranks.is_rank() else None,
-        ddp_find_unused_parameters=False,
-    )
+    values = trainer_arguments(config, model, folder, total) | {
+        "loss_type": losses,
+        "loss_weights": weights,
+        "num_train_epochs": config.epochs,
+        "max_steps": int(config.max_steps) or -1,
+        "per_device_train_batch_size": int(config.batch_size),
+        "label_smoothing": config.label_smoothing,
+        "f_divergence_type": config.f_divergence_type,
+        "max_length": None,  # cutting would silently drop image or answer tokens
+        "disable_dropout": False,
+        "ddp_backend": "gloo" if model.device.type == "cpu" and ranks.is_rank() else None,
+        "ddp_find_unused_parameters": False,
+    }
     args = DPOConfig(**values | library_options(config, "trl", "dpo"))
     trainer = PairTrainer(
         model=adapted or model,
@@ -228,21 +171,6 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def optimiser_arguments(config: TrainConfig) -> dict[str, object]:
-    """What every method's trainer takes alike."""
-    names = (
-        "lr_scheduler_type", "optim", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
-    )  # fmt: skip
-    return {name: getattr(config, name) for name in names}
-
-
-def checkpoint_interval(total_steps: int, config: TrainConfig) -> int:
-    """Steps between two checkpoints: about ten a run, at most 200 steps of work lost by a kill, or as set; a multiple
-    of `logging_steps`, so that no mean of the curves is of steps before and after a resume."""
-    steps = config.save_steps or max(2, min(200, math.ceil(total_steps / 10)))
-    return math.ceil(steps / config.logging_steps) * config.logging_steps
 
 
 def add_reference_logps(
@@ -387,11 +315,6 @@ def _write_table(path: Path, rows: list[dict], schema: pa.Schema) -> None:
     part = path.with_suffix(".part")
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
     part.rename(path)
-
-
-def _last_metrics(trainer: PairTrainer) -> dict[str, float]:
-    logged = [reported_metrics(entry) for entry in trainer.state.log_history if "loss" in entry]
-    return logged[-1] if logged else {}
 
 
 def _warn_left_out(reporter: Reporter, name: str, problem: str) -> None:

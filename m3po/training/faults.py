@@ -60,10 +60,13 @@ def memory_remedy(config: TrainConfig) -> str:
     if config.batch_size > 1:
         batch = config.batch_size // 2
         accumulation = -(-config.batch_size * config.gradient_accumulation // batch)
-        ways.append(f"batch_size={batch} with gradient_accumulation={accumulation} (as many pairs a step)")
+        what = "instructions" if config.method == "grpo" else "pairs"
+        ways.append(f"batch_size={batch} with gradient_accumulation={accumulation} (as many {what} a step)")
     if not uses_checkpointing(config):
         ways.append("gradient_checkpointing=true")
     ways.append("a smaller max_pixels, where the model takes images of any size")
+    if config.method == "grpo":
+        ways.append("fewer or shorter answers (trl.num_generations, trl.max_completion_length)")
     if config.dtype == "float32":
         ways.append("dtype=bfloat16")
     if not config.quantise:

@@ -9,60 +9,66 @@ as it was. Pairs' answers are not looked at.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from pathlib import Path
 
-import torch
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
-from m3po.errors import BadImageError, BadInputError, JobError, RunStopped
+from m3po.errors import BadImageError, BadInputError, JobError
 from m3po.images import load_rgb
-from m3po.models import checks
 from m3po.models.alignment import load_scorer
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
 from m3po.training import ranks
-from m3po.training.adapters import (
-    build_lora_config,
-    check_language_model,
-    check_trainable,
-    find_language_model,
-    save_adapter,
+from m3po.training.adapters import build_lora_config, check_trainable, find_language_model
+from m3po.training.attempts import (
+    Watched,
+    describe_result,
+    load_policy,
+    remove_checkpoints,
+    train_to_end,
+    trainer_arguments,
 )
-from m3po.training.dpo import checkpoint_interval, optimiser_arguments
-from m3po.training.faults import find_checkpoint
+from m3po.training.faults import told_in_words
 from m3po.training.options import library_options
 from m3po.training.pair_checks import PairProblem, check_length, length_limit
-from m3po.training.presets import check_pairs, uses_checkpointing
-from m3po.training.reporting import Reporter
-from m3po.versions import package_versions
+from m3po.training.presets import check_pairs
+from m3po.training.reporting import Phases, Reporter
+from m3po.training.signs import Signs
+from m3po.workspace_config import WorkspaceConfig
 
 GENERATIONS = 4  # answers an instruction
 ANSWER_TOKENS = 128
-REPORTED = (
-    "loss", "reward", "reward_std", "kl", "learning_rate", "grad_norm", "entropy", "completions/mean_length", "epoch",
-)  # fmt: skip
 
 
-def train_by_reward(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter) -> dict:
+def train_by_reward(
+    config: TrainConfig,
+    rows: list[dict],
+    folder: Path,
+    reporter: Reporter,
+    workspace: WorkspaceConfig = WorkspaceConfig(),
+) -> dict:
     """Train an adapter on the instructions of `rows` (TRAIN_INPUT) in the run's `folder`, going on from its last
-    checkpoint. `config.reward` names the scorer.
+    checkpoint. `config.reward` names the scorer; `workspace` says where the curves go beside the run's folder.
 
     Returns what m3po.jobs.train promises; there is no margins.parquet. Raises JobError (too few instructions, an
-    adapter to go on from), ModelError, and RunStopped after a checkpoint.
+    adapter to go on from, and what m3po.training.faults tells), ModelError, and RunStopped after a checkpoint.
     """
     if config.adapter:
         raise JobError("GRPO begins with the bare policy: leave out the adapter, or train it on with DPO.")
     check_pairs(len(rows), len(rows))
+    phases = Phases(reporter)
+    with told_in_words(config, phases, folder):
+        return _train(config, rows, folder, phases, workspace)
+
+
+def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Reporter, workspace: WorkspaceConfig) -> dict:
     started = time.time()
-    checks.check_policy(config.policy, None, config)
-    check_language_model(config)
     scorer = load_scorer(config.reward)
-    policy = Policy.load(config.policy, options=config)
+    policy = load_policy(config, reporter)
     prefix = find_language_model(policy.model)
     needs_image = getattr(scorer, "needs_image", True)
     answer_tokens = library_options(config, "trl").get("max_completion_length") or ANSWER_TOKENS
@@ -72,28 +78,10 @@ def train_by_reward(config: TrainConfig, rows: list[dict], folder: Path, reporte
     total = ranks.count_steps(config, len(kept))
     trainer = build_trainer(config, policy, kept, scorer, folder, total)
     n_trainable = check_trainable(trainer.model, prefix)
-    report = _Report(reporter, total)
-    trainer.add_callback(report)
-    reporter.progress(0, total, "steps", message="training")
-    trainer.train(resume_from_checkpoint=find_checkpoint(folder / "checkpoints"))
-    save_adapter(trainer.model, folder / "adapter", config, len(kept), trainer.state.global_step)
-    if report.stopped:
-        raise RunStopped(
-            f"Stopped by the user after step {trainer.state.global_step} of {total}; "
-            "the adapter as it was then is kept and the run can be resumed."
-        )
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return {
-        "adapter": "adapter",
-        "pairs": len(kept),
-        "human_pairs": 0,
-        "left_out": len(rows) - len(kept),
-        "seconds": round(time.time() - started, 2),
-        "steps": trainer.state.global_step,
-        "final": report.last,
-        "packages": package_versions(),
-        "trainable_parameters": n_trainable,
-    }
+    signs = Signs(config.beta, plain=False, prefers=False, samples=True)
+    train_to_end(trainer, config, folder, reporter, workspace, signs, n_rows=len(kept), total=total)
+    remove_checkpoints(folder)
+    return describe_result(trainer, started, n_trainable, n_rows=len(kept), n_human=0, n_left_out=len(rows) - len(kept))
 
 
 def build_trainer(
@@ -103,38 +91,18 @@ def build_trainer(
     model = policy.model
     # An answer ends where sampling ends it: at the template's end of turn, too.
     model.generation_config.eos_token_id = sorted(policy.chat.stop_ids)
-    on_cpu = model.device.type == "cpu"
     own = library_options(config, "trl", "grpo")
     generations = own.get("num_generations") or GENERATIONS
-    values = dict(
-        output_dir=str(folder / "checkpoints"),
-        learning_rate=config.learning_rate,
-        max_steps=total,
-        per_device_train_batch_size=min(int(config.batch_size), len(rows)) * generations,  # answers, not instructions
-        gradient_accumulation_steps=int(config.gradient_accumulation),
-        num_generations=generations,
-        max_completion_length=ANSWER_TOKENS,
-        temperature=1.0,
-        beta=config.beta,
-        warmup_steps=config.warmup_ratio,  # below 1 it is a share of all steps
-        **optimiser_arguments(config),
-        gradient_checkpointing=uses_checkpointing(config),
-        bf16=model.dtype == torch.bfloat16,
-        use_cpu=on_cpu,
-        dataloader_pin_memory=not on_cpu,
-        dataloader_num_workers=0,
-        remove_unused_columns=False,  # the reward wants the row number
-        seed=int(config.seed),
-        data_seed=int(config.seed),
-        logging_steps=config.logging_steps,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=checkpoint_interval(total, config),
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
-        eval_strategy="no",
-    )
+    instructions = min(int(config.batch_size), len(rows))
+    values = trainer_arguments(config, model, folder, total) | {
+        "max_steps": total,
+        "per_device_train_batch_size": instructions * generations,  # TRL counts answers
+        "num_generations": generations,
+        "max_completion_length": ANSWER_TOKENS,
+        "temperature": 1.0,
+        # Weights that are no numbers are to be told by the loss: sampling from them ends a GPU's process.
+        "generation_kwargs": {"remove_invalid_values": True},
+    }
     args = GRPOConfig(**values | own)
     trainer = _Trainer(
         model=model,
@@ -168,36 +136,11 @@ def reward_of(scorer, rows: list[dict]):
     return mas
 
 
-class _Trainer(GRPOTrainer):
-    """Neither phones home nor writes a model card of its own."""
-
-    def create_model_card(self, *args, **kwargs) -> None:
-        pass
-
-    def _send_telemetry(self) -> None:
-        pass
-
-
-class _Report(TrainerCallback):
-    """Tells every step, and ends the run behind a checkpoint when it is asked to stop."""
-
-    def __init__(self, reporter: Reporter, total: int) -> None:
-        self._reporter, self._total = reporter, total
-        self.stopped = False
-        self.last: dict[str, float] = {}
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self._reporter.progress(state.global_step, self._total, "steps", message="training")
-        if self._reporter.stop_requested and state.global_step < state.max_steps:
-            self.stopped = control.should_save = control.should_training_stop = True
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        values = {name: float(logs[name]) for name in REPORTED if name in (logs or {})}
-        if "loss" in values:
-            self.last = values
-            self._reporter.metrics(state.global_step, **values)
-            text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-            print(f"step {state.global_step}/{self._total}  {text}", flush=True)
+class _Trainer(Watched, GRPOTrainer):
+    @property
+    def tokens_seen(self) -> float:
+        """Of prompts and sampled answers; a checkpoint keeps the number."""
+        return self.state.num_input_tokens_seen
 
 
 def _as_dataset(policy: Policy, rows: list[dict]) -> Dataset:

@@ -14,7 +14,8 @@ from transformers import Trainer, TrainerCallback
 from m3po.training.curves import KEPT
 from m3po.training.signs import Signs
 
-REPORTED = (*KEPT, "seconds", "tokens_per_second", "memory_gib")
+SAMPLED = ("reward", "reward_std", "kl", "completions/mean_length")  # of answers that GRPO sampled
+REPORTED = (*KEPT, *SAMPLED, "seconds", "tokens_per_second", "memory_gib")
 GIB = 1024**3
 
 

@@ -33,11 +33,12 @@ def is_sign(warning: str) -> bool:
 class Signs:
     """Feed it every step's figures, as m3po.training.reporting reports them; what is no number is passed over.
 
-    `plain`: the loss is DPO's sigmoid alone, which begins at ln 2. `prefers`: False for SFT, which makes no margin.
+    `plain`: the loss is DPO's sigmoid alone, which begins at ln 2. `prefers`: False for SFT and GRPO, which make no
+    margin. `samples`: True for GRPO, which learns from answers of its own.
     """
 
-    def __init__(self, beta: float, *, plain: bool = True, prefers: bool = True) -> None:
-        self._beta, self._plain, self._prefers = beta, plain, prefers
+    def __init__(self, beta: float, *, plain: bool = True, prefers: bool = True, samples: bool = False) -> None:
+        self._beta, self._plain, self._prefers, self._samples = beta, plain, prefers, samples
         self._told: set[str] = set()
         self._recent: dict[str, deque[float]] = {}
         self._norms: list[float] = []
@@ -111,10 +112,14 @@ class Signs:
         before, last = self._norms[: 1 - GRADIENTS], [*self._norms[1 - GRADIENTS :], norm]
         self._norms = [*self._norms, norm][-WINDOW - GRADIENTS :]
         if len(last) == GRADIENTS and not any(last):
-            return (
-                f"Step {step}: the gradient's norm is 0 since {GRADIENTS} steps, so no weight moves: every answer of "
-                "these pairs is beyond what the loss asks for, or empty. Check the pairs, or choose another loss_type."
+            why = (
+                "the answers sampled for an instruction all get the same reward. Sample more of them "
+                "(trl.num_generations), or let another scorer reward them (reward)."
+                if self._samples
+                else "every answer of these pairs is beyond what the loss asks for, or empty. Check the pairs, or "
+                "choose another loss_type."
             )
+            return f"Step {step}: the gradient's norm is 0 since {GRADIENTS} steps, so no weight moves: {why}"
         usual = statistics.median(before) if len(before) >= WINDOW // 2 else 0.0
         if usual and min(last) > EXPLODED * usual:
             return (

@@ -7,20 +7,16 @@ once a run. tests/training/test_dpo.py holds the losses equal to stock TRL's.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
 
 import torch
-from transformers import TrainerState
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from trl import DPOTrainer
 
-from m3po.training.faults import STATE, count_done, not_finite
-from m3po.training.reporting import Pace
+from m3po.training.attempts import Watched
 
 
 def can_reuse_features(model: torch.nn.Module) -> bool:
@@ -40,50 +36,25 @@ def image_encoder(model: torch.nn.Module):
     return encode
 
 
-class PairTrainer(DPOTrainer):
-    """DPOTrainer that takes `image_features` and stored reference log-probs in its batches, refuses a loss or gradient
-    that is not a number, logs its pace, and neither phones home nor writes a model card of its own."""
+class PairTrainer(Watched, DPOTrainer):
+    """DPOTrainer that takes `image_features` and stored reference log-probs in its batches."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self._pace = Pace()
         if self.is_fsdp_enabled:
             _name_layers(self.accelerator.state.fsdp_plugin, self.model)
 
-    def go_on(self, checkpoint: Path | None, total: int) -> None:
-        """Train to the end from the checkpoint, or from the beginning. One of the last step is loaded alone: the loop
-        of transformers 5.23 would take a step more where the epochs are not whole."""
-        if count_done(checkpoint) < total:
-            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        else:
-            self._load_from_checkpoint(str(checkpoint))
-            self.state = TrainerState.load_from_json(str(checkpoint / STATE))
+    @property
+    def tokens_seen(self) -> float:
+        return self._total_train_tokens
 
     def begin_counting(self, last: dict) -> None:
-        """Count on from the last step's entry in the log; TRL 1.16 would count a resumed run's tokens from 0."""
+        """TRL 1.16 would count a resumed run's tokens from 0."""
         self._total_train_tokens = last.get("num_tokens", 0)
-        self._pace.begin(last)
-
-    def log(self, logs, start_time=None):
-        if "loss" in logs:
-            logs = {**logs, **self._pace.measure(self._total_train_tokens)}
-        super().log(logs, start_time)
+        super().begin_counting(last)
 
     def _compute_loss(self, model, inputs, return_outputs):
-        loss = super()._compute_loss(model, _with_features(inputs), return_outputs)
-        value = (loss[0] if return_outputs else loss).detach()
-        self._check_finite("loss", value.item())
-        return loss
-
-    def _get_grad_norm(self, model, grad_norm=None):
-        """Looked at before the weights are moved by it: a checkpoint must not hold what a broken gradient made."""
-        norm = super()._get_grad_norm(model, grad_norm)
-        self._check_finite("gradient's norm", float(norm))
-        return norm
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise not_finite(what, value, self.state.global_step + 1, Path(self.args.output_dir).parent)
+        return super()._compute_loss(model, _with_features(inputs), return_outputs)
 
     def compute_ref_log_probs(self, model, inputs):
         return super().compute_ref_log_probs(model, _with_features(inputs))
@@ -99,28 +70,10 @@ class PairTrainer(DPOTrainer):
             outputs = self.model(**inputs, labels=labels, fused_lm_head=True)
         return outputs.log_probs.sum(dim=1).chunk(2, dim=0)
 
-    def gather_weights(self) -> dict[str, torch.Tensor] | None:
-        """The model's whole weights where FSDP shares them out, gathered by all processes; None where each has them."""
-        return self.accelerator.get_state_dict(self.model_wrapped) if self.is_fsdp_enabled else None
-
-    def agree(self, asked: bool) -> bool:
-        """What the first process says, for all: none of them may stop a step before the others."""
-        if self.accelerator.num_processes == 1:
-            return asked
-        said = torch.tensor([float(asked)], device=self.accelerator.device)
-        torch.distributed.broadcast(said, src=0)
-        return bool(said.item())
-
     @torch.no_grad()
     def reference_logps(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """The same under the reference: the policy with its adapter switched off."""
         return self.compute_ref_log_probs(self.model, self._prepare_inputs(inputs))
-
-    def create_model_card(self, *args, **kwargs) -> None:
-        """Ours is written by m3po.training.dpo; TRL's would name neither data nor figures."""
-
-    def _send_telemetry(self) -> None:
-        pass
 
 
 def _name_layers(plugin, model: torch.nn.Module) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_here import MEASURED, Recorder, build_rows, on_one_thread, train
+from training_here import Killed, Recorder, build_rows, on_one_thread, told, train
+from trl import DPOTrainer
 
 from m3po.errors import JobError, ModelError
 from m3po.training.faults import find_checkpoint, is_disk_full, memory_remedy
@@ -23,15 +24,6 @@ GPU_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 Gi
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory) -> list[dict]:
     return build_rows(tmp_path_factory.mktemp("images"))
-
-
-class Killed(BaseException):
-    """What nothing in the run may catch, as it cannot catch a kill."""
-
-
-def told(recorder: Recorder) -> list[tuple[int, dict]]:
-    """Steps and their figures, but for those that measure the machine."""
-    return [(step, {k: v for k, v in values.items() if k not in MEASURED}) for step, values in recorder.points]
 
 
 @pytest.mark.parametrize("how", ["dpo", "adapter", "sft"])
@@ -113,14 +105,14 @@ def test_a_gradient_that_is_no_number_moves_no_weight_and_leaves_the_last_good_a
 ):
     from m3po.models.policy import Policy
 
-    norm = PairTrainer.__mro__[1]._get_grad_norm
+    norm = DPOTrainer._get_grad_norm
 
     def spoil(trainer, model, grad_norm=None):
         return float("inf") if trainer.state.global_step == 5 else norm(trainer, model, grad_norm)
 
     recorder = Recorder()
     with monkeypatch.context() as patch:
-        patch.setattr(PairTrainer.__mro__[1], "_get_grad_norm", spoil)
+        patch.setattr(DPOTrainer, "_get_grad_norm", spoil)
         with pytest.raises(JobError, match=r"gradient's norm became inf at step 6.*lower the learning rate") as told:
             train(tiny_policy, rows, tmp_path / "000007", recorder)
     assert [step for step, _ in recorder.points] == [1, 2, 3, 4, 5]
