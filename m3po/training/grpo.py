@@ -36,7 +36,7 @@ from m3po.training.faults import told_in_words
 from m3po.training.options import library_options
 from m3po.training.pair_checks import PairProblem, check_length, length_limit
 from m3po.training.presets import check_pairs
-from m3po.training.reporting import Phases, Reporter
+from m3po.training.reporting import Phases, Reporter, tell_left_out
 from m3po.training.signs import Signs
 from m3po.workspace_config import WorkspaceConfig
 
@@ -167,7 +167,7 @@ def _is_readable(
         check_length(inputs["input_ids"].shape[1], answer_tokens, limit, asked=limit != policy.max_positions)
         return True
     except (BadImageError, BadInputError, PairProblem) as error:
-        reporter.emit("warning", message=f"Instruction {row['name']} is left out: {str(error).rstrip('.')}.")
+        tell_left_out(reporter, row["name"], str(error))
         return False
 
 
