@@ -21,8 +21,8 @@ from m3po.settings import ModelOptions
 from m3po.text import build_messages
 from m3po.training.adapters import build_lora_config
 from m3po.training.batches import FeatureCache, PairCollator
+from m3po.training.checkpoints import find_checkpoint
 from m3po.training.dpo import encode_pairs, train_pairs
-from m3po.training.faults import find_checkpoint
 from m3po.training.presets import build_train_config
 from m3po.training.ranks import count_steps
 from m3po.training.trainer import PairTrainer

@@ -11,7 +11,8 @@ from training_here import Killed, Recorder, build_rows, on_one_thread, told, tra
 from trl import DPOTrainer
 
 from m3po.errors import JobError, ModelError, RunStopped
-from m3po.training.faults import find_checkpoint, is_disk_full, memory_remedy
+from m3po.training.checkpoints import find_checkpoint
+from m3po.training.faults import is_disk_full, memory_remedy
 from m3po.training.presets import build_train_config
 from m3po.training.trainer import PairTrainer
 
