@@ -49,6 +49,15 @@ class Recorder:
         self.points.append((step, values))
 
 
+class Killed(BaseException):
+    """What nothing in the run may catch, as it cannot catch a kill."""
+
+
+def told(recorder: Recorder) -> list[tuple[int, dict]]:
+    """Steps and their figures, but for those that measure the machine."""
+    return [(step, {k: v for k, v in values.items() if k not in MEASURED}) for step, values in recorder.points]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def on_one_thread() -> Iterator[None]:
     """Tiny matrices only lose by being shared out."""

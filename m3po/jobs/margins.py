@@ -16,7 +16,7 @@ from m3po.store.connection import Connection, Database
 
 log = logging.getLogger("m3po.jobs")
 
-# Column of margins.parquet (m3po.training.dpo.MARGINS) -> of the store.
+# Column of margins.parquet (m3po.training.logps.MARGINS) -> of the store.
 _COLUMNS = {
     "instruction_id": "instruction_id", "chosen_id": "chosen", "rejected_id": "rejected",
     "logp_margin_before": "margin_before", "logp_margin_after": "margin_after", "reward_margin": "reward_margin",

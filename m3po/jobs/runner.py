@@ -29,17 +29,17 @@ from m3po.jobs import schemas
 from m3po.jobs.folder import LOCK_FD, RunFolder
 from m3po.jobs.ingest import Tail, ingest_events
 from m3po.jobs.server_runs import SERVER_KINDS
+from m3po.jobs.stopping import Stopping
 from m3po.jobs.worker import sentence_for
 from m3po.store import runs
 from m3po.store.connection import Connection, Database
 from m3po.store.instructions import now
+from m3po.training.checkpoints import say_kept
 from m3po.types import Run
 
 log = logging.getLogger("m3po.jobs")
 
 POLL_SECONDS = 0.25
-STOP_GRACE_SECONDS = 30.0  # time to finish a batch or write a checkpoint before the signal
-STOP_GRACE_STEPS = 3  # or as long as so many steps took, or rows
 MAX_FAILURES = 5  # looks in a row that raised, before a run is given up
 KILLED = (
     "The worker was killed; resume to go on where it was. If it happens again, main memory runs out, and the system "
@@ -74,7 +74,7 @@ class JobRunner:
         self.on_end = on_end
         self._tails: dict[int, Tail] = {}
         self._processes: dict[int, subprocess.Popen] = {}
-        self._stops: dict[int, float] = {}
+        self._stops: dict[int, Stopping] = {}
         self._failures: dict[int, int] = {}
         self._taken: dict[Path, Path] = {}  # what `freeze` wrote -> the run's folder that it became
         self._wake = threading.Event()
@@ -151,7 +151,8 @@ class JobRunner:
         self._wake.set()
 
     def stop(self, run_id: int) -> None:
-        """Ask a run to stop: a queued one at once, a running one after its present batch, by signal if it lingers."""
+        """Ask a run to stop: a queued one at once, a running one after its present batch or step, however long that
+        takes; one that lingers and writes nothing is killed."""
         run = self._get(run_id)
         if run.state == "queued" and self._claim(
             run_id, "stopped", message="Stopped before it started.", ended_at=now()
@@ -159,8 +160,9 @@ class JobRunner:
             self._finish(run_id)
         elif self._get(run_id).state == "running":
             self.folder(run_id).request_stop()
-            self._stops.setdefault(run_id, time.monotonic())
-            self.db.write(lambda con: runs.update_run(con, run_id, message="Stopping after the present batch ..."))
+            self._stops.setdefault(run_id, Stopping(self.folder(run_id)))
+            what = "step" if run.kind == "train" and run.unit == "steps" else "batch"
+            self.db.write(lambda con: runs.update_run(con, run_id, message=f"Stopping after the present {what} ..."))
 
     def stop_all(self, run_ids: Iterable[int]) -> int:
         """Stop those of one training or comparison that wait or are at work, from the last to the first, so that none
@@ -249,12 +251,7 @@ class JobRunner:
         elif not alive:
             tail_lines = folder.log_tail(3)
             if run.id in self._stops or folder.stop_path.exists():
-                how = (
-                    "It did not stop by itself and was ended"
-                    if self._exit_code(run.id) == -signal.SIGKILL
-                    else "Stopped"
-                )
-                self._end(run.id, "stopped", f"{how}; what was finished is kept and the run can be resumed.")
+                self._end(run.id, "stopped", self._describe_stop(run, folder))
             elif tail_lines and self._exit_code(run.id) not in (None, 0) and self._exit_code(run.id) > 0:
                 self._end(
                     run.id,
@@ -264,7 +261,7 @@ class JobRunner:
             else:
                 self._end(run.id, "interrupted", KILLED)
         elif run.id in self._stops or folder.stop_path.exists():
-            self._press(run, folder)
+            self._press(run.id, folder)
 
     def _alive(self, run_id: int, folder: RunFolder) -> bool:
         process = self._processes.get(run_id)
@@ -276,16 +273,31 @@ class JobRunner:
         process = self._processes.get(run_id)
         return process.poll() if process else None
 
-    def _press(self, run: Run, folder: RunFolder) -> None:
-        """A worker that was asked to stop and lingers gets a signal, then a harder one. It stops between two steps,
-        which may take minutes each: killed within one it would lose what came after its last checkpoint."""
-        waited = time.monotonic() - self._stops.setdefault(run.id, time.monotonic())
-        patience = max(STOP_GRACE_SECONDS, STOP_GRACE_STEPS / run.rate if run.rate else 0.0)
+    def _press(self, run_id: int, folder: RunFolder) -> None:
+        """A worker that was asked to stop and lingers gets a signal; one that writes nothing either is killed."""
+        stopping = self._stops.get(run_id)
+        if stopping is None:  # asked before this server began
+            stopping = self._stops[run_id] = Stopping(folder)
         pid = folder.worker_pid()
-        if pid is None or waited < patience:
+        if pid is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM if waited < 2 * patience else signal.SIGKILL)
+            if stopping.is_stuck():
+                stopping.killed_after = stopping.silence()
+                os.kill(pid, signal.SIGKILL)
+            elif stopping.needs_signal():
+                stopping.signalled = True
+                os.kill(pid, signal.SIGTERM)
+
+    def _describe_stop(self, run: Run, folder: RunFolder) -> str:
+        """Of a worker that is gone and told no end."""
+        stopping = self._stops.get(run.id)
+        why = "Stopped"
+        if stopping is not None and stopping.killed_after:
+            why = f"Stopped by force: it had written nothing for {stopping.killed_after:.0f} seconds"
+        if run.kind == "train":
+            return f"{why}; {say_kept(folder.path)}. The run can be resumed."
+        return f"{why}; what was finished is kept and the run can be resumed."
 
     def _start_if_ready(self, run: Run) -> bool:
         after = self.db.read(lambda con: runs.after_id(con, run.id))

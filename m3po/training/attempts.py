@@ -18,7 +18,8 @@ from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
 from m3po.training import ranks
 from m3po.training.adapters import check_language_model, save_adapter
-from m3po.training.faults import STATE, count_done, find_checkpoint, not_finite
+from m3po.training.checkpoints import STATE, count_done, find_checkpoint
+from m3po.training.faults import not_finite
 from m3po.training.presets import uses_checkpointing
 from m3po.training.reporting import Pace, Reporter, StepReport, reported_metrics
 from m3po.training.signs import Signs
@@ -151,8 +152,8 @@ def train_to_end(
     total: int,
 ) -> None:
     """Take the steps from the last checkpoint in `folder` to the last of `total`, tell each, and save the adapter,
-    whose card says `n_rows`. Raises RunStopped, behind a checkpoint and an adapter, when asked to stop before the last,
-    and JobError where not one step was taken."""
+    whose card says `n_rows`. Raises RunStopped, behind a checkpoint and an adapter, when asked to stop before, and
+    JobError where not one step was taken."""
     checkpoint = find_checkpoint(folder / "checkpoints")
     done = count_done(checkpoint)
     reporter.progress(done, total, "steps", message="training")

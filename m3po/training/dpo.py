@@ -2,31 +2,26 @@
 
 The reference is the policy without the adapter or, where the run goes on from one, with that adapter as it was before.
 Everything that must survive a kill lies in the run's folder:
-`checkpoints/` (the last one is gone on from), `reference.parquet` (log-probs of the reference; until it is whole its
-parts in `reference/`), and at the end
-`adapter/` and `margins.parquet` (each pair before and after). `tensorboard/` holds the curves once more.
+`checkpoints/` (the last one is gone on from), `reference.parquet` (log-probs of the reference; while they are computed,
+`reference.jsonl`), and at the end `adapter/` and `margins.parquet` (each pair before and after). `tensorboard/` holds
+the curves once more.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback
 from trl import DPOConfig
 from trl.trainer.utils import disable_dropout_in_model
 
-from m3po.errors import BadImageError, BadInputError, RunStopped
 from m3po.models.policy import Policy
 from m3po.settings import TrainConfig
 from m3po.training import ranks
@@ -47,30 +42,14 @@ from m3po.training.attempts import (
 from m3po.training.batches import PairCollator
 from m3po.training.encoding import EncodedPair, encode_pair
 from m3po.training.faults import told_in_words
+from m3po.training.logps import add_reference_logps, write_margins
 from m3po.training.options import library_options
-from m3po.training.pair_checks import PairProblem, check_length, length_limit
+from m3po.training.pair_checks import PairProblem
 from m3po.training.presets import check_pairs, find_preset, parse_losses
-from m3po.training.reporting import Phases, Reporter
+from m3po.training.reporting import Phases, Reporter, tell_left_out
 from m3po.training.signs import Signs
 from m3po.training.trainer import PairTrainer, can_reuse_features, image_encoder
 from m3po.workspace_config import WorkspaceConfig
-
-MARGINS = pa.schema(
-    [
-        ("instruction_id", pa.int64()),
-        ("chosen_id", pa.int64()),
-        ("rejected_id", pa.int64()),
-        ("ref_chosen_logp", pa.float64()),
-        ("ref_rejected_logp", pa.float64()),
-        ("chosen_logp", pa.float64()),
-        ("rejected_logp", pa.float64()),
-        ("logp_margin_before", pa.float64()),  # nats; below 0: the model preferred the rejected answer
-        ("logp_margin_after", pa.float64()),
-        ("reward_margin", pa.float64()),  # beta * (after - before); 0 before the training by definition
-    ]
-)
-_REFERENCE = pa.schema(list(MARGINS)[:5])
-SAVE_SECONDS = 20.0  # between two files of reference log-probs
 
 
 def train_pairs(
@@ -117,7 +96,7 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     trainer.train_dataset = _as_dataset(pairs, kept)
     trainer.precompute_ref_logps = True
     total = ranks.count_steps(config, len(kept), ranks.world())
-    trainer.args.save_steps = checkpoint_interval(total, config)  # of as many as are left
+    trainer.args.save_steps = checkpoint_interval(total, config)
     losses, _ = parse_losses(config)
     signs = Signs(config.beta, plain=losses == ["sigmoid"], prefers=losses != ["sft"])
     train_to_end(trainer, config, folder, reporter, workspace, signs, n_rows=len(kept), total=total)
@@ -125,8 +104,9 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     trainer.accelerator.wait_for_everyone()
     remove_checkpoints(folder)
     n_human = sum(pairs[row].human for row in kept)
-    n_left_out = len(rows) - len(kept)
-    return describe_result(trainer, started, n_trainable, n_rows=len(kept), n_human=n_human, n_left_out=n_left_out)
+    return describe_result(
+        trainer, started, n_trainable, n_rows=len(kept), n_human=n_human, n_left_out=len(rows) - len(kept)
+    )
 
 
 def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[EncodedPair]:
@@ -136,7 +116,7 @@ def encode_pairs(rows: list[dict], policy: Policy, reporter: Reporter) -> list[E
         try:
             pairs.append(encode_pair(row, policy.reader))
         except PairProblem as problem:
-            _warn_left_out(reporter, row["name"], str(problem))
+            tell_left_out(reporter, row["name"], str(problem))
     return pairs
 
 
@@ -176,187 +156,7 @@ def build_trainer(
     return trainer
 
 
-def add_reference_logps(
-    trainer: PairTrainer,
-    collator: PairCollator,
-    pairs: list[EncodedPair],
-    path: Path,
-    policy: Policy,
-    reporter: Reporter,
-    max_length: int = 0,
-) -> list[int]:
-    """Fill in the reference's log-probs, from `path` where an earlier attempt left them, and return the rows
-    that can be used: a pair whose image cannot be read, or that is too long for the model, is told and left out.
-    What an attempt computed that ended early lies in a folder beside, and is not computed again.
-    """
-    if path.exists():
-        return _read_reference([path], pairs)
-    parts = _Parts(path.with_suffix(""))
-    kept = _read_reference(parts.files, pairs)
-    begun = parts.following
-    trainer.accelerator.wait_for_everyone()  # of several processes all read before the first writes more
-    readable = []
-    for row in range(begun, len(pairs)):
-        try:
-            collator.read_images(row)
-            readable.append(row)
-        except BadImageError as error:
-            _warn_left_out(reporter, pairs[row].name, str(error))
-    total = begun + len(readable)
-    reporter.progress(begun, total, "pairs", message="reference log-probs")
-    size = 2 * trainer.args.per_device_train_batch_size
-    limit = length_limit(max_length, policy.max_positions)
-
-    def refuse(row: int, problem: str) -> None:
-        _warn_left_out(reporter, pairs[row].name, problem)
-
-    with contextlib.closing(parts):
-        for done, rows, batch in _batches(collator, readable, size, reporter, refuse):
-            lengths = batch["attention_mask"].sum(1).view(2, -1).amax(0).tolist()
-            fits = []
-            for row, length in zip(rows, lengths, strict=True):
-                answer = pairs[row].longer_answer
-                try:
-                    check_length(length - answer, answer, limit, asked=limit != policy.max_positions)
-                    fits.append(row)
-                except PairProblem as problem:
-                    refuse(row, str(problem))
-            if not fits:
-                continue
-            if len(fits) < len(rows):
-                rows, batch = fits, collator([{"row": row} for row in fits])
-            chosen, rejected = trainer.reference_logps(batch)
-            for row, *logps in zip(rows, chosen.tolist(), rejected.tolist(), strict=True):
-                pairs[row].ref_chosen_logp, pairs[row].ref_rejected_logp = logps
-            kept += rows
-            parts.add([_reference_row(pairs[row]) for row in rows], following=readable[done - 1] + 1)
-            reporter.progress(begun + done, total, "pairs", message="reference log-probs")
-    _write_table(path, [_reference_row(pairs[row]) for row in kept], _REFERENCE)
-    parts.remove()
-    return kept
-
-
-class _Parts:
-    """Reference log-probs as they come, each file named by the row that follows it: a kill costs SAVE_SECONDS."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.files = sorted(folder.glob("*.parquet"))
-        self.following = int(self.files[-1].stem) if self.files else 0
-        self._rows: list[dict] = []
-        self._written = time.monotonic()
-
-    def add(self, rows: list[dict], *, following: int) -> None:
-        self._rows += rows
-        self.following = following
-        if time.monotonic() - self._written >= SAVE_SECONDS:
-            self.close()
-
-    def close(self) -> None:
-        """Write what is not written yet."""
-        if self._rows and not ranks.rank():
-            self._folder.mkdir(exist_ok=True)
-            _write_table(self._folder / f"{self.following:012d}.parquet", self._rows, _REFERENCE)
-        self._rows, self._written = [], time.monotonic()
-
-    def remove(self) -> None:
-        if not ranks.rank():
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def write_margins(
-    trainer: PairTrainer,
-    collator: PairCollator,
-    pairs: list[EncodedPair],
-    rows: list[int],
-    path: Path,
-    reporter: Reporter,
-) -> None:
-    """Every trained pair's log-probs before and after, and the reward margin that the training gave it."""
-    table = []
-    for done, batch_rows, batch in _batches(collator, rows, 2 * trainer.args.per_device_train_batch_size, reporter):
-        chosen, rejected = trainer.sum_logps(batch)
-        for row, chosen_logp, rejected_logp in zip(batch_rows, chosen.tolist(), rejected.tolist(), strict=True):
-            pair = pairs[row]
-            before = pair.ref_chosen_logp - pair.ref_rejected_logp
-            after = chosen_logp - rejected_logp
-            table.append(
-                {
-                    **_reference_row(pair),
-                    "chosen_logp": chosen_logp,
-                    "rejected_logp": rejected_logp,
-                    "logp_margin_before": before,
-                    "logp_margin_after": after,
-                    "reward_margin": trainer.beta * (after - before),
-                }
-            )
-        reporter.progress(done, len(rows), "pairs", message="margins after the training")
-    _write_table(path, table, MARGINS)
-
-
-def _batches(
-    collator: PairCollator,
-    rows: list[int],
-    size: int,
-    reporter: Reporter,
-    refuse: Callable[[int, str], None] | None = None,
-):
-    """(rows done after it, its rows, batch), in order; RunStopped between two when asked to stop. With `refuse`, a row
-    that the model's processor does not take is left out, and handed to it with the reason."""
-    for start in range(0, len(rows), size):
-        if reporter.stop_requested:
-            raise RunStopped("Stopped by the user; what was finished is kept and the run can be resumed.")
-        part = rows[start : start + size]
-        done = start + len(part)
-        try:
-            batch = collator([{"row": row} for row in part])
-        except BadInputError:
-            if refuse is None:
-                raise
-            refused = {row: why for row in part if (why := collator.refusal(row))}
-            for row, why in refused.items():
-                refuse(row, why)
-            part = [row for row in part if row not in refused]
-            if not part:
-                continue
-            batch = collator([{"row": row} for row in part])
-        yield done, part, batch
-
-
 def _as_dataset(pairs: list[EncodedPair], rows: Iterable[int]) -> Dataset:
     """Row numbers, and the image paths: TRL goes by their column to know that this is vision data."""
     rows = list(rows)
     return Dataset.from_dict({"row": rows, "images": [list(pairs[row].images) for row in rows]})
-
-
-def _read_reference(paths: Sequence[Path], pairs: list[EncodedPair]) -> list[int]:
-    stored = {
-        (row["instruction_id"], row["chosen_id"], row["rejected_id"]): row
-        for path in paths
-        for row in pq.read_table(path).to_pylist()
-    }
-    kept = []
-    for number, pair in enumerate(pairs):
-        row = stored.get((pair.instruction_id, pair.chosen_id, pair.rejected_id))
-        if row is not None:
-            pair.ref_chosen_logp, pair.ref_rejected_logp = row["ref_chosen_logp"], row["ref_rejected_logp"]
-            kept.append(number)
-    return kept
-
-
-def _reference_row(pair: EncodedPair) -> dict:
-    return {name: getattr(pair, name) for name in _REFERENCE.names}
-
-
-def _write_table(path: Path, rows: list[dict], schema: pa.Schema) -> None:
-    """Whole or not at all: a kill must not leave half a file that a resumed run would trust. Of several processes,
-    which all have the same rows, the first writes."""
-    if ranks.rank():
-        return
-    part = path.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
-    part.rename(path)
-
-
-def _warn_left_out(reporter: Reporter, name: str, problem: str) -> None:
-    reporter.emit("warning", message=f"Instruction {name} is left out: {problem.rstrip('.')}.")

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
 
 from m3po.errors import JobError
 from m3po.models.memory import is_out_of_memory
 from m3po.settings import TrainConfig
+from m3po.training.checkpoints import count_done, find_checkpoint, remove_torn, say_kept
 from m3po.training.presets import uses_checkpointing
 from m3po.training.reporting import Phases
 
-STATE = "trainer_state.json"  # written last of a checkpoint, so one that parses closes it
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What the writers of safetensors and torch raise in the place of an OSError; torch's does not say why it could not.
 _NOT_WRITTEN = re.compile(r"os error (?:28|122|27)\b|no space left|disk quota|unexpected pos|iostream error|Stream"
@@ -74,46 +70,6 @@ def memory_remedy(config: TrainConfig) -> str:
     if not config.quantise:
         ways.append("on a GPU quantise=4bit")
     return f"start a new run with {'; or '.join(ways)}. Or end what else uses the device's memory, and resume this run."
-
-
-def find_checkpoint(folder: Path, before: int | None = None) -> Path | None:
-    """The latest checkpoint that is whole, of those of fewer than `before` steps."""
-    whole = {step: path for step, path in _whole_checkpoints(folder).items() if before is None or step < before}
-    return whole[max(whole)] if whole else None
-
-
-def _whole_checkpoints(folder: Path) -> dict[int, Path]:
-    """By step."""
-    steps = {}
-    for path in folder.glob("checkpoint-*"):
-        with contextlib.suppress(OSError, ValueError, SafetensorError):
-            json.loads((path / STATE).read_text(encoding="utf-8"))
-            for weights in path.glob("*.safetensors"):
-                with safe_open(weights, "np"):  # its header says how long it is: a file that was cut off is told
-                    pass
-            steps[int(path.name.rpartition("-")[2])] = path
-    return steps
-
-
-def count_done(checkpoint: Path | None) -> int:
-    """Steps that are behind a whole checkpoint."""
-    return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["global_step"] if checkpoint else 0
-
-
-def remove_torn(folder: Path) -> None:
-    """Checkpoints that are not whole go: none of them would be gone on from."""
-    whole = set(_whole_checkpoints(folder).values())
-    for path in folder.glob("checkpoint-*"):
-        if path not in whole:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def say_kept(folder: Path) -> str:
-    """What a run has left that it can go on from, or that can be used, named within the workspace."""
-    found = find_checkpoint(folder / "checkpoints")
-    if found is None:
-        return "nothing of the training is kept yet"
-    return f"it goes on from its checkpoint of step {count_done(found)}"
 
 
 def not_finite(what: str, value: float, step: int, folder: Path) -> JobError:

@@ -37,7 +37,7 @@ from m3po.training.faults import told_in_words
 from m3po.training.options import answer_tokens, library_options
 from m3po.training.pair_checks import PairProblem, check_length, length_limit
 from m3po.training.presets import check_pairs
-from m3po.training.reporting import Phases, Reporter
+from m3po.training.reporting import Phases, Reporter, tell_left_out
 from m3po.training.signs import Signs
 from m3po.workspace_config import WorkspaceConfig
 
@@ -85,8 +85,7 @@ def _train(config: TrainConfig, rows: list[dict], folder: Path, reporter: Report
     signs = Signs(config.beta, plain=False, prefers=False, samples=True)
     train_to_end(trainer, config, folder, reporter, workspace, signs, n_rows=len(kept), total=total)
     remove_checkpoints(folder)
-    n_left_out = len(rows) - len(kept)
-    return describe_result(trainer, started, n_trainable, n_rows=len(kept), n_human=0, n_left_out=n_left_out)
+    return describe_result(trainer, started, n_trainable, n_rows=len(kept), n_human=0, n_left_out=len(rows) - len(kept))
 
 
 def build_trainer(
@@ -100,7 +99,7 @@ def build_trainer(
     generations = own.get("num_generations") or GENERATIONS
     values = trainer_arguments(config, model, folder, total) | {
         "max_steps": total,
-        "per_device_train_batch_size": int(config.batch_size) * generations,  # answers, not instructions
+        "per_device_train_batch_size": int(config.batch_size) * generations,  # TRL counts answers
         "num_generations": generations,
         "max_completion_length": answer_tokens(config),
         "temperature": 1.0,
@@ -171,7 +170,7 @@ def _is_readable(
         check_length(inputs["input_ids"].shape[1], answer_tokens, limit, asked=limit != policy.max_positions)
         return True
     except (BadImageError, BadInputError, PairProblem) as error:
-        reporter.emit("warning", message=f"Instruction {row['name']} is left out: {str(error).rstrip('.')}.")
+        tell_left_out(reporter, row["name"], str(error))
         return False
 
 

@@ -29,6 +29,11 @@ class Reporter(Protocol):
     def metrics(self, step: int, **values: float) -> None: ...
 
 
+def tell_left_out(reporter: Reporter, name: str, problem: str) -> None:
+    """Of the instruction `name`, which cannot be trained on."""
+    reporter.emit("warning", message=f"Instruction {name} is left out: {problem.rstrip('.')}.")
+
+
 class Phases:
     """A reporter that passes everything on and remembers what the run is at and after, in the words of a fault."""
 

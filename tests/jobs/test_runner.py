@@ -1,17 +1,13 @@
 """What a reader of the runs table may see while the runner works, and that a forgotten studio ends quietly."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
-from types import SimpleNamespace
 
 import pytest
 from workspaces import make_workspace
 
 from m3po.errors import JobError, ModelError, UnusableModelError
-from m3po.jobs import runner as runner_module
 from m3po.jobs import worker
 from m3po.jobs.ingest import Tail, ingest_events
 from m3po.jobs.runner import JobRunner
@@ -150,27 +146,6 @@ def test_only_a_run_whose_model_can_be_had_is_resumed(seen, monkeypatch, error):
             runner.resume(run_id)
     else:
         assert run.resumable and runner.resume(run_id).state == "queued"
-
-
-@pytest.mark.parametrize(("rate", "ends"), [(None, True), (100.0, True), (0.01, False)])
-def test_who_is_within_a_long_step_is_given_the_time_to_end_it(seen, monkeypatch, rate, ends):
-    """A step of 100 s: after the grace of a tenth of a second nothing is lost by a signal."""
-    runner, _ = seen
-    monkeypatch.setattr(runner_module, "STOP_GRACE_SECONDS", 0.05)
-    folder = runner.folder(7)
-    folder.path.mkdir(parents=True)
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
-        try:
-            process.stdout.readline()
-            folder.lock_path.write_text(str(process.pid))
-            run = SimpleNamespace(id=7, rate=rate)
-            for _ in range(20):
-                runner._press(run, folder)
-                time.sleep(0.02)
-            assert (process.poll() == -signal.SIGKILL) is ends
-        finally:
-            process.kill()
 
 
 def test_what_another_run_wants_is_not_stopped_with_a_training(seen):

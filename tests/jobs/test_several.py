@@ -34,7 +34,7 @@ from m3po.jobs.schemas import TRAIN_INPUT
 from m3po.models import memory
 from m3po.studio import Studio
 from m3po.training import ranks
-from m3po.training.faults import count_done, find_checkpoint
+from m3po.training.checkpoints import count_done, find_checkpoint
 from m3po.training.presets import PRESETS, build_train_config
 from m3po.training.trainer import PairTrainer
 from m3po.types import Run

@@ -22,6 +22,7 @@ from m3po.jobs.schemas import TRAIN_INPUT
 from m3po.jobs.worker import Worker
 from m3po.text import build_messages
 from m3po.training.presets import build_train_config
+from m3po.training.trainer import PairTrainer
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +94,33 @@ def test_a_killed_run_is_gone_on_with_and_ends_at_the_same_step(tiny_policy, tmp
     assert (result["steps"], result["pairs"], result["human_pairs"]) == (50, 10, 1)
     assert (run.adapter_path / "adapter_model.safetensors").exists()
     assert not (run.path / "checkpoints").exists()
+
+
+def test_a_run_killed_at_its_reference_log_probs_computes_the_others_alone(tiny_policy, tmp_path, monkeypatch):
+    run = write_run(tmp_path / "runs" / "1", tiny_policy, n_pairs=120, batch_size=1, max_steps=1)
+    lines = run.path / "reference.jsonl"
+    process = start(run)
+    deadline = time.monotonic() + 120
+    while not lines.exists() or lines.read_bytes().count(b"}") < 6:
+        assert process.poll() is None and time.monotonic() < deadline, run.log_tail()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = lines.read_bytes().count(b"}\n")
+    assert 6 <= kept < 120 and not (run.path / "reference.parquet").exists()
+
+    computed = []
+    compute = PairTrainer.reference_logps
+
+    def count(trainer, batch):
+        found = compute(trainer, batch)
+        computed.extend(found[0].tolist())
+        return found
+
+    monkeypatch.setattr(PairTrainer, "reference_logps", count)
+    assert work_here(run, "train") == 0, run.read_events()[0][-1]
+    assert len(computed) == 120 - kept
+    assert pq.read_table(run.path / "reference.parquet").num_rows == 120
 
 
 def test_a_stop_file_ends_the_run_with_an_adapter_and_a_checkpoint(tiny_policy, tmp_path, monkeypatch):

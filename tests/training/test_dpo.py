@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import tiny
 import torch
@@ -21,11 +19,10 @@ from m3po.images import load_rgb
 from m3po.models.policy import Policy
 from m3po.settings import ModelOptions
 from m3po.text import build_messages
-from m3po.training import dpo
 from m3po.training.adapters import build_lora_config
 from m3po.training.batches import FeatureCache, PairCollator
+from m3po.training.checkpoints import find_checkpoint
 from m3po.training.dpo import encode_pairs, train_pairs
-from m3po.training.faults import find_checkpoint
 from m3po.training.presets import build_train_config
 from m3po.training.ranks import count_steps
 from m3po.training.trainer import PairTrainer
@@ -228,51 +225,6 @@ def test_a_text_only_row_trains_beside_rows_with_images(tiny_policy, rows, tmp_p
     }
     result = train(tiny_policy, [text_only, *rows[:3]], tmp_path, epochs=1)
     assert result["pairs"] == 4
-
-
-class StopsInReference(Recorder):
-    """Asks to stop when so many pairs have their reference."""
-
-    def __init__(self, pairs: int) -> None:
-        super().__init__()
-        self._pairs = pairs
-
-    @property
-    def stop_requested(self) -> bool:
-        told = [event["done"] for event in self.events if event.get("message") == "reference log-probs"]
-        return bool(told) and told[-1] >= self._pairs
-
-
-@pytest.mark.parametrize("killed", [False, True])
-def test_reference_log_probs_are_computed_once_whatever_ends_the_run(tiny_policy, rows, tmp_path, monkeypatch, killed):
-    computed = []
-    reference = PairTrainer.reference_logps
-
-    def count(trainer, batch):
-        found = reference(trainer, batch)
-        computed.extend(found[0].tolist())
-        return found
-
-    monkeypatch.setattr(PairTrainer, "reference_logps", count)
-    bad = {**rows[0], "instruction_id": 77, "name": "no image", "images": [str(tmp_path / "gone.png")]}
-    given = [rows[0], bad, *rows[1:]]
-    train(tiny_policy, given, tmp_path / "whole", epochs=1, batch_size=2)
-    whole = pq.read_table(tmp_path / "whole" / "margins.parquet")
-    assert len(computed) == len(rows)
-    computed.clear()
-
-    folder, recorder = tmp_path / "parts", Recorder()
-    with monkeypatch.context() as patch:
-        if killed:  # nothing is written at the end
-            patch.setattr(dpo, "SAVE_SECONDS", 0)
-            patch.setattr(contextlib, "closing", contextlib.nullcontext)
-        with pytest.raises(RunStopped):
-            train(tiny_policy, given, folder, StopsInReference(8), epochs=1, batch_size=2)
-    assert not (folder / "reference.parquet").exists() and len(computed) == 8
-    train(tiny_policy, given, folder, recorder, epochs=1, batch_size=2)
-    assert len(computed) == len(rows) and not (folder / "reference").exists()
-    assert pq.read_table(folder / "margins.parquet").equals(whole)
-    assert not recorder.warnings  # it was told at the first attempt
 
 
 def test_training_sees_the_tokens_that_scoring_counted(tiny_policy, rows):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_here import MEASURED, Recorder, build_rows, on_one_thread, train
+from training_here import Killed, Recorder, build_rows, on_one_thread, told, train
 from trl import DPOTrainer
 
-from m3po.errors import JobError, ModelError
-from m3po.training.faults import find_checkpoint, is_disk_full, memory_remedy
+from m3po.errors import JobError, ModelError, RunStopped
+from m3po.training.checkpoints import find_checkpoint
+from m3po.training.faults import is_disk_full, memory_remedy
 from m3po.training.presets import build_train_config
 from m3po.training.trainer import PairTrainer
 
@@ -24,15 +25,6 @@ GPU_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 Gi
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory) -> list[dict]:
     return build_rows(tmp_path_factory.mktemp("images"))
-
-
-class Killed(BaseException):
-    """What nothing in the run may catch, as it cannot catch a kill."""
-
-
-def told(recorder: Recorder) -> list[tuple[int, dict]]:
-    """Steps and their figures, but for those that measure the machine."""
-    return [(step, {k: v for k, v in values.items() if k not in MEASURED}) for step, values in recorder.points]
 
 
 @pytest.mark.parametrize("how", ["dpo", "adapter", "sft"])
@@ -71,6 +63,44 @@ def test_a_run_killed_after_its_last_step_takes_no_step_more(tiny_policy, rows, 
     assert (result["steps"], recorder.points) == (4, [])
     assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == trained
     assert (tmp_path / "margins.parquet").exists() and result["final"]["loss"] > 0
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_reference_log_probs_are_kept_as_they_come_and_none_is_computed_twice(
+    tiny_policy, rows, tmp_path, monkeypatch, how
+):
+    """Of ten pairs in batches of four; a pair that is too long lies in the third."""
+    computed: list[int] = []
+    compute = PairTrainer.reference_logps
+
+    def count(trainer, batch):
+        if how == "kill" and len(computed) == 4 and not resumed:
+            raise Killed
+        found = compute(trainer, batch)
+        computed.extend(found[0].tolist())
+        first.stopping = how == "stop" and len(computed) == 4
+        return found
+
+    class Stopping(Recorder):
+        stopping = False
+        stop_requested = property(lambda self: self.stopping)
+
+    monkeypatch.setattr(PairTrainer, "reference_logps", count)
+    given = [*rows[:8], {**rows[8], "chosen": "boat " * 2000}, rows[9]]
+    first, second, whole, resumed = Stopping(), Recorder(), Recorder(), False
+    with pytest.raises(RunStopped if how == "stop" else Killed):
+        train(tiny_policy, given, tmp_path / "run", first, batch_size=2)
+    lines = tmp_path / "run" / "reference.jsonl"
+    torn = lines.read_bytes() + b'{"instruction_id": 4, "chosen_id": 8, "reje'  # by a kill in the midst of a line
+    lines.write_bytes(torn)
+    resumed = True
+    train(tiny_policy, given, tmp_path / "run", second, batch_size=2)
+    assert len(computed) == len(set(computed)) == 9 and not lines.exists()
+    assert [event["done"] for event in second.events if event.get("message") == "reference log-probs"] == [4, 8, 10]
+    train(tiny_policy, given, tmp_path / "whole", whole, batch_size=2)
+    assert told(second) == told(whole)
+    for name in ("reference.parquet", "margins.parquet", "adapter/adapter_model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_out_of_memory_names_the_step_and_what_to_set(tiny_policy, rows, tmp_path, monkeypatch):
@@ -156,8 +186,6 @@ def test_a_full_disk_costs_the_checkpoint_that_is_written_and_no_other(tiny_poli
 
 def test_a_full_disk_at_the_adapter_keeps_the_one_that_a_stop_left(tiny_policy, rows, tmp_path, monkeypatch):
     from peft import PeftModel
-
-    from m3po.errors import RunStopped
 
     with pytest.raises(RunStopped):
         train(tiny_policy, rows, tmp_path, Recorder(stop_at=1))

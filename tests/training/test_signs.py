@@ -90,6 +90,11 @@ def test_gradients_that_are_nothing_or_too_much(norms, at, words):
     assert all(words in sentence for _, sentence in found)
 
 
+def test_answers_that_are_all_rewarded_alike_are_told_as_such():
+    [(step, words)] = told([{"grad_norm": 0.0, "reward_std": 0.0}] * 5, plain=False, prefers=False, samples=True)
+    assert step == 3 and "all get the same reward" in words and "pairs" not in words
+
+
 @given(
     st.lists(
         st.dictionaries(
