@@ -78,6 +78,8 @@ METHODS: dict[str, Callable[..., object]] = {
     "run": lambda studio, run_id: studio.run(run_id),
     "warnings": lambda studio, run_id: studio.run_warnings(run_id),
     "stop": lambda studio, run_id: studio.stop_run(run_id),
+    "stop_training": lambda studio, run_id: studio.stop_training(run_id),
+    "stop_everything": lambda studio: studio.stop_everything(),
     "resume": lambda studio, run_id: studio.resume_run(run_id),
     "results": lambda studio: studio.results(),
     "result_report": lambda studio, run_id: studio.reports.read(run_id),

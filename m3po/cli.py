@@ -343,6 +343,28 @@ def resume(
 
 
 @app.command()
+def stop(
+    workspace: Workspace,
+    run_id: Annotated[int | None, typer.Argument(metavar="[RUN]", help="its number, as status shows it")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="whatever waits or is at work")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop a run, a training with the evaluations before and after it; what it finished is kept and can be resumed."""
+    if everything == (run_id is not None):
+        raise UsageError("Name the run to stop, or give --all.")
+    with connect(workspace) as client:
+        if everything:
+            stopped = client.call("stop_everything")
+        elif client.call("run", run_id=run_id)["kind"] == "train":
+            stopped = client.call("stop_training", run_id=run_id)
+        else:
+            stopped = int(client.call("run", run_id=run_id)["state"] in ("queued", "running"))
+            client.call("stop", run_id=run_id)
+    words = f"{counted(stopped, 'run')} asked to stop." if stopped else "Nothing of it waits or is at work."
+    say({"stopped": stopped}, words, as_json)
+
+
+@app.command()
 def status(workspace: Workspace, as_json: Json = False) -> None:
     """What the workspace holds and what is running."""
     with connect(workspace) as client:

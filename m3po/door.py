@@ -49,6 +49,7 @@ DECIDE = frozenset({"decide", "remark", "set_tag", "stored_decision", "undo", "r
 CURATE = frozenset({
     "import_source", "preview_import", "start_import", "start_sample", "start_score", "start_scoring", "start_select",
     "select", "use_scorer", "start_pipeline", "start_pilot", "start_demo", "stop_run", "stop_training",
+    "stop_everything",
     "resume_run", "start_train",
     "start_evaluate", "export", "start_export", "people.assign", "people.set_overlap", "people.mark_gold",
     "people.unmark_gold", "people.write_history", "people.assignments", "warm_up",

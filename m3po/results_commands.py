@@ -37,6 +37,8 @@ def results(
         raise UsageError(f"{out} has no suffix that results are written in: give one of {', '.join(WRITERS)}.")
     with connect(workspace) as client:
         report = client.call("result_report", run_id=run_id)
+        if not report["figures"]:
+            raise JobError(f"Run {report['run']} was not measured: evaluate it, or train without --no-evaluate.")
         if out:
             print(client.call("write_results", out=str(absolute(out)), run_id=report["run"]), file=sys.stderr)
     say(report, write_markdown(report).rstrip(), as_json)

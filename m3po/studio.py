@@ -191,6 +191,14 @@ class Studio(Starts):
         steps = (result["before_run"], result["run"], result["after_run"])
         return self.runner.stop_all(step.id for step in steps if step is not None)
 
+    def stop_everything(self) -> int:
+        """Stop whatever waits or is at work; how many runs that were. What they finished is kept."""
+        active = self.db.read(runs.read_active)
+        own = [run.id for run in active if run.kind in SERVER_KINDS]
+        for run_id in own:
+            self.server_runs.stop(run_id)
+        return len(own) + self.runner.stop_all(run.id for run in active if run.id not in own)
+
     def resume_run(self, run_id: int) -> Run:
         """Go on where a stopped, failed or interrupted run was."""
         run = self.run(run_id)

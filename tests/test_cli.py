@@ -16,7 +16,9 @@ from workspaces import make_images, make_workspace
 
 from m3po.bridge import Listener
 from m3po.cli import app, follow, main
+from m3po.jobs.runner import JobRunner
 from m3po.settings import RULES
+from m3po.store import runs
 from m3po.studio import Studio
 from m3po.training.presets import build_train_config, train_command
 
@@ -351,3 +353,26 @@ def test_an_export_never_touches_a_workspace_or_a_device(tmp_path, m3po):
     assert "not a regular file" in err and pipe.is_fifo()
     m3po("status", path)
     assert config == (path / "config.toml").read_bytes()
+
+
+def test_stop_ends_a_training_with_its_evaluations_or_whatever_waits(tmp_path, m3po, monkeypatch):
+    monkeypatch.setattr(JobRunner, "tick", lambda runner: None)  # nothing begins: only what is queued counts
+    path = make_workspace(tmp_path)
+    studio = Studio.open(path)
+
+    def add(con) -> list[int]:
+        before = runs.add_run(con, "evaluate", {"policy": "p"}, "")
+        train = runs.add_run(con, "train", {"policy": "p", "before_run": before}, "")
+        after = runs.add_run(con, "evaluate", {"policy": "p"}, "", parent=train, after=train)
+        return [before, train, after, runs.add_run(con, "sample", {"policy": "p"}, "")]
+
+    ids = studio.db.write(add)
+    studio.close()
+    assert "3 runs asked to stop" in m3po("stop", path, ids[1])[0]
+    assert "Nothing of it waits" in m3po("stop", path, ids[1])[0]
+    assert json.loads(m3po("stop", path, "--all", "--json")[0]) == {"stopped": 1}
+    for words in ((), (ids[1], "--all")):
+        assert "Name the run to stop, or give --all" in m3po("stop", path, *words, code=2)[1]
+    studio = Studio.open(path)
+    assert {studio.run(run_id).state for run_id in ids} == {"stopped"}
+    studio.close()

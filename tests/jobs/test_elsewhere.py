@@ -4,6 +4,7 @@ taken back; adapters of other trainers."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -14,11 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+import torch
 from runs_here import finish_here, open_quietly
+from safetensors.torch import save_file
 from workspaces import add_instruction, make_selected
 
 from m3po.errors import BadInputError, JobError, ModelError, UsageError
 from m3po.jobs.packs.packing import RUN
+from m3po.jobs.packs.returned import find_not_finite
 from m3po.store import runs
 from m3po.store.pair_changes import measured_runs
 from m3po.studio import Studio
@@ -217,3 +221,17 @@ def test_curves_of_ms_swift_and_of_nobody(tmp_path):
     assert read_curves(tmp_path / "checkpoint-3") == [(1, {"loss": 0.7}), (3, {"loss": 0.6})]
     (tmp_path / "logging.jsonl").write_text("[]\n3")
     assert read_curves(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("broken", [None, math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_found_in_every_type(tmp_path, number, broken):
+    tensors = {
+        "a.lora_A.weight": torch.ones(3, 4, dtype=number),
+        "b.lora_B.weight": torch.full((2, 2), -6e4).to(number),
+    }
+    if broken is not None:
+        tensors["b.lora_B.weight"][1, 0] = broken
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    found = find_not_finite(tmp_path / "adapter_model.safetensors")
+    assert found == ("" if broken is None else "b.lora_B.weight")

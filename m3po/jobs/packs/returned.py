@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from m3po.errors import BadInputError, ModelError
 
 AGAIN = "bring it back again"
@@ -54,7 +56,30 @@ def check_lora(folder: Path) -> dict:
     weights = folder / "adapter_model.safetensors"
     if not _is_whole(weights):
         raise ModelError(f"{weights} is damaged or cut off: copy it again.")
+    if broken := find_not_finite(weights):
+        raise ModelError(f"{weights} holds what is no number ({broken}): train it again with a lower learning rate.")
     return config
+
+
+_EXPONENTS = {"F32": ("<u4", 0x7F800000), "BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00)}  # all ones: inf or nan
+
+
+def find_not_finite(path: Path) -> str:
+    """The first tensor of a whole safetensors file with an inf or nan in it; empty where there is none. Read without
+    torch, one tensor at a time."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        for name, entry in header.items():
+            if name == "__metadata__" or entry.get("dtype") not in _EXPONENTS:
+                continue
+            kind, exponent = _EXPONENTS[entry["dtype"]]
+            begin, end = entry["data_offsets"]
+            file.seek(8 + length + begin)
+            bits = np.frombuffer(file.read(end - begin), kind)
+            if ((bits & exponent) == exponent).any():
+                return name
+    return ""
 
 
 def _is_whole(path: Path) -> bool:
