@@ -41,7 +41,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 def check(ok: bool, name: str, value: object, remedy: str) -> None:
     """Raise UsageError with the remedy unless a setting's value is `ok`."""
     if not ok:
-        raise UsageError(f"{name} = {value!r} cannot be used: {remedy}.")
+        raise UsageError(f"{name} = {value!r:.80} cannot be used: {remedy}.")
 
 
 def _check_text(name: str, value: object) -> None:
@@ -305,6 +305,8 @@ class TrainConfig(ModelOptions):
         check(not uneven, "save_steps", self.save_steps, f"give a multiple of logging_steps, {self.logging_steps}")
         check(self.max_steps >= 0, "max_steps", self.max_steps, "give 0 (by epochs) or more")
         check(0 <= self.seed < 2**32, "seed", self.seed, "give 0 to 4294967295")
+        for name, most in _MOST.items():
+            check(getattr(self, name) <= most, name, getattr(self, name), f"give at most {most:,}")
 
     def identity(self) -> dict[str, object]:
         """What makes two runs' settings the same. Fields that earlier versions lacked count where they are set: what
@@ -317,6 +319,11 @@ class TrainConfig(ModelOptions):
         }
 
 
+# Beyond these is a slip of the keyboard, and a time or a memory that no number holds.
+_MOST = {
+    "epochs": 10**6, "max_steps": 10**9, "batch_size": 10**6, "gradient_accumulation": 10**6, "lora_r": 65_536,
+    "lora_alpha": 10**9, "max_length": 10**9, "save_steps": 10**9, "logging_steps": 10**9, "processes": 4096,
+}  # fmt: skip
 _LATER_FIELDS = frozenset(
     [
         "label_smoothing", "f_divergence_type", "lr_scheduler_type", "optim", "weight_decay", "adam_beta1",

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from m3po.errors import UsageError, WorkspaceError
-from m3po.settings import SampleConfig, ScoreConfig, SelectConfig
+from m3po.settings import SampleConfig, ScoreConfig, SelectConfig, TrainConfig
 from m3po.studio import Studio
 from m3po.workspace_config import WorkspaceConfig, read_workspace_config, write_workspace_config
 
@@ -95,3 +95,10 @@ def test_zero_is_off_and_said_so():
     assert SelectConfig(length_ratio=0, delta=0).length_ratio == 0
     with pytest.raises(UsageError, match=r"give 0 \(off\) or 1 and more"):
         SelectConfig(length_ratio=0.5)
+
+
+@pytest.mark.parametrize("name", ["processes", "epochs", "max_steps", "batch_size", "lora_r", "save_steps", "seed"])
+def test_a_number_beyond_all_sense_is_refused_in_a_short_sentence(name):
+    with pytest.raises(UsageError, match=rf"^{name} = 1[0e].* cannot be used: give ") as told:
+        TrainConfig(policy="p", **{name: 10**300})
+    assert len(str(told.value)) < 200
